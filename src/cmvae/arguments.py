@@ -1,0 +1,34 @@
+"""Checks of scalar arguments, so that every member refuses them in the same words."""
+
+import math
+from numbers import Integral, Real
+
+__all__ = ["positive_float", "positive_int"]
+
+
+def positive_int(name: str, value: object) -> int:
+    """Return ``value`` as an int.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a positive integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def positive_float(name: str, value: object) -> float:
+    """Return ``value`` as a float.
+
+    Raises:
+        TypeError: If it is no real number.
+        ValueError: If it is not positive and finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a positive number, got {value!r}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+    return float(value)

@@ -1,0 +1,110 @@
+"""Saved models: a folder with config.json and model.safetensors. Nothing is pickled or unpickled."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from cmvae.config import CMVAEConfig
+
+__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "atomic_write", "load_pretrained", "save_pretrained"]
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+ModelType = TypeVar("ModelType", bound=nn.Module)
+
+
+class _Configured(Protocol):
+    model_config: CMVAEConfig
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Give a path to write to, and rename it to ``path`` when all went well: no half-written file is left.
+
+    Example:
+        >>> with atomic_write("notes.txt") as temporary:  # doctest: +SKIP
+        ...     temporary.write_text("whole or not at all")
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_pretrained(model: nn.Module, directory: str | Path) -> None:
+    """Write the settings and the weights of ``model`` into a folder, made where it is missing.
+
+    Raises:
+        ValueError: If ``directory`` is a file.
+    """
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"save_directory must be a folder, got the file {directory}")
+    directory.mkdir(parents=True, exist_ok=True)
+    with atomic_write(directory / WEIGHTS_NAME) as path:
+        save_model(model, str(path), metadata={"format": "pt"})
+    with atomic_write(directory / CONFIG_NAME) as path:
+        path.write_text(cast(_Configured, model).model_config.to_json() + "\n", encoding="utf-8")
+
+
+def load_pretrained(
+    model_class: type[ModelType],
+    directory: str | Path,
+    encoders: Mapping[str, nn.Module] | None = None,
+    decoders: Mapping[str, nn.Module] | None = None,
+    decoders_dist: Mapping[str, Any] | None = None,
+) -> ModelType:
+    """Build a model from the folder's settings and load its weights; see ``CMVAE.from_pretrained``."""
+    directory = Path(directory)
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        if not (directory / name).is_file():
+            raise ValueError(f"{directory / name}: no such file; a saved model has {CONFIG_NAME} and {WEIGHTS_NAME}")
+    config = _read_config(directory / CONFIG_NAME, decoders_dist)
+    for part, networks in (("encoders", encoders), ("decoders", decoders)):
+        if (part in config.custom_architectures) != (networks is not None):
+            was = "custom" if networks is None else "built-in"
+            should = f"pass {part}= again" if networks is None else f"do not pass {part}="
+            raise ValueError(f"{directory / CONFIG_NAME}: this model has {was} {part}: {should}")
+    model = model_class(config, encoders, decoders)
+    _load_weights(model, directory / WEIGHTS_NAME)
+    return model.eval()
+
+
+def _read_config(path: Path, decoders_dist: Mapping[str, Any] | None) -> CMVAEConfig:
+    try:
+        config = CMVAEConfig.from_json(path.read_text(encoding="utf-8"))
+        if decoders_dist is not None:
+            config = config.replace(decoders_dist={**(config.decoders_dist or {}), **decoders_dist})
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    lost = [m for m in config.decoders_dist or {} if config.likelihood_is_missing(m)]
+    if lost:
+        raise ValueError(f"{path}: the likelihoods of {lost} are callables: pass decoders_dist= with them again")
+    return config
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            dtype = file.get_tensor("mixture.centers").dtype
+        model.to(dtype)
+        load_model(model, str(path), strict=True)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: the file is damaged or does not fit the model: {reason}") from None

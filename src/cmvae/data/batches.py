@@ -1,0 +1,285 @@
+"""Any accepted form of inputs, read into one: a batch of tensors with what is observed."""
+
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
+
+from cmvae.data.checks import (
+    as_mask,
+    as_tensor,
+    check_known,
+    check_lengths,
+    check_names,
+    check_observed,
+    nonfinite_samples,
+    quoted,
+    sample_list,
+)
+from cmvae.data.datasets import MultimodalBaseDataset
+from cmvae.outputs import ModelOutput
+
+__all__ = ["Batch", "Inputs", "iterate", "read_inputs"]
+
+Inputs = Dataset[Any] | Mapping[str, Any]
+
+ACCEPTED = (
+    "a MultimodalBaseDataset or IncompleteDataset, another map-style torch Dataset of such samples, a batch "
+    "{'data': {modality: tensor}, 'masks': {modality: (n,) bool}}, or a plain {modality: tensor} mapping"
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of B samples, ready for a model.
+
+    Attributes:
+        data: modality -> (B, *) for the modalities that the inputs hold, in the model's order. Rows of
+            samples that lack the modality hold anything, NaN included.
+        observed: (M, B) bool, one row for each of the model's modalities in its order.
+        complete: whether every modality of every sample is known to be observed.
+    """
+
+    data: dict[str, Tensor]
+    observed: Tensor
+    complete: bool
+
+    def __len__(self) -> int:
+        """Return B."""
+        return self.observed.shape[1]
+
+
+class _Parts(NamedTuple):
+    """What inputs consist of, before it is checked."""
+
+    data: Mapping[str, Any]
+    masks: Mapping[str, Any]
+    is_checked: bool = False
+    first_sample: int = 0  # index of the first sample in what the user gave: messages name samples by it
+
+
+def read_inputs(
+    inputs: Inputs,
+    modalities: Sequence[str],
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Batch:
+    """Read any accepted form of inputs.
+
+    A modality that the inputs do not hold is unobserved in every sample. Observed entries must be finite;
+    this is checked here unless the inputs are a dataset of this package, which has checked it. While PyTorch
+    compiles, nothing that depends on the values of tensors is checked, and inputs with masks do not count as
+    complete.
+
+    Args:
+        inputs: a dataset of this package; another map-style ``Dataset`` whose items collate to the
+            following; a batch, that is a mapping with ``data`` ({modality: (B, *)}) and perhaps ``masks``
+            ({modality: (B,) bool}), its other keys ignored; or a plain {modality: (B, *)} mapping.
+        modalities: names that the model knows, M of them, in its order.
+        dtype: what floating inputs are cast to; integers and booleans are kept.
+        device: where everything goes.
+        shapes: modality -> shape of one sample. Integers may also come without its last axis (class indices).
+
+    Returns:
+        The batch.
+
+    Raises:
+        KeyError: for a modality, in data or masks, that the model does not know, with both lists of names.
+        TypeError: for any other kind of inputs, and values that are not numeric arrays.
+        ValueError: for no modality or no samples, lengths that differ, a mask or a sample of a wrong shape,
+            a sample with nothing observed, NaN or infinity in an observed entry.
+    """
+    parts = _read_parts(inputs)
+    check_known(parts.data, modalities, "inputs")
+    check_known(parts.masks, modalities, "masks")
+    data = {
+        name: as_tensor(parts.data[name], f"modality {name!r}") for name in modalities if name in parts.data
+    }
+    n = check_lengths(data)
+    if n == 0:
+        raise ValueError("inputs hold no samples")
+    for name in data:
+        _check_shape(data[name], name, shapes)
+    observed, complete = _read_observed(parts, data, modalities, n)
+    observed = observed.to(device)
+    data = {
+        name: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in data.items()
+    }
+    if not parts.is_checked and not torch.compiler.is_compiling():
+        _check_finite(data, observed, modalities, parts.first_sample)
+    return Batch(data, observed, complete)
+
+
+def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
+    """Cut inputs into consecutive chunks.
+
+    Args:
+        inputs: anything that ``read_inputs`` accepts, of n samples.
+        batch_size: samples in each chunk, the last one perhaps excepted; at least 1.
+
+    Returns:
+        Iterator over chunks that ``read_inputs`` accepts: datasets for datasets of this package, otherwise
+        batches, without labels. ``read_inputs`` names samples by their place in ``inputs``.
+
+    Raises:
+        TypeError: for a batch_size that is not an integer, and inputs that are not accepted.
+        ValueError: for a batch_size below 1, no samples, no modality, or lengths that differ.
+    """
+    if isinstance(batch_size, bool):
+        raise TypeError(f"batch_size: expected a positive integer, got {batch_size!r}")
+    try:
+        size = operator.index(batch_size)
+    except TypeError:
+        raise TypeError(f"batch_size: expected a positive integer, got {batch_size!r}") from None
+    if size < 1:
+        raise ValueError(f"batch_size: expected a positive integer, got {size}")
+    if isinstance(inputs, Dataset):
+        n = _dataset_length(inputs)
+        return (_cut_dataset(inputs, start, min(start + size, n)) for start in range(0, n, size))
+    parts = _read_parts(inputs)
+    data = {name: as_tensor(value, f"modality {name!r}") for name, value in parts.data.items()}
+    n = check_lengths(data)
+    if n == 0:
+        raise ValueError("inputs hold no samples")
+    masks = {name: as_mask(mask, name, n) for name, mask in parts.masks.items()}
+    whole = _Parts(data, masks, first_sample=parts.first_sample)
+    return (_cut_parts(whole, start, start + size) for start in range(0, n, size))
+
+
+def _cut_parts(parts: _Parts, start: int, stop: int) -> ModelOutput:
+    """Return a batch of the samples from start to stop."""
+    chunk = ModelOutput(data={name: tensor[start:stop] for name, tensor in parts.data.items()})
+    if parts.masks:
+        chunk["masks"] = {name: mask[start:stop] for name, mask in parts.masks.items()}
+    chunk["first_sample"] = parts.first_sample + start
+    return chunk
+
+
+def _cut_dataset(dataset: Dataset[Any], start: int, stop: int) -> Inputs:
+    """Return a dataset, or else a batch, of the samples from start to stop."""
+    root, rows = _unwrap(dataset, range(start, stop))
+    if _is_own(root):
+        return root[slice(start, stop) if root is dataset else rows]
+    parts = _read_mapping(default_collate([dataset[i] for i in range(start, stop)]))
+    return ModelOutput(data=parts.data, masks=parts.masks, first_sample=start)
+
+
+def _read_parts(inputs: Any) -> _Parts:
+    """Return data and masks of any accepted form of inputs."""
+    if isinstance(inputs, Mapping):
+        return _read_mapping(inputs)
+    if not isinstance(inputs, Dataset):
+        raise TypeError(f"inputs: expected {ACCEPTED}; got {type(inputs).__name__}")
+    n = _dataset_length(inputs)
+    root, rows = _unwrap(inputs, range(n))
+    if not _is_own(root):
+        return _read_mapping(default_collate([inputs[i] for i in range(n)]))
+    if inputs is root:
+        return _Parts(root.data, root._masks or {}, is_checked=True)
+    batch = root.batch(rows)
+    return _Parts(batch["data"], batch.get("masks", {}), is_checked=True)
+
+
+def _read_mapping(inputs: Any) -> _Parts:
+    """Return data and masks of a batch or of a plain {modality: tensor} mapping."""
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"inputs: expected {ACCEPTED}; got a Dataset of {type(inputs).__name__}")
+    if not isinstance(inputs.get("data"), Mapping):
+        check_names(inputs, "inputs")
+        return _Parts(inputs, {})
+    masks = inputs.get("masks")
+    if masks is not None and not isinstance(masks, Mapping):
+        raise TypeError(f"masks: expected a mapping {{modality: (n,) bool}}, got {type(masks).__name__}")
+    check_names(inputs["data"], "inputs")
+    return _Parts(inputs["data"], masks or {}, first_sample=inputs.get("first_sample", 0))
+
+
+def _dataset_length(dataset: Dataset[Any]) -> int:
+    """Return the number of samples of a map-style dataset."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise TypeError(f"inputs: expected {ACCEPTED}; got {type(dataset).__name__}, which has no length")
+    if len(dataset) == 0:
+        raise ValueError("inputs hold no samples")
+    return len(dataset)
+
+
+def _unwrap(dataset: Dataset[Any], rows: Sequence[int]) -> tuple[Any, Sequence[int]]:
+    """Return what a ``Subset``, however nested, is a subset of, and the rows there."""
+    while type(dataset) is Subset:
+        indices = dataset.indices
+        dataset, rows = dataset.dataset, [int(indices[row]) for row in rows]
+    return dataset, rows
+
+
+def _is_own(dataset: Any) -> bool:
+    """Return whether samples may be read all at once: a subclass with items of its own must make them."""
+    return (
+        isinstance(dataset, MultimodalBaseDataset)
+        and type(dataset).__getitem__ is MultimodalBaseDataset.__getitem__
+    )
+
+
+def _check_shape(tensor: Tensor, modality: str, shapes: Mapping[str, tuple[int, ...]] | None) -> None:
+    """Raise ``ValueError`` unless samples have the shape that the model expects."""
+    if shapes is None or modality not in shapes:
+        return
+    got, expected = tuple(tensor.shape[1:]), tuple(shapes[modality])
+    is_integer = not tensor.is_floating_point() and tensor.dtype != torch.bool
+    if got != expected and not (is_integer and expected and got == expected[:-1]):
+        raise ValueError(f"modality {modality!r}: expected samples of shape {expected}, got {got}")
+
+
+def _read_observed(
+    parts: _Parts, data: Mapping[str, Tensor], modalities: Sequence[str], n_samples: int
+) -> tuple[Tensor, bool]:
+    """Return (M, n_samples) bool, and whether all of it is known to be True."""
+    is_full = len(data) == len(modalities)
+    if not parts.masks:
+        device = next(iter(data.values())).device
+        if is_full:
+            return torch.ones(len(modalities), n_samples, dtype=torch.bool, device=device), True
+        present = torch.tensor([name in data for name in modalities], device=device)
+        return present[:, None].repeat(1, n_samples), False
+    read_values = not torch.compiler.is_compiling()
+    masks = {
+        name: as_mask(mask, name, n_samples, check_values=read_values) for name, mask in parts.masks.items()
+    }
+    device = next(iter(masks.values())).device
+    everywhere = torch.ones(n_samples, dtype=torch.bool, device=device)
+    nowhere = torch.zeros_like(everywhere)
+    rows = [masks.get(name, everywhere).to(device) if name in data else nowhere for name in modalities]
+    observed = torch.stack(rows)
+    if not read_values:
+        return observed, False
+    for name in masks:
+        if name not in data and masks[name].any():
+            raise ValueError(
+                f"modality {name!r}: its mask marks {sample_list(masks[name], parts.first_sample)} "
+                f"as observed, but the inputs hold only {quoted(data)}"
+            )
+    complete = is_full and bool(observed.all())
+    if not complete:
+        check_observed(observed, modalities, parts.first_sample)
+    return observed, complete
+
+
+def _check_finite(
+    data: Mapping[str, Tensor], observed: Tensor, modalities: Sequence[str], first: int
+) -> None:
+    """Raise ``ValueError`` where an observed entry is NaN or infinite."""
+    bad = torch.stack([nonfinite_samples(data[name], observed[modalities.index(name)]) for name in data])
+    if not bad.any():  # one transfer from the device, whatever the number of modalities
+        return
+    for name, rows in zip(data, bad, strict=True):
+        if rows.any():
+            raise ValueError(
+                f"modality {name!r}: NaN or infinity in observed entries of {sample_list(rows, first)}; "
+                "mark the modality as not observed there; single missing cells are not supported"
+            )

@@ -1,0 +1,208 @@
+"""What is refused in arrays, masks and their lengths, said the same way wherever data come in."""
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "as_mask",
+    "as_tensor",
+    "check_known",
+    "check_lengths",
+    "check_names",
+    "check_observed",
+    "nonfinite_samples",
+    "quoted",
+    "sample_list",
+]
+
+N_SHOWN = 5
+CHUNK_ENTRIES = 1 << 22
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return names as ``'a', 'b'`` for a message, or ``none``."""
+    return ", ".join(map(repr, names)) or "none"
+
+
+def sample_list(bad: Tensor, first: int = 0) -> str:
+    """Return ``samples 3, 7 and 2 more`` for a message.
+
+    Args:
+        bad: (n,) bool, True where a sample is at fault.
+        first: index of the first of these samples in what the caller was given.
+    """
+    rows = (bad.nonzero().flatten() + first).tolist()
+    shown = ", ".join(map(str, rows[:N_SHOWN]))
+    more = f" and {len(rows) - N_SHOWN} more" if len(rows) > N_SHOWN else ""
+    return f"{'sample' if len(rows) == 1 else 'samples'} {shown}{more}"
+
+
+def as_tensor(value: Any, what: str) -> Tensor:
+    """Return a numeric tensor or array as a tensor of the same dtype that shares its memory.
+
+    Args:
+        value: tensor or array of shape (n, *); what PyTorch cannot share (negative strides, foreign byte
+            order, nested lists) is copied.
+        what: what it is, for the message, for instance ``modality 'image'``.
+
+    Returns:
+        Tensor of shape (n, *).
+
+    Raises:
+        TypeError: for anything that is not a dense array of real numbers.
+        ValueError: for a scalar.
+    """
+    tensor = value if isinstance(value, Tensor) else _from_array(value, what)
+    if tensor.layout != torch.strided or tensor.is_complex():
+        kind = "complex" if tensor.is_complex() else "sparse"
+        raise TypeError(f"{what}: expected a dense tensor of real numbers, got a {kind} tensor")
+    if tensor.ndim == 0:
+        raise ValueError(f"{what}: expected an array with samples on its first axis, got a scalar")
+    return tensor
+
+
+def _from_array(value: Any, what: str) -> Tensor:
+    """Return an array, or nested lists, of numbers as a tensor."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{what}: masked arrays are not supported, their mask would be lost")
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"got {type(value).__name__} of dtype {array.dtype}")
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        if any(stride < 0 for stride in array.strides):
+            array = array.copy()
+        with warnings.catch_warnings():
+            # Memory-mapped arrays are read-only; nothing here writes to what it is given.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
+            return torch.as_tensor(value if isinstance(value, list | tuple) else array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{what}: expected a numeric tensor or array; {error}") from error
+
+
+def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = True) -> Tensor:
+    """Return which samples have observed a modality.
+
+    Args:
+        value: (n_samples,) bool, or numbers that are all 0 or 1.
+        modality: its name, for the message.
+        n_samples: n_samples.
+        check_values: whether numbers other than 0 and 1 are looked for; it reads the values.
+
+    Returns:
+        (n_samples,) bool, True = observed.
+
+    Raises:
+        TypeError: for a mask that is not a numeric array.
+        ValueError: for another shape or other numbers.
+    """
+    mask = as_tensor(value, f"mask of modality {modality!r}")
+    if mask.shape != (n_samples,):
+        raise ValueError(
+            f"mask of modality {modality!r}: expected shape ({n_samples},), got {tuple(mask.shape)}"
+        )
+    if mask.dtype == torch.bool:
+        return mask
+    if check_values:
+        other = (mask != 0) & (mask != 1)
+        if other.any():
+            raise ValueError(
+                f"mask of modality {modality!r}: expected booleans or 0 and 1, "
+                f"got {mask[other][0].item()} at {sample_list(other)}"
+            )
+    return mask != 0
+
+
+def check_names(data: Any, what: str = "data") -> None:
+    """Refuse what is not a non-empty mapping from modality names.
+
+    Raises:
+        TypeError: for what is not a mapping, or a name that is not a string.
+        ValueError: for an empty mapping or name.
+    """
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{what}: expected a mapping {{modality: array}}, got {type(data).__name__}")
+    if not data:
+        raise ValueError(f"{what}: expected at least one modality, got an empty mapping")
+    for name in data:
+        if not isinstance(name, str):
+            raise TypeError(f"{what}: modality names must be strings, got {name!r}")
+        if not name:
+            raise ValueError(f"{what}: modality names must not be empty")
+
+
+def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Raise ``KeyError`` with both lists of names unless every name is known.
+
+    Args:
+        names: the names that were given.
+        known: the names that are allowed.
+        what: what the names were given as, for instance ``masks``.
+    """
+    given = list(names)
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise KeyError(
+            f"unknown modality {quoted(unknown[:1])} in {what}: got {quoted(given)}; "
+            f"known are {quoted(known)}"
+        )
+
+
+def check_lengths(data: Mapping[str, Tensor]) -> int:
+    """Return the number of samples that all modalities share.
+
+    Args:
+        data: modality -> (n, *) tensor, at least one.
+
+    Raises:
+        ValueError: where lengths differ.
+    """
+    lengths = {name: len(tensor) for name, tensor in data.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+        raise ValueError(f"modalities differ in their number of samples: {listed}")
+    return next(iter(lengths.values()))
+
+
+def check_observed(observed: Tensor, modalities: Sequence[str], first: int = 0) -> None:
+    """Refuse samples with nothing observed.
+
+    Args:
+        observed: (M, n) bool.
+        modalities: the M names.
+        first: index of the first sample, for the message.
+
+    Raises:
+        ValueError: naming the modalities and the first few such samples.
+    """
+    nothing = ~observed.any(0)
+    if nothing.any():
+        raise ValueError(
+            f"nothing is observed in {sample_list(nothing, first)}: "
+            f"each sample needs at least one of the modalities {quoted(modalities)}"
+        )
+
+
+def nonfinite_samples(tensor: Tensor, observed: Tensor | None = None) -> Tensor:
+    """Return which observed samples hold NaN or infinity, reading a few million entries at a time.
+
+    Args:
+        tensor: (n, *) of any real dtype.
+        observed: (n,) bool, None = all.
+
+    Returns:
+        (n,) bool.
+    """
+    n, size = len(tensor), math.prod(tensor.shape[1:])
+    if not tensor.is_floating_point() or size == 0 or n == 0:
+        return torch.zeros(n, dtype=torch.bool, device=tensor.device)
+    chunks = tensor.split(max(1, CHUNK_ENTRIES // size))
+    bad = torch.cat([~torch.isfinite(chunk).reshape(len(chunk), size).all(1) for chunk in chunks])
+    return bad if observed is None else bad & observed.to(bad.device)

@@ -1,0 +1,269 @@
+"""Datasets of several modalities, complete or with modalities missing."""
+
+import copy
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cmvae.data.checks import (
+    as_mask,
+    as_tensor,
+    check_known,
+    check_lengths,
+    check_names,
+    check_observed,
+    nonfinite_samples,
+    sample_list,
+)
+from cmvae.outputs import ModelOutput
+
+__all__ = ["IncompleteDataset", "MultimodalBaseDataset"]
+
+
+class MultimodalBaseDataset(Dataset[ModelOutput]):
+    """Samples of which every modality is observed.
+
+    ``ds[i]`` with an integer is one sample: a ``ModelOutput`` with ``data`` ({modality: tensor}) and, where
+    there are any, ``labels``. ``ds[slice, list or array]`` is a dataset of the same kind; slices share
+    memory.
+
+    Args:
+        data: modality -> tensor or array (n, *) of any real dtype. Dtype and memory are kept, nothing is
+            written to; arrays may be memory-mapped.
+        labels: n numbers (tensor, array or list) or n strings, or None.
+
+    Attributes:
+        data: modality -> (n, *) tensor.
+        labels: (n, *) tensor, (n,) NumPy array of strings, or None.
+
+    Raises:
+        TypeError: where data is not a mapping from strings to numeric arrays, or labels mix kinds.
+        ValueError: where there is no modality, a scalar, lengths that differ, or NaN or infinity in an entry.
+
+    Example:
+        >>> ds = MultimodalBaseDataset({"a": torch.zeros(4, 2), "b": torch.zeros(4, 3, 8, 8)}, [0, 1, 0, 1])
+        >>> ds
+        MultimodalBaseDataset(4 samples, a (2,), b (3, 8, 8), labels)
+        >>> len(ds[1:])
+        3
+    """
+
+    def __init__(self, data: Mapping[str, Any], labels: Any = None) -> None:
+        self._store(data, labels)
+        self._masks: dict[str, Tensor] | None = None
+        for name, tensor in self.data.items():
+            _refuse(
+                nonfinite_samples(tensor),
+                name,
+                "missing modalities go in IncompleteDataset; single missing cells are not supported",
+            )
+
+    def _store(self, data: Mapping[str, Any], labels: Any) -> None:
+        """Keep data and labels as tensors, lengths checked."""
+        check_names(data)
+        self.data = {name: as_tensor(value, f"modality {name!r}") for name, value in data.items()}
+        n = check_lengths(self.data)
+        self.labels = None if labels is None else _as_labels(labels, n)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in the order of ``data``."""
+        return tuple(self.data)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(next(iter(self.data.values())))
+
+    def __repr__(self) -> str:
+        """Return the number of samples and, per modality, its shape and how many samples lack it."""
+        parts = [f"{len(self)} samples"]
+        for name, tensor in self.data.items():
+            missing = 0 if self._masks is None else int((~self._masks[name]).sum())
+            parts.append(f"{name} {tuple(tensor.shape[1:])}" + (f" missing in {missing}" if missing else ""))
+        parts += ["labels"] if self.labels is not None else []
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one sample for an integer, a dataset for a slice, list or array.
+
+        Args:
+            index: integer; or slice, range, list, array or tensor of integers or (n,) booleans.
+
+        Returns:
+            ModelOutput(data, masks where there are masks, labels where there are labels) of one sample, or a
+            dataset of the same class.
+
+        Raises:
+            IndexError: out of range, or of a wrong shape.
+            TypeError: for any other index.
+        """
+        row = _as_row(index, len(self))
+        if row is not None:
+            label = None if self.labels is None else self.labels[row]
+            return self._output(row, str(label) if isinstance(label, np.str_) else label)
+        rows = _as_rows(index, len(self))
+        selected = copy.copy(self)  # what a subclass added stays; what was checked is not checked again
+        selected.data = {name: tensor[rows] for name, tensor in self.data.items()}
+        if self._masks is not None:
+            selected._masks = {name: mask[rows] for name, mask in self._masks.items()}
+        selected.labels = None if self.labels is None else self._labels_at(rows)
+        return selected
+
+    def batch(self, indices: Any) -> ModelOutput:
+        """Return the collated batch of some samples, by one indexing operation per tensor.
+
+        It equals ``torch.utils.data.default_collate([ds[i] for i in indices])``.
+
+        Args:
+            indices: slice, range, list, array or tensor of integers or (n,) booleans; B samples.
+
+        Returns:
+            ModelOutput with ``data`` {modality: (B, *)}, and, where there are any, ``masks``
+            {modality: (B,) bool} and ``labels``, a tensor (B, *) or a list of B strings.
+
+        Raises:
+            IndexError: out of range, or of a wrong shape.
+            TypeError: for any other index.
+        """
+        rows = _as_rows(indices, len(self))
+        labels = None if self.labels is None else self._labels_at(rows)
+        return self._output(rows, labels.tolist() if isinstance(labels, np.ndarray) else labels)
+
+    def _output(self, rows: Any, labels: Any) -> ModelOutput:
+        """Return data and masks at some rows, with their labels."""
+        output = ModelOutput(data={name: tensor[rows] for name, tensor in self.data.items()})
+        if self._masks is not None:
+            output["masks"] = {name: mask[rows] for name, mask in self._masks.items()}
+        if labels is not None:
+            output["labels"] = labels
+        return output
+
+    def _labels_at(self, rows: slice | Tensor) -> Tensor | np.ndarray:
+        """Return the labels at some rows."""
+        if isinstance(self.labels, np.ndarray):
+            return self.labels[rows if isinstance(rows, slice) else rows.cpu().numpy()]
+        assert self.labels is not None
+        return self.labels[rows]
+
+
+class IncompleteDataset(MultimodalBaseDataset):
+    """Samples some of whose modalities are missing.
+
+    As ``MultimodalBaseDataset``, with ``masks`` beside ``data``. What ``data`` holds where a modality is not
+    observed, NaN included, is kept and never looked at.
+
+    Args:
+        data: modality -> tensor or array (n, *) of any real dtype.
+        masks: modality -> (n,) bool, or numbers that are 0 or 1; True = observed. A modality without a mask
+            is observed everywhere.
+        labels: n numbers (tensor, array or list) or n strings, or None.
+
+    Attributes:
+        masks: modality -> (n,) bool tensor, for every modality.
+
+    Raises:
+        KeyError: where a mask names a modality that data does not hold.
+        TypeError: as for ``MultimodalBaseDataset``, and where masks is not a mapping.
+        ValueError: as for ``MultimodalBaseDataset``, where a mask has another shape, or where a sample has
+            nothing observed. NaN and infinity are refused in observed entries only.
+
+    Example:
+        >>> ds = IncompleteDataset({"a": torch.zeros(2, 3), "b": torch.ones(2, 1)}, {"b": [True, False]})
+        >>> ds[1].masks["b"]
+        tensor(False)
+    """
+
+    def __init__(self, data: Mapping[str, Any], masks: Mapping[str, Any], labels: Any = None) -> None:
+        self._store(data, labels)
+        if not isinstance(masks, Mapping):
+            raise TypeError(f"masks: expected a mapping {{modality: (n,) bool}}, got {type(masks).__name__}")
+        check_known(masks, self.modalities, "masks")
+        n = len(self)
+        self._masks = {
+            name: as_mask(masks[name], name, n) if name in masks else torch.ones(n, dtype=torch.bool)
+            for name in self.modalities
+        }
+        check_observed(torch.stack([mask.cpu() for mask in self._masks.values()]), self.modalities)
+        for name, tensor in self.data.items():
+            _refuse(
+                nonfinite_samples(tensor, self._masks[name]),
+                name,
+                "mark the modality as not observed there; single missing cells are not supported",
+            )
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Modality -> (n,) bool tensor, True = observed."""
+        assert self._masks is not None
+        return self._masks
+
+
+def _refuse(bad: Tensor, modality: str, advice: str) -> None:
+    """Raise ``ValueError`` where a sample holds NaN or infinity in an observed entry."""
+    if bad.any():
+        raise ValueError(
+            f"modality {modality!r}: NaN or infinity in observed entries of {sample_list(bad)}; {advice}"
+        )
+
+
+def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
+    """Return labels as a tensor if they are numbers, as an array of ``str`` if they are strings."""
+    array = None if isinstance(labels, Tensor) else np.asarray(labels)
+    if array is not None and array.dtype.kind in "OUT":
+        if not all(isinstance(label, str) for label in array.flat):
+            raise TypeError("labels: expected all numbers or all strings, got a mixture or other objects")
+        kept: Tensor | np.ndarray = array.astype(np.str_)
+        if kept.ndim != 1:
+            raise ValueError(f"labels: expected one string per sample, got shape {tuple(kept.shape)}")
+    else:
+        kept = as_tensor(labels, "labels")
+    if len(kept) != n_samples:
+        raise ValueError(f"labels: expected {n_samples}, one per sample, got {len(kept)}")
+    return kept
+
+
+def _as_row(index: Any, n_samples: int) -> int | None:
+    """Return an integer index as one in [0, n_samples), None for what is not an integer."""
+    if isinstance(index, bool | np.bool_):
+        raise TypeError(f"an index must not be a single boolean, got {index!r}")
+    if isinstance(index, Tensor | np.ndarray) and index.ndim:
+        return None
+    try:
+        row = operator.index(index)
+    except TypeError:
+        return None
+    if not -n_samples <= row < n_samples:
+        raise IndexError(f"index {row} is out of range for {n_samples} samples")
+    return row % n_samples
+
+
+def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
+    """Return a slice with a positive step, or (B,) int64 indices in [0, n_samples)."""
+    if isinstance(index, slice):
+        span = range(*index.indices(n_samples))
+        return torch.tensor(span, dtype=torch.int64) if span.step < 0 else index
+    if not isinstance(index, list | range | np.ndarray | Tensor):
+        raise TypeError(
+            f"an index must be an integer, slice, range, list, array or tensor, got {type(index).__name__}"
+        )
+    rows = index if isinstance(index, Tensor) else torch.from_numpy(np.array(index))
+    if rows.ndim == 1 and rows.numel() == 0 and not isinstance(index, np.ndarray | Tensor):
+        return torch.zeros(0, dtype=torch.int64)
+    if rows.is_floating_point() or rows.is_complex():
+        raise TypeError(f"an index must hold integers or booleans, got dtype {rows.dtype}")
+    if rows.dtype == torch.bool:
+        if rows.shape != (n_samples,):
+            raise IndexError(f"a boolean index must have shape ({n_samples},), got {tuple(rows.shape)}")
+        return rows.nonzero().flatten()
+    if rows.ndim != 1:
+        raise IndexError(f"an index must have one axis, got shape {tuple(rows.shape)}")
+    rows = rows.to(torch.int64)
+    outside = (rows < -n_samples) | (rows >= n_samples)
+    if outside.any():
+        raise IndexError(f"index {int(rows[outside][0])} is out of range for {n_samples} samples")
+    return torch.where(rows < 0, rows + n_samples, rows)

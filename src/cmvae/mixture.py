@@ -1,0 +1,128 @@
+"""The mixture prior on the shared latent: p(z) = Σ_c π_c p(z | c)."""
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cmvae.distributions import Family
+
+__all__ = ["MixturePrior"]
+
+
+class MixturePrior(nn.Module):
+    r"""Mixture of C clusters with learned weights and centres, of which some may be pruned.
+
+    .. math:: \log p(z) = \log \sum_{c \in A} \pi_c \, p(z \mid c), \qquad \pi = \mathrm{softmax}_A(\text{logits})
+
+    (Palumbo et al., 2024, section 3.) Which clusters are active, A, is a boolean buffer: a pruned cluster's
+    parameters stay finite, get no gradient, and have no weight.
+
+    Args:
+        n_clusters: C.
+        latent_dim: d, the dimension of z.
+        family: The latent family; p(z | c) is of the same one.
+        covariance: ``'identity'``: scale 1. ``'diagonal'``: a learned scale per cluster and dimension.
+            ``'full'`` (Normal families): a learned covariance, held as the Cholesky factor P of the precision,
+            Σ_c⁻¹ = P_c P_cᵀ, whose diagonal is held as its logarithm.
+    """
+
+    active: Tensor
+
+    def __init__(self, n_clusters: int, latent_dim: int, family: type[Family], covariance: str) -> None:
+        super().__init__()
+        self.family = family
+        self.covariance = covariance
+        self.logits = nn.Parameter(torch.zeros(n_clusters))
+        self.centers = nn.Parameter(torch.empty(n_clusters, latent_dim).uniform_(-1, 1))
+        self.register_buffer("active", torch.ones(n_clusters, dtype=torch.bool))
+        if covariance == "diagonal":
+            self.log_scales = nn.Parameter(torch.zeros(n_clusters, latent_dim))
+        elif covariance == "full":
+            self.precision_factors = nn.Parameter(torch.zeros(n_clusters, latent_dim, latent_dim))
+
+    @property
+    def log_weights(self) -> Tensor:
+        """Log π, (C,), −inf at pruned clusters."""
+        return self.masked_logits.log_softmax(-1)
+
+    @property
+    def masked_logits(self) -> Tensor:
+        """The logits, (C,), with −inf at pruned clusters."""
+        return self.logits.masked_fill(~self.active, -math.inf)
+
+    def log_prob_clusters(self, z: Tensor) -> Tensor:
+        """Return log p(z | c), (*, C), for every cluster, active or not, of z (*, d)."""
+        if self.covariance == "full":
+            return self._log_prob_full(z)
+        scales = self.log_scales.exp() if self.covariance == "diagonal" else None
+        if not self.family.is_normal and scales is None:
+            flat = z.reshape(-1, z.shape[-1])
+            distances = torch.cdist(flat, self.centers, p=1.0).unflatten(0, z.shape[:-1])
+            return -distances - z.shape[-1] * math.log(2)
+        return self.family.log_prob(z.unsqueeze(-2), self.centers, 1.0 if scales is None else scales)
+
+    def _log_prob_full(self, z: Tensor) -> Tensor:
+        factors, log_diagonal = self._factors()
+        clusters, dim, _ = factors.shape
+        whitened = (z @ factors.permute(1, 0, 2).reshape(dim, clusters * dim)).unflatten(-1, (clusters, dim))
+        whitened = whitened - torch.einsum("cd,cde->ce", self.centers, factors)
+        return -0.5 * (whitened.square().sum(-1) + dim * math.log(2 * math.pi)) + log_diagonal.sum(-1)
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """Return P (C, d, d), lower triangular, and the logarithm of its diagonal (C, d)."""
+        log_diagonal = self.precision_factors.diagonal(dim1=-2, dim2=-1)
+        return self.precision_factors.tril(-1) + torch.diag_embed(log_diagonal.exp()), log_diagonal
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """Return log π_c + log p(z | c), (*, C), −inf at pruned clusters."""
+        return self.log_prob_clusters(z) + self.log_weights
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log p(z), (*), of z (*, d)."""
+        return self.log_joint(z).logsumexp(-1)
+
+    def posterior(self, z: Tensor) -> Tensor:
+        """Return p(c | z), (*, C), of z (*, d): zero at pruned clusters, summing to 1."""
+        return self.log_joint(z).softmax(-1)
+
+    def sample(self, clusters: Tensor, generator: Generator | None = None) -> Tensor:
+        """Draw z ~ p(z | c), (n, d), for cluster indices (n,)."""
+        centers = self.centers[clusters]
+        noise = self.family.noise(tuple(centers.shape), dtype=centers.dtype, device=centers.device, generator=generator)
+        if self.covariance == "full":
+            # z − μ = P⁻ᵀ ε has covariance (P Pᵀ)⁻¹.
+            factors = self._factors()[0][clusters].mT
+            noise = torch.linalg.solve_triangular(factors, noise.unsqueeze(-1), upper=True).squeeze(-1)
+        elif self.covariance == "diagonal":
+            noise = noise * self.log_scales[clusters].exp()
+        return centers + noise
+
+    @torch.no_grad()
+    def set_components(self, weights: Tensor, centers: Tensor, covariances: Tensor | None = None) -> None:
+        """Set all clusters active, with given weights (C,), centres (C, d) and, unless 'identity', covariances.
+
+        Args:
+            weights: Positive, summing to 1.
+            centers: (C, d).
+            covariances: Variances (C, d) for ``'diagonal'``, covariance matrices (C, d, d) for ``'full'``.
+        """
+        self.active.fill_(True)
+        self.logits.copy_(weights.log())
+        self.centers.copy_(centers)
+        if covariances is None:
+            return
+        if self.covariance == "diagonal":
+            # A Laplace of scale b has variance 2 b².
+            variance_of_unit = 1.0 if self.family.is_normal else 2.0
+            self.log_scales.copy_((covariances / variance_of_unit).log() / 2)
+        elif self.covariance == "full":
+            factors = torch.linalg.cholesky(torch.linalg.inv(covariances))
+            log_diagonal = factors.diagonal(dim1=-2, dim2=-1).log()
+            self.precision_factors.copy_(factors.tril(-1) + torch.diag_embed(log_diagonal))
+
+    @torch.no_grad()
+    def keep(self, clusters: Tensor) -> None:
+        """Leave only ``clusters``, a boolean mask (C,), active, their weights renormalised."""
+        self.active.copy_(clusters)
+        self.logits.copy_(torch.where(self.active, self.log_weights, self.logits))

@@ -1,0 +1,481 @@
+"""The clustering multimodal VAE: the members that users call."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cmvae.arguments import positive_float, positive_int
+from cmvae.assignment import average_posteriors, check_rule
+from cmvae.checkpoints import load_pretrained, save_pretrained
+from cmvae.data.batches import Batch, iterate
+from cmvae.marginal import estimate_log_marginal
+from cmvae.objectives import Bound, Draws, draw_latents, dreg_bound, iwae_bound
+from cmvae.outputs import ModelOutput
+from cmvae.posterior import Experts
+from cmvae.selection import select_clusters
+from cmvae.vae import MultimodalVAE, evaluating
+
+__all__ = ["CMVAE"]
+
+ACTIVE_UNIT_VARIANCE = 0.01
+
+
+class CMVAE(MultimodalVAE):
+    """Clustering multimodal VAE (Palumbo et al., "Deep Generative Clustering with Multimodal Diffusion
+    Variational Autoencoders", ICLR 2024).
+
+    Wherever a member takes ``inputs``, these may be a dataset of :mod:`cmvae.data.datasets`, a batch collated
+    from one, or a mapping from modality names to tensors (n, *input shape). A modality that they do not contain
+    is unobserved for every sample. What unobserved entries hold changes nothing. Floating inputs are cast to the
+    dtype of the parameters and moved to their device.
+
+    All members raise ``KeyError`` for a modality the model does not know, and ``ValueError`` for inputs with
+    differing lengths, wrong shapes, a sample of which nothing is observed, or NaN or inf in an observed entry;
+    the message names the modality and the first samples. Randomness comes from PyTorch's global generator
+    unless a ``generator`` is passed.
+
+    Args:
+        model_config: The settings; the model keeps a copy of its own.
+        encoders: Modality to encoder (see :class:`cmvae.BaseMultilatentEncoder`); built from
+            ``input_dims`` where not given.
+        decoders: Modality to decoder (see :class:`cmvae.BaseDecoder`); likewise.
+
+    Attributes:
+        model_config: The settings.
+        latent_dim: Dimension of z.
+        modalities: The modality names, a tuple.
+
+    Raises:
+        ValueError: If networks, likelihoods or factors are neither given nor can be built.
+        TypeError: If an argument is of the wrong kind.
+    """  # noqa: D205
+
+    # Clusters --------------------------------------------------------------------------------------------------
+
+    @property
+    def n_clusters(self) -> int:
+        """The number of active clusters."""
+        return int(self.mixture.active.sum())
+
+    @property
+    def active_clusters(self) -> Tensor:
+        """Which clusters are active, (C,) boolean."""
+        return self.mixture.active
+
+    @property
+    def cluster_centers(self) -> Tensor:
+        """The centres μ_c, (C, latent_dim); assignable."""
+        return self.mixture.centers
+
+    @cluster_centers.setter
+    def cluster_centers(self, centers: Any) -> None:
+        """Overwrite the values of the centres.
+
+        Raises:
+            ValueError: If the shape is not (C, latent_dim) or a value is not finite.
+        """
+        own = self.mixture.centers
+        centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
+        if centers.shape != own.shape or not bool(centers.isfinite().all()):
+            raise ValueError(
+                f"cluster_centers must be finite, of shape {tuple(own.shape)}; got shape {tuple(centers.shape)}"
+            )
+        with torch.no_grad():
+            own.copy_(centers)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Let properties with a setter take parameters too, which ``nn.Module`` would register."""
+        if isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def pc_params(self) -> Tensor:
+        """The cluster weights π, (C,): zero at pruned clusters, summing to 1."""
+        return self.mixture.log_weights.exp()
+
+    @property
+    def _pc_params(self) -> Tensor:
+        """The logits of π, (C,), −inf at pruned clusters."""
+        return self.mixture.masked_logits
+
+    # Training --------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        inputs: Any,
+        *,
+        K: int | None = None,
+        beta: float | None = None,
+        generator: Generator | None = None,
+    ) -> ModelOutput:
+        """Evaluate the training objective of a batch (SPEC: the bound of :mod:`cmvae.objectives`).
+
+        Networks run in the module's current mode.
+
+        Args:
+            inputs: The batch.
+            K: Importance samples; by default the config's.
+            beta: Weight of the divergence, for schedules; by default the config's.
+            generator: Source of randomness.
+
+        Returns:
+            ``loss``, the negative bound averaged over the batch, scalar; ``loss_sum``, summed over it; and
+            ``metrics``, detached scalars by name. ``self_log_likelihood_M`` and ``cross_log_likelihood_M`` for
+            each modality M, ``log_p_z``, ``log_p_w``, ``log_q_z`` and ``log_q_w`` are the terms of the bound as
+            they enter it, rescaling and β included, averaged with its weights: at K = 1 the likelihoods plus
+            the p terms minus the q terms are −loss. ``active_units`` counts the dimensions of z whose posterior
+            mean varies by more than 0.01 over the batch (Burda et al., 2016), ``clusters_in_use`` the clusters
+            that samples of the batch are assigned to.
+        """
+        draws = self.model_config.K if K is None else positive_int("K", K)
+        weight = self.model_config.beta if beta is None else positive_float("beta", beta)
+        batch = self._read(inputs)
+        experts = self._experts(batch)
+        latents = draw_latents(experts, self._priors, draws, generator)
+
+        def log_likelihood(z: Tensor, drawn: Draws) -> Tensor:
+            return torch.stack([self._log_likelihood(n, batch, z, drawn) for n in range(len(self.modalities))])
+
+        arguments = (experts, latents, self.mixture, self._priors, log_likelihood, weight)
+        if self.model_config.loss == "iwae_looser":
+            bound = iwae_bound(*arguments)
+        else:
+            bound = dreg_bound(*arguments, estimator=self.model_config.dreg_estimator)
+        with torch.no_grad():
+            metrics = self._metrics(bound, experts)
+        return ModelOutput(loss=-bound.value.mean(), loss_sum=-bound.value.sum(), metrics=metrics)
+
+    def _metrics(self, bound: Bound, experts: Experts) -> dict[str, Tensor]:
+        weights = bound.weights / len(bound.value)
+        by_pair = (bound.log_likelihood.detach() * weights).sum((-1, -2))
+        metrics: dict[str, Tensor] = {}
+        for n, modality in enumerate(self.modalities):
+            metrics[f"self_log_likelihood_{modality}"] = by_pair[n, n]
+            metrics[f"cross_log_likelihood_{modality}"] = by_pair[n].sum() - by_pair[n, n]
+        for name, term in bound.divergence.items():
+            metrics[name] = (term.detach() * weights).sum()
+        metrics["active_units"] = (experts.mean.var(0, correction=0) > ACTIVE_UNIT_VARIANCE).sum()
+        posteriors = average_posteriors(self.mixture.posterior(experts.loc), experts.observed)
+        metrics["clusters_in_use"] = (torch.bincount(posteriors.argmax(-1)) > 0).sum()
+        return metrics
+
+    # Encoding and generation -----------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        inputs: Any,
+        cond_mod: str | Sequence[str] = "all",
+        N: int = 1,
+        return_mean: bool = False,
+        *,
+        flatten: bool = False,
+        generator: Generator | None = None,
+    ) -> ModelOutput:
+        """Draw latents given the modalities ``cond_mod`` that each sample has observed.
+
+        For every sample and draw an expert among these is drawn, and z from it; w_m comes from q(w_m|x_m) where
+        m is conditioned on and observed, and otherwise from the prior that ``reconstruction_option`` names.
+
+        Args:
+            inputs: The samples.
+            cond_mod: A modality name, a list of them, or ``'all'``.
+            N: Draws per sample.
+            return_mean: Return the means instead: for z the average of the experts' means.
+            flatten: Merge the first two axes, N fastest.
+            generator: Source of randomness.
+
+        Returns:
+            ``z`` (n_data, N, latent_dim), ``modalities_z`` {modality: (n_data, N, dim_m)} for every modality,
+            ``one_latent_space`` = False.
+
+        Raises:
+            KeyError: For an unknown modality in ``cond_mod``.
+            ValueError: If a sample has observed none of ``cond_mod``; the message names it.
+        """
+        draws = positive_int("N", N)
+        batch = self._read(inputs)
+        names = self._names("cond_mod", cond_mod)
+        experts = self._experts(batch).restrict(self._is_among(names))
+        lacking = (experts.n_observed == 0).nonzero().squeeze(-1)
+        if len(lacking):
+            raise ValueError(
+                f"{len(lacking)} of {len(batch)} samples have observed none of cond_mod {names}: "
+                f"samples {lacking[:5].tolist()}"
+            )
+        if return_mean:
+            z = experts.mean.unsqueeze(1).expand(-1, draws, -1)
+        else:
+            z = experts.sample(experts.choose(draws, generator), generator)
+        styles = {
+            m: self._encode_style(experts, i, draws, return_mean, generator) for i, m in enumerate(self.modalities)
+        }
+        if flatten:
+            z, styles = z.flatten(0, 1), {m: w.flatten(0, 1) for m, w in styles.items()}
+        return ModelOutput(z=z, modalities_z=styles, one_latent_space=False)
+
+    def _encode_style(
+        self, experts: Experts, index: int, draws: int, return_mean: bool, generator: Generator | None
+    ) -> Tensor:
+        seen = experts.observed[index][:, None, None]
+        if return_mean:
+            return experts.style_loc[index].unsqueeze(1).masked_fill(~seen, 0).expand(-1, draws, -1)
+        drawn = experts.sample_style(index, draws, generator)
+        return torch.where(seen, drawn, self._prior_style(self.modalities[index], drawn.shape[:-1], generator))
+
+    def decode(self, embedding: Mapping[str, Any], modalities: str | Sequence[str] = "all") -> dict[str, Tensor]:
+        """Decode latents, as :meth:`encode` and :meth:`generate_from_prior` return them.
+
+        Args:
+            embedding: ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}, of the same leading
+                axes, which may be any.
+            modalities: Which to decode: a name, a list of them, or ``'all'``.
+
+        Returns:
+            {modality: (..., *input shape)}: the decoders' output, which for ``'bernoulli'`` and
+            ``'categorical'`` likelihoods are logits.
+        """
+        try:
+            z, styles = embedding["z"], embedding["modalities_z"]
+        except (KeyError, TypeError):
+            raise TypeError("embedding must hold 'z' and 'modalities_z', as encode returns them") from None
+        decoded = {}
+        for m in self._names("modalities", modalities):
+            if m not in styles:
+                raise KeyError(f"modalities_z lacks {m!r}; it has {list(styles)}")
+            self._check_latents(m, z, styles[m])
+            latents = torch.cat([z, styles[m]], -1)
+            rows = self._decode_rows(m, latents.reshape(-1, latents.shape[-1]))
+            decoded[m] = rows.reshape(*z.shape[:-1], *rows.shape[1:])
+        return decoded
+
+    def predict(
+        self,
+        inputs: Any,
+        cond_mod: str | Sequence[str] = "all",
+        gen_mod: str | Sequence[str] = "all",
+        N: int = 1,
+        flatten: bool = False,
+        *,
+        return_mean: bool = False,
+        generator: Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Generate modalities ``gen_mod`` from modalities ``cond_mod``: :meth:`encode`, then :meth:`decode`.
+
+        Returns:
+            {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
+        """
+        embedding = self.encode(inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator)
+        return self.decode(embedding, gen_mod)
+
+    def generate_from_prior(
+        self,
+        n_samples: int,
+        *,
+        cluster: int | Sequence[int] | Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> ModelOutput:
+        """Draw c ~ π, z ~ p(z|c), and the private latents from the prior that ``reconstruction_option`` names.
+
+        Args:
+            n_samples: How many.
+            cluster: An active cluster's index, or one for each sample, to draw from instead of c ~ π.
+            generator: Source of randomness.
+
+        Returns:
+            ``z`` (n_samples, latent_dim), ``modalities_z`` {modality: (n_samples, dim_m)}, ``clusters``
+            (n_samples,) int64, ``one_latent_space`` = False.
+
+        Raises:
+            ValueError: If ``cluster`` is pruned, out of range, or of another length than ``n_samples``.
+        """
+        positive_int("n_samples", n_samples)
+        if cluster is None:
+            clusters = torch.multinomial(self.pc_params.detach(), n_samples, replacement=True, generator=generator)
+        else:
+            clusters = self._chosen_clusters(cluster, n_samples)
+        z = self.mixture.sample(clusters, generator)
+        styles = {m: self._prior_style(m, (n_samples,), generator) for m in self.modalities}
+        return ModelOutput(z=z, modalities_z=styles, clusters=clusters, one_latent_space=False)
+
+    def _chosen_clusters(self, cluster: Any, n_samples: int) -> Tensor:
+        active = self.active_clusters
+        clusters = torch.as_tensor(cluster, device=active.device)
+        if clusters.is_floating_point() or clusters.dtype == torch.bool or clusters.shape not in ((), (n_samples,)):
+            raise ValueError(f"cluster must be an index or {n_samples} of them, got {cluster!r}")
+        clusters = clusters.long().expand(n_samples)
+        inside = (clusters >= 0) & (clusters < len(active))
+        if not bool(inside.all()) or not bool(active[clusters].all()):
+            allowed = active.nonzero().squeeze(-1).tolist()
+            raise ValueError(f"cluster must be active, got {cluster!r}; the active clusters are {allowed}")
+        return clusters
+
+    # Clustering ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict_clusters(
+        self,
+        inputs: Any,
+        *,
+        rule: str = "mean",
+        sample: bool = False,
+        batch_size: int = 8192,
+        generator: Generator | None = None,
+    ) -> ModelOutput:
+        """Assign samples to clusters, with networks in eval mode.
+
+        p(c|z_m) is taken at the mean of q(z|x_m) for every observed modality m, or at one draw of it.
+
+        Args:
+            inputs: The samples.
+            rule: ``'mean'``: the cluster with the largest average of p(c|z_m). ``'vote'``: the paper's majority
+                vote over modalities, ties broken by that average.
+            sample: Use a draw of each expert instead of its mean.
+            batch_size: At most so many samples are encoded at a time.
+            generator: Source of randomness.
+
+        Returns:
+            ``clusters`` (n_data,) int64; ``pc_zs`` {modality: (n_data, C)}, p(c|z_m), rows of unobserved samples
+            NaN; ``probabilities`` (n_data, C), the average of p(c|z_m) over observed modalities.
+
+        Raises:
+            ValueError: If the rule is unknown.
+        """
+        assign = check_rule(rule)
+        z, observed = self._expert_points(inputs, batch_size, sample, generator)
+        posteriors = self.mixture.posterior(z)
+        shown = posteriors.masked_fill(~observed.unsqueeze(-1), math.nan)
+        return ModelOutput(
+            clusters=assign(posteriors, observed),
+            pc_zs=dict(zip(self.modalities, shown, strict=True)),
+            probabilities=average_posteriors(posteriors, observed),
+        )
+
+    def _expert_points(
+        self, inputs: Any, batch_size: int, sample: bool, generator: Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return z_m of every modality, (M, n, d), and what is observed, (M, n); every sample is encoded once."""
+        points, observed = [], []
+        with evaluating(self):
+            for chunk in iterate(inputs, batch_size):
+                experts = self._experts(self._read(chunk))
+                points.append(experts.sample_each(1, generator).squeeze(2) if sample else experts.loc)
+                observed.append(experts.observed)
+        return torch.cat(points, 1), torch.cat(observed, 1)
+
+    @torch.no_grad()
+    def prune_clusters(
+        self,
+        train_data: Any,
+        batch_size: int = 128,
+        *,
+        rule: str = "mean",
+        sample: bool = False,
+        generator: Generator | None = None,
+    ) -> list[float]:
+        """Choose the number of clusters by the penalised normalised entropy (see :mod:`cmvae.selection`).
+
+        Every sample is encoded once. Starts from the active clusters and leaves the best set active, the logits
+        of π renormalised on it. With fewer than two active clusters nothing changes.
+
+        Args:
+            train_data: The samples to choose on.
+            batch_size: Samples encoded at a time.
+            rule: The rule of :meth:`predict_clusters` that gives each cluster its samples.
+            sample: Use one draw of each expert, made once, instead of its mean.
+            generator: Source of randomness.
+
+        Returns:
+            ``h_values``, length C + 1: the criterion by number of active clusters, inf where not evaluated.
+        """
+        check_rule(rule)
+        z, observed = self._expert_points(train_data, batch_size, sample, generator)
+        # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
+        found = select_clusters(
+            self.mixture.log_prob_clusters(z).double().cpu(),
+            observed.cpu(),
+            self.mixture.logits.double().cpu(),
+            self.active_clusters.cpu(),
+            beta=self.model_config.beta,
+            latent_dim=self.latent_dim,
+            rule=rule,
+        )
+        self.mixture.keep(found.active.to(self.active_clusters.device))
+        return found.h_values
+
+    @torch.no_grad()
+    def compute_joint_nll(
+        self,
+        inputs: Any,
+        K: int = 1000,
+        *,
+        reduction: str = "sum",
+        chunk_size: int = 16384,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Estimate −log p(X_S) by importance sampling, β = 1 and no rescaling (see :mod:`cmvae.marginal`).
+
+        Networks run in eval mode; every submodule's own mode is restored after.
+
+        Args:
+            inputs: The samples.
+            K: Importance samples for each.
+            reduction: ``'sum'`` over the batch, or ``'none'``.
+            chunk_size: At most so many samples are encoded, and so many draws decoded, at a time.
+            generator: Source of randomness.
+
+        Returns:
+            A scalar, or (n_data,) with ``reduction='none'``; in nats.
+        """
+        draws, chunk = positive_int("K", K), positive_int("chunk_size", chunk_size)
+        if reduction not in ("sum", "none"):
+            raise ValueError(f"reduction must be 'sum' or 'none', got {reduction!r}")
+        parts = []
+        with evaluating(self):
+            for part in iterate(inputs, chunk):
+                batch = self._read(part)
+
+                def log_likelihood(m: int, rows: Tensor, latents: Tensor, batch: Batch = batch) -> Tensor:
+                    name = self.modalities[m]
+                    return self._score(name, latents, batch.data[name][rows], rescaled=False)
+
+                experts = self._experts(batch)
+                parts.append(
+                    estimate_log_marginal(experts, self.mixture, self._priors, log_likelihood, draws, chunk, generator)
+                )
+        nll = -torch.cat(parts)
+        return nll.sum() if reduction == "sum" else nll
+
+    # Saving ----------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into a folder, made where it is missing."""
+        save_pretrained(self, save_directory)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        encoders: Mapping[str, nn.Module] | None = None,
+        decoders: Mapping[str, nn.Module] | None = None,
+        decoders_dist: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Load a model written by :meth:`save_pretrained`, in eval mode; nothing is unpickled.
+
+        Args:
+            pretrained_model_name_or_path: The folder.
+            encoders: The custom encoders, if the model was built with such; their weights are loaded.
+            decoders: The custom decoders, likewise.
+            decoders_dist: Callable likelihoods, likewise.
+
+        Raises:
+            ValueError: If a file is missing, damaged or does not fit, naming it; if custom networks or
+                likelihoods are not passed again.
+        """
+        return load_pretrained(cls, pretrained_model_name_or_path, encoders, decoders, decoders_dist)

@@ -1,0 +1,124 @@
+"""A light convolutional pair for images of any channel count and size."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from cmvae.networks.base import (
+    BaseDecoder,
+    BaseMultilatentEncoder,
+    PosteriorHead,
+    check_input,
+    check_sizes,
+    count,
+    halved_sizes,
+    initialise_for_relu,
+    repeat_last,
+)
+from cmvae.outputs import ModelOutput
+
+__all__ = ["ConvDecoder", "ConvEncoder"]
+
+
+class ConvEncoder(BaseMultilatentEncoder):
+    """Strided convolutions that halve the image until its smaller side is 4 to 7, a dense layer and the head.
+
+    The number of stages follows from the size. There is no batch normalisation: the posterior of a sample
+    depends on that sample alone, which a mixture of experts with missing modalities needs.
+
+    Args:
+        input_shape: (channels, height, width), height and width in pixels, odd and unequal ones too.
+        latent_dim: Dimension of z.
+        style_dim: Dimension of w.
+        channels: Channels of the stages, the largest image first; the last is repeated where there are more
+            stages.
+        hidden_dim: Size of the dense layer.
+
+    Raises:
+        ValueError: If the shape has no three axes or a size is no positive integer.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        latent_dim: int,
+        style_dim: int,
+        channels: Sequence[int] = (32, 64, 128),
+        hidden_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        sizes = _image_sizes(input_shape)
+        check_sizes(latent_dim=latent_dim, channels=channels, hidden_dim=hidden_dim)
+        self.input_shape = tuple(input_shape)
+        widths = [input_shape[0], *repeat_last(channels, len(sizes) - 1)]
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(widths):
+            layers += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * count(sizes[-1]), hidden_dim), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.trunk.apply(initialise_for_relu)
+        self.head = PosteriorHead(hidden_dim, latent_dim, style_dim)
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Encode images ``x``, (B, channels, height, width) of any dtype.
+
+        Raises:
+            ValueError: If ``x`` has another shape.
+        """
+        check_input(x, self.input_shape)
+        output: ModelOutput = self.head(self.trunk(x.to(self.head.dtype)))
+        return output
+
+
+class ConvDecoder(BaseDecoder):
+    """The encoder turned round: dense layers, then transposed convolutions to exactly the given size.
+
+    The last layer is linear: its output is a location, or logits.
+
+    Args:
+        latent_dim_total: Dimension of z and w together.
+        output_shape: (channels, height, width) in pixels.
+        channels: Channels of the stages, the smallest image first; the first is repeated where there are more
+            stages, and the last ones are taken where there are fewer.
+        hidden_dim: Size of the dense layer.
+
+    Raises:
+        ValueError: If the shape has no three axes or a size is no positive integer.
+    """
+
+    def __init__(
+        self,
+        latent_dim_total: int,
+        output_shape: Sequence[int],
+        channels: Sequence[int] = (128, 64, 32),
+        hidden_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        sizes = _image_sizes(output_shape)[::-1]
+        check_sizes(latent_dim_total=latent_dim_total, channels=channels, hidden_dim=hidden_dim)
+        stages = repeat_last(channels[::-1], len(sizes) - 1)[::-1]
+        widths = [*stages, output_shape[0]]
+        dense = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
+        dense += [nn.Linear(hidden_dim, widths[0] * count(sizes[0])), nn.Unflatten(1, (widths[0], *sizes[0]))]
+        layers: list[nn.Module] = []
+        for i, (n_in, n_out) in enumerate(pairwise(widths)):
+            # Halving rounds down; the padding gives an odd side its last row or column back.
+            (small_h, small_w), (h, w) = sizes[i], sizes[i + 1]
+            lost = (h - 2 * small_h, w - 2 * small_w)
+            up = nn.ConvTranspose2d(n_in, n_out, kernel_size=4, stride=2, padding=1, output_padding=lost)
+            layers += [nn.ReLU(), up]
+        self.layers = nn.Sequential(*dense, *layers)
+        self.layers[:-1].apply(initialise_for_relu)
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, channels, height, width)."""
+        return ModelOutput(reconstruction=self.layers(z))
+
+
+def _image_sizes(shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the (height, width) of every stage of a shape (channels, height, width), largest first."""
+    if len(shape) != 3:
+        raise ValueError(f"an image shape is (channels, height, width); got {tuple(shape)}")
+    check_sizes(shape=shape)
+    return halved_sizes(shape[1:])

@@ -1,0 +1,139 @@
+"""A light convolutional pair for sequences of tokens, such as text."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from cmvae.networks.base import (
+    BaseDecoder,
+    BaseMultilatentEncoder,
+    PosteriorHead,
+    check_input,
+    check_sizes,
+    halved_sizes,
+    holds_indices,
+    initialise_for_relu,
+)
+from cmvae.outputs import ModelOutput
+
+__all__ = ["SequenceDecoder", "SequenceEncoder"]
+
+
+class SequenceEncoder(BaseMultilatentEncoder):
+    """Token and position embeddings, then convolutions that halve the length down to 4 to 7, and the head.
+
+    Sequences shorter than 8 keep their length. A token's one-hot vector and its index give the same result.
+
+    Args:
+        input_shape: (length, vocabulary), in tokens, each at least 1.
+        latent_dim: Dimension of z.
+        style_dim: Dimension of w.
+        embedding_dim: Size of the token embedding.
+        channels: Channels of every convolution.
+        hidden_dim: Size of the dense layer before the head.
+
+    Raises:
+        ValueError: If the shape has no two axes or a size is no positive integer.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        latent_dim: int,
+        style_dim: int,
+        embedding_dim: int = 64,
+        channels: int = 128,
+        hidden_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        length, vocabulary = _length_and_vocabulary(input_shape)
+        check_sizes(latent_dim=latent_dim, embedding_dim=embedding_dim, channels=channels, hidden_dim=hidden_dim)
+        self.input_shape = (length, vocabulary)
+        self.tokens = nn.Parameter(torch.randn(vocabulary, embedding_dim))
+        self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
+        lengths = [size for (size,) in halved_sizes([length])]
+        layers: list[nn.Module] = [nn.Conv1d(embedding_dim, channels, kernel_size=3, padding=1), nn.ReLU()]
+        for _ in lengths[1:]:
+            layers += [nn.Conv1d(channels, channels, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(channels * lengths[-1], hidden_dim), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.trunk.apply(initialise_for_relu)
+        self.head = PosteriorHead(hidden_dim, latent_dim, style_dim)
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Encode ``x``: one-hot tokens (B, length, vocabulary) of any dtype, or integer indices (B, length).
+
+        Raises:
+            ValueError: If ``x`` has another shape, or is (B, length) and not of an integer dtype.
+        """
+        if holds_indices(x, self.input_shape):
+            embedded = nn.functional.embedding(x.long(), self.tokens)
+        else:
+            check_input(x, self.input_shape, or_indices=True)
+            embedded = x.to(self.tokens.dtype) @ self.tokens
+        output: ModelOutput = self.head(self.trunk((embedded + self.positions).transpose(1, 2)))
+        return output
+
+
+class SequenceDecoder(BaseDecoder):
+    """The encoder turned round: dense layers, transposed convolutions to the length, logits of every token.
+
+    All positions are decoded at once, from the latents alone: a sampled sequence depends on nothing but z and
+    w.
+
+    Args:
+        latent_dim_total: Dimension of z and w together.
+        output_shape: (length, vocabulary), in tokens, each at least 1.
+        embedding_dim: Size of the features from which the logits are computed.
+        channels: Channels of every convolution.
+        hidden_dim: Size of the dense layer.
+
+    Raises:
+        ValueError: If the shape has no two axes or a size is no positive integer.
+    """
+
+    def __init__(
+        self,
+        latent_dim_total: int,
+        output_shape: Sequence[int],
+        embedding_dim: int = 64,
+        channels: int = 128,
+        hidden_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        length, vocabulary = _length_and_vocabulary(output_shape)
+        check_sizes(latent_dim_total=latent_dim_total, embedding_dim=embedding_dim)
+        check_sizes(channels=channels, hidden_dim=hidden_dim)
+        lengths = [size for (size,) in halved_sizes([length])][::-1]
+        layers: list[nn.Module] = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
+        layers += [
+            nn.Linear(hidden_dim, channels * lengths[0]),
+            nn.Unflatten(1, (channels, lengths[0])),
+            nn.ReLU(),
+        ]
+        for short, long in pairwise(lengths):
+            # Halving rounds down; the padding gives an odd length its last position back.
+            lost = long - 2 * short
+            up = nn.ConvTranspose1d(channels, channels, 4, stride=2, padding=1, output_padding=lost)
+            layers += [up, nn.ReLU()]
+        layers.append(nn.Conv1d(channels, embedding_dim, kernel_size=3, padding=1))
+        self.trunk = nn.Sequential(*layers)
+        self.trunk.apply(initialise_for_relu)
+        self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
+        self.head = nn.Linear(embedding_dim, vocabulary)
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        """Decode ``z``, (B, latent_dim_total), to ``reconstruction``, logits (B, length, vocabulary)."""
+        features = self.trunk(z).transpose(1, 2) + self.positions
+        return ModelOutput(reconstruction=self.head(torch.relu(features)))
+
+
+def _length_and_vocabulary(shape: Sequence[int]) -> tuple[int, int]:
+    """Unpack a sequence shape, or raise ``ValueError``."""
+    if len(shape) != 2:
+        raise ValueError(f"a sequence shape is (length, vocabulary); got {tuple(shape)}")
+    check_sizes(shape=shape)
+    length, vocabulary = shape
+    return length, vocabulary

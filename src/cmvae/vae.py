@@ -1,0 +1,261 @@
+"""The multimodal variational autoencoder under CMVAE: its networks, likelihoods and priors, and how they connect."""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cmvae.config import CMVAEConfig
+from cmvae.data.batches import Batch, read_inputs
+from cmvae.distributions import FAMILIES
+from cmvae.likelihoods import Custom, Likelihood, build_likelihood
+from cmvae.mixture import MixturePrior
+from cmvae.modality_dict import ModalityDict
+from cmvae.networks import build_decoder, build_encoder, run_decoder, run_encoder
+from cmvae.objectives import Draws
+from cmvae.posterior import Experts
+from cmvae.priors import PrivatePrior
+
+__all__ = ["MultimodalVAE", "evaluating"]
+
+
+class MultimodalVAE(nn.Module):
+    """Encoders, decoders, likelihoods and priors of all modalities, kept by name, with a mixture prior on z.
+
+    It reads inputs, encodes and scores what is observed and only that; :class:`cmvae.CMVAE` gives it its members.
+    Arguments and errors as there.
+    """
+
+    def __init__(
+        self,
+        model_config: CMVAEConfig,
+        encoders: Mapping[str, nn.Module] | None = None,
+        decoders: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(model_config, CMVAEConfig):
+            raise TypeError(f"model_config must be a CMVAEConfig, got {type(model_config).__name__}")
+        self.modalities = _modality_names(model_config, encoders, decoders)
+        supplied = {"encoders": encoders, "decoders": decoders}
+        _check_supplied(model_config, supplied)
+        custom = [name for name, networks in supplied.items() if networks is not None]
+        config = self.model_config = model_config.replace(custom_architectures=custom)
+        self.latent_dim = config.latent_dim
+        self.family = FAMILIES[config.prior_and_posterior_dist]
+        self._warn_about_size_one()
+        self.encoders = ModalityDict(encoders or {m: self._build_encoder(m) for m in self.modalities})
+        self.decoders = ModalityDict(decoders or {m: self._build_decoder(m) for m in self.modalities})
+        self.likelihoods = ModalityDict({m: build_likelihood(*config.likelihood_of(m), m) for m in self.modalities})
+        self.private_priors = ModalityDict(
+            {m: PrivatePrior(config.style_dim(m), self.family, config.learn_modality_prior) for m in self.modalities}
+        )
+        self.mixture = MixturePrior(config.number_of_clusters, config.latent_dim, self.family, config.covariance)
+        self.rescale_factors = _rescale_factors(config, self.modalities)
+
+    # Construction ----------------------------------------------------------------------------------------------
+
+    def _build_encoder(self, modality: str) -> nn.Module:
+        config = self.model_config
+        shape = _required_shape(config, modality, "encoders")
+        return build_encoder(shape, config.latent_dim, config.style_dim(modality), self._likelihood_name(modality))
+
+    def _build_decoder(self, modality: str) -> nn.Module:
+        config = self.model_config
+        shape = _required_shape(config, modality, "decoders")
+        return build_decoder(shape, config.latent_dim + config.style_dim(modality), self._likelihood_name(modality))
+
+    def _likelihood_name(self, modality: str) -> str:
+        dist, _ = self.model_config.likelihood_of(modality)
+        return dist if isinstance(dist, str) else "custom"
+
+    def _warn_about_size_one(self) -> None:
+        config = self.model_config
+        sizes = {"latent_dim": config.latent_dim}
+        sizes |= {f"modalities_specific_dim of {m!r}": config.style_dim(m) for m in self.modalities}
+        ones = [name for name, size in sizes.items() if size == 1]
+        if ones and config.prior_and_posterior_dist == "laplace_with_softmax":
+            warnings.warn(
+                f"{', '.join(ones)} is 1: with 'laplace_with_softmax' the scales of a latent sum to its size, "
+                "so a latent of size 1 has scale 1, which cannot be learned",
+                stacklevel=3,
+            )
+
+    # Reading and encoding --------------------------------------------------------------------------------------
+
+    def _read(self, inputs: Any) -> Batch:
+        centers = self.mixture.centers
+        batch = read_inputs(
+            inputs,
+            self.modalities,
+            dtype=centers.dtype,
+            device=centers.device,
+            shapes=self.model_config.input_dims,
+        )
+        if not torch.compiler.is_compiling():
+            for m, x in batch.data.items():
+                seen = x if batch.complete else x[batch.observed[self.modalities.index(m)]]
+                if len(seen):
+                    self._likelihood(m).check(seen, m)
+        return batch
+
+    def _likelihood(self, modality: str) -> Likelihood:
+        return cast(Likelihood, self.likelihoods[modality])
+
+    @property
+    def _priors(self) -> list[PrivatePrior]:
+        return cast(list[PrivatePrior], self.private_priors.values())
+
+    def _experts(self, batch: Batch) -> Experts:
+        """Encode what is observed, and only that."""
+        encoded = [self._expert(batch, i, m) for i, m in enumerate(self.modalities)]
+        loc, scale, style_loc, style_scale = zip(*encoded, strict=True)
+        return Experts(self.family, torch.stack(loc), torch.stack(scale), style_loc, style_scale, batch.observed)
+
+    def _expert(self, batch: Batch, index: int, modality: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return location and scale of z, (B, d), and of w, (B, dim_m), from one modality."""
+        dims = (self.latent_dim, self.model_config.style_dim(modality))
+        if batch.complete:
+            raw = run_encoder(self.encoders[modality], batch.data[modality], modality, *dims)
+            return raw[0], self.family.scale(raw[1]), raw[2], self.family.scale(raw[3])
+        rows = batch.observed[index].nonzero().squeeze(-1)
+        like = self.mixture.centers
+        filled = [like.new_full((len(batch), dim), value) for dim in dims for value in (0.0, 1.0)]
+        if len(rows):
+            raw = run_encoder(self.encoders[modality], batch.data[modality][rows], modality, *dims)
+            values = (raw[0], self.family.scale(raw[1]), raw[2], self.family.scale(raw[3]))
+            filled = [full.index_copy(0, rows, v.to(full.dtype)) for full, v in zip(filled, values, strict=True)]
+        return filled[0], filled[1], filled[2], filled[3]
+
+    # Scoring and drawing --------------------------------------------------------------------------------------
+
+    def _log_likelihood(self, index: int, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
+        """Return rescaled log p(x_n | z, w_n), (M, B, K), for z, (M, B, K, d), with one decoder call."""
+        modality, shape = self.modalities[index], z.shape[:-1]
+        own = (torch.arange(shape[0], device=z.device) == index)[:, None, None, None]
+        latents = torch.cat([z, torch.where(own, drawn.own[index], drawn.others[index])], -1)
+        if batch.complete:
+            target = batch.data[modality][None, :, None]
+            target = target.expand(*shape, *target.shape[3:])
+            return self._score(modality, latents, target)
+        pairs = (batch.observed & batch.observed[index]).nonzero(as_tuple=True)
+        if not len(pairs[0]):
+            return z.new_zeros(shape)
+        target = batch.data[modality][pairs[1]].unsqueeze(1)
+        target = target.expand(-1, shape[2], *target.shape[2:])
+        values = self._score(modality, latents[pairs], target)
+        return values.new_zeros(shape).index_put(pairs, values)
+
+    def _score(self, modality: str, latents: Tensor, target: Tensor, rescaled: bool = True) -> Tensor:
+        """Return log p(x|z, w), (*), of targets (*, ...) given latents (*, d + dim)."""
+        lead = latents.shape[:-1]
+        likelihood = self._likelihood(modality)
+        reconstruction = self._decode_rows(modality, latents.flatten(0, -2))
+        if isinstance(likelihood, Custom):
+            # A caller's function gets rows, (R, *input shape); ours take any leading axes, which saves a copy.
+            values = likelihood.log_prob(reconstruction, target.flatten(0, len(lead) - 1))
+            values = values.flatten(1).sum(-1).unflatten(0, lead)
+        else:
+            values = likelihood.log_prob(reconstruction.unflatten(0, lead), target).flatten(len(lead)).sum(-1)
+        return values * self.rescale_factors[modality] if rescaled else values
+
+    def _decode_rows(self, modality: str, latents: Tensor) -> Tensor:
+        shape = (self.model_config.input_dims or {}).get(modality)
+        return run_decoder(self.decoders[modality], latents, modality, shape)
+
+    def _prior_style(self, modality: str, shape: Sequence[int], generator: Generator | None) -> Tensor:
+        auxiliary = self.model_config.reconstruction_option == "single_prior"
+        prior = cast(PrivatePrior, self.private_priors[modality])
+        return prior.sample(tuple(shape), auxiliary=auxiliary, generator=generator)
+
+    def _names(self, argument: str, names: str | Sequence[str]) -> list[str]:
+        """Resolve ``'all'``, a name or a list of names."""
+        if isinstance(names, str):
+            names = list(self.modalities) if names == "all" and "all" not in self.modalities else [names]
+        names = list(dict.fromkeys(names))
+        unknown = [name for name in names if name not in self.modalities]
+        if unknown:
+            raise KeyError(f"{argument} has unknown modalities {unknown}; the model has {list(self.modalities)}")
+        if not names:
+            raise ValueError(f"{argument} is empty; allowed are 'all' and any of {list(self.modalities)}")
+        return names
+
+    def _is_among(self, names: list[str]) -> Tensor:
+        chosen = [m in names for m in self.modalities]
+        return torch.tensor(chosen, device=self.mixture.centers.device)
+
+    def _check_latents(self, modality: str, z: Tensor, w: Tensor) -> None:
+        expected = (*z.shape[:-1], self.model_config.style_dim(modality))
+        if z.shape[-1] != self.latent_dim or tuple(w.shape) != expected:
+            raise ValueError(
+                f"z must be (..., {self.latent_dim}) and modalities_z[{modality!r}] of the same leading axes with "
+                f"{expected[-1]}; got {tuple(z.shape)} and {tuple(w.shape)}"
+            )
+
+
+def _modality_names(
+    config: CMVAEConfig,
+    encoders: Mapping[str, nn.Module] | None,
+    decoders: Mapping[str, nn.Module] | None,
+) -> tuple[str, ...]:
+    """Return the modality names, which input_dims, encoders and decoders must agree on."""
+    sources = {"input_dims": config.input_dims, "encoders": encoders, "decoders": decoders}
+    for argument, source in sources.items():
+        if source is not None and not isinstance(source, Mapping):
+            raise TypeError(f"{argument} must be a mapping from modality to module, got {type(source).__name__}")
+    given = {argument: list(source) for argument, source in sources.items() if source is not None}
+    if not given:
+        raise ValueError("CMVAEConfig.input_dims is needed to build encoders and decoders; got None")
+    argument, names = next(iter(given.items()))
+    if len(names) != config.n_modalities:
+        raise ValueError(f"{argument} has modalities {names}, but n_modalities is {config.n_modalities}")
+    for other, others in given.items():
+        if set(others) != set(names):
+            raise ValueError(f"{other} has modalities {others}, but {argument} has {names}")
+    config.check_names(names)
+    return tuple(names)
+
+
+def _check_supplied(config: CMVAEConfig, supplied: Mapping[str, Mapping[str, nn.Module] | None]) -> None:
+    for argument, networks in supplied.items():
+        if networks is None and argument in config.custom_architectures:
+            raise ValueError(f"custom_architectures names {argument!r}: pass {argument}= to CMVAE")
+        for modality, network in (networks or {}).items():
+            if not isinstance(network, nn.Module):
+                raise TypeError(f"{argument}[{modality!r}] must be a torch.nn.Module, got {type(network).__name__}")
+    for modality in config.decoders_dist or {}:
+        if config.likelihood_is_missing(modality):
+            raise ValueError(f"decoders_dist[{modality!r}] was a callable, which is not stored: pass it again")
+
+
+def _required_shape(config: CMVAEConfig, modality: str, part: str) -> tuple[int, ...]:
+    if config.input_dims is None:
+        raise ValueError(f"CMVAEConfig.input_dims is needed to build {part}; pass it, or {part}= to CMVAE")
+    return config.input_dims[modality]
+
+
+def _rescale_factors(config: CMVAEConfig, modalities: Sequence[str]) -> dict[str, float]:
+    """Return λ_m: 1, what is given, or max_n D_n / D_m."""
+    if not config.uses_likelihood_rescaling:
+        return dict.fromkeys(modalities, 1.0)
+    if config.rescale_factors is not None:
+        return dict(config.rescale_factors)
+    if config.input_dims is None:
+        raise ValueError("uses_likelihood_rescaling needs input_dims, or rescale_factors; got neither")
+    sizes = {m: math.prod(config.input_dims[m]) for m in modalities}
+    return {m: max(sizes.values()) / size for m, size in sizes.items()}
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run networks in eval mode, and give every submodule its own mode back afterwards, whatever happens."""
+    modes = [(submodule, submodule.training) for submodule in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for submodule, mode in modes:
+            submodule.training = mode
