@@ -121,7 +121,7 @@ class _LocationScale(Likelihood):
         raw = self.log_scale.to(location.dtype)
         # The value is clamped and the gradient is not: a clamped gradient would hold the scale at its floor
         # for ever.
-        return raw + (raw.clamp_min(_MIN_LOG_SCALE) - raw).detach()
+        return raw.detach().clamp_min(_MIN_LOG_SCALE) + (raw - raw.detach())
 
 
 class Normal(_LocationScale):

@@ -100,26 +100,32 @@ class MixturePrior(nn.Module):
 
     @torch.no_grad()
     def set_components(self, weights: Tensor, centers: Tensor, covariances: Tensor | None = None) -> None:
-        """Set all clusters active, with given weights (C,), centres (C, d) and, unless 'identity', covariances.
+        """Set all clusters active, with given weights, centres and covariances.
 
         Args:
-            weights: Positive, summing to 1.
+            weights: Positive, summing to 1, (C,).
             centers: (C, d).
-            covariances: Variances (C, d) for ``'diagonal'``, covariance matrices (C, d, d) for ``'full'``.
+            covariances: Covariance matrices (C, d, d), of which ``'diagonal'`` uses the diagonal and
+                ``'identity'`` nothing; None for scale 1.
         """
         self.active.fill_(True)
         self.logits.copy_(weights.log())
         self.centers.copy_(centers)
         if covariances is None:
-            return
+            covariances = torch.eye(centers.shape[-1]).expand(len(centers), -1, -1).to(centers)
+            covariances = covariances * self.unit_variance
         if self.covariance == "diagonal":
-            # A Laplace of scale b has variance 2 b².
-            variance_of_unit = 1.0 if self.family.is_normal else 2.0
-            self.log_scales.copy_((covariances / variance_of_unit).log() / 2)
+            variances = covariances.diagonal(dim1=-2, dim2=-1) / self.unit_variance
+            self.log_scales.copy_(variances.log() / 2)
         elif self.covariance == "full":
             factors = torch.linalg.cholesky(torch.linalg.inv(covariances))
             log_diagonal = factors.diagonal(dim1=-2, dim2=-1).log()
             self.precision_factors.copy_(factors.tril(-1) + torch.diag_embed(log_diagonal))
+
+    @property
+    def unit_variance(self) -> float:
+        """The variance of the family's member of scale 1."""
+        return 1.0 if self.family.is_normal else 2.0
 
     @torch.no_grad()
     def keep(self, clusters: Tensor) -> None:

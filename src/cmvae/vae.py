@@ -99,7 +99,7 @@ class MultimodalVAE(nn.Module):
             for m, x in batch.data.items():
                 seen = x if batch.complete else x[batch.observed[self.modalities.index(m)]]
                 if len(seen):
-                    self._likelihood(m).check(seen, m)
+                    self._likelihood(m).check(seen, m, (self.model_config.input_dims or {}).get(m))
         return batch
 
     def _likelihood(self, modality: str) -> Likelihood:

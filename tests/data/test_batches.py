@@ -40,6 +40,13 @@ class Items(Dataset):
         return self.source[index]
 
 
+class Stream(IterableDataset):
+    """A dataset without indices."""
+
+    def __iter__(self):
+        yield {"a": torch.zeros(2)}
+
+
 class Doubled(IncompleteDataset):
     """A dataset of ours that makes its own items."""
 
@@ -205,7 +212,7 @@ A = torch.zeros(4, 2)
         ([{"a": A}], TypeError, "inputs: expected a MultimodalBaseDataset .* plain .* mapping; got list"),
         (A, TypeError, "got Tensor"),
         (Items([A]), TypeError, "got a Dataset of Tensor"),
-        (IterableDataset(), TypeError, "got IterableDataset, which has no length"),
+        (Stream(), TypeError, "got Stream, which has no length"),
         ({}, ValueError, "inputs: expected at least one modality"),
         ({"data": {}}, ValueError, "inputs: expected at least one modality"),
         ({"a": A[:0]}, ValueError, "no samples"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.resources
+import sys
 
 import numpy as np
 import pytest
@@ -98,7 +99,9 @@ def test_missing_modalities(rate):
 def test_a_constant_feature_becomes_zero(monkeypatch):
     values = np.column_stack([np.full(2000, 0.1), np.arange(2000.0)])
     raw = {name: values.copy() for name in FEATURES}
-    monkeypatch.setattr("cmvae.datasets.mfeat.load_mfeat", lambda: (raw, np.zeros(2000, dtype=np.int64)), raising=True)
+    # The package exports the function under the name of its module.
+    module = sys.modules["cmvae.datasets.mfeat"]
+    monkeypatch.setattr(module, "load_mfeat", lambda: (raw, np.zeros(2000, dtype=np.int64)))
     ds = mfeat(missing_rate=0.3)
     observed = ds.data["fac"][ds.masks["fac"]]
     assert (observed[:, 0] == 0).all()

@@ -47,11 +47,11 @@ def test_fields_are_read_by_key_or_attribute_in_order(wrap):
 
 
 def test_missing_fields_are_named():
+    def encoder(x):
+        return {"embedding": x, "style_embedding": None, "style_log_covariance": x}
+
     with pytest.raises(TypeError, match=r"encoder of modality 'audio'.*\['log_covariance', 'style_embedding'\]"):
-        run_encoder(
-            lambda x: {"embedding": x, "style_embedding": None, "style_log_covariance": x},
-            torch.zeros(2, 3), "audio", 3, 3,
-        )  # fmt: skip
+        run_encoder(encoder, torch.zeros(2, 3), "audio", 3, 3)
     with pytest.raises(TypeError, match=r"decoder of modality 'audio'.*Tensor\) lacks.*'reconstruction'"):
         run_decoder(nn.Identity(), torch.zeros(2, 3), "audio", (3,))
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from cmvae.networks import (
@@ -99,6 +100,14 @@ def test_integer_images_are_cast(encoder):
     torch.testing.assert_close(encoder(x).embedding, encoder(x.float()).embedding)
 
 
+def test_large_images_get_narrow_stages_first():
+    shape = (1, 128, 128)
+    encoder, decoder = ConvEncoder(shape, 2, 2), ConvDecoder(4, shape)
+    down = [layer.out_channels for layer in encoder.modules() if isinstance(layer, nn.Conv2d)]
+    up = [layer.in_channels for layer in decoder.modules() if isinstance(layer, nn.ConvTranspose2d)]
+    assert down == up[::-1] == [8, 16, 32, 64, 128]
+
+
 def test_sequence_encoder_sees_the_order():
     x = torch.arange(5).repeat(1, 2)
     encoder = SequenceEncoder((10, 5), 3, 2)
@@ -136,6 +145,7 @@ def test_other_shapes_are_refused(network, x):
         (lambda: MLPDecoder(2, (3, -1)), "output_shape"),
         (lambda: ConvEncoder((8, 8), 2, 2), "channels, height, width"),
         (lambda: ConvDecoder(2, (1, 8, 8.5)), "shape"),
+        (lambda: ConvEncoder((1, 8, 8), 2, 2, channels=()), "channels"),
         (lambda: SequenceDecoder(2, (8,)), "length, vocabulary"),
     ],
 )
@@ -172,7 +182,7 @@ def test_mlp_pair_learns_vectors():
     torch.manual_seed(0)
     phase = 2 * math.pi * torch.rand(1000, 1)
     x = torch.sin(torch.linspace(0, 6, 40) * (1 + torch.rand(1000, 1)) + phase)
-    mse = _train(MLPEncoder((40,), 4, 2), MLPDecoder(6, (40,)), x, functional.mse_loss, steps=150)
+    mse = _train(MLPEncoder((40,), 4, 2), MLPDecoder(6, (40,)), x, functional.mse_loss, steps=80)
     assert mse < 0.2 * x.var(dim=0).mean()
 
 
@@ -182,7 +192,7 @@ def test_conv_pair_learns_images():
     square = (grid[None, :, None] - centre[:, 0]) ** 2 + (grid[None, None, :] - centre[:, 1]) ** 2
     x = torch.exp(-square / 10).unsqueeze(1)
     shape = tuple(x.shape[1:])
-    mse = _train(ConvEncoder(shape, 4, 2), ConvDecoder(6, shape), x, functional.mse_loss, steps=150)
+    mse = _train(ConvEncoder(shape, 4, 2), ConvDecoder(6, shape), x, functional.mse_loss, steps=80)
     assert mse < 0.3 * x.var(dim=0).mean()
 
 
@@ -194,5 +204,5 @@ def test_sequence_pair_learns_tokens():
     def cross_entropy(logits, batch):
         return functional.cross_entropy(logits.flatten(0, 1), batch.flatten())
 
-    loss = _train(SequenceEncoder((12, 7), 4, 2), SequenceDecoder(6, (12, 7)), x, cross_entropy, steps=150)
+    loss = _train(SequenceEncoder((12, 7), 4, 2), SequenceDecoder(6, (12, 7)), x, cross_entropy, steps=60)
     assert loss < 0.4 * math.log(7)

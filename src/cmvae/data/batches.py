@@ -98,9 +98,7 @@ def read_inputs(
     parts = _read_parts(inputs)
     check_known(parts.data, modalities, "inputs")
     check_known(parts.masks, modalities, "masks")
-    data = {
-        name: as_tensor(parts.data[name], f"modality {name!r}") for name in modalities if name in parts.data
-    }
+    data = {name: as_tensor(parts.data[name], f"modality {name!r}") for name in modalities if name in parts.data}
     n = check_lengths(data)
     if n == 0:
         raise ValueError("inputs hold no samples")
@@ -181,10 +179,9 @@ def _read_parts(inputs: Any) -> _Parts:
     root, rows = _unwrap(inputs, range(n))
     if not _is_own(root):
         return _read_mapping(default_collate([inputs[i] for i in range(n)]))
-    if inputs is root:
-        return _Parts(root.data, root._masks or {}, is_checked=True)
-    batch = root.batch(rows)
-    return _Parts(batch["data"], batch.get("masks", {}), is_checked=True)
+    # A whole dataset is read as it lies, without a copy.
+    samples = root.batch(rows) if type(inputs) is Subset else {"data": root.data, "masks": root._masks}
+    return _Parts(samples["data"], samples.get("masks") or {}, is_checked=True)
 
 
 def _read_mapping(inputs: Any) -> _Parts:
@@ -220,10 +217,7 @@ def _unwrap(dataset: Dataset[Any], rows: Sequence[int]) -> tuple[Any, Sequence[i
 
 def _is_own(dataset: Any) -> bool:
     """Return whether samples may be read all at once: a subclass with items of its own must make them."""
-    return (
-        isinstance(dataset, MultimodalBaseDataset)
-        and type(dataset).__getitem__ is MultimodalBaseDataset.__getitem__
-    )
+    return isinstance(dataset, MultimodalBaseDataset) and type(dataset).__getitem__ is MultimodalBaseDataset.__getitem__
 
 
 def _check_shape(tensor: Tensor, modality: str, shapes: Mapping[str, tuple[int, ...]] | None) -> None:
@@ -248,9 +242,7 @@ def _read_observed(
         present = torch.tensor([name in data for name in modalities], device=device)
         return present[:, None].repeat(1, n_samples), False
     read_values = not torch.compiler.is_compiling()
-    masks = {
-        name: as_mask(mask, name, n_samples, check_values=read_values) for name, mask in parts.masks.items()
-    }
+    masks = {name: as_mask(mask, name, n_samples, check_values=read_values) for name, mask in parts.masks.items()}
     device = next(iter(masks.values())).device
     everywhere = torch.ones(n_samples, dtype=torch.bool, device=device)
     nowhere = torch.zeros_like(everywhere)
@@ -270,9 +262,7 @@ def _read_observed(
     return observed, complete
 
 
-def _check_finite(
-    data: Mapping[str, Tensor], observed: Tensor, modalities: Sequence[str], first: int
-) -> None:
+def _check_finite(data: Mapping[str, Tensor], observed: Tensor, modalities: Sequence[str], first: int) -> None:
     """Raise ``ValueError`` where an observed entry is NaN or infinite."""
     bad = torch.stack([nonfinite_samples(data[name], observed[modalities.index(name)]) for name in data])
     if not bad.any():  # one transfer from the device, whatever the number of modalities

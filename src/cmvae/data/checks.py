@@ -105,9 +105,7 @@ def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = T
     """
     mask = as_tensor(value, f"mask of modality {modality!r}")
     if mask.shape != (n_samples,):
-        raise ValueError(
-            f"mask of modality {modality!r}: expected shape ({n_samples},), got {tuple(mask.shape)}"
-        )
+        raise ValueError(f"mask of modality {modality!r}: expected shape ({n_samples},), got {tuple(mask.shape)}")
     if mask.dtype == torch.bool:
         return mask
     if check_values:
@@ -150,8 +148,7 @@ def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
     unknown = [name for name in given if name not in known]
     if unknown:
         raise KeyError(
-            f"unknown modality {quoted(unknown[:1])} in {what}: got {quoted(given)}; "
-            f"known are {quoted(known)}"
+            f"unknown modality {quoted(unknown[:1])} in {what}: got {quoted(given)}; known are {quoted(known)}"
         )
 
 

@@ -206,9 +206,7 @@ class IncompleteDataset(MultimodalBaseDataset):
 def _refuse(bad: Tensor, modality: str, advice: str) -> None:
     """Raise ``ValueError`` where a sample holds NaN or infinity in an observed entry."""
     if bad.any():
-        raise ValueError(
-            f"modality {modality!r}: NaN or infinity in observed entries of {sample_list(bad)}; {advice}"
-        )
+        raise ValueError(f"modality {modality!r}: NaN or infinity in observed entries of {sample_list(bad)}; {advice}")
 
 
 def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
@@ -248,9 +246,7 @@ def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
         span = range(*index.indices(n_samples))
         return torch.tensor(span, dtype=torch.int64) if span.step < 0 else index
     if not isinstance(index, list | range | np.ndarray | Tensor):
-        raise TypeError(
-            f"an index must be an integer, slice, range, list, array or tensor, got {type(index).__name__}"
-        )
+        raise TypeError(f"an index must be an integer, slice, range, list, array or tensor, got {type(index).__name__}")
     rows = index if isinstance(index, Tensor) else torch.from_numpy(np.array(index))
     if rows.ndim == 1 and rows.numel() == 0 and not isinstance(index, np.ndarray | Tensor):
         return torch.zeros(0, dtype=torch.int64)

@@ -176,8 +176,3 @@ def initialise_for_relu(layer: nn.Module) -> None:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-
-
-def repeat_last(channels: Sequence[int], n_stages: int) -> list[int]:
-    """Take ``n_stages`` entries of ``channels``, repeating the last one where there are too few."""
-    return [*channels[:n_stages], *[channels[-1]] * (n_stages - len(channels))]

@@ -14,7 +14,6 @@ from cmvae.networks.base import (
     count,
     halved_sizes,
     initialise_for_relu,
-    repeat_last,
 )
 from cmvae.outputs import ModelOutput
 
@@ -31,8 +30,9 @@ class ConvEncoder(BaseMultilatentEncoder):
         input_shape: (channels, height, width), height and width in pixels, odd and unequal ones too.
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
-        channels: Channels of the stages, the largest image first; the last is repeated where there are more
-            stages.
+        channels: Channels of the stages, the largest image first. Fewer stages take the first ones; further
+            stages come before them, each with half the channels of the next and at least 8, because the
+            largest images cost the most.
         hidden_dim: Size of the dense layer.
 
     Raises:
@@ -51,7 +51,7 @@ class ConvEncoder(BaseMultilatentEncoder):
         sizes = _image_sizes(input_shape)
         check_sizes(latent_dim=latent_dim, channels=channels, hidden_dim=hidden_dim)
         self.input_shape = tuple(input_shape)
-        widths = [input_shape[0], *repeat_last(channels, len(sizes) - 1)]
+        widths = [input_shape[0], *_stage_channels(channels, len(sizes) - 1)]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
@@ -79,8 +79,7 @@ class ConvDecoder(BaseDecoder):
     Args:
         latent_dim_total: Dimension of z and w together.
         output_shape: (channels, height, width) in pixels.
-        channels: Channels of the stages, the smallest image first; the first is repeated where there are more
-            stages, and the last ones are taken where there are fewer.
+        channels: Channels of the stages, the smallest image first: those of the encoder the other way round.
         hidden_dim: Size of the dense layer.
 
     Raises:
@@ -97,7 +96,7 @@ class ConvDecoder(BaseDecoder):
         super().__init__()
         sizes = _image_sizes(output_shape)[::-1]
         check_sizes(latent_dim_total=latent_dim_total, channels=channels, hidden_dim=hidden_dim)
-        stages = repeat_last(channels[::-1], len(sizes) - 1)[::-1]
+        stages = _stage_channels(channels[::-1], len(sizes) - 1)[::-1]
         widths = [*stages, output_shape[0]]
         dense = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
         dense += [nn.Linear(hidden_dim, widths[0] * count(sizes[0])), nn.Unflatten(1, (widths[0], *sizes[0]))]
@@ -122,3 +121,13 @@ def _image_sizes(shape: Sequence[int]) -> list[tuple[int, ...]]:
         raise ValueError(f"an image shape is (channels, height, width); got {tuple(shape)}")
     check_sizes(shape=shape)
     return halved_sizes(shape[1:])
+
+
+def _stage_channels(channels: Sequence[int], n_stages: int) -> list[int]:
+    """Fit ``channels``, largest image first, to the number of stages; see ``ConvEncoder``."""
+    if not channels:
+        raise ValueError("channels must hold at least one positive integer; got none")
+    fitted = list(channels[:n_stages])
+    while len(fitted) < n_stages:
+        fitted.insert(0, max(fitted[0] // 2, min(8, fitted[0])))
+    return fitted

@@ -44,7 +44,7 @@ class MLPEncoder(BaseMultilatentEncoder):
         input_shape: Sequence[int],
         latent_dim: int,
         style_dim: int,
-        hidden_dims: Sequence[int] = (512, 512),
+        hidden_dims: Sequence[int] = (256, 256),
         one_hot: bool = False,
     ) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class MLPDecoder(BaseDecoder):
     """
 
     def __init__(
-        self, latent_dim_total: int, output_shape: Sequence[int], hidden_dims: Sequence[int] = (512, 512)
+        self, latent_dim_total: int, output_shape: Sequence[int], hidden_dims: Sequence[int] = (256, 256)
     ) -> None:
         super().__init__()
         check_sizes(latent_dim_total=latent_dim_total, output_shape=output_shape, hidden_dims=hidden_dims)

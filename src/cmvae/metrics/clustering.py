@@ -1,0 +1,123 @@
+"""Agreement of a clustering with known labels."""
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
+from torch import Tensor
+
+__all__ = ["as_categories", "clustering_accuracy", "clustering_scores"]
+
+
+def clustering_accuracy(labels: Any, clusters: Any) -> float:
+    r"""Return the share of samples that are right under the best one-to-one matching of clusters to labels.
+
+    .. math:: \mathrm{ACC} = \max_\sigma \frac1n \sum_i [\sigma(c_i) = y_i]
+
+    over the injective maps σ from clusters to labels, or from labels to clusters where there are more
+    clusters: samples of what stays unmatched count as wrong (Yang et al., "Image clustering using local
+    discriminant models and global integration", 2010; the matching by Kuhn's Hungarian method).
+
+    Args:
+        labels: n numbers or strings: array, tensor, list or series.
+        clusters: likewise. The number of different values may differ from that of the labels.
+
+    Returns:
+        A number in [0, 1]; 1 exactly for a renaming.
+
+    Raises:
+        TypeError: for values that are neither all numbers nor all strings.
+        ValueError: for lengths that differ, no samples, other than one axis, or NaN.
+
+    Example:
+        >>> clustering_accuracy(["cat", "cat", "dog", "dog"], [1, 1, 0, 2])
+        0.75
+    """
+    return _accuracy(*_codes(labels, clusters))
+
+
+def clustering_scores(labels: Any, clusters: Any) -> dict[str, float]:
+    """Return the three usual scores of a clustering.
+
+    Args:
+        labels: n numbers or strings: array, tensor, list or series.
+        clusters: likewise.
+
+    Returns:
+        ``'ACC'``, the accuracy of :func:`clustering_accuracy`, in [0, 1]; ``'NMI'``, the mutual information
+        over the mean of the two entropies, in [0, 1]; ``'ARI'``, the Rand index adjusted for chance, in
+        [−0.5, 1]. The latter two are scikit-learn's.
+
+    Raises:
+        TypeError: for values that are neither all numbers nor all strings.
+        ValueError: for lengths that differ, no samples, other than one axis, or NaN.
+    """
+    classes, groups = _codes(labels, clusters)
+    return {
+        "ACC": _accuracy(classes, groups),
+        "NMI": float(normalized_mutual_info_score(classes, groups)),
+        "ARI": float(adjusted_rand_score(classes, groups)),
+    }
+
+
+def as_categories(values: Any, name: str) -> np.ndarray:
+    """Return numbers or strings as an array with one axis.
+
+    Args:
+        values: array, tensor (on any device), list or series of n numbers or n strings.
+        name: what they are, for the message.
+
+    Returns:
+        (n,), of a boolean, integer, floating or string dtype.
+
+    Raises:
+        TypeError: for values that are neither all numbers nor all strings.
+        ValueError: for other than one axis, no values, or NaN.
+    """
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else _as_array(values, name)
+    if array.ndim != 1:
+        raise ValueError(f"{name}: expected one value per sample, got shape {array.shape}")
+    if len(array) == 0:
+        raise ValueError(f"{name}: expected at least one sample, got none")
+    if array.dtype.kind == "O":
+        array = _from_objects(array.tolist(), name)
+    if array.dtype.kind not in "biufUT":
+        raise TypeError(f"{name}: expected numbers or strings, got dtype {array.dtype}")
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{name}: sample {int(np.isnan(array).argmax())} is NaN; leave such samples out")
+    return array
+
+
+def _as_array(values: Any, name: str) -> np.ndarray:
+    """Return values as an array; lists are taken as they are, not made one type."""
+    try:
+        return np.array(values, dtype=object) if isinstance(values, list | tuple) else np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected one value per sample, got {error}") from None
+
+
+def _from_objects(values: list[Any], name: str) -> np.ndarray:
+    """Return a list of Python objects as an array of strings or of numbers."""
+    values = [value.item() if isinstance(value, Tensor) and value.ndim == 0 else value for value in values]
+    if all(isinstance(value, str) for value in values):
+        return np.array(values, dtype=np.str_)
+    wrong = [value for value in values if not isinstance(value, bool | int | float | np.number | np.bool_)]
+    if wrong:
+        raise TypeError(f"{name}: expected all numbers or all strings, got {wrong[0]!r} among them")
+    return np.array(values)
+
+
+def _codes(labels: Any, clusters: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and clusters as integers from 0, (n,) each."""
+    classes, groups = as_categories(labels, "labels"), as_categories(clusters, "clusters")
+    if len(classes) != len(groups):
+        raise ValueError(f"labels and clusters differ in length: {len(classes)} and {len(groups)}")
+    return np.unique(classes, return_inverse=True)[1], np.unique(groups, return_inverse=True)[1]
+
+
+def _accuracy(classes: np.ndarray, groups: np.ndarray) -> float:
+    """Return the accuracy of integer codes, (n,) each."""
+    counts = contingency_matrix(classes, groups)
+    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(classes))

@@ -1,0 +1,317 @@
+"""Training through Lightning: the module around a model, and :func:`fit`."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from cmvae.arguments import positive_float, positive_int
+from cmvae.data.datasets import MultimodalBaseDataset
+from cmvae.initialization import collapse_clusters, initialize_clusters
+from cmvae.model import CMVAE
+from cmvae.outputs import ModelOutput
+
+__all__ = ["CMVAEModule", "NonFiniteLossError", "WarmUp", "fit"]
+
+logger = logging.getLogger(__name__)
+
+LAST_CHECKPOINT = "last.ckpt"
+BEST_CHECKPOINT = "best.ckpt"
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became NaN or infinite; the message names the terms, and the last good checkpoint."""
+
+
+class CMVAEModule(LightningModule):
+    """A model as Lightning trains it.
+
+    Logs the loss and every term of it, averaged over the epoch, as ``train/NAME`` and ``val/NAME`` (see
+    :meth:`cmvae.CMVAE.forward` for the names).
+
+    Args:
+        model: The model.
+        learning_rate: Step size of the default optimiser, Adam with amsgrad, as in the paper.
+        optimizer: Parameters → optimiser, instead of the default.
+    """
+
+    def __init__(
+        self,
+        model: CMVAE,
+        learning_rate: float = 1e-3,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.learning_rate = positive_float("learning_rate", learning_rate)
+        self._optimizer = optimizer
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the optimiser."""
+        if self._optimizer is not None:
+            return self._optimizer(self.model.parameters())
+        return torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, amsgrad=True)
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """Return the loss of a batch.
+
+        Raises:
+            NonFiniteLossError: If it is not finite.
+        """
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        """Log the loss of a batch."""
+        self._step(batch, "val")
+
+    def _step(self, batch: Any, stage: str) -> Tensor:
+        output = self.model(batch)
+        if not bool(torch.isfinite(output.loss)):
+            raise NonFiniteLossError(self._blame(output))
+        size = _batch_size(batch)
+        terms = {"loss": output.loss.detach(), **{name: value.float() for name, value in output.metrics.items()}}
+        self.log_dict({f"{stage}/{k}": v for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size)
+        if stage == "train":
+            self.log_dict(_summary(terms), prog_bar=True, logger=False, batch_size=size)
+        return output.loss
+
+    def _blame(self, output: ModelOutput) -> str:
+        """Name the terms of the loss that are not finite, and the checkpoint to return to."""
+        terms = [name for name, value in output.metrics.items() if not bool(torch.isfinite(value))]
+        return (
+            f"the loss is {float(output.loss)} in epoch {self.current_epoch}; terms that are not finite: "
+            f"{', '.join(terms) or 'none but their sum'}; last good checkpoint: {_last_checkpoint(self.trainer)}"
+        )
+
+    def on_train_epoch_end(self) -> None:
+        """Refuse to go on, and to overwrite a good checkpoint, once a parameter is not finite."""
+        bad = [name for name, value in self.model.named_parameters() if not bool(torch.isfinite(value).all())]
+        if bad:
+            raise NonFiniteLossError(
+                f"parameters became NaN or infinite in epoch {self.current_epoch}: {bad[:5]}; "
+                f"last good checkpoint: {_last_checkpoint(self.trainer)}"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of the random generator, so that a resumed run draws what the whole one would have."""
+        checkpoint["rng_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the random generator back."""
+        if "rng_state" in checkpoint:
+            torch.set_rng_state(checkpoint["rng_state"])
+
+
+class WarmUp(Callback):
+    """Train with a single cluster first, then start the clusters where the latent means lie.
+
+    A mixture with random centres, trained from the start, settles in poor clusters; VaDE (Jiang et al., 2017)
+    starts it from a mixture fitted to the latents of a model trained without one.
+
+    Args:
+        epochs: Epochs with a single cluster, fixed at zero with scale 1.
+        data: The samples the clusters are fitted to, anything that ``CMVAE.encode`` accepts.
+        seed: Seed of the fit.
+    """
+
+    def __init__(self, epochs: int, data: Any, seed: int | None = None) -> None:
+        super().__init__()
+        self.epochs = epochs
+        self.data = data
+        self.seed = seed
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make one cluster of all, unless training is resumed."""
+        if trainer.current_epoch == 0:
+            collapse_clusters(pl_module.model)
+        pl_module.model.mixture.requires_grad_(trainer.current_epoch >= self.epochs)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clusters when the warm-up is over."""
+        if trainer.current_epoch == self.epochs:
+            pl_module.model.mixture.requires_grad_(True)
+            initialize_clusters(pl_module.model, self.data, seed=self.seed)
+            logger.info("clusters started after %d epochs of warm-up", self.epochs)
+
+
+def fit(
+    model: CMVAE,
+    train_data: Any,
+    val_data: Any = None,
+    *,
+    max_epochs: int = 100,
+    warmup_epochs: int = 0,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    seed: int | None = None,
+    run_dir: str | Path | None = None,
+    resume_from: str | Path | None = None,
+    overwrite: bool = False,
+    callbacks: Iterable[Callback] = (),
+    **trainer_arguments: Any,
+) -> Trainer:
+    """Train a model.
+
+    After every epoch the run folder gets ``checkpoints/last.ckpt`` and, when the validation loss (without
+    validation data, the training loss) is the lowest yet, ``checkpoints/best.ckpt``; ``logs`` gets the terms of
+    the loss as CSV. The model holds the last weights.
+
+    Args:
+        model: The model; its networks are set to training mode.
+        train_data: A dataset, {modality: tensor}, or a ``DataLoader``.
+        val_data: Likewise; evaluated after every epoch.
+        max_epochs: Epochs in all, a resumed run's first ones included.
+        warmup_epochs: So many of them with a single cluster, after which :func:`initialize_clusters` starts the
+            clusters on ``train_data``; 0 trains all clusters from where they are.
+        batch_size: Samples per step, where the data are no ``DataLoader``.
+        learning_rate: Step size of Adam with amsgrad.
+        optimizer: Parameters → optimiser, instead of it.
+        seed: Seeds PyTorch, NumPy and Python: the same seed, model and machine give the same weights.
+        run_dir: Where files go; by default the first free ``cmvae_runs/version_N``.
+        resume_from: A checkpoint of an earlier ``fit``, whose training goes on. Lightning reads it with
+            ``weights_only=True``: nothing but tensors and plain values is unpickled.
+        overwrite: Allow a ``run_dir`` that holds the checkpoints of another run.
+        callbacks: Lightning callbacks beside those of this function.
+        **trainer_arguments: Anything that ``lightning.pytorch.Trainer`` takes.
+
+    Returns:
+        The Lightning trainer; ``trainer.checkpoint_callback.best_model_path`` and ``last_model_path`` name the
+        checkpoints, ``trainer.callback_metrics`` has the last epoch's figures.
+
+    Raises:
+        ValueError: For an argument out of its range, or a ``run_dir`` that holds results.
+        TypeError: For an argument of a wrong type, or one that the trainer does not know.
+        NonFiniteLossError: When the loss or a parameter stops being finite.
+        KeyboardInterrupt: After an interruption; the last checkpoint stands.
+    """
+    positive_int("max_epochs", max_epochs)
+    if isinstance(warmup_epochs, bool) or not isinstance(warmup_epochs, int) or not 0 <= warmup_epochs < max_epochs:
+        raise ValueError(f"warmup_epochs must be an integer from 0 to max_epochs - 1, got {warmup_epochs!r}")
+    module = CMVAEModule(model, learning_rate, optimizer)
+    train_loader = _loader(train_data, batch_size, shuffle=True)
+    val_loader = None if val_data is None else _loader(val_data, batch_size, shuffle=False)
+    if resume_from is not None and not Path(resume_from).is_file():
+        raise ValueError(f"resume_from: no such file: {resume_from}")
+    folder = _run_folder(run_dir, overwrite or resume_from is not None)
+    if seed is not None:
+        seed_everything(seed, verbose=False)
+    model.train()
+    own: list[Callback] = [_checkpoints(folder, "train/loss" if val_loader is None else "val/loss")]
+    if warmup_epochs:
+        data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
+        own.append(WarmUp(warmup_epochs, data, seed))
+    arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **trainer_arguments}
+    arguments.setdefault("logger", CSVLogger(folder, name="logs"))
+    trainer = Trainer(max_epochs=max_epochs, default_root_dir=folder, callbacks=[*own, *callbacks], **arguments)
+    with _interruptible(trainer):
+        trainer.fit(module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True)
+    return trainer
+
+
+class _Batches(Dataset[ModelOutput]):
+    """A dataset whose batches are read by one indexing operation per tensor, not sample by sample."""
+
+    def __init__(self, dataset: MultimodalBaseDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: list[int]) -> ModelOutput:
+        return self.dataset.batch(indices)
+
+
+def _loader(data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+    if isinstance(data, DataLoader):
+        return data
+    if isinstance(data, Mapping):
+        data = MultimodalBaseDataset(data)
+    size = positive_int("batch_size", batch_size)
+    if isinstance(data, MultimodalBaseDataset):
+        return DataLoader(_Batches(data), batch_size=size, shuffle=shuffle, collate_fn=_as_it_is)
+    if isinstance(data, Dataset):
+        return DataLoader(data, batch_size=size, shuffle=shuffle)
+    raise TypeError(f"data must be a dataset, a mapping or a DataLoader, got {type(data).__name__}")
+
+
+def _as_it_is(batch: ModelOutput) -> ModelOutput:
+    return batch
+
+
+def _batch_size(batch: Any) -> int:
+    data = batch["data"] if "data" in batch else batch
+    return len(next(iter(data.values())))
+
+
+def _summary(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the terms of the loss summed over modalities, for the progress bar."""
+    shown = {name: terms[name] for name in ("loss", "log_p_z", "log_q_z", "log_p_w", "log_q_w")}
+    for kind in ("self", "cross"):
+        shown[kind] = torch.stack([v for name, v in terms.items() if name.startswith(f"{kind}_log_")]).sum()
+    return shown
+
+
+def _run_folder(run_dir: str | Path | None, may_hold_results: bool) -> Path:
+    if run_dir is None:
+        root, number = Path("cmvae_runs"), 0
+        while (root / f"version_{number}").exists():
+            number += 1
+        return root / f"version_{number}"
+    folder = Path(run_dir)
+    if (folder / "checkpoints" / LAST_CHECKPOINT).exists() and not may_hold_results:
+        raise ValueError(f"run_dir {folder} holds the checkpoints of another run; pass overwrite=True to replace them")
+    return folder
+
+
+def _checkpoints(folder: Path, monitor: str) -> ModelCheckpoint:
+    callback = _StartAndEpochs(
+        folder / "checkpoints",
+        filename=BEST_CHECKPOINT.removesuffix(".ckpt"),
+        monitor=monitor,
+        save_last=True,
+        save_on_train_epoch_end=monitor.startswith("train") or None,
+        enable_version_counter=False,
+    )
+    callback.CHECKPOINT_NAME_LAST = LAST_CHECKPOINT.removesuffix(".ckpt")
+    return callback
+
+
+class _StartAndEpochs(ModelCheckpoint):
+    """Checkpoints after every epoch, and one before the first: there is always one to return to."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the state that training starts from."""
+        super().on_train_start(trainer, pl_module)
+        self.last_model_path = str(Path(str(self.dirpath)) / LAST_CHECKPOINT)
+        trainer.save_checkpoint(self.last_model_path)
+
+
+def _last_checkpoint(trainer: Trainer) -> str:
+    return getattr(trainer.checkpoint_callback, "last_model_path", "") or "none"
+
+
+@contextmanager
+def _interruptible(trainer: Trainer) -> Iterator[None]:
+    """Turn the exit that Lightning makes of Ctrl-C back into ``KeyboardInterrupt``."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt(f"training interrupted; last checkpoint: {_last_checkpoint(trainer)}") from None
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, handler)

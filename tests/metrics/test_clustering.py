@@ -1,0 +1,93 @@
+"""Scores of a clustering: against all matchings, and under what must not matter."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cmvae.metrics import clustering_accuracy, clustering_scores
+
+
+def best_of_all_matchings(labels, clusters):
+    size = int(max(labels.max(), clusters.max())) + 1
+    return max(float((np.array(names)[clusters] == labels).mean()) for names in permutations(range(size)))
+
+
+@pytest.mark.parametrize(("n_labels", "n_clusters"), [(4, 4), (5, 2), (2, 5), (1, 4), (4, 1)])
+@pytest.mark.parametrize("seed", range(3))
+def test_accuracy_is_the_best_over_all_matchings(n_labels, n_clusters, seed):
+    rng = np.random.default_rng(seed)
+    labels, clusters = rng.integers(n_labels, size=40), rng.integers(n_clusters, size=40)
+    assert clustering_accuracy(labels, clusters) == pytest.approx(best_of_all_matchings(labels, clusters))
+
+
+def test_a_renaming_scores_one():
+    labels = np.repeat([0, 1, 2], [5, 3, 7])
+    scores = clustering_scores(labels, np.array([17, -2, 4])[labels])
+    assert list(scores) == ["ACC", "NMI", "ARI"]
+    assert all(type(value) is float for value in scores.values())
+    assert scores == pytest.approx({"ACC": 1.0, "NMI": 1.0, "ARI": 1.0})
+
+
+def test_splitting_a_class_costs_the_smaller_part():
+    labels = [0] * 10 + [1] * 10
+    assert clustering_accuracy(labels, [0] * 10 + [1] * 6 + [2] * 4) == 16 / 20
+
+
+def test_one_cluster_for_all_is_the_largest_class():
+    scores = clustering_scores([0, 0, 0, 1, 2], [9] * 5)
+    assert scores == pytest.approx({"ACC": 3 / 5, "NMI": 0.0, "ARI": 0.0})
+
+
+def test_scores_of_a_case_done_by_hand():
+    # Table [[2, 1], [0, 3]]: 2 + 3 of 6 are right; pairs: 4 together in both, 6 by label, 7 by cluster, 15.
+    scores = clustering_scores([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1])
+    assert scores["ACC"] == pytest.approx(5 / 6)
+    assert scores["ARI"] == pytest.approx((4 - 6 * 7 / 15) / ((6 + 7) / 2 - 6 * 7 / 15))
+    information = (2 * np.log(2) + np.log(0.5) + 3 * np.log(1.5)) / 6
+    entropies = np.log(2) + (np.log(3) / 3 + 2 * np.log(1.5) / 3)
+    assert scores["NMI"] == pytest.approx(2 * information / entropies)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list,
+        torch.tensor,
+        lambda x: torch.tensor(x, dtype=torch.float32, requires_grad=True),
+        pd.Series,
+        lambda x: [str(i) for i in x],
+        lambda x: np.array([str(i) for i in x]),
+        lambda x: pd.Series([str(i) for i in x]),
+        lambda x: pd.Categorical([str(i) for i in x]),
+        lambda x: list(torch.tensor(x)),
+        lambda x: list(np.array(x)),
+    ],
+)
+def test_the_kind_of_container_does_not_matter(kind):
+    labels, clusters = [3, 3, 11, 11, 2, 2, 2], [0, 1, 1, 1, 2, 2, 0]
+    expected = clustering_scores(labels, clusters)
+    assert clustering_scores(kind(labels), clusters) == expected
+    assert clustering_scores(labels, kind(clusters)) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "clusters", "error", "message"),
+    [
+        ([0, 1, 2], [0, 1], ValueError, "labels and clusters differ in length: 3 and 2"),
+        ([], [], ValueError, "labels: expected at least one sample, got none"),
+        ([0, 1], np.zeros((2, 1)), ValueError, r"clusters: expected one value per sample, got shape \(2, 1\)"),
+        ([[0], [1, 2]], [0, 1], TypeError, r"labels: expected all numbers or all strings, got \[0\]"),
+        (3, [0], ValueError, r"labels: expected one value per sample, got shape \(\)"),
+        ([0.0, float("nan")], [0, 1], ValueError, "labels: sample 1 is NaN"),
+        ([0, "1"], [0, 1], TypeError, "labels: expected all numbers or all strings, got '1'"),
+        (["a", None], [0, 1], TypeError, "labels: expected all numbers or all strings, got"),
+        ([0, 1], np.array([0, 1j]), TypeError, "clusters: expected numbers or strings, got dtype complex128"),
+    ],
+)
+def test_bad_input_is_refused(labels, clusters, error, message):
+    for score in (clustering_accuracy, clustering_scores):
+        with pytest.raises(error, match=message):
+            score(labels, clusters)
