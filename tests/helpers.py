@@ -23,9 +23,7 @@ class Encoder(BaseMultilatentEncoder):
 
     def forward(self, x):
         loc, raw, style_loc, style_raw = self.last(self.before(x.to(self.last.weight.dtype))).split(self.sizes, -1)
-        return ModelOutput(
-            embedding=loc, log_covariance=raw, style_embedding=style_loc, style_log_covariance=style_raw
-        )
+        return ModelOutput(embedding=loc, log_covariance=raw, style_embedding=style_loc, style_log_covariance=style_raw)
 
 
 class Decoder(BaseDecoder):

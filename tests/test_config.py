@@ -24,6 +24,7 @@ DEFAULTS = {
     "number_of_clusters": 10,
     "dreg_estimator": "unbiased",
     "covariance": "identity",
+    "hidden_dims": (256, 256),
 }
 EVERYTHING = {
     "n_modalities": 2,
@@ -43,6 +44,7 @@ EVERYTHING = {
     "dreg_estimator": "published",
     "number_of_clusters": 7,
     "covariance": "full",
+    "hidden_dims": (32,),
 }
 
 

@@ -3,18 +3,29 @@ from itertools import product
 
 import pytest
 import torch
-from helpers import LATENT, SHAPES, STYLE, Encoder, incomplete, loss_and_gradients, make_config, make_data, make_model
-from helpers import networks, randomise
 from torch import distributions, nn
 
 from cmvae import CMVAE
 from cmvae.objectives import draw_latents, dreg_bound, iwae_bound
+from helpers import (
+    LATENT,
+    SHAPES,
+    STYLE,
+    Encoder,
+    incomplete,
+    loss_and_gradients,
+    make_config,
+    make_data,
+    make_model,
+    networks,
+    randomise,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 ESTIMATORS = [("iwae_looser", "unbiased"), ("dreg_looser", "unbiased"), ("dreg_looser", "published")]
 
 
-# The bound ---------------------------------------------------------------------------------------------------------
+# The bound -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("loss", "estimator"), ESTIMATORS[:2])
@@ -120,7 +131,7 @@ def test_no_draw_is_shared_between_modalities_or_samples():
         assert len(other.flatten().unique()) == other.numel()
 
 
-# Gradients ---------------------------------------------------------------------------------------------------------
+# Gradients -----------------------------------------------------------------------------------------------------------
 
 
 def small_models(modalities, K, beta, estimator="unbiased", family="normal"):
@@ -139,10 +150,10 @@ def small_models(modalities, K, beta, estimator="unbiased", family="normal"):
     return models
 
 
-def repeated_samples(modalities, repeats, missing, scale=3.0):
+def repeated_samples(modalities, repeats, missing, scale=4.0):
     """Return a batch of two samples, each many times."""
     names = [f"m{i}" for i in range(modalities)]
-    x = make_data({m: (2,) for m in names}, n=2, seed=3)
+    x = make_data(dict.fromkeys(names, (2,)), n=2, seed=3)
     masks = {m: torch.ones(2, dtype=torch.bool) for m in names}
     if missing:
         masks[names[0]][0] = False
@@ -163,8 +174,8 @@ def one_gradient(model, batch, seed):
     return encoders, torch.cat([g for g, e in zip(flat, is_encoder, strict=True) if not e])
 
 
-def compare_gradients(models, batch, precision, least=40, most=600):
-    """Draw gradients on common noise until 4 standard errors of the differences are below a share of the norm.
+def compare_gradients(models, batch, precision, least=30, most=600):
+    """Draw gradients on common noise until every standard error is below a share of the norm.
 
     Returns:
         The means of differences in units of their standard errors.
@@ -176,11 +187,11 @@ def compare_gradients(models, batch, precision, least=40, most=600):
         torch.testing.assert_close(others, same_others, rtol=1e-8, atol=1e-10)
         differences.append(second - first)
         firsts.append(second)
-        if len(differences) >= least and len(differences) % 20 == 0:
+        if len(differences) >= least and len(differences) % 10 == 0:
             stacked = torch.stack(differences)
             error = stacked.std(0) / math.sqrt(len(stacked))
             norm = torch.stack(firsts).mean(0).norm()
-            if 4 * error.max() <= precision * norm:
+            if error.max() <= precision * norm:
                 break
     else:
         pytest.fail(f"{most} batches do not show {precision} of the gradient's norm")
@@ -197,8 +208,8 @@ SCENARIOS = [
 
 @pytest.mark.parametrize(("modalities", "beta", "K", "missing"), SCENARIOS)
 def test_dreg_is_unbiased(modalities, beta, K, missing):
-    batch = repeated_samples(modalities, 400 if K == 1 else 100, missing)
-    deviations = compare_gradients(small_models(modalities, K, beta), batch, precision=0.02)
+    batch = repeated_samples(modalities, 400 if K == 1 else 200, missing)
+    deviations = compare_gradients(small_models(modalities, K, beta), batch, precision=0.01)
     assert len(deviations) >= 10
     assert deviations.abs().max() <= 4
 
@@ -206,26 +217,33 @@ def test_dreg_is_unbiased(modalities, beta, K, missing):
 @pytest.mark.parametrize(("modalities", "beta", "K"), [(1, 1.0, 4), (2, 2.5, 2)])
 def test_dreg_is_unbiased_with_laplace_experts(modalities, beta, K):
     models = small_models(modalities, K, beta, family="laplace_with_softmax")
-    deviations = compare_gradients(models, repeated_samples(modalities, 100, False, scale=1.5), precision=0.05)
+    deviations = compare_gradients(models, repeated_samples(modalities, 100, False, scale=1.5), precision=0.015)
     assert deviations.abs().max() <= 4
 
 
 @pytest.mark.parametrize(
     ("modalities", "beta", "K", "biased"),
-    [(1, 1.0, 1, False), (1, 1.0, 8, False), (1, 2.5, 8, True), (2, 1.0, 8, True), (2, 2.5, 1, True)],
+    [
+        (1, 1.0, 1, False),
+        (1, 1.0, 8, False),
+        (1, 2.5, 8, True),
+        (2, 1.0, 8, True),
+        (2, 2.5, 8, True),
+        (2, 2.5, 1, False),
+    ],
 )
 def test_the_published_rule_is_biased_beyond_one_expert_and_beta_one(modalities, beta, K, biased):
     models = small_models(modalities, K, beta, estimator="published")
-    deviations = compare_gradients(models, repeated_samples(modalities, 200, False), precision=0.03)
+    deviations = compare_gradients(models, repeated_samples(modalities, 200, False), precision=0.01)
     assert (deviations.abs().max() > 8) == biased
     assert biased or deviations.abs().max() <= 4
 
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])
 def test_dreg_has_less_variance_than_iwae(modalities):
-    batch = repeated_samples(modalities, 25, False, scale=1.0)
+    batch = repeated_samples(modalities, 20, False, scale=1.0)
     iwae, dreg = (
-        torch.stack([one_gradient(model, batch, seed)[0] for seed in range(150)]).var(0).sum()
+        torch.stack([one_gradient(model, batch, seed)[0] for seed in range(80)]).var(0).sum()
         for model in small_models(modalities, 16, 1.0)
     )
     assert dreg <= 0.9 * iwae
@@ -288,14 +306,12 @@ def test_no_gradient_is_needed(loss, estimator):
 
 
 @pytest.mark.parametrize(("loss", "estimator"), ESTIMATORS)
-@pytest.mark.parametrize("frozen", ["encoders", "encoders.a", "encoders.b", "decoders", "mixture", ""])
+@pytest.mark.parametrize("frozen", ["encoders", "encoders.a", "encoders.b", "decoders", "mixture"])
 def test_frozen_parts_leave_the_other_gradients_alone(loss, estimator, frozen):
     model, batch = make_model(loss=loss, dreg_estimator=estimator, beta=2.5), incomplete()
     output, expected = loss_and_gradients(model, batch)
     for name, p in model.named_parameters():
         p.requires_grad_(not name.startswith(frozen))
-    if not frozen:
-        return
     again, grads = loss_and_gradients(model, batch)
     assert torch.equal(output.loss, again.loss)
     assert set(grads) == {name for name in expected if not name.startswith(frozen)}
@@ -303,9 +319,9 @@ def test_frozen_parts_leave_the_other_gradients_alone(loss, estimator, frozen):
         torch.testing.assert_close(gradient, expected[name], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("loss", "estimator"), ESTIMATORS)
-def test_compiled_models_have_the_same_loss_and_gradients(loss, estimator):
-    model, batch = make_model(loss=loss, dreg_estimator=estimator, beta=2.5), make_data()
+def test_compiled_models_have_the_same_loss_and_gradients():
+    shapes = {"a": (2,), "b": (2,)}
+    model, batch = make_model(shapes, beta=2.5, number_of_clusters=2), make_data(shapes)
     expected, grads = loss_and_gradients(model, batch)
     torch.compiler.reset()
     compiled = torch.compile(model, backend="aot_eager")

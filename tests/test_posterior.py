@@ -65,8 +65,10 @@ def test_what_is_unobserved_has_no_part():
     other.scale[~OBSERVED] = 1e-30
     assert torch.equal(experts.mean, other.mean)
     assert torch.equal(experts.log_prob(z), other.log_prob(z))
-    parts = [e.sample(e.choose(50, torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2))
-             for e in (experts, other)]
+    parts = [
+        e.sample(e.choose(50, torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2))
+        for e in (experts, other)
+    ]
     assert torch.equal(*parts)
 
 

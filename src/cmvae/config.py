@@ -83,6 +83,7 @@ class CMVAEConfig(BaseModel):
         number_of_clusters: C, the number of clusters at the start.
         covariance: Form of Σ_c: ``'identity'`` (fixed, the paper's), ``'diagonal'`` or ``'full'`` (learned;
             ``'full'`` is for the Normal families).
+        hidden_dims: Sizes of the hidden layers of the multi-layer perceptrons built for you; mirrored in decoders.
 
     Raises:
         TypeError: For an unknown keyword.
@@ -115,6 +116,7 @@ class CMVAEConfig(BaseModel):
     dreg_estimator: Literal["unbiased", "published"] = "unbiased"
     number_of_clusters: PositiveInt = 10
     covariance: Literal["identity", "diagonal", "full"] = "identity"
+    hidden_dims: Shape = (256, 256)
 
     def __init__(self, **fields: Any) -> None:
         known = list(type(self).model_fields)
@@ -131,7 +133,8 @@ class CMVAEConfig(BaseModel):
         """Every field that names modalities must name those of ``input_dims``, all of them where it must."""
         if self.input_dims is not None and len(self.input_dims) != self.n_modalities:
             raise ValueError(
-                f"n_modalities is {self.n_modalities}, but input_dims has {len(self.input_dims)}: {list(self.input_dims)}"
+                f"n_modalities is {self.n_modalities}, but input_dims has {len(self.input_dims)}: "
+                f"{list(self.input_dims)}"
             )
         self.check_names(list(self.input_dims) if self.input_dims is not None else None)
         return self

@@ -102,7 +102,8 @@ def iwae_bound(
     }
     log_weights = likelihoods.sum(0) + _divergence(divergence)
     value = log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
-    weights = log_weights.detach().softmax(-1)
+    # Undefined weights become even ones: each term then shows whether it is the one that is not finite.
+    weights = log_weights.detach().softmax(-1).nan_to_num(nan=1 / log_weights.shape[-1])
     return _average_experts(experts, value, weights, likelihoods, divergence)
 
 

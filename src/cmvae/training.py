@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
@@ -89,7 +89,7 @@ class CMVAEModule(LightningModule):
         """Name the terms of the loss that are not finite, and the checkpoint to return to."""
         terms = [name for name, value in output.metrics.items() if not bool(torch.isfinite(value))]
         return (
-            f"the loss is {float(output.loss)} in epoch {self.current_epoch}; terms that are not finite: "
+            f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}; terms that are not finite: "
             f"{', '.join(terms) or 'none but their sum'}; last good checkpoint: {_last_checkpoint(self.trainer)}"
         )
 
@@ -121,26 +121,32 @@ class WarmUp(Callback):
     Args:
         epochs: Epochs with a single cluster, fixed at zero with scale 1.
         data: The samples the clusters are fitted to, anything that ``CMVAE.encode`` accepts.
+        n_clusters: How many start, as in :func:`cmvae.initialize_clusters`.
         seed: Seed of the fit.
     """
 
-    def __init__(self, epochs: int, data: Any, seed: int | None = None) -> None:
+    def __init__(
+        self, epochs: int, data: Any, n_clusters: int | Literal["auto"] | None = None, seed: int | None = None
+    ) -> None:
         super().__init__()
         self.epochs = epochs
         self.data = data
+        self.n_clusters = n_clusters
         self.seed = seed
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make one cluster of all, unless training is resumed."""
+        model = cast(CMVAEModule, pl_module).model
         if trainer.current_epoch == 0:
-            collapse_clusters(pl_module.model)
-        pl_module.model.mixture.requires_grad_(trainer.current_epoch >= self.epochs)
+            collapse_clusters(model)
+        model.mixture.requires_grad_(trainer.current_epoch >= self.epochs)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clusters when the warm-up is over."""
         if trainer.current_epoch == self.epochs:
-            pl_module.model.mixture.requires_grad_(True)
-            initialize_clusters(pl_module.model, self.data, seed=self.seed)
+            model = cast(CMVAEModule, pl_module).model
+            model.mixture.requires_grad_(True)
+            initialize_clusters(model, self.data, self.n_clusters, seed=self.seed)
             logger.info("clusters started after %d epochs of warm-up", self.epochs)
 
 
@@ -151,6 +157,7 @@ def fit(
     *,
     max_epochs: int = 100,
     warmup_epochs: int = 0,
+    initial_clusters: int | Literal["auto"] | None = None,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
@@ -174,6 +181,7 @@ def fit(
         max_epochs: Epochs in all, a resumed run's first ones included.
         warmup_epochs: So many of them with a single cluster, after which :func:`initialize_clusters` starts the
             clusters on ``train_data``; 0 trains all clusters from where they are.
+        initial_clusters: How many clusters start after the warm-up: a number, ``'auto'``, or None for all.
         batch_size: Samples per step, where the data are no ``DataLoader``.
         learning_rate: Step size of Adam with amsgrad.
         optimizer: Parameters → optimiser, instead of it.
@@ -210,7 +218,7 @@ def fit(
     own: list[Callback] = [_checkpoints(folder, "train/loss" if val_loader is None else "val/loss")]
     if warmup_epochs:
         data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
-        own.append(WarmUp(warmup_epochs, data, seed))
+        own.append(WarmUp(warmup_epochs, data, initial_clusters, seed))
     arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **trainer_arguments}
     arguments.setdefault("logger", CSVLogger(folder, name="logs"))
     trainer = Trainer(max_epochs=max_epochs, default_root_dir=folder, callbacks=[*own, *callbacks], **arguments)
@@ -245,12 +253,12 @@ def _loader(data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
     raise TypeError(f"data must be a dataset, a mapping or a DataLoader, got {type(data).__name__}")
 
 
-def _as_it_is(batch: ModelOutput) -> ModelOutput:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
 def _batch_size(batch: Any) -> int:
-    data = batch["data"] if "data" in batch else batch
+    data = batch.get("data", batch)
     return len(next(iter(data.values())))
 
 

@@ -60,13 +60,13 @@ class MultimodalVAE(nn.Module):
 
     def _build_encoder(self, modality: str) -> nn.Module:
         config = self.model_config
-        shape = _required_shape(config, modality, "encoders")
-        return build_encoder(shape, config.latent_dim, config.style_dim(modality), self._likelihood_name(modality))
+        shape, dims = _required_shape(config, modality, "encoders"), (config.latent_dim, config.style_dim(modality))
+        return build_encoder(shape, *dims, self._likelihood_name(modality), config.hidden_dims)
 
     def _build_decoder(self, modality: str) -> nn.Module:
         config = self.model_config
-        shape = _required_shape(config, modality, "decoders")
-        return build_decoder(shape, config.latent_dim + config.style_dim(modality), self._likelihood_name(modality))
+        shape, dim = _required_shape(config, modality, "decoders"), config.latent_dim + config.style_dim(modality)
+        return build_decoder(shape, dim, self._likelihood_name(modality), config.hidden_dims)
 
     def _likelihood_name(self, modality: str) -> str:
         dist, _ = self.model_config.likelihood_of(modality)

@@ -259,7 +259,7 @@ def test_a_number_that_overflows_in_the_dtype_of_the_model_is_refused():
 
 
 def test_datasets_are_not_checked_twice(monkeypatch):
-    inputs = [dataset(), Subset(dataset(), [3, 0]), next(iterate(dataset(), 3))]
+    inputs = [dataset(), Subset(Subset(dataset(), [3, 0, 1]), [0, 1]), next(iterate(dataset(), 3))]
     monkeypatch.setattr("cmvae.data.batches.nonfinite_samples", None)
     assert [len(read(each)) for each in inputs] == [N, 2, 3]
 
@@ -272,6 +272,8 @@ def test_chunks_name_samples_by_their_place_in_the_whole(wrap):
     read(chunks[0])
     with pytest.raises(ValueError, match="observed entries of sample 7;"):
         read(chunks[2])
+    with pytest.raises(ValueError, match="observed entries of sample 7;"):
+        read(list(iterate(chunks[2], 1))[1])
     chunks = list(iterate({"data": {"a": A}, "masks": {"a": [1, 1, 1, 0]}}, 2))
     with pytest.raises(ValueError, match="nothing is observed in sample 3:"):
         read(chunks[1])

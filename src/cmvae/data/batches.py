@@ -256,7 +256,7 @@ def _read_observed(
                 f"modality {name!r}: its mask marks {sample_list(masks[name], parts.first_sample)} "
                 f"as observed, but the inputs hold only {quoted(data)}"
             )
-    complete = is_full and bool(observed.all())
+    complete = bool(observed.all())
     if not complete:
         check_observed(observed, modalities, parts.first_sample)
     return observed, complete

@@ -226,7 +226,7 @@ def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
 
 
 def _as_row(index: Any, n_samples: int) -> int | None:
-    """Return an integer index as one in [0, n_samples), None for what is not an integer."""
+    """Return an integer index as one in [-n_samples, n_samples), None for what is not an integer."""
     if isinstance(index, bool | np.bool_):
         raise TypeError(f"an index must not be a single boolean, got {index!r}")
     if isinstance(index, Tensor | np.ndarray) and index.ndim:
@@ -237,11 +237,11 @@ def _as_row(index: Any, n_samples: int) -> int | None:
         return None
     if not -n_samples <= row < n_samples:
         raise IndexError(f"index {row} is out of range for {n_samples} samples")
-    return row % n_samples
+    return row
 
 
 def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
-    """Return a slice with a positive step, or (B,) int64 indices in [0, n_samples)."""
+    """Return a slice with a positive step, or (B,) int64 indices in [-n_samples, n_samples)."""
     if isinstance(index, slice):
         span = range(*index.indices(n_samples))
         return torch.tensor(span, dtype=torch.int64) if span.step < 0 else index
@@ -262,4 +262,4 @@ def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
     outside = (rows < -n_samples) | (rows >= n_samples)
     if outside.any():
         raise IndexError(f"index {int(rows[outside][0])} is out of range for {n_samples} samples")
-    return torch.where(rows < 0, rows + n_samples, rows)
+    return rows

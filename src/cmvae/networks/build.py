@@ -53,7 +53,9 @@ def choose_networks(shape: Sequence[int], likelihood: str) -> str:
     return "mlp"
 
 
-def build_encoder(shape: Sequence[int], latent_dim: int, style_dim: int, likelihood: str) -> BaseMultilatentEncoder:
+def build_encoder(
+    shape: Sequence[int], latent_dim: int, style_dim: int, likelihood: str, hidden_dims: Sequence[int] = (256, 256)
+) -> BaseMultilatentEncoder:
     """Build the encoder of a modality.
 
     Args:
@@ -61,22 +63,33 @@ def build_encoder(shape: Sequence[int], latent_dim: int, style_dim: int, likelih
         latent_dim: Dimension of z.
         style_dim: Dimension of the modality's w.
         likelihood: Name of its likelihood, 'custom' for a callable.
+        hidden_dims: Sizes of the hidden layers of a perceptron.
 
     Raises:
         ValueError: If a size is no positive integer.
     """
-    return NETWORKS[choose_networks(shape, likelihood)].encoder(shape, latent_dim, style_dim)
+    name = choose_networks(shape, likelihood)
+    return NETWORKS[name].encoder(shape, latent_dim, style_dim, **_options(name, hidden_dims))
 
 
-def build_decoder(shape: Sequence[int], latent_dim_total: int, likelihood: str) -> BaseDecoder:
+def build_decoder(
+    shape: Sequence[int], latent_dim_total: int, likelihood: str, hidden_dims: Sequence[int] = (256, 256)
+) -> BaseDecoder:
     """Build the decoder of a modality.
 
     Args:
         shape: Shape of one sample, without the batch.
         latent_dim_total: Dimension of z and the modality's w together.
         likelihood: Name of its likelihood, 'custom' for a callable.
+        hidden_dims: Sizes of the hidden layers of a perceptron, the last one nearest to the latents, as in the
+            encoder.
 
     Raises:
         ValueError: If a size is no positive integer.
     """
-    return NETWORKS[choose_networks(shape, likelihood)].decoder(latent_dim_total, shape)
+    name = choose_networks(shape, likelihood)
+    return NETWORKS[name].decoder(latent_dim_total, shape, **_options(name, tuple(hidden_dims)[::-1]))
+
+
+def _options(name: str, hidden_dims: Sequence[int]) -> dict[str, Sequence[int]]:
+    return {"hidden_dims": hidden_dims} if name.startswith("mlp") else {}

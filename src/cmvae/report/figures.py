@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cmvae.checkpoints import atomic_write
 from cmvae.data.checks import as_tensor
@@ -25,9 +25,10 @@ __all__ = ["embedding_figure", "entropy_figure", "save_figure", "translation_fig
 # The others were added one by one, each as far as possible (in OKLab) from those before it for normal vision,
 # protanopia and deuteranopia alike. Colours repeat after 20 with the next marker.
 PALETTE = (
-    "#0072b2 #e69f00 #009e73 #d55e00 #56b4e9 #cc79a7 #e8d52e #691e00 #2d2d78 #b4d2b4 "
-    "#695a5a #5a87f0 #a5d2ff #3c3c4b #a53c00 #1e4ba5 #a5b487 #4b4b78 #4b7887 #e1c378"
-).split()
+    *("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e8d52e"),
+    *("#691e00", "#2d2d78", "#695a5a", "#5a87ff", "#1e3cb4", "#2dd296", "#b42d00"),
+    *("#3c3c4b", "#005a87", "#0f69e1", "#f05a69", "#876987", "#5ac3c3"),
+)
 MARKERS = "o^sDvP"
 INK, GREY = "#222222", "#777777"
 
@@ -36,7 +37,7 @@ MAX_POINTS = 2000
 FEWEST_FOR_TSNE = 50
 MAX_IN_LEGEND = 20
 POINT_SIZE = 14.0
-PALE = 0.35  # of the opacity and the area of a complete sample's point
+PALE = 0.45  # of the opacity and the area of a complete sample's point
 
 
 def embedding_figure(
@@ -143,7 +144,7 @@ def translation_figure(
     """Draw images beside what was generated in their place from each other modality.
 
     Args:
-        originals: (n, H, W) finite numbers; the smallest is drawn white, the largest black.
+        originals: (n, H, W) finite numbers; the smallest is drawn black, the largest white.
         generated: source modality -> (n, H, W) on the same scale, in the order of the rows; values beyond the
             range of the originals are cut off.
         shares: source modality -> share of the generated images that a classifier gives the right label, in
@@ -173,19 +174,13 @@ def translation_figure(
         if not 0 <= share <= 1:
             raise ValueError(f"shares[{name!r}]: expected a number in [0, 1], got {share!r}")
 
-    notes = [""] + [f"{100 * shares[name]:.0f} % right" if name in shares else "" for name in generated]
-    n, height, width = images["original"].shape
+    texts = ["originals"]
+    for name in generated:
+        texts.append(f"from {name}" + (f"\n{100 * shares[name]:.0f} % right" if name in shares else ""))
     low, high = images["original"].min(), images["original"].max()
-    row_height = 0.62
-    size = (1.3 + (n * (width + 1) - 1) * row_height / height, (row_height + 0.1) * len(images) + 0.1)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(images), 1, squeeze=False)[:, 0]
-    for panel, (name, row), note in zip(panels, images.items(), notes, strict=True):
-        panel.imshow(_side_by_side(row), cmap="gray_r", vmin=low, vmax=high if high > low else low + 1)
-        panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_visible(False)
-        text = f"{name}\n{note}" if note else name
-        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK)
+    figure, panels = _image_rows(images["original"].shape, texts)
+    for panel, row in zip(panels, images.values(), strict=True):
+        panel.imshow(_side_by_side(row), cmap="gray", vmin=low, vmax=high if high > low else low + 1)
     return figure
 
 
@@ -235,19 +230,21 @@ def _project(points: np.ndarray) -> tuple[np.ndarray, str]:
     return plane, "t-SNE"
 
 
-def _draw_groups(
-    panel: Axes, plane: np.ndarray, values: np.ndarray, is_complete: np.ndarray, what: str
-) -> None:
+def _draw_groups(panel: Axes, plane: np.ndarray, values: np.ndarray, is_complete: np.ndarray, what: str) -> None:
     """Draw points (n, 2) in the colour of their group, and write each group's name at its median."""
     names, groups = np.unique(values, return_inverse=True)
     texts = [_short(name) for name in names.tolist()]
+    area = POINT_SIZE * min(max(math.sqrt(MAX_POINTS / len(plane)), 1.0), 3.0)
     for group, text in enumerate(texts):
-        style = {"color": PALETTE[group % len(PALETTE)], "marker": _marker(group)}
-        for members, strength in (((groups == group) & ~is_complete, PALE), ((groups == group) & is_complete, 1.0)):
-            x, y = plane[members].T
-            panel.scatter(
-                x, y, s=POINT_SIZE * strength, alpha=0.85 * strength, linewidths=0, label=text, zorder=1 + strength, **style
+        for members, strength in ((~is_complete, PALE), (is_complete, 1.0)):
+            points = panel.scatter(
+                *plane[members & (groups == group)].T,
+                marker=_marker(group),
+                linewidths=0,
+                zorder=1 + strength,
+                label=text,
             )
+            points.set(sizes=[area * strength], alpha=0.85 * strength, color=_colour(group))
     _name_groups(panel, plane, groups, texts)
     noun = what if len(texts) == 1 else f"{what}s"
     panel.set_title(f"{len(texts)} {noun}", fontsize=11, color=INK)
@@ -263,14 +260,27 @@ def _name_groups(panel: Axes, plane: np.ndarray, groups: np.ndarray, texts: list
         for group, text in enumerate(texts):
             x, y = np.median(plane[groups == group], axis=0)
             panel.text(
-                x, y, text, ha="center", va="center", fontsize=11, weight="bold", color=INK, path_effects=outline, zorder=5
+                x,
+                y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=11,
+                weight="bold",
+                color=INK,
+                path_effects=outline,
+                zorder=5,
             )
     elif len(texts) <= MAX_IN_LEGEND:
         handles = [
-            Line2D([], [], linestyle="", color=PALETTE[group % len(PALETTE)], marker=_marker(group), label=text)
+            Line2D([], [], linestyle="", color=_colour(group), marker=_marker(group), label=text)
             for group, text in enumerate(texts)
         ]
         panel.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
+
+
+def _colour(group: int) -> str:
+    return PALETTE[group % len(PALETTE)]
 
 
 def _marker(group: int) -> str:
@@ -283,9 +293,35 @@ def _short(value: Any) -> str:
     return str(int(value)) if is_whole else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _image_rows(shape: tuple[int, ...], texts: list[str]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel without ticks for each row of n images of H x W, its text on the left."""
+    n, height, width = shape
+    tall, gap, margin = 0.72, 0.12, 0.1  # inches
+    # Laid out by hand: automatic layouts do not know how far a panel of fixed aspect shrinks.
+    left = 0.2 + 0.08 * max(len(line) for text in texts for line in text.split("\n"))
+    wide = tall * (n * (width + _gap(height)) - _gap(height)) / height
+    size = (left + wide + margin, len(texts) * (tall + gap) - gap + 2 * margin)
+    figure = Figure(figsize=size)
+    panels = []
+    for row, text in enumerate(texts):
+        bottom = size[1] - margin - row * (tall + gap) - tall
+        panel = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], tall / size[1]))
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK)
+        panels.append(panel)
+    return figure, panels
+
+
 def _side_by_side(images: np.ndarray) -> np.ma.MaskedArray:
-    """Return images (n, H, W) as one (H, n(W + 1) − 1), masked between them."""
+    """Return images (n, H, W) as one (H, n(W + g) − g), masked in the gaps of g pixels between them."""
     n, height, width = images.shape
-    row = np.full((height, n, width + 1), np.nan)
+    gap = _gap(height)
+    row = np.full((height, n, width + gap), np.nan)
     row[:, :, :width] = images.transpose(1, 0, 2)
-    return np.ma.masked_invalid(row.reshape(height, -1)[:, :-1])
+    return np.ma.masked_invalid(row.reshape(height, -1)[:, :-gap])
+
+
+def _gap(height: int) -> int:
+    """Return how many pixels lie between two images of this height."""
+    return max(1, round(height / 16))

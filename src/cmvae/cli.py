@@ -1,0 +1,135 @@
+"""The command line. Everything that is printed is printed here."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from cmvae.demo import DemoResult
+
+app = typer.Typer(
+    name="cmvae",
+    help="Multimodal generative clustering: find clusters in samples seen through several modalities, some missing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from cmvae import __version__
+
+        console.print(f"cmvae {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder for the model, predictions and figures.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is missing, of the start and of training.")] = 0,
+    missing_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of samples that lack a random part of their modalities.")
+    ] = 0.3,
+    clusters: Annotated[int, typer.Option(min=2, help="Most clusters there may be; how many there are is found.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data in all.")] = 40,
+    warmup_epochs: Annotated[
+        int, typer.Option(min=0, help="Passes with a single cluster, before the clusters are started.")
+    ] = 30,
+    device: Annotated[str, typer.Option(help="Where to train: auto, cpu, cuda, mps …")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in the run folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint, with that run's options.")
+    ] = False,
+) -> None:
+    """Cluster handwritten digits seen through six sets of features, 30 % of the samples incomplete.
+
+    Trains on the UCI Multiple Features data that come with the package, finds the number of clusters, compares with
+    k-means and a Gaussian mixture, and generates modalities from each other.
+
+    Example: cmvae demo --out runs/demo --missing-rate 0.5
+    """
+    with _told_in_one_line(out):
+        from cmvae.demo import DemoSettings, prepare_run, run_demo
+
+        settings = DemoSettings(seed, missing_rate, clusters, epochs, warmup_epochs)
+        settings = prepare_run(out, settings, overwrite=overwrite, resume=resume)
+        console.print(
+            f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples incomplete; "
+            f"training for {settings.epochs} epochs",
+            highlight=False,
+        )
+        _quieten()
+        result = run_demo(out, settings, resume=resume, accelerator=device, devices=1, enable_model_summary=False)
+        _show_demo(result, out)
+
+
+def _show_demo(result: "DemoResult", folder: Path) -> None:
+    console.print(f"\n{result.n_clusters} clusters found (there are 10 digits; labels only score)\n", highlight=False)
+    table = Table("method", "ACC", "NMI", "ARI", title="Clusters against digits, %")
+    for method, scores in result.scores.items():
+        table.add_row(method, *(f"{100 * scores[name]:.1f}" for name in ("ACC", "NMI", "ARI")))
+    console.print(table)
+    shares = Table("generated from", "right digit", title="Images generated from another modality, %")
+    for source, share in result.shares.items():
+        shares.add_row("(real images)" if source == "real" else source, f"{100 * share:.1f}")
+    console.print(shares)
+    console.print(
+        f"Written to {folder}: model/, predictions.csv, generated.npz, metrics.json, "
+        "figures/embedding.png, figures/selection.png, figures/translations.png",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _quieten() -> None:
+    """Keep the training framework's advice away from people who did not write the training."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+@contextmanager
+def _told_in_one_line(folder: Path) -> Iterator[None]:
+    """Turn errors of the library into one line and an exit status, and say what an interruption leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        checkpoint = folder / "checkpoints" / "last.ckpt"
+        if checkpoint.exists():
+            left = f"the last checkpoint is {checkpoint}; go on with: cmvae demo --out {folder} --resume"
+        else:
+            left = "no checkpoint was written yet"
+        errors.print(f"Interrupted: {left}")
+        sys.exit(EXIT_INTERRUPTED)
+    except (ValueError, TypeError, KeyError, FloatingPointError, OSError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        errors.print(f"Error: {' '.join(str(message).split())}", markup=False)
+        sys.exit(EXIT_FAILED)

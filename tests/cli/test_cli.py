@@ -1,0 +1,129 @@
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+COMMAND = [sys.executable, "-c", "from cmvae.cli import main; main()"]
+ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    result = run("demo", "--out", "run", "--epochs", "8", "--warmup-epochs", "6", "--clusters", "10", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "run", result
+
+
+def test_demo_prints_clusters_found_and_both_tables(demo):
+    _, result = demo
+    assert re.search(r"\d+ clusters found", result.stdout)
+    for word in ("CMVAE", "k-means, 10 given", "Gaussian mixture, 10 given", "ACC", "NMI", "ARI", "(real images)"):
+        assert word in result.stdout
+    assert "Traceback" not in result.stderr
+    assert "Warning" not in result.stderr
+
+
+def test_demo_writes_model_predictions_figures(demo):
+    folder, _ = demo
+    for name in ("embedding", "selection", "translations"):
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    with (folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2000
+    assert set(rows[0]) == {"sample", "cluster", "probability", "modalities", "digit"}
+    incomplete = sum(row["modalities"] != "fac+fou+kar+mor+pix+zer" for row in rows)
+    assert incomplete == 600
+    assert all(0 < float(row["probability"]) <= 1 for row in rows)
+    with np.load(folder / "generated.npz") as generated:
+        assert generated["pix_from_fac"].shape == (10, 240)
+        assert generated["mor_from_pix"].shape == (10, 6)
+        assert list(generated["digits"]) == list(range(10))
+
+
+def test_demo_metrics_agree_with_what_is_saved(demo):
+    from cmvae import CMVAE
+    from cmvae.datasets import mfeat
+    from cmvae.metrics import clustering_scores
+
+    folder, result = demo
+    metrics = json.loads((folder / "metrics.json").read_text())
+    data = mfeat(0.3, 0)
+    model = CMVAE.from_pretrained(folder / "model")
+    found = model.predict_clusters(data).clusters
+    assert clustering_scores(data.labels, found) == pytest.approx(metrics["scores"]["CMVAE"])
+    assert model.n_clusters == metrics["n_clusters"]
+    assert f"{metrics['n_clusters']} clusters found" in result.stdout
+    assert metrics["shares"]["fac"] > 0.3
+
+
+def test_results_are_kept_unless_asked(demo):
+    folder, _ = demo
+    before = (folder / "metrics.json").read_bytes()
+    result = run("demo", "--out", "run", cwd=folder.parent)
+    assert result.returncode == 1
+    assert result.stderr.strip() == "Error: --out run holds the results of a run; pass --overwrite to replace them"
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["demo", "--out", "file.txt"], 1, "Error: --out must be a folder, got the file file.txt"),
+        (["demo", "--resume", "--out", "none"], 1, "holds no run to go on with"),
+        (["demo", "--resume", "--overwrite"], 1, "exclude each other"),
+        (["demo", "--epochs", "3", "--warmup-epochs", "3", "--out", "new"], 1, "warmup_epochs must be an integer"),
+        (["demo", "--missing-rate", "1.5"], 2, "1.5"),
+        (["demo", "--clusters", "1"], 2, "1 is not in the range"),
+        (["demo", "--no-such-option"], 2, "--no-such-option"),
+        (["demo", "--device", "abacus", "--out", "new2"], 1, "abacus"),
+    ],
+)
+def test_bad_input_is_told_without_a_traceback(tmp_path, arguments, status, message):
+    (tmp_path / "file.txt").write_text("x")
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == status
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+    if status == 1:
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_interrupted_demo_says_what_it_leaves_and_can_be_resumed(tmp_path):
+    options = ["demo", "--out", "run", "--epochs", "6", "--warmup-epochs", "4", "--clusters", "10"]
+    process = subprocess.Popen(
+        [*COMMAND, *options], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    deadline = time.monotonic() + 120
+    while not best.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted: the last checkpoint is run/checkpoints/last.ckpt" in stderr
+    assert "Traceback" not in stderr
+    resumed = run("demo", "--out", "run", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "clusters found" in resumed.stdout
+
+
+def test_help_explains_every_option():
+    result = run("demo", "--help", cwd=".")
+    for option in ("--out", "--seed", "--missing-rate", "--clusters", "--epochs", "--warmup-epochs", "--device"):
+        assert option in result.stdout
+    assert "Example" in result.stdout
+    assert run("--version", cwd=".").stdout.startswith("cmvae 0.1.0")

@@ -1,0 +1,250 @@
+import logging
+import signal
+import threading
+import time
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import cmvae
+from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, NonFiniteLossError, fit
+
+QUIET = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "accelerator": "cpu",
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_alone(tmp_path, monkeypatch):
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    monkeypatch.chdir(tmp_path)
+
+
+def data(n=60, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    group = torch.arange(n) % 3
+    shift = torch.tensor([-3.0, 0.0, 3.0])[group]
+    tables = {
+        "a": torch.randn(n, 4, generator=generator) + shift[:, None],
+        "b": torch.randn(n, 3, generator=generator) - shift[:, None],
+    }
+    masks = {"a": torch.arange(n) % 5 != 0, "b": torch.arange(n) % 5 != 1}
+    return IncompleteDataset(tables, masks, labels=group)
+
+
+def model(seed=0, **changes):
+    torch.manual_seed(seed)
+    fields = {
+        "n_modalities": 2,
+        "input_dims": {"a": 4, "b": 3},
+        "latent_dim": 2,
+        "modalities_specific_dim": 2,
+        "number_of_clusters": 4,
+        "prior_and_posterior_dist": "normal",
+        "K": 2,
+        "hidden_dims": (16,),
+    }
+    return CMVAE(CMVAEConfig(**{**fields, **changes}))
+
+
+def weights(trained):
+    return torch.cat([value.detach().flatten().double() for value in trained.state_dict().values()])
+
+
+def test_training_lowers_the_loss_and_logs_every_term(tmp_path):
+    trained, samples = model(), data()
+    before = float(trained(samples, generator=torch.Generator().manual_seed(1)).loss)
+    trainer = fit(trained, samples, samples, max_epochs=15, batch_size=20, seed=0, run_dir=tmp_path / "run", **QUIET)
+    after = float(trained(samples, generator=torch.Generator().manual_seed(1)).loss)
+    assert after < before - 1
+    names = {"loss", *trained(samples).metrics}
+    assert {f"{stage}/{name}" for stage in ("train", "val") for name in names} <= set(trainer.callback_metrics)
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert next((tmp_path / "run" / "logs").rglob("metrics.csv")).read_text().count("\n") >= 15
+
+
+def test_logged_terms_add_up_to_the_loss(tmp_path):
+    trainer = fit(model(K=1), data(), max_epochs=1, batch_size=17, seed=0, run_dir=tmp_path / "run", **QUIET)
+    logged = {name.removeprefix("train/"): float(value) for name, value in trainer.callback_metrics.items()}
+    likelihood = sum(value for name, value in logged.items() if "_log_likelihood_" in name)
+    total = likelihood + logged["log_p_z"] + logged["log_p_w"] - logged["log_q_z"] - logged["log_q_w"]
+    assert total == pytest.approx(-logged["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_same_seed_same_weights_and_another_seed_others(tmp_path, warmup):
+    runs = []
+    for number, seed in enumerate([3, 3, 4]):
+        trained = model()
+        torch.rand(number + 1)
+        fit(
+            trained, data(), max_epochs=4, warmup_epochs=warmup, batch_size=20, seed=seed,
+            run_dir=tmp_path / str(number), **QUIET,
+        )  # fmt: skip
+        runs.append(weights(trained))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize(("warmup", "stop", "validation"), [(0, 3, False), (4, 3, False), (2, 3, True)])
+def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path, warmup, stop, validation):
+    def run(trained, epochs, folder, **arguments):
+        fit(
+            trained, data(), data(seed=1) if validation else None, max_epochs=epochs, batch_size=20,
+            warmup_epochs=warmup if epochs > warmup else 0, run_dir=tmp_path / folder, **arguments, **QUIET,
+        )  # fmt: skip
+        return trained
+
+    class Stop(cmvae.training.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = trainer.current_epoch == stop - 1
+
+    whole = run(model(), 6, "whole", seed=5)
+    fit(
+        model(), data(), data(seed=1) if validation else None, max_epochs=6, batch_size=20, warmup_epochs=warmup,
+        run_dir=tmp_path / "part", seed=5, callbacks=[Stop()], **QUIET,
+    )  # fmt: skip
+    resumed = run(model(seed=9), 6, "part", seed=5, resume_from=tmp_path / "part" / "checkpoints" / "last.ckpt")
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_warm_up_has_one_cluster_and_then_starts_the_others(tmp_path):
+    trained, counts = model(covariance="full"), []
+
+    class Watch(cmvae.training.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            counts.append((trainer.current_epoch, pl_module.model.n_clusters))
+
+    fit(
+        trained, data(), max_epochs=4, warmup_epochs=2, initial_clusters=3, callbacks=[Watch()], batch_size=60,
+        seed=0, run_dir=tmp_path / "run", **QUIET,
+    )  # fmt: skip
+    assert counts == [(0, 1), (1, 1), (2, 3), (3, 3)]
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+
+
+def test_loaders_mappings_and_trainer_arguments_pass_through(tmp_path):
+    samples = data()
+    loader = DataLoader(samples, batch_size=10, shuffle=True)
+    trainer = fit(model(), loader, max_epochs=1, run_dir=tmp_path / "a", limit_train_batches=2, **QUIET)
+    assert trainer.global_step == 2
+    complete = {"a": torch.randn(9, 4), "b": torch.randn(9, 3)}
+    assert fit(model(), complete, max_epochs=2, run_dir=tmp_path / "b", batch_size=4, **QUIET).global_step == 6
+    with pytest.raises(TypeError, match="no_such_argument"):
+        fit(model(), complete, max_epochs=1, no_such_argument=1)
+
+
+def test_fast_batches_are_those_of_the_default_collation(tmp_path):
+    samples = data()
+    fast = cmvae.training._loader(samples, 7, shuffle=False)
+    for batch, reference in zip(fast, DataLoader(samples, batch_size=7), strict=True):
+        assert list(batch) == list(reference)
+        for part in ("data", "masks"):
+            for name in batch[part]:
+                assert torch.equal(batch[part][name], reference[part][name])
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_term(tmp_path):
+    trained = model()
+
+    class Poison(cmvae.training.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, index):
+            if trainer.current_epoch == 2 and index == 1:
+                with torch.no_grad():
+                    pl_module.model.decoders["b"].head.bias.fill_(float("nan"))
+
+    with pytest.raises(NonFiniteLossError, match=r"epoch 2; .*self_log_likelihood_b.*last\.ckpt") as caught:
+        fit(trained, data(), max_epochs=5, batch_size=20, callbacks=[Poison()], run_dir=tmp_path / "run", **QUIET)
+    assert "likelihood_a" not in str(caught.value)
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["epoch"] == 1
+    assert all(bool(value.isfinite().all()) for value in saved["state_dict"].values())
+
+
+def test_parameters_that_are_not_finite_never_reach_the_checkpoint(tmp_path):
+    class Poison(cmvae.training.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            if trainer.current_epoch == 1 and trainer.is_last_batch:
+                with torch.no_grad():
+                    pl_module.model.decoders["a"].head.bias.fill_(float("inf"))
+
+    with pytest.raises(NonFiniteLossError, match=r"decoders\.a\.head\.bias"):
+        fit(model(), data(), max_epochs=5, batch_size=20, callbacks=[Poison()], run_dir=tmp_path / "run", **QUIET)
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(bool(value.isfinite().all()) for value in saved["state_dict"].values())
+
+
+def test_a_failure_in_the_first_epoch_leaves_the_start(tmp_path):
+    samples = MultimodalBaseDataset({"a": torch.full((8, 4), 1e38), "b": torch.zeros(8, 3)})
+    with pytest.raises(NonFiniteLossError, match="likelihood_a"):
+        fit(model(), samples, max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_interruption_is_raised_and_leaves_the_last_checkpoint(tmp_path):
+    class Interrupt(cmvae.training.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, index):
+            if trainer.current_epoch == 1:
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(0.01)
+
+    before = signal.getsignal(signal.SIGINT)
+    assert threading.current_thread() is threading.main_thread()
+    with pytest.raises(KeyboardInterrupt, match=r"last\.ckpt"):
+        fit(model(), data(), max_epochs=5, batch_size=20, callbacks=[Interrupt()], run_dir=tmp_path / "run", **QUIET)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_results_are_never_overwritten_unasked(tmp_path):
+    fit(model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    content = (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(ValueError, match="holds the checkpoints of another run; pass overwrite=True"):
+        fit(model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == content
+    fit(model(), data(), max_epochs=2, run_dir=tmp_path / "run", overwrite=True, **QUIET)
+    names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt"}
+
+
+def test_without_a_folder_every_run_gets_its_own(tmp_path):
+    for _ in range(2):
+        fit(model(), data(), max_epochs=1, **QUIET)
+    assert sorted(path.name for path in (tmp_path / "cmvae_runs").iterdir()) == ["version_0", "version_1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_epochs": 0}, "max_epochs must be a positive integer, got 0"),
+        ({"warmup_epochs": 5, "max_epochs": 5}, "warmup_epochs must be an integer from 0 to max_epochs - 1, got 5"),
+        ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
+        ({"learning_rate": -1.0}, "learning_rate must be a positive finite number, got -1.0"),
+        ({"resume_from": "nowhere.ckpt"}, "no such file: nowhere.ckpt"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit(model(), data(), **{"max_epochs": 1, **arguments}, **QUIET)
+
+
+def test_other_kinds_of_data_are_refused():
+    with pytest.raises(TypeError, match="must be a dataset, a mapping or a DataLoader, got list"):
+        fit(model(), [1, 2], max_epochs=1)
+
+
+def test_an_ordinary_loop_trains_the_model():
+    trained, samples = model(), data()
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-2, weight_decay=0.1)
+    losses = []
+    for _ in range(30):
+        for batch in DataLoader(samples, batch_size=20, shuffle=True):
+            optimizer.zero_grad()
+            trained(batch).loss.backward()
+            optimizer.step()
+        losses.append(float(trained(samples).loss))
+    assert losses[-1] < losses[0] - 1
