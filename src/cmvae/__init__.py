@@ -3,15 +3,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cmvae.config import CMVAEConfig
-from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
-from cmvae.initialization import initialize_clusters
-from cmvae.model import CMVAE
-from cmvae.multivae import install_as_multivae
-from cmvae.networks import BaseDecoder, BaseMultilatentEncoder
-from cmvae.outputs import ModelOutput
-
 if TYPE_CHECKING:
+    from cmvae.config import CMVAEConfig
+    from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+    from cmvae.initialization import initialize_clusters
+    from cmvae.model import CMVAE
+    from cmvae.multivae import install_as_multivae
+    from cmvae.networks import BaseDecoder, BaseMultilatentEncoder
+    from cmvae.outputs import ModelOutput
     from cmvae.training import CMVAEModule, NonFiniteLossError, fit
 
 __all__ = [
@@ -31,11 +30,28 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# Lightning takes seconds to import, so what needs it is loaded when first asked for.
-_LAZY = {"CMVAEModule": "cmvae.training", "NonFiniteLossError": "cmvae.training", "fit": "cmvae.training"}
+# Loaded when first asked for: importing Lightning or scikit-learn takes seconds, and many users need neither.
+_HOMES = {
+    "CMVAE": "cmvae.model",
+    "BaseDecoder": "cmvae.networks",
+    "BaseMultilatentEncoder": "cmvae.networks",
+    "CMVAEConfig": "cmvae.config",
+    "CMVAEModule": "cmvae.training",
+    "IncompleteDataset": "cmvae.data.datasets",
+    "ModelOutput": "cmvae.outputs",
+    "MultimodalBaseDataset": "cmvae.data.datasets",
+    "NonFiniteLossError": "cmvae.training",
+    "fit": "cmvae.training",
+    "initialize_clusters": "cmvae.initialization",
+    "install_as_multivae": "cmvae.multivae",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _HOMES:
         raise AttributeError(f"module 'cmvae' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -57,10 +57,10 @@ def save_pretrained(model: nn.Module, directory: str | Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"save_directory must be a folder, got the file {directory}")
     directory.mkdir(parents=True, exist_ok=True)
-    with atomic_write(directory / WEIGHTS_NAME) as path:
-        save_model(model, str(path), metadata={"format": "pt"})
-    with atomic_write(directory / CONFIG_NAME) as path:
-        path.write_text(cast(_Configured, model).model_config.to_json() + "\n", encoding="utf-8")
+    # Both are written before either is renamed: a failure leaves the old pair whole.
+    with atomic_write(directory / CONFIG_NAME) as config, atomic_write(directory / WEIGHTS_NAME) as weights:
+        save_model(model, str(weights), metadata={"format": "pt"})
+        config.write_text(cast(_Configured, model).model_config.to_json() + "\n", encoding="utf-8")
 
 
 def load_pretrained(
@@ -81,7 +81,10 @@ def load_pretrained(
             was = "custom" if networks is None else "built-in"
             should = f"pass {part}= again" if networks is None else f"do not pass {part}="
             raise ValueError(f"{directory / CONFIG_NAME}: this model has {was} {part}: {should}")
-    model = model_class(config, encoders, decoders)
+    try:
+        model = model_class(config, encoders, decoders)
+    except ValueError as error:
+        raise ValueError(f"{directory / CONFIG_NAME}: {error}") from None
     _load_weights(model, directory / WEIGHTS_NAME)
     return model.eval()
 

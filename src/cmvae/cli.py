@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
     from cmvae.demo import DemoResult
@@ -18,19 +19,25 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="cmvae",
     help="Multimodal generative clustering: find clusters in samples seen through several modalities, some missing.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console()
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; wrong usage too is told in one line."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
+    try:
+        status = app(standalone_mode=False)
+    except TyperException as error:
+        errors.print(f"Error: {error.format_message()}", markup=False)
+        sys.exit(EXIT_USAGE)
+    sys.exit(status or 0)
 
 
 def _show_version(wanted: bool) -> None:

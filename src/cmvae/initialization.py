@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from cmvae.arguments import positive_int
@@ -88,20 +89,26 @@ def fit_mixture(points: np.ndarray, n_clusters: int, covariance_type: str, n_ini
     """Fit a Gaussian mixture to points (n, d), from the best of ``n_init`` k-means solutions.
 
     Starting from k-means rather than choosing among starts by their likelihood keeps large groups from being
-    merged in favour of small dense ones.
+    merged in favour of small dense ones. A full-covariance mixture takes a mixture with one covariance for all
+    clusters as the next step on its way.
     """
-    kmeans = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(points)
-    counts = np.bincount(kmeans.labels_, minlength=n_clusters)
-    mixture = GaussianMixture(
-        n_clusters,
-        covariance_type=covariance_type,
-        means_init=kmeans.cluster_centers_,
-        weights_init=counts / counts.sum(),
-        reg_covar=max(RELATIVE_FLOOR * float(points.var(0).mean()), ABSOLUTE_FLOOR),
-        max_iter=200,
-        random_state=seed,
-    )
-    return mixture.fit(points)
+    # Latents are small matrices: more threads than one made these fits ten times slower.
+    with threadpool_limits(1):
+        kmeans = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(points)
+        weights = np.bincount(kmeans.labels_, minlength=n_clusters) / len(points)
+        centers = kmeans.cluster_centers_
+        for kind in ("tied", "full") if covariance_type == "full" else (covariance_type,):
+            mixture = GaussianMixture(
+                n_clusters,
+                covariance_type=kind,
+                means_init=centers,
+                weights_init=weights / weights.sum(),
+                reg_covar=max(RELATIVE_FLOOR * float(points.var(0).mean()), ABSOLUTE_FLOOR),
+                max_iter=200,
+                random_state=seed,
+            ).fit(points)
+            weights, centers = mixture.weights_, mixture.means_
+    return mixture
 
 
 def _install(model: CMVAE, fitted: GaussianMixture) -> None:

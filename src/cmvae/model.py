@@ -177,7 +177,7 @@ class CMVAE(MultimodalVAE):
         flatten: bool = False,
         generator: Generator | None = None,
     ) -> ModelOutput:
-        """Draw latents given the modalities ``cond_mod`` that each sample has observed.
+        """Draw latents given the modalities ``cond_mod`` that each sample has observed, with networks in eval mode.
 
         For every sample and draw an expert among these is drawn, and z from it; w_m comes from q(w_m|x_m) where
         m is conditioned on and observed, and otherwise from the prior that ``reconstruction_option`` names.
@@ -201,7 +201,8 @@ class CMVAE(MultimodalVAE):
         draws = positive_int("N", N)
         batch = self._read(inputs)
         names = self._names("cond_mod", cond_mod)
-        experts = self._experts(batch).restrict(self._is_among(names))
+        with evaluating(self):
+            experts = self._experts(batch).restrict(self._is_among(names))
         lacking = (experts.n_observed == 0).nonzero().squeeze(-1)
         if len(lacking):
             raise ValueError(
@@ -229,7 +230,7 @@ class CMVAE(MultimodalVAE):
         return torch.where(seen, drawn, self._prior_style(self.modalities[index], drawn.shape[:-1], generator))
 
     def decode(self, embedding: Mapping[str, Any], modalities: str | Sequence[str] = "all") -> dict[str, Tensor]:
-        """Decode latents, as :meth:`encode` and :meth:`generate_from_prior` return them.
+        """Decode latents, as :meth:`encode` and :meth:`generate_from_prior` return them, with networks in eval mode.
 
         Args:
             embedding: ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}, of the same leading
@@ -240,17 +241,17 @@ class CMVAE(MultimodalVAE):
             {modality: (..., *input shape)}: the decoders' output, which for ``'bernoulli'`` and
             ``'categorical'`` likelihoods are logits.
         """
-        try:
-            z, styles = embedding["z"], embedding["modalities_z"]
-        except (KeyError, TypeError):
-            raise TypeError("embedding must hold 'z' and 'modalities_z', as encode returns them") from None
+        if not isinstance(embedding, Mapping) or not {"z", "modalities_z"} <= set(embedding):
+            raise TypeError("embedding must hold 'z' and 'modalities_z', as encode returns them")
+        z, styles = embedding["z"], embedding["modalities_z"]
         decoded = {}
         for m in self._names("modalities", modalities):
             if m not in styles:
                 raise KeyError(f"modalities_z lacks {m!r}; it has {list(styles)}")
             self._check_latents(m, z, styles[m])
             latents = torch.cat([z, styles[m]], -1)
-            rows = self._decode_rows(m, latents.reshape(-1, latents.shape[-1]))
+            with evaluating(self):
+                rows = self._decode_rows(m, latents.reshape(-1, latents.shape[-1]))
             decoded[m] = rows.reshape(*z.shape[:-1], *rows.shape[1:])
         return decoded
 
@@ -394,6 +395,8 @@ class CMVAE(MultimodalVAE):
             ``h_values``, length C + 1: the criterion by number of active clusters, inf where not evaluated.
         """
         check_rule(rule)
+        if self.n_clusters < 2:
+            return [math.inf] * (len(self.active_clusters) + 1)
         z, observed = self._expert_points(train_data, batch_size, sample, generator)
         # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
         found = select_clusters(

@@ -156,7 +156,9 @@ def test_bad_sizes_are_refused(make, message):
 
 def test_registry_takes_new_pairs(monkeypatch):
     assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "sequence"}
-    monkeypatch.setitem(NETWORKS, "mlp", NETWORKS["mlp"]._replace(decoder=lambda dim, shape: ("mine", dim)))
+    monkeypatch.setitem(
+        NETWORKS, "mlp", NETWORKS["mlp"]._replace(decoder=lambda dim, shape, hidden_dims: ("mine", dim))
+    )
     assert build_decoder((5,), 3, "normal") == ("mine", 3)
 
 
