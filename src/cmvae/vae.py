@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from cmvae.config import CMVAEConfig
 from cmvae.data.batches import Batch, read_inputs
@@ -83,6 +83,56 @@ class MultimodalVAE(nn.Module):
                 "so a latent of size 1 has scale 1, which cannot be learned",
                 stacklevel=3,
             )
+
+    # Clusters --------------------------------------------------------------------------------------------------
+
+    @property
+    def n_clusters(self) -> int:
+        """The number of active clusters."""
+        return int(self.mixture.active.sum())
+
+    @property
+    def active_clusters(self) -> Tensor:
+        """Which clusters are active, (C,) boolean."""
+        return self.mixture.active
+
+    @property
+    def cluster_centers(self) -> Tensor:
+        """The centres μ_c, (C, latent_dim); assignable."""
+        return self.mixture.centers
+
+    @cluster_centers.setter
+    def cluster_centers(self, centers: Any) -> None:
+        """Overwrite the values of the centres.
+
+        Raises:
+            ValueError: If the shape is not (C, latent_dim) or a value is not finite.
+        """
+        own = self.mixture.centers
+        centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
+        if centers.shape != own.shape or not bool(centers.isfinite().all()):
+            raise ValueError(
+                f"cluster_centers must be finite, of shape {tuple(own.shape)}; got shape {tuple(centers.shape)}"
+            )
+        with torch.no_grad():
+            own.copy_(centers)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Let properties with a setter take parameters too, which ``nn.Module`` would register."""
+        if isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def pc_params(self) -> Tensor:
+        """The cluster weights π, (C,): zero at pruned clusters, summing to 1."""
+        return self.mixture.log_weights.exp()
+
+    @property
+    def _pc_params(self) -> Tensor:
+        """The logits of π, (C,), −inf at pruned clusters."""
+        return self.mixture.masked_logits
 
     # Reading and encoding --------------------------------------------------------------------------------------
 
@@ -166,11 +216,6 @@ class MultimodalVAE(nn.Module):
         shape = (self.model_config.input_dims or {}).get(modality)
         return run_decoder(self.decoders[modality], latents, modality, shape)
 
-    def _prior_style(self, modality: str, shape: Sequence[int], generator: Generator | None) -> Tensor:
-        auxiliary = self.model_config.reconstruction_option == "single_prior"
-        prior = cast(PrivatePrior, self.private_priors[modality])
-        return prior.sample(tuple(shape), auxiliary=auxiliary, generator=generator)
-
     def _names(self, argument: str, names: str | Sequence[str]) -> list[str]:
         """Resolve ``'all'``, a name or a list of names."""
         if isinstance(names, str):
@@ -182,18 +227,6 @@ class MultimodalVAE(nn.Module):
         if not names:
             raise ValueError(f"{argument} is empty; allowed are 'all' and any of {list(self.modalities)}")
         return names
-
-    def _is_among(self, names: list[str]) -> Tensor:
-        chosen = [m in names for m in self.modalities]
-        return torch.tensor(chosen, device=self.mixture.centers.device)
-
-    def _check_latents(self, modality: str, z: Tensor, w: Tensor) -> None:
-        expected = (*z.shape[:-1], self.model_config.style_dim(modality))
-        if z.shape[-1] != self.latent_dim or tuple(w.shape) != expected:
-            raise ValueError(
-                f"z must be (..., {self.latent_dim}) and modalities_z[{modality!r}] of the same leading axes with "
-                f"{expected[-1]}; got {tuple(z.shape)} and {tuple(w.shape)}"
-            )
 
 
 def _modality_names(
