@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset, initialize_clusters
-from cmvae.initialization import collapse_clusters, fit_mixture, latent_means
+from cmvae.initialization import collapse_clusters, latent_means
 
 
 class _Shared(torch.nn.Module):
@@ -130,7 +130,26 @@ def test_identical_samples_are_one_cluster():
     assert model.n_clusters == 1
 
 
-def test_mixture_starts_from_kmeans_centres():
-    points, centers = blobs(5, [50, 200, 10])
-    fitted = fit_mixture(points.numpy(), 3, "full", 5, 0)
-    assert np.linalg.norm(fitted.means_[:, None] - centers, axis=-1).min(0).max() < 0.3
+@pytest.mark.parametrize("method", ["spectral", "gmm"])
+def test_both_methods_find_unequal_groups(method):
+    points, centers = blobs(5, [50, 200, 12])
+    model = model_of()
+    initialize_clusters(model, {"a": points, "b": points}, 3, method=method, seed=0)
+    found = model.cluster_centers[model.active_clusters].detach().numpy()
+    assert np.linalg.norm(found[:, None] - centers, axis=-1).min(0).max() < 0.3
+
+
+def test_disagreeing_modalities_set_samples_apart():
+    generator = torch.Generator().manual_seed(0)
+    side = torch.tensor([[4.0, 0.0], [-4.0, 0.0]], dtype=torch.float64).repeat(40, 1)
+    noise = 0.3 * torch.randn(2, 80, 2, generator=generator, dtype=torch.float64)
+    # The averages of both groups coincide; only the two views side by side tell them apart.
+    model = model_of()
+    initialize_clusters(model, {"a": side + noise[0], "b": noise[1] - side}, "auto", seed=0)
+    assert model.n_clusters == 2
+
+
+def test_unknown_methods_are_refused():
+    points, _ = blobs(0, [20, 20])
+    with pytest.raises(ValueError, match=r"method must be one of \['spectral', 'gmm'\], got 'magic'"):
+        initialize_clusters(model_of(), {"a": points, "b": points}, 2, method="magic")

@@ -42,6 +42,6 @@ def check_rule(rule: str) -> Rule:
     Raises:
         ValueError: If there is none.
     """
-    if rule not in RULES:
+    if not isinstance(rule, str) or rule not in RULES:
         raise ValueError(f"rule must be one of {list(RULES)}, got {rule!r}")
     return RULES[rule]

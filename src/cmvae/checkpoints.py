@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
@@ -53,6 +54,8 @@ def save_pretrained(model: nn.Module, directory: str | Path) -> None:
     Raises:
         ValueError: If ``directory`` is a file.
     """
+    if not str(directory):
+        raise ValueError("save_directory must be a folder's path, got ''")
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"save_directory must be a folder, got the file {directory}")
@@ -93,6 +96,9 @@ def _read_config(path: Path, decoders_dist: Mapping[str, Any] | None) -> CMVAECo
     try:
         config = CMVAEConfig.from_json(path.read_text(encoding="utf-8"))
         if decoders_dist is not None:
+            kept = [m for m in decoders_dist if not config.likelihood_is_missing(m)]
+            if kept:
+                raise ValueError(f"decoders_dist names {kept}, whose likelihoods are stored: pass callables alone")
             config = config.replace(decoders_dist={**(config.decoders_dist or {}), **decoders_dist})
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from None
@@ -106,8 +112,16 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     try:
         with safe_open(str(path), framework="pt") as file:
             dtype = file.get_tensor("mixture.centers").dtype
+            active = file.get_tensor("mixture.active")
+            bad = [name for name in file.keys() if not bool(file.get_tensor(name).isfinite().all())]  # noqa: SIM118
+        if not dtype.is_floating_point:
+            raise ValueError(f"{path}: mixture.centers must be floating, got {dtype}")
         model.to(dtype)
         load_model(model, str(path), strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: the file is damaged or does not fit the model: {reason}") from None
+    if bad:
+        raise ValueError(f"{path}: NaN or infinity in {bad[:5]}")
+    if active.dtype != torch.bool or not bool(active.any()):
+        raise ValueError(f"{path}: mixture.active must be boolean, with an active cluster at least")

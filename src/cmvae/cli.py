@@ -65,10 +65,11 @@ def demo(
         float, typer.Option(min=0, max=1, help="Share of samples that lack a random part of their modalities.")
     ] = 0.3,
     clusters: Annotated[int, typer.Option(min=2, help="Most clusters there may be; how many there are is found.")] = 20,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data in all.")] = 40,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data in all.")] = 35,
     warmup_epochs: Annotated[
-        int, typer.Option(min=0, help="Passes with a single cluster, before the clusters are started.")
-    ] = 30,
+        int | None,
+        typer.Option(min=0, help="Passes with a single cluster, before the clusters start; by default 6 of 7."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to train: auto, cpu, cuda, mps …")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in the run folder.")] = False,
     resume: Annotated[
@@ -85,7 +86,8 @@ def demo(
     with _told_in_one_line(out):
         from cmvae.demo import DemoSettings, prepare_run, run_demo
 
-        settings = DemoSettings(seed, missing_rate, clusters, epochs, warmup_epochs)
+        warmup = epochs * 6 // 7 if warmup_epochs is None else warmup_epochs
+        settings = DemoSettings(seed, missing_rate, clusters, epochs, warmup)
         settings = prepare_run(out, settings, overwrite=overwrite, resume=resume)
         console.print(
             f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples incomplete; "

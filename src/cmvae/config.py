@@ -35,6 +35,10 @@ def _shape(value: object) -> object:
     return (value,) if isinstance(value, Integral) else value
 
 
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
+
+
 def _likelihood(value: object) -> object:
     if not (isinstance(value, str) or callable(value)):
         raise ValueError("must be the name of a likelihood or a callable(reconstruction, target)")
@@ -104,7 +108,7 @@ class CMVAEConfig(BaseModel):
     uses_likelihood_rescaling: Flag = False
     rescale_factors: dict[Name, PositiveFloat] | None = None
     decoders_dist: dict[Name, Annotated[Any, BeforeValidator(_likelihood)]] | None = None
-    decoder_dist_params: dict[Name, dict[str, Any]] | None = None
+    decoder_dist_params: dict[Name, dict[str, Annotated[Any, BeforeValidator(_plain)]]] | None = None
     custom_architectures: list[Literal["encoders", "decoders"]] = Field(default_factory=list)
     K: PositiveInt = 10
     prior_and_posterior_dist: Literal["laplace_with_softmax", "normal_with_softplus", "normal"] = "laplace_with_softmax"

@@ -44,7 +44,7 @@ class DemoSettings:
     seed: int = 0
     missing_rate: float = 0.3
     clusters: int = 20
-    epochs: int = 40
+    epochs: int = 35
     warmup_epochs: int = 30
 
 
@@ -71,7 +71,7 @@ def demo_config(data: MultimodalBaseDataset, clusters: int) -> CMVAEConfig:
     return CMVAEConfig(
         n_modalities=len(data.modalities),
         input_dims={name: tuple(values.shape[1:]) for name, values in data.data.items()},
-        latent_dim=10,
+        latent_dim=24,
         modalities_specific_dim=10,
         number_of_clusters=clusters,
         prior_and_posterior_dist="normal_with_softplus",
@@ -91,12 +91,16 @@ def prepare_run(folder: Path, settings: DemoSettings, *, overwrite: bool, resume
     """
     if overwrite and resume:
         raise ValueError("--overwrite and --resume exclude each other")
-    results = [folder / name for name in (METRICS, SETTINGS, f"checkpoints/{LAST_CHECKPOINT}")]
+    results = [folder / METRICS, folder / "checkpoints" / LAST_CHECKPOINT]
     if resume:
-        missing = [str(path) for path in results[1:] if not path.is_file()]
+        missing = [str(path) for path in (folder / SETTINGS, results[1]) if not path.is_file()]
         if missing:
             raise ValueError(f"--resume: {folder} holds no run to go on with: {missing[0]} is missing")
-        return DemoSettings(**json.loads(results[1].read_text(encoding="utf-8")))
+        return _read_settings(folder / SETTINGS)
+    if not settings.warmup_epochs < settings.epochs:
+        raise ValueError(
+            f"--warmup-epochs must be less than --epochs, got {settings.warmup_epochs} and {settings.epochs}"
+        )
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out must be a folder, got the file {folder}")
     if any(path.exists() for path in results):
@@ -107,6 +111,13 @@ def prepare_run(folder: Path, settings: DemoSettings, *, overwrite: bool, resume
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / SETTINGS, asdict(settings))
     return settings
+
+
+def _read_settings(path: Path) -> DemoSettings:
+    try:
+        return DemoSettings(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not the settings of a demo: {error}") from None
 
 
 def run_demo(folder: Path, settings: DemoSettings, *, resume: bool = False, **trainer_arguments: Any) -> DemoResult:

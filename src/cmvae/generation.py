@@ -94,18 +94,21 @@ class GenerativeVAE(MultimodalVAE):
         """
         if not isinstance(embedding, Mapping) or not {"z", "modalities_z"} <= set(embedding):
             raise TypeError("embedding must hold 'z' and 'modalities_z', as encode returns them")
-        z, styles = embedding["z"], embedding["modalities_z"]
+        like = self.mixture.centers
+        z, styles = torch.as_tensor(embedding["z"]).to(like), embedding["modalities_z"]
         decoded = {}
         for m in self._names("modalities", modalities):
             if m not in styles:
                 raise KeyError(f"modalities_z lacks {m!r}; it has {list(styles)}")
-            self._check_latents(m, z, styles[m])
-            latents = torch.cat([z, styles[m]], -1)
+            w = torch.as_tensor(styles[m]).to(like)
+            self._check_latents(m, z, w)
+            latents = torch.cat([z, w], -1)
             with evaluating(self):
                 rows = self._decode_rows(m, latents.reshape(-1, latents.shape[-1]))
             decoded[m] = rows.reshape(*z.shape[:-1], *rows.shape[1:])
         return decoded
 
+    @torch.no_grad()
     def predict(
         self,
         inputs: Any,
@@ -119,12 +122,15 @@ class GenerativeVAE(MultimodalVAE):
     ) -> dict[str, Tensor]:
         """Generate modalities ``gen_mod`` from modalities ``cond_mod``: :meth:`encode`, then :meth:`decode`.
 
+        Without gradients; the two members it calls have them.
+
         Returns:
             {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
         """
         embedding = self.encode(inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator)
         return self.decode(embedding, gen_mod)
 
+    @torch.no_grad()
     def generate_from_prior(
         self,
         n_samples: int,
@@ -157,7 +163,10 @@ class GenerativeVAE(MultimodalVAE):
 
     def _chosen_clusters(self, cluster: Any, n_samples: int) -> Tensor:
         active = self.active_clusters
-        clusters = torch.as_tensor(cluster, device=active.device)
+        try:
+            clusters = torch.as_tensor(cluster, device=active.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"cluster must be an index or {n_samples} of them, got {cluster!r}") from None
         if clusters.is_floating_point() or clusters.dtype == torch.bool or clusters.shape not in ((), (n_samples,)):
             raise ValueError(f"cluster must be an index or {n_samples} of them, got {cluster!r}")
         clusters = clusters.long().expand(n_samples)

@@ -11,14 +11,19 @@ from torch import Tensor
 
 from cmvae.arguments import positive_int
 from cmvae.data.batches import iterate
+from cmvae.mixture import MixturePrior
 from cmvae.model import CMVAE
+from cmvae.spectral import count_groups, spectral_groups
 from cmvae.vae import evaluating
 
-__all__ = ["collapse_clusters", "fit_mixture", "initialize_clusters", "latent_means"]
+__all__ = ["collapse_clusters", "initialize_clusters", "latent_means"]
 
-COVARIANCE_TYPES = {"identity": "spherical", "diagonal": "diag", "full": "full"}
+METHODS = ("spectral", "gmm")
+MAX_SAMPLES = 4000
 RELATIVE_FLOOR = 1e-3  # of the latents' variance: no cluster gets thinner
 ABSOLUTE_FLOOR = 1e-6
+N_INIT = 20
+EM_STEPS = 20
 
 
 @torch.no_grad()
@@ -42,87 +47,150 @@ def initialize_clusters(
     data: Any,
     n_clusters: int | Literal["auto"] | None = None,
     *,
-    n_init: int = 20,
+    method: Literal["spectral", "gmm"] = "spectral",
     seed: int | None = None,
     batch_size: int = 8192,
 ) -> None:
     """Start the clusters where the latent means of the data lie.
 
-    A Gaussian mixture is fitted by expectation–maximisation to the means of q(z|X), as VaDE does after its
-    pretraining (Jiang et al., 2017), from the best of ``n_init`` k-means solutions. Its weights and means, and
-    where the model learns them its covariances, become those of the prior. Call it after some training with one
-    cluster (:func:`collapse_clusters`), in any training loop; ``fit(..., warmup_epochs=…)`` does both.
+    Samples are grouped by the experts' means, side by side, where what is unobserved takes the average of what
+    is observed: each expert's view of a sample counts, and disagreement between modalities sets samples apart.
+    From these groups the mixture prior is fitted to the averages of the experts' means by expectation–
+    maximisation: weights, centres and, where the model learns them, covariances. Call it after some training
+    with one cluster (:func:`collapse_clusters`), as VaDE does (Jiang et al., 2017), in any training loop;
+    ``fit(..., warmup_epochs=…)`` does both.
 
     Args:
         model: The model; only its mixture prior changes.
-        data: Samples, anything that ``CMVAE.encode`` accepts.
-        n_clusters: How many clusters start active. None: all C of the model. ``'auto'``: the number from 1 to C
-            for which the Bayesian information criterion of the mixture (Schwarz, 1978) is smallest.
-        n_init: k-means starts.
-        seed: Seed of the fit; without it, drawn from PyTorch's global generator.
+        data: Samples, anything that ``CMVAE.encode`` accepts. Of more than 4000, so many drawn at random.
+        n_clusters: How many clusters start active. None: all C of the model. ``'auto'``: as many as the data
+            show, at most C.
+        method: ``'spectral'``: normalised cut of the neighbour graph; ``'auto'`` is the largest number of
+            groups that are all stable (:func:`cmvae.spectral.count_groups`). ``'gmm'``: a Gaussian mixture fitted by
+            expectation–maximisation to the average of the experts' means, from k-means; ``'auto'`` has the
+            smallest Bayesian information criterion (Schwarz, 1978).
+        seed: Seed of the draws; without it, drawn from PyTorch's global generator.
         batch_size: Samples encoded at a time.
 
     Raises:
-        ValueError: If ``n_clusters`` exceeds C or the number of different samples.
+        ValueError: If ``n_clusters`` exceeds C or the number of different samples, or the method is unknown.
     """
     largest = model.model_config.number_of_clusters
-    if n_clusters not in ("auto", None) and positive_int("n_clusters", n_clusters) > largest:
-        raise ValueError(f"n_clusters must be at most number_of_clusters = {largest}, got {n_clusters}")
-    positive_int("n_init", n_init)
+    check_number(model, n_clusters, "n_clusters")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
     if seed is None:
         seed = int(torch.randint(2**31, ()))
-    means = latent_means(model, data, batch_size).double().cpu().numpy()
-    kind = COVARIANCE_TYPES[model.model_config.covariance]
+    means, views, seen = _read_latents(model, data, batch_size, seed)
     distinct = len(np.unique(means, axis=0))
-    if n_clusters == "auto":
-        fits = [fit_mixture(means, k, kind, n_init, seed) for k in range(1, min(largest, distinct) + 1)]
-        best = min(fits, key=lambda fitted: fitted.bic(means))
-    else:
-        wanted = n_clusters or largest
-        if wanted > distinct:
-            raise ValueError(f"{wanted} clusters cannot start from {distinct} different samples")
-        best = fit_mixture(means, wanted, kind, n_init, seed)
-    _install(model, best)
-
-
-def fit_mixture(points: np.ndarray, n_clusters: int, covariance_type: str, n_init: int, seed: int) -> GaussianMixture:
-    """Fit a Gaussian mixture to points (n, d), from the best of ``n_init`` k-means solutions.
-
-    Starting from k-means rather than choosing among starts by their likelihood keeps large groups from being
-    merged in favour of small dense ones. A full-covariance mixture takes a mixture with one covariance for all
-    clusters as the next step on its way.
-    """
-    # Latents are small matrices: more threads than one made these fits ten times slower.
+    wanted = n_clusters if n_clusters == "auto" else n_clusters or largest
+    if wanted != "auto" and wanted > distinct:
+        raise ValueError(f"{wanted} clusters cannot start from {distinct} different samples")
+    # Latents are small matrices: more threads than one make these fits ten times slower.
     with threadpool_limits(1):
-        kmeans = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(points)
-        weights = np.bincount(kmeans.labels_, minlength=n_clusters) / len(points)
-        centers = kmeans.cluster_centers_
-        for kind in ("tied", "full") if covariance_type == "full" else (covariance_type,):
+        if method == "gmm":
+            labels = _mixture_groups(means, wanted, min(largest, distinct), seed)
+        else:
+            number = count_groups(views, min(largest, distinct), seed) if wanted == "auto" else wanted
+            labels = spectral_groups(views, number)
+        _start_components(model.mixture, means, labels, seen)
+
+
+def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
+    """Refuse a number of clusters that is neither None, ``'auto'`` nor one from 1 to C.
+
+    Raises:
+        TypeError: If it is of another type.
+        ValueError: If it is out of range.
+    """
+    largest = model.model_config.number_of_clusters
+    if n_clusters is None or (isinstance(n_clusters, str) and n_clusters == "auto"):
+        return
+    if positive_int(argument, n_clusters) > largest:
+        raise ValueError(f"{argument} must be at most number_of_clusters = {largest}, got {n_clusters}")
+
+
+@torch.no_grad()
+def _read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the averages of the experts' means (n, d), these side by side (n, M · d), and the shares seen (n,)."""
+    parts = [(z.double().cpu(), seen.cpu()) for z, seen in model._expert_points(data, batch_size, False, None)]
+    points, observed = (torch.cat(values, 1) for values in zip(*parts, strict=True))
+    loc, seen = points.numpy(), observed.numpy()[..., None]
+    means = (loc * seen).sum(0) / seen.sum(0)
+    views = np.concatenate(list(np.where(seen, loc, means)), axis=1)
+    shares = seen[..., 0].mean(0)
+    if len(means) > MAX_SAMPLES:
+        rows = np.random.default_rng(seed).choice(len(means), MAX_SAMPLES, replace=False)
+        means, views, shares = means[rows], views[rows], shares[rows]
+    return means, views, shares
+
+
+def _mixture_groups(points: np.ndarray, wanted: int | str, largest: int, seed: int) -> np.ndarray:
+    """Group points (n, d) by a full-covariance Gaussian mixture, from the best of several k-means solutions.
+
+    A mixture with one covariance for all clusters is a step on the way: large groups are then not merged in
+    favour of small dense ones, as they are where the start of the largest likelihood is taken.
+    """
+    fits = []
+    for number in range(1, largest + 1) if wanted == "auto" else [int(wanted)]:
+        kmeans = KMeans(number, n_init=N_INIT, random_state=seed).fit(points)
+        weights, centers = np.bincount(kmeans.labels_, minlength=number) / len(points), kmeans.cluster_centers_
+        for kind in ("tied", "full"):
             mixture = GaussianMixture(
-                n_clusters,
+                number,
                 covariance_type=kind,
                 means_init=centers,
                 weights_init=weights / weights.sum(),
                 reg_covar=max(RELATIVE_FLOOR * float(points.var(0).mean()), ABSOLUTE_FLOOR),
                 max_iter=200,
-                random_state=seed,
             ).fit(points)
             weights, centers = mixture.weights_, mixture.means_
-    return mixture
+        fits.append(mixture)
+    return min(fits, key=lambda fitted: fitted.bic(points)).predict(points)
 
 
-def _install(model: CMVAE, fitted: GaussianMixture) -> None:
-    """Make the fitted components the first of the model's clusters, and leave only those active."""
-    mixture = model.mixture
-    number, dim = fitted.means_.shape
-    weights = np.full(len(mixture.logits), 1 / number)
-    centers = mixture.centers.detach().double().cpu().numpy().copy()
-    covariances = np.tile(np.eye(dim) * mixture.unit_variance, (len(weights), 1, 1))
-    weights[:number], centers[:number] = fitted.weights_, fitted.means_
-    if mixture.covariance == "full":
-        covariances[:number] = fitted.covariances_
-    elif mixture.covariance == "diagonal":
-        covariances[:number] = np.einsum("cd,de->cde", fitted.covariances_, np.eye(dim))
+@torch.no_grad()
+def _start_components(mixture: MixturePrior, points: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> None:
+    """Fit the mixture's components to grouped points by expectation–maximisation; leave only those active.
+
+    The E step is the mixture's own posterior, whatever its family and form of covariance. In the M step a sample
+    weighs as much as the share of modalities it has observed: the latents of the others are blurred.
+    """
+    labels = np.unique(labels, return_inverse=True)[1]
+    number = labels.max() + 1
+    tensor = torch.as_tensor(points).to(mixture.centers)
+    members = np.eye(number)[labels]
+    started = torch.arange(len(mixture.logits), device=tensor.device) < number
+    for _ in range(EM_STEPS):
+        _install(mixture, *_maximise(points, members * seen[:, None]))
+        mixture.keep(started)
+        members = mixture.posterior(tensor)[:, :number].double().cpu().numpy()
+
+
+def _maximise(points: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return weights (k,), means (k, d) and covariances (k, d, d) of points (n, d) with memberships (n, k).
+
+    Covariances are posterior modes under an inverse-Wishart prior of d + 2 degrees at the covariance within all
+    components (Fraley and Raftery, 2007).
+    """
+    dim = points.shape[1]
+    counts = members.sum(0) + np.finfo(float).eps
+    means = members.T @ points / counts[:, None]
+    centred = points[:, None] - means
+    scatter = np.stack([(members[:, k, None] * x).T @ x for k, x in enumerate(centred.swapaxes(0, 1))])
+    prior = dim + 2
+    floor = max(RELATIVE_FLOOR * float(points.var(0).mean()), ABSOLUTE_FLOOR) * np.eye(dim)
+    shared = scatter.sum(0) / counts.sum() + floor
+    covariances = (scatter + prior * shared) / (counts + prior)[:, None, None] + floor
+    return counts / counts.sum(), means, covariances
+
+
+def _install(mixture: MixturePrior, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> None:
+    """Make the components the first of the mixture's clusters."""
+    number, dim = means.shape
+    all_weights = np.full(len(mixture.logits), weights.min())
+    all_centers = mixture.centers.detach().double().cpu().numpy().copy()
+    all_covariances = np.tile(np.eye(dim) * mixture.unit_variance, (len(all_weights), 1, 1))
+    all_weights[:number], all_centers[:number], all_covariances[:number] = weights, means, covariances
     like = mixture.centers
-    mixture.set_components(*(torch.as_tensor(value).to(like) for value in (weights, centers, covariances)))
-    mixture.keep(torch.arange(len(weights), device=like.device) < number)
+    mixture.set_components(*(torch.as_tensor(v).to(like) for v in (all_weights, all_centers, all_covariances)))

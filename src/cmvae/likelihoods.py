@@ -296,6 +296,11 @@ class Custom(Likelihood):
                 f"a custom likelihood must return log-probabilities ({reconstruction.shape[0]}, ...), "
                 f"not averaged over the batch; got shape {tuple(result.shape)}"
             )
+        if result.numel() > reconstruction.numel():
+            raise ValueError(
+                f"a custom likelihood returned {tuple(result.shape)}, more values than the reconstruction "
+                f"{tuple(reconstruction.shape)} has: shapes were broadcast"
+            )
         return _at_least_float32(result)
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -65,7 +65,7 @@ def estimate_log_marginal(
     """
     modalities, batch = experts.observed.shape
     counts = spread_draws(experts.observed, draws, generator)
-    log_proportions = (counts / draws).to(experts.loc.dtype).log()
+    log_proportions = (counts.to(experts.loc.dtype) / draws).log()
     names = torch.arange(modalities, device=counts.device)
     block = max(1, chunk_size // draws)
     totals = []

@@ -52,21 +52,27 @@ class MixturePrior(nn.Module):
         return self.logits.masked_fill(~self.active, -math.inf)
 
     def log_prob_clusters(self, z: Tensor) -> Tensor:
-        """Return log p(z | c), (*, C), for every cluster, active or not, of z (*, d)."""
-        if self.covariance == "full":
-            return self._log_prob_full(z)
-        scales = self.log_scales.exp() if self.covariance == "diagonal" else None
-        if not self.family.is_normal and scales is None:
-            flat = z.reshape(-1, z.shape[-1])
-            distances = torch.cdist(flat, self.centers, p=1.0).unflatten(0, z.shape[:-1])
-            return -distances - z.shape[-1] * math.log(2)
-        return self.family.log_prob(z.unsqueeze(-2), self.centers, 1.0 if scales is None else scales)
+        """Return log p(z | c), (*, C), for every cluster, active or not, of z (*, d).
 
-    def _log_prob_full(self, z: Tensor) -> Tensor:
-        factors, log_diagonal = self._factors()
+        Computed in the dtype of z, at least float32, under autocast too.
+        """
+        z = z.to(torch.promote_types(z.dtype, torch.float32))
+        centers = self.centers.to(z.dtype)
+        with torch.autocast(z.device.type, enabled=False):
+            if self.covariance == "full":
+                return self._log_prob_full(z, centers)
+            if self.covariance == "diagonal":
+                return self.family.log_prob(z.unsqueeze(-2), centers, self.log_scales.to(z.dtype).exp())
+            if self.family.is_normal:
+                return self.family.log_prob(z.unsqueeze(-2), centers, 1.0)
+            distances = torch.cdist(z.reshape(-1, z.shape[-1]), centers, p=1.0)
+            return -distances.reshape(*z.shape[:-1], len(centers)) - z.shape[-1] * math.log(2)
+
+    def _log_prob_full(self, z: Tensor, centers: Tensor) -> Tensor:
+        factors, log_diagonal = (tensor.to(z.dtype) for tensor in self._factors())
         clusters, dim, _ = factors.shape
         whitened = (z @ factors.permute(1, 0, 2).reshape(dim, clusters * dim)).unflatten(-1, (clusters, dim))
-        whitened = whitened - torch.einsum("cd,cde->ce", self.centers, factors)
+        whitened = whitened - torch.einsum("cd,cde->ce", centers, factors)
         return -0.5 * (whitened.square().sum(-1) + dim * math.log(2 * math.pi)) + log_diagonal.sum(-1)
 
     def _factors(self) -> tuple[Tensor, Tensor]:

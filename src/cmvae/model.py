@@ -1,7 +1,7 @@
 """The clustering multimodal VAE: the members that users call."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,13 +104,18 @@ class CMVAE(GenerativeVAE):
 
     def _metrics(self, bound: Bound, experts: Experts) -> dict[str, Tensor]:
         weights = bound.weights / len(bound.value)
-        by_pair = (bound.log_likelihood.detach() * weights).sum((-1, -2))
+
+        def weighted(term: Tensor) -> Tensor:
+            # A draw of weight zero may have a term of minus infinity.
+            return (term.detach() * weights).masked_fill(weights == 0, 0)
+
+        by_pair = weighted(bound.log_likelihood).sum((-1, -2))
         metrics: dict[str, Tensor] = {}
         for n, modality in enumerate(self.modalities):
             metrics[f"self_log_likelihood_{modality}"] = by_pair[n, n]
             metrics[f"cross_log_likelihood_{modality}"] = by_pair[n].sum() - by_pair[n, n]
         for name, term in bound.divergence.items():
-            metrics[name] = (term.detach() * weights).sum()
+            metrics[name] = weighted(term).sum()
         metrics["active_units"] = (experts.mean.var(0, correction=0) > ACTIVE_UNIT_VARIANCE).sum()
         posteriors = average_posteriors(self.mixture.posterior(experts.loc), experts.observed)
         metrics["clusters_in_use"] = (torch.bincount(posteriors.argmax(-1)) > 0).sum()
@@ -148,8 +153,11 @@ class CMVAE(GenerativeVAE):
             ValueError: If the rule is unknown.
         """
         assign = check_rule(rule)
-        z, observed = self._expert_points(inputs, batch_size, sample, generator)
-        posteriors = self.mixture.posterior(z)
+        chunks = self._expert_points(inputs, batch_size, sample, generator)
+        parts = [(self.mixture.posterior(z), seen) for z, seen in chunks]
+        posteriors, observed = (torch.cat(values, 1) for values in zip(*parts, strict=True))
+        if bool(posteriors[observed].isnan().any()):
+            raise ValueError("p(c|z_m) is not a number: latents or clusters are beyond what the dtype can hold")
         shown = posteriors.masked_fill(~observed.unsqueeze(-1), math.nan)
         return ModelOutput(
             clusters=assign(posteriors, observed),
@@ -159,15 +167,12 @@ class CMVAE(GenerativeVAE):
 
     def _expert_points(
         self, inputs: Any, batch_size: int, sample: bool, generator: Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return z_m of every modality, (M, n, d), and what is observed, (M, n); every sample is encoded once."""
-        points, observed = [], []
-        with evaluating(self):
-            for chunk in iterate(inputs, batch_size):
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield z_m of every modality, (M, B, d), and what is observed, (M, B); every sample is encoded once."""
+        for chunk in iterate(inputs, batch_size):
+            with evaluating(self):
                 experts = self._experts(self._read(chunk))
-                points.append(experts.sample_each(1, generator).squeeze(2) if sample else experts.loc)
-                observed.append(experts.observed)
-        return torch.cat(points, 1), torch.cat(observed, 1)
+            yield experts.sample_each(1, generator).squeeze(2) if sample else experts.loc, experts.observed
 
     @torch.no_grad()
     def prune_clusters(
@@ -197,11 +202,15 @@ class CMVAE(GenerativeVAE):
         check_rule(rule)
         if self.n_clusters < 2:
             return [math.inf] * (len(self.active_clusters) + 1)
-        z, observed = self._expert_points(train_data, batch_size, sample, generator)
         # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
+        chunks = self._expert_points(train_data, batch_size, sample, generator)
+        parts = [(self.mixture.log_prob_clusters(z).double().cpu(), seen.cpu()) for z, seen in chunks]
+        densities, observed = (torch.cat(values, 1) for values in zip(*parts, strict=True))
+        if not bool(densities[observed].isfinite().all()):
+            raise ValueError("log p(z_m|c) is not finite: latents or clusters are beyond what the dtype can hold")
         found = select_clusters(
-            self.mixture.log_prob_clusters(z).double().cpu(),
-            observed.cpu(),
+            densities,
+            observed,
             self.mixture.logits.double().cpu(),
             self.active_clusters.cpu(),
             beta=self.model_config.beta,

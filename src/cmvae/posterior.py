@@ -71,7 +71,7 @@ class Experts:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z | X), (..., B, K), of z (..., B, K, d)."""
-        return self.log_prob_experts(z).logsumexp(0) - self.n_observed.log().unsqueeze(-1).to(z.dtype)
+        return self.log_prob_experts(z).logsumexp(0) - self.n_observed.to(z.dtype).log().unsqueeze(-1)
 
     def log_prob_style(self, modality: int, w: Tensor) -> Tensor:
         """Return log q(w_m | x_m), (B, K), of w (B, K, dim_m)."""

@@ -1,5 +1,6 @@
 """Training through Lightning: the module around a model, and :func:`fit`."""
 
+import json
 import logging
 import signal
 import threading
@@ -12,12 +13,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cmvae.arguments import positive_float, positive_int
-from cmvae.data.datasets import MultimodalBaseDataset
-from cmvae.initialization import collapse_clusters, initialize_clusters
+from cmvae.data.batches import collate
+from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+from cmvae.initialization import check_number, collapse_clusters, initialize_clusters
 from cmvae.model import CMVAE
 from cmvae.outputs import ModelOutput
 
@@ -77,7 +80,7 @@ class CMVAEModule(LightningModule):
     def _step(self, batch: Any, stage: str) -> Tensor:
         output = self.model(batch)
         if not bool(torch.isfinite(output.loss)):
-            raise NonFiniteLossError(self._blame(output))
+            raise NonFiniteLossError(self._blame(batch, output))
         size = _batch_size(batch)
         terms = {"loss": output.loss.detach(), **{name: value.float() for name, value in output.metrics.items()}}
         self.log_dict({f"{stage}/{k}": v for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size)
@@ -85,9 +88,23 @@ class CMVAEModule(LightningModule):
             self.log_dict(_summary(terms), prog_bar=True, logger=False, batch_size=size)
         return output.loss
 
-    def _blame(self, output: ModelOutput) -> str:
-        """Name the terms of the loss that are not finite, and the checkpoint to return to."""
-        terms = [name for name, value in output.metrics.items() if not bool(torch.isfinite(value))]
+    @torch.no_grad()
+    def _blame(self, batch: Any, output: ModelOutput) -> str:
+        """Name the terms that are not finite, and the checkpoint to return to.
+
+        Encoders come first: what is wrong there spreads to every term.
+        """
+        experts = self.model._experts(self.model._read(batch))
+        terms = []
+        for i, name in enumerate(self.model.modalities):
+            for term, scale, loc in (
+                (f"q(z|x_{name})", experts.scale[i], experts.loc[i]),
+                (f"q(w|x_{name})", experts.style_scale[i], experts.style_loc[i]),
+            ):
+                if not bool((scale.log().isfinite() & loc.isfinite()).all()):
+                    terms.append(term)
+        if not terms:
+            terms = [name for name, value in output.metrics.items() if not bool(torch.isfinite(value))]
         return (
             f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}; terms that are not finite: "
             f"{', '.join(terms) or 'none but their sum'}; last good checkpoint: {_last_checkpoint(self.trainer)}"
@@ -104,12 +121,17 @@ class CMVAEModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the state of the random generator, so that a resumed run draws what the whole one would have."""
+        checkpoint["cmvae_config"] = self.model.model_config.to_json()
         checkpoint["rng_state"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state_all()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the random generator back."""
         if "rng_state" in checkpoint:
-            torch.set_rng_state(checkpoint["rng_state"])
+            torch.set_rng_state(checkpoint["rng_state"].cpu())
+        if "cuda_rng_state" in checkpoint and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["cuda_rng_state"]])
 
 
 class WarmUp(Callback):
@@ -133,21 +155,38 @@ class WarmUp(Callback):
         self.data = data
         self.n_clusters = n_clusters
         self.seed = seed
+        self._trained: list[nn.Parameter] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make one cluster of all, unless training is resumed."""
         model = cast(CMVAEModule, pl_module).model
         if trainer.current_epoch == 0:
             collapse_clusters(model)
-        model.mixture.requires_grad_(trainer.current_epoch >= self.epochs)
+        if trainer.current_epoch < self.epochs:
+            self._trained = [parameter for parameter in model.mixture.parameters() if parameter.requires_grad]
+            self._train_mixture(False)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clusters when the warm-up is over."""
         if trainer.current_epoch == self.epochs:
             model = cast(CMVAEModule, pl_module).model
-            model.mixture.requires_grad_(True)
+            self._train_mixture(True)
             initialize_clusters(model, self.data, self.n_clusters, seed=self.seed)
             logger.info("clusters started after %d epochs of warm-up", self.epochs)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave nothing frozen that was not, and say so where training ended within the warm-up."""
+        self._train_mixture(True)
+        if trainer.current_epoch < self.epochs:
+            logger.warning("training ended within the warm-up: the model has a single cluster")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave nothing frozen that was not."""
+        self._train_mixture(True)
+
+    def _train_mixture(self, trained: bool) -> None:
+        for parameter in self._trained:
+            parameter.requires_grad_(trained)
 
 
 def fit(
@@ -165,7 +204,7 @@ def fit(
     run_dir: str | Path | None = None,
     resume_from: str | Path | None = None,
     overwrite: bool = False,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Iterable[Callback] | None = None,
     **trainer_arguments: Any,
 ) -> Trainer:
     """Train a model.
@@ -203,25 +242,38 @@ def fit(
         NonFiniteLossError: When the loss or a parameter stops being finite.
         KeyboardInterrupt: After an interruption; the last checkpoint stands.
     """
+    if not isinstance(getattr(model, "_orig_mod", model), CMVAE):
+        raise TypeError(f"model must be a CMVAE, got {type(model).__name__}")
     positive_int("max_epochs", max_epochs)
+    check_number(model, initial_clusters, "initial_clusters")
     if isinstance(warmup_epochs, bool) or not isinstance(warmup_epochs, int) or not 0 <= warmup_epochs < max_epochs:
         raise ValueError(f"warmup_epochs must be an integer from 0 to max_epochs - 1, got {warmup_epochs!r}")
     module = CMVAEModule(model, learning_rate, optimizer)
-    train_loader = _loader(train_data, batch_size, shuffle=True)
-    val_loader = None if val_data is None else _loader(val_data, batch_size, shuffle=False)
-    if resume_from is not None and not Path(resume_from).is_file():
-        raise ValueError(f"resume_from: no such file: {resume_from}")
-    folder = _run_folder(run_dir, overwrite or resume_from is not None)
+    train_loader = _loader("train_data", train_data, batch_size, shuffle=True)
+    val_loader = None if val_data is None else _loader("val_data", val_data, batch_size, shuffle=False)
+    if resume_from is not None:
+        _check_checkpoint(Path(resume_from), module)
+    goes_on = resume_from is not None and run_dir is not None and _is_within(resume_from, run_dir)
+    folder = _run_folder(run_dir, overwrite or goes_on)
     if seed is not None:
         seed_everything(seed, verbose=False)
     model.train()
-    own: list[Callback] = [_checkpoints(folder, "train/loss" if val_loader is None else "val/loss")]
+    own: list[Callback] = []
+    if trainer_arguments.get("enable_checkpointing", True):
+        own.append(_checkpoints(folder, "train/loss" if val_loader is None else "val/loss"))
     if warmup_epochs:
         data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
         own.append(WarmUp(warmup_epochs, data, initial_clusters, seed))
     arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **trainer_arguments}
     arguments.setdefault("logger", CSVLogger(folder, name="logs"))
-    trainer = Trainer(max_epochs=max_epochs, default_root_dir=folder, callbacks=[*own, *callbacks], **arguments)
+    if "default_root_dir" in arguments:
+        raise TypeError("default_root_dir is set by run_dir: pass that")
+    try:
+        trainer = Trainer(
+            max_epochs=max_epochs, default_root_dir=folder, callbacks=[*own, *(callbacks or ())], **arguments
+        )
+    except MisconfigurationException as error:
+        raise ValueError(f"the trainer refuses its arguments: {error}") from error
     with _interruptible(trainer):
         trainer.fit(module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True)
     return trainer
@@ -240,17 +292,28 @@ class _Batches(Dataset[ModelOutput]):
         return self.dataset.batch(indices)
 
 
-def _loader(data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+def _loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+    loader = _make_loader(argument, data, batch_size, shuffle)
+    if hasattr(loader.dataset, "__len__") and len(loader) == 0:
+        raise ValueError(f"{argument} gives no batch: it holds no samples, or fewer than a whole batch is dropped")
+    return loader
+
+
+def _make_loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
     if isinstance(data, DataLoader):
         return data
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and isinstance(data.get("data"), Mapping):
+        data = IncompleteDataset(data["data"], data.get("masks") or {}, data.get("labels"))
+    elif isinstance(data, Mapping):
         data = MultimodalBaseDataset(data)
     size = positive_int("batch_size", batch_size)
+    if isinstance(data, Dataset) and hasattr(data, "__len__") and len(data) == 0:
+        raise ValueError(f"{argument} holds no samples")
     if isinstance(data, MultimodalBaseDataset):
         return DataLoader(_Batches(data), batch_size=size, shuffle=shuffle, collate_fn=_as_it_is)
     if isinstance(data, Dataset):
-        return DataLoader(data, batch_size=size, shuffle=shuffle)
-    raise TypeError(f"data must be a dataset, a mapping or a DataLoader, got {type(data).__name__}")
+        return DataLoader(data, batch_size=size, shuffle=shuffle, collate_fn=collate)
+    raise TypeError(f"{argument} must be a dataset, a mapping or a DataLoader, got {type(data).__name__}")
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -270,6 +333,24 @@ def _summary(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return shown
 
 
+def _check_checkpoint(path: Path, module: CMVAEModule) -> None:
+    """Refuse a checkpoint that is missing, damaged, or of another model, before anything is changed."""
+    if not path.is_file():
+        raise ValueError(f"resume_from: no such file: {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        saved, settings = checkpoint["state_dict"], json.loads(checkpoint["cmvae_config"])
+    except Exception as error:
+        raise ValueError(f"resume_from: {path} is no checkpoint, or damaged: {type(error).__name__}") from error
+    own = module.state_dict()
+    differing = [name for name in {*own, *saved} if name not in own or name not in saved]
+    differing += [name for name in own if name in saved and own[name].shape != saved[name].shape]
+    present = json.loads(module.model.model_config.to_json())
+    differing += [name for name in present if settings.get(name) != present[name]]
+    if differing:
+        raise ValueError(f"resume_from: {path} is of another model: {sorted(differing)[:5]} differ")
+
+
 def _run_folder(run_dir: str | Path | None, may_hold_results: bool) -> Path:
     if run_dir is None:
         root, number = Path("cmvae_runs"), 0
@@ -277,7 +358,9 @@ def _run_folder(run_dir: str | Path | None, may_hold_results: bool) -> Path:
             number += 1
         return root / f"version_{number}"
     folder = Path(run_dir)
-    if (folder / "checkpoints" / LAST_CHECKPOINT).exists() and not may_hold_results:
+    if not str(run_dir) or (folder.exists() and not folder.is_dir()):
+        raise ValueError(f"run_dir must be a folder, got {str(run_dir)!r}")
+    if any((folder / "checkpoints").glob("*.ckpt")) and not may_hold_results:
         raise ValueError(f"run_dir {folder} holds the checkpoints of another run; pass overwrite=True to replace them")
     return folder
 
@@ -303,6 +386,10 @@ class _StartAndEpochs(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self.last_model_path = str(Path(str(self.dirpath)) / LAST_CHECKPOINT)
         trainer.save_checkpoint(self.last_model_path)
+
+
+def _is_within(checkpoint: str | Path, run_dir: str | Path) -> bool:
+    return Path(checkpoint).resolve().parent == (Path(run_dir) / "checkpoints").resolve()
 
 
 def _last_checkpoint(trainer: Trainer) -> str:

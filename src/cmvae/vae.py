@@ -109,7 +109,10 @@ class MultimodalVAE(nn.Module):
             ValueError: If the shape is not (C, latent_dim) or a value is not finite.
         """
         own = self.mixture.centers
-        centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
+        try:
+            centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"cluster_centers must be numbers of shape {tuple(own.shape)}, got {centers!r}") from None
         if centers.shape != own.shape or not bool(centers.isfinite().all()):
             raise ValueError(
                 f"cluster_centers must be finite, of shape {tuple(own.shape)}; got shape {tuple(centers.shape)}"
@@ -206,10 +209,11 @@ class MultimodalVAE(nn.Module):
         reconstruction = self._decode_rows(modality, latents.flatten(0, -2))
         if isinstance(likelihood, Custom):
             # A caller's function gets rows, (R, *input shape); ours take any leading axes, which saves a copy.
-            values = likelihood.log_prob(reconstruction, target.flatten(0, len(lead) - 1))
-            values = values.flatten(1).sum(-1).unflatten(0, lead)
+            values = likelihood.log_prob(reconstruction, target.flatten(0, len(lead) - 1).clone())
+            values = values.reshape(*lead, -1).sum(-1)
         else:
-            values = likelihood.log_prob(reconstruction.unflatten(0, lead), target).flatten(len(lead)).sum(-1)
+            values = likelihood.log_prob(reconstruction.unflatten(0, lead), target).reshape(*lead, -1).sum(-1)
+        values = values.to(torch.promote_types(latents.dtype, torch.float32))
         return values * self.rescale_factors[modality] if rescaled else values
 
     def _decode_rows(self, modality: str, latents: Tensor) -> Tensor:
@@ -220,6 +224,8 @@ class MultimodalVAE(nn.Module):
         """Resolve ``'all'``, a name or a list of names."""
         if isinstance(names, str):
             names = list(self.modalities) if names == "all" and "all" not in self.modalities else [names]
+        if not isinstance(names, Sequence | set):
+            raise TypeError(f"{argument} must be 'all', a name or a list of names, got {names!r}")
         names = list(dict.fromkeys(names))
         unknown = [name for name in names if name not in self.modalities]
         if unknown:
@@ -248,6 +254,9 @@ def _modality_names(
     for other, others in given.items():
         if set(others) != set(names):
             raise ValueError(f"{other} has modalities {others}, but {argument} has {names}")
+    bad = [name for name in names if not isinstance(name, str) or name in ("", "all")]
+    if bad:
+        raise ValueError(f"modality names must be strings, not empty and not 'all', which means all; got {bad}")
     config.check_names(names)
     return tuple(names)
 

@@ -261,7 +261,23 @@ def test_a_number_that_overflows_in_the_dtype_of_the_model_is_refused():
 def test_datasets_are_not_checked_twice(monkeypatch):
     inputs = [dataset(), Subset(Subset(dataset(), [3, 0, 1]), [0, 1]), next(iterate(dataset(), 3))]
     monkeypatch.setattr("cmvae.data.batches.nonfinite_samples", None)
-    assert [len(read(each)) for each in inputs] == [N, 2, 3]
+    sizes = [len(read_inputs(each, NAMES, dtype=torch.float64, device="cpu")) for each in inputs]
+    assert sizes == [N, 2, 3]
+
+
+def test_datasets_whose_values_overflow_in_the_cast_are_refused():
+    large = MultimodalBaseDataset({"a": torch.tensor([[1.0], [1e300]], dtype=torch.float64)})
+    with pytest.raises(ValueError, match="modality 'a': NaN or infinity in observed entries of sample 1"):
+        read_inputs(large, ["a"], dtype=torch.float32, device="cpu")
+
+
+def test_complete_and_incomplete_data_may_be_concatenated():
+    complete = MultimodalBaseDataset({"a": torch.zeros(2, 1), "b": torch.zeros(2, 1)})
+    partial = IncompleteDataset({"a": torch.zeros(3, 1), "b": torch.full((3, 1), torch.nan)}, {"b": [False] * 3})
+    expected = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    for parts, order in (([complete, partial], [0, 1, 2, 3, 4]), ([partial, complete], [2, 3, 4, 0, 1])):
+        batch = read_inputs(ConcatDataset(parts), ["a", "b"], dtype=torch.float32, device="cpu")
+        assert torch.equal(batch.observed, expected[:, order])
 
 
 @pytest.mark.parametrize("wrap", [dict, lambda data: {"data": data}, lambda data: Items([{"a": x} for x in data["a"]])])

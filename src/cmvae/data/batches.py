@@ -23,7 +23,7 @@ from cmvae.data.checks import (
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.outputs import ModelOutput
 
-__all__ = ["Batch", "Inputs", "iterate", "read_inputs"]
+__all__ = ["Batch", "Inputs", "collate", "iterate", "read_inputs"]
 
 Inputs = Dataset[Any] | Mapping[str, Any]
 
@@ -110,7 +110,12 @@ def read_inputs(
         name: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
         for name, tensor in data.items()
     }
-    if not parts.is_checked and not torch.compiler.is_compiling():
+    # What a dataset of this package has checked can still overflow when it is cast to fewer bits.
+    is_checked = parts.is_checked and not any(
+        parts.data[name].is_floating_point() and parts.data[name].element_size() > tensor.element_size()
+        for name, tensor in data.items()
+    )
+    if not is_checked and not torch.compiler.is_compiling():
         _check_finite(data, observed, modalities, parts.first_sample)
     return Batch(data, observed, complete)
 
@@ -151,6 +156,21 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
     return (_cut_parts(whole, start, start + size) for start in range(0, n, size))
 
 
+def collate(items: list[Any]) -> Any:
+    """Collate samples as PyTorch does; where only some have masks, the others count as observed everywhere.
+
+    That is what a ``ConcatDataset`` of complete and incomplete data gives, whose masks PyTorch's own collation
+    drops.
+    """
+    if any(isinstance(item, Mapping) and "masks" in item for item in items):
+        whole = torch.ones((), dtype=torch.bool)
+        items = [
+            item if "masks" in item else ModelOutput({**item, "masks": dict.fromkeys(item["data"], whole)})
+            for item in items
+        ]
+    return default_collate(items)
+
+
 def _cut_parts(parts: _Parts, start: int, stop: int) -> ModelOutput:
     """Return a batch of the samples from start to stop."""
     chunk = ModelOutput(data={name: tensor[start:stop] for name, tensor in parts.data.items()})
@@ -165,7 +185,7 @@ def _cut_dataset(dataset: Dataset[Any], start: int, stop: int) -> Inputs:
     root, rows = _unwrap(dataset, range(start, stop))
     if _is_own(root):
         return root[slice(start, stop) if root is dataset else rows]
-    parts = _read_mapping(default_collate([dataset[i] for i in range(start, stop)]))
+    parts = _read_mapping(collate([dataset[i] for i in range(start, stop)]))
     return ModelOutput(data=parts.data, masks=parts.masks, first_sample=start)
 
 
@@ -178,7 +198,7 @@ def _read_parts(inputs: Any) -> _Parts:
     n = _dataset_length(inputs)
     root, rows = _unwrap(inputs, range(n))
     if not _is_own(root):
-        return _read_mapping(default_collate([inputs[i] for i in range(n)]))
+        return _read_mapping(collate([inputs[i] for i in range(n)]))
     # A whole dataset is read as it lies, without a copy.
     samples = root.batch(rows) if type(inputs) is Subset else {"data": root.data, "masks": root._masks}
     return _Parts(samples["data"], samples.get("masks") or {}, is_checked=True)

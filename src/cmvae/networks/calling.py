@@ -97,7 +97,11 @@ def _field(output: Any, name: str) -> Any:
 
 def _call(network: Callable[..., Any], x: Tensor) -> Any:
     """Call a network so that a batch of one row works in training mode and with any batch normalisation."""
-    if x.shape[0] != 1 or not isinstance(network, nn.Module):
+    if not isinstance(network, nn.Module):
+        return network(x)
+    if x.is_floating_point():
+        x = x.to(next((p.dtype for p in network.parameters() if p.is_floating_point()), x.dtype))
+    if x.shape[0] != 1:
         return network(x)
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
     if not layers:

@@ -1,0 +1,111 @@
+"""Groups among points by spectral clustering of a neighbour graph, and how many of them are real."""
+
+import numpy as np
+from scipy.linalg import eigh, qr, svd
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import eigsh
+from sklearn.neighbors import NearestNeighbors
+
+__all__ = ["count_groups", "group_stability", "spectral_groups"]
+
+NEIGHBOURS = 10
+SCALE_NEIGHBOUR = 7
+DENSE_BELOW = 500
+STABLE = 0.8
+
+
+def spectral_groups(points: np.ndarray, n_groups: int) -> np.ndarray:
+    """Cluster points by the normalised cut of their self-tuning neighbour graph.
+
+    The affinity of neighbours is exp(−‖x−y‖² / (σ_x σ_y)), σ the distance to the seventh neighbour
+    (Zelnik-Manor and Perona, 2004); the leading eigenvectors of the normalised graph are turned into groups by
+    pivoted QR (Damle, Minden and Ying, 2019). Groups need not be convex, and no random start is involved.
+
+    Args:
+        points: (n, d).
+        n_groups: k, at most n.
+
+    Returns:
+        Groups (n,), integers from 0 to k − 1; some may be empty.
+    """
+    return _group(_leading_vectors(points, n_groups), n_groups)
+
+
+def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
+    """Return the number of groups: the largest for which every group is stable, with a Jaccard index above 0.8.
+
+    Args:
+        points: (n, d).
+        largest: The largest number considered.
+        seed: Seed of the halves.
+    """
+    return int(np.flatnonzero(group_stability(points, largest, seed) > STABLE)[-1]) + 1
+
+
+def group_stability(points: np.ndarray, largest: int, seed: int = 0, n_halves: int = 10) -> np.ndarray:
+    """Return how well the least stable of 1, 2, …, ``largest`` groups is found again in halves of the points.
+
+    All points are clustered, and so are random halves of them. A group's stability is its Jaccard index with
+    the most similar group of a half, on the points of that half, averaged over halves (Hennig, 2007).
+
+    Args:
+        points: (n, d).
+        largest: The largest number of groups; numbers beyond n / 4 are left out.
+        seed: Seed of the halves.
+        n_halves: How many halves.
+
+    Returns:
+        The smallest stability among k groups at index k − 1; 1 for one group.
+    """
+    largest = max(1, min(largest, len(points) // 4))
+    generator = np.random.default_rng(seed)
+    vectors = _leading_vectors(points, largest)
+    whole = [_group(vectors, k) for k in range(1, largest + 1)]
+    found: list[list[np.ndarray]] = [[] for _ in whole]
+    for _ in range(n_halves if largest > 1 else 0):
+        half = generator.permutation(len(points))[: len(points) // 2]
+        vectors = _leading_vectors(points[half], largest)
+        for k, groups in enumerate(whole, start=1):
+            found[k - 1].append(_best_jaccard(groups[half], _group(vectors, k), k))
+    return np.array([1.0, *(np.mean(similarities, 0).min() for similarities in found[1:])])
+
+
+def _best_jaccard(groups: np.ndarray, others: np.ndarray, number: int) -> np.ndarray:
+    """Return the largest Jaccard index of each of the groups with any of the others, (number,)."""
+    common = np.zeros((number, number))
+    np.add.at(common, (groups, others), 1)
+    union = common.sum(1, keepdims=True) + common.sum(0) - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0).max(1)
+
+
+def _leading_vectors(points: np.ndarray, number: int) -> np.ndarray:
+    """Return the leading eigenvectors of the normalised affinity, (n, number), the first ones first."""
+    n = len(points)
+    number = min(number, n)
+    if n <= 2:
+        return np.eye(n)[:, :number]
+    distances, near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, n - 1)).fit(points).kneighbors()
+    scales = distances[:, min(SCALE_NEIGHBOUR, distances.shape[1]) - 1]
+    products = scales[:, None] * scales[near]
+    # Among many copies of one point the scale is zero: copies are then bound fully, others not at all.
+    ratios = np.divide(distances**2, products, out=np.where(distances > 0, np.inf, 0.0), where=products > 0)
+    weights = np.exp(-ratios)
+    rows = np.repeat(np.arange(n), near.shape[1])
+    affinity = csr_array((weights.ravel(), (rows, near.ravel())), shape=(n, n))
+    affinity = (affinity + affinity.T) / 2
+    degrees = np.maximum(affinity.sum(1), np.finfo(float).tiny)
+    inverse = diags_array(1 / np.sqrt(degrees))
+    normalised = inverse @ affinity @ inverse
+    if n <= DENSE_BELOW or number >= n - 1:
+        return eigh(normalised.toarray(), subset_by_index=(n - number, n - 1))[1][:, ::-1]
+    start = np.random.default_rng(0).normal(size=n)
+    values, vectors = eigsh(normalised, k=number, which="LA", v0=start)
+    return vectors[:, np.argsort(-values)]
+
+
+def _group(vectors: np.ndarray, number: int) -> np.ndarray:
+    """Turn the first ``number`` eigenvectors into groups by pivoted QR."""
+    leading = vectors[:, :number]
+    pivots = qr(leading.T, pivoting=True, mode="economic")[2][:number]
+    left, _, right = svd(leading[pivots].T, full_matrices=False)
+    return np.abs(leading @ (left @ right)).argmax(1)
