@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset, initialize_clusters
+from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, initialize_clusters
 from cmvae.initialization import collapse_clusters, latent_means
 
 
@@ -139,14 +139,13 @@ def test_both_methods_find_unequal_groups(method):
     assert np.linalg.norm(found[:, None] - centers, axis=-1).min(0).max() < 0.3
 
 
-def test_disagreeing_modalities_set_samples_apart():
-    generator = torch.Generator().manual_seed(0)
-    side = torch.tensor([[4.0, 0.0], [-4.0, 0.0]], dtype=torch.float64).repeat(40, 1)
-    noise = 0.3 * torch.randn(2, 80, 2, generator=generator, dtype=torch.float64)
-    # The averages of both groups coincide; only the two views side by side tell them apart.
+def test_samples_weigh_as_much_as_they_have_observed():
+    points = torch.tensor([[0.0, 0.0]] * 12 + [[1.0, 0.0]] * 12, dtype=torch.float64)
+    masks = {"a": [True] * 24, "b": [True] * 12 + [False] * 12}
     model = model_of()
-    initialize_clusters(model, {"a": side + noise[0], "b": noise[1] - side}, "auto", seed=0)
-    assert model.n_clusters == 2
+    initialize_clusters(model, IncompleteDataset({"a": points, "b": points}, masks), 1, seed=0)
+    # Twelve samples of weight 1 at 0, twelve of weight 1/2 at 1.
+    torch.testing.assert_close(model.cluster_centers[0, 0].item(), 1 / 3, atol=1e-6, rtol=0)
 
 
 def test_unknown_methods_are_refused():

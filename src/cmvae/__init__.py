@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cmvae.config import CMVAEConfig
     from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+    from cmvae.estimator import CMVAEClusterer
     from cmvae.initialization import initialize_clusters
     from cmvae.model import CMVAE
     from cmvae.multivae import install_as_multivae
@@ -17,6 +18,7 @@ __all__ = [
     "CMVAE",
     "BaseDecoder",
     "BaseMultilatentEncoder",
+    "CMVAEClusterer",
     "CMVAEConfig",
     "CMVAEModule",
     "IncompleteDataset",
@@ -35,6 +37,7 @@ _HOMES = {
     "CMVAE": "cmvae.model",
     "BaseDecoder": "cmvae.networks",
     "BaseMultilatentEncoder": "cmvae.networks",
+    "CMVAEClusterer": "cmvae.estimator",
     "CMVAEConfig": "cmvae.config",
     "CMVAEModule": "cmvae.training",
     "IncompleteDataset": "cmvae.data.datasets",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["RULES", "average_posteriors", "check_rule"]
+__all__ = ["RULES", "average_posteriors", "check_rule", "deciding_points"]
 
 Rule = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,8 +32,23 @@ def by_vote(posteriors: Tensor, observed: Tensor) -> Tensor:
     return average_posteriors(posteriors, observed).masked_fill(~tied, -1).argmax(-1)
 
 
-RULES: dict[str, Rule] = {"mean": by_mean, "vote": by_vote}
-"""Rules by name: (p(c|z_m) (M, B, C), observed (M, B)) → cluster indices (B,), int64."""
+RULES: dict[str, Rule] = {"mean": by_mean, "vote": by_vote, "joint": by_mean}
+"""Rules by name: (p(c|z_m) (M, B, C), observed (M, B)) → cluster indices (B,), int64.
+
+``'joint'`` is given a single row, p(c|z̄) at the mean z̄ of the joint posterior q(z|X), instead of one per modality.
+"""
+
+
+def deciding_points(rule: str, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the points whose posteriors ``rule`` weighs, and which of them count.
+
+    These are the modalities' own, z_m (M, B, d) with observed (M, B); for ``'joint'`` a single one, the average of
+    what is observed, (1, B, d), which always counts.
+    """
+    if rule != "joint":
+        return z, observed
+    mean = z.masked_fill(~observed.unsqueeze(-1), 0).sum(0) / observed.sum(0).unsqueeze(-1)
+    return mean.unsqueeze(0), observed.any(0, keepdim=True)
 
 
 def check_rule(rule: str) -> Rule:

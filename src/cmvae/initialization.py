@@ -53,20 +53,18 @@ def initialize_clusters(
 ) -> None:
     """Start the clusters where the latent means of the data lie.
 
-    Samples are grouped by the experts' means, side by side, where what is unobserved takes the average of what
-    is observed: each expert's view of a sample counts, and disagreement between modalities sets samples apart.
-    From these groups the mixture prior is fitted to the averages of the experts' means by expectation–
-    maximisation: weights, centres and, where the model learns them, covariances. Call it after some training
-    with one cluster (:func:`collapse_clusters`), as VaDE does (Jiang et al., 2017), in any training loop;
-    ``fit(..., warmup_epochs=…)`` does both.
+    Samples are grouped by the averages of their experts' means; from these groups the mixture prior is fitted to
+    the same points by expectation–maximisation: weights, centres and, where the model learns them, covariances.
+    Call it after some training with one cluster (:func:`collapse_clusters`), as VaDE does (Jiang et al., 2017), in
+    any training loop; ``fit(..., warmup_epochs=…)`` does both.
 
     Args:
         model: The model; only its mixture prior changes.
         data: Samples, anything that ``CMVAE.encode`` accepts. Of more than 4000, so many drawn at random.
         n_clusters: How many clusters start active. None: all C of the model. ``'auto'``: as many as the data
             show, at most C.
-        method: ``'spectral'``: normalised cut of the neighbour graph; ``'auto'`` is the largest number of
-            groups that are all stable (:func:`cmvae.spectral.count_groups`). ``'gmm'``: a Gaussian mixture fitted by
+        method: ``'spectral'``: normalised cut of the neighbour graph; ``'auto'`` counts stable groups
+            (:func:`cmvae.spectral.count_groups`). ``'gmm'``: a Gaussian mixture fitted by
             expectation–maximisation to the average of the experts' means, from k-means; ``'auto'`` has the
             smallest Bayesian information criterion (Schwarz, 1978).
         seed: Seed of the draws; without it, drawn from PyTorch's global generator.
@@ -81,7 +79,7 @@ def initialize_clusters(
         raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
     if seed is None:
         seed = int(torch.randint(2**31, ()))
-    means, views, seen = _read_latents(model, data, batch_size, seed)
+    means, seen = _read_latents(model, data, batch_size, seed)
     distinct = len(np.unique(means, axis=0))
     wanted = n_clusters if n_clusters == "auto" else n_clusters or largest
     if wanted != "auto" and wanted > distinct:
@@ -91,8 +89,8 @@ def initialize_clusters(
         if method == "gmm":
             labels = _mixture_groups(means, wanted, min(largest, distinct), seed)
         else:
-            number = count_groups(views, min(largest, distinct), seed) if wanted == "auto" else wanted
-            labels = spectral_groups(views, number)
+            number = count_groups(means, min(largest, distinct), seed) if wanted == "auto" else wanted
+            labels = spectral_groups(means, number)
         _start_components(model.mixture, means, labels, seen)
 
 
@@ -110,19 +108,15 @@ def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
         raise ValueError(f"{argument} must be at most number_of_clusters = {largest}, got {n_clusters}")
 
 
-@torch.no_grad()
-def _read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the averages of the experts' means (n, d), these side by side (n, M · d), and the shares seen (n,)."""
-    parts = [(z.double().cpu(), seen.cpu()) for z, seen in model._expert_points(data, batch_size, False, None)]
-    points, observed = (torch.cat(values, 1) for values in zip(*parts, strict=True))
-    loc, seen = points.numpy(), observed.numpy()[..., None]
-    means = (loc * seen).sum(0) / seen.sum(0)
-    views = np.concatenate(list(np.where(seen, loc, means)), axis=1)
-    shares = seen[..., 0].mean(0)
-    if len(means) > MAX_SAMPLES:
-        rows = np.random.default_rng(seed).choice(len(means), MAX_SAMPLES, replace=False)
-        means, views, shares = means[rows], views[rows], shares[rows]
-    return means, views, shares
+def _read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means of q(z|X), (n, d), and the share of modalities that each sample has observed, (n,)."""
+    points = latent_means(model, data, batch_size).double().cpu().numpy()
+    chunks = iterate(data, batch_size)
+    seen = torch.cat([model._read(chunk).observed.double().mean(0).cpu() for chunk in chunks]).numpy()
+    if len(points) > MAX_SAMPLES:
+        rows = np.random.default_rng(seed).choice(len(points), MAX_SAMPLES, replace=False)
+        points, seen = points[rows], seen[rows]
+    return points, seen
 
 
 def _mixture_groups(points: np.ndarray, wanted: int | str, largest: int, seed: int) -> np.ndarray:

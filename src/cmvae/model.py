@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cmvae.arguments import positive_float, positive_int
-from cmvae.assignment import average_posteriors, check_rule
+from cmvae.assignment import average_posteriors, check_rule, deciding_points
 from cmvae.checkpoints import load_pretrained, save_pretrained
 from cmvae.data.batches import Batch, iterate
 from cmvae.generation import GenerativeVAE
@@ -140,29 +140,34 @@ class CMVAE(GenerativeVAE):
         Args:
             inputs: The samples.
             rule: ``'mean'``: the cluster with the largest average of p(c|z_m). ``'vote'``: the paper's majority
-                vote over modalities, ties broken by that average.
+                vote over modalities, ties broken by that average. ``'joint'``: the cluster with the largest
+                p(c|z̄), z̄ the average of the z_m, which is the mean of q(z|X).
             sample: Use a draw of each expert instead of its mean.
             batch_size: At most so many samples are encoded at a time.
             generator: Source of randomness.
 
         Returns:
             ``clusters`` (n_data,) int64; ``pc_zs`` {modality: (n_data, C)}, p(c|z_m), rows of unobserved samples
-            NaN; ``probabilities`` (n_data, C), the average of p(c|z_m) over observed modalities.
+            NaN; ``probabilities`` (n_data, C), the average of p(c|z_m) over observed modalities, with the rule
+            ``'joint'`` p(c|z̄).
 
         Raises:
             ValueError: If the rule is unknown.
         """
         assign = check_rule(rule)
         chunks = self._expert_points(inputs, batch_size, sample, generator)
-        parts = [(self.mixture.posterior(z), seen) for z, seen in chunks]
-        posteriors, observed = (torch.cat(values, 1) for values in zip(*parts, strict=True))
+        parts = []
+        for z, seen in chunks:
+            points, counted = deciding_points(rule, z, seen)
+            parts.append((self.mixture.posterior(z), seen, self.mixture.posterior(points), counted))
+        posteriors, observed, deciding, counted = (torch.cat(values, 1) for values in zip(*parts, strict=True))
         if bool(posteriors[observed].isnan().any()):
             raise ValueError("p(c|z_m) is not a number: latents or clusters are beyond what the dtype can hold")
         shown = posteriors.masked_fill(~observed.unsqueeze(-1), math.nan)
         return ModelOutput(
-            clusters=assign(posteriors, observed),
+            clusters=assign(deciding, counted),
             pc_zs=dict(zip(self.modalities, shown, strict=True)),
-            probabilities=average_posteriors(posteriors, observed),
+            probabilities=average_posteriors(deciding, counted),
         )
 
     def _expert_points(
@@ -204,8 +209,12 @@ class CMVAE(GenerativeVAE):
             return [math.inf] * (len(self.active_clusters) + 1)
         # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
         chunks = self._expert_points(train_data, batch_size, sample, generator)
-        parts = [(self.mixture.log_prob_clusters(z).double().cpu(), seen.cpu()) for z, seen in chunks]
-        densities, observed = (torch.cat(values, 1) for values in zip(*parts, strict=True))
+        parts = []
+        for z, seen in chunks:
+            points, counted = deciding_points(rule, z, seen)
+            at = [self.mixture.log_prob_clusters(x).double().cpu() for x in ((z, points) if rule == "joint" else (z,))]
+            parts.append((at[0], seen.cpu(), at[-1], counted.cpu()))
+        densities, observed, deciding, counted = (torch.cat(values, 1) for values in zip(*parts, strict=True))
         if not bool(densities[observed].isfinite().all()):
             raise ValueError("log p(z_m|c) is not finite: latents or clusters are beyond what the dtype can hold")
         found = select_clusters(
@@ -216,6 +225,7 @@ class CMVAE(GenerativeVAE):
             beta=self.model_config.beta,
             latent_dim=self.latent_dim,
             rule=rule,
+            deciding=(deciding, counted),
         )
         self.mixture.keep(found.active.to(self.active_clusters.device))
         return found.h_values

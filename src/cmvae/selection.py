@@ -55,6 +55,7 @@ def select_clusters(
     beta: float,
     latent_dim: int,
     rule: str = "mean",
+    deciding: tuple[Tensor, Tensor] | None = None,
 ) -> Selection:
     """Remove the cluster with the least mass again and again, down to two, and choose the best size.
 
@@ -70,25 +71,28 @@ def select_clusters(
         beta: Weight of the entropy.
         latent_dim: d.
         rule: The assignment rule, a name in :data:`cmvae.assignment.RULES`.
+        deciding: Densities and what counts at the rule's deciding points
+            (:func:`cmvae.assignment.deciding_points`); by default those above.
 
     Raises:
         ValueError: If the rule is unknown.
     """
     assign = check_rule(rule)
+    at, counted = deciding or (log_densities, observed)
     h_values = [math.inf] * (len(logits) + 1)
     best = active
     current = active.clone()
     while (size := int(current.sum())) >= 2:
         members = current.nonzero().squeeze(-1)
-        log_joint = log_densities[..., members] + logits[members].log_softmax(-1)
-        h_values[size] = penalised_entropy(log_joint, observed, beta, latent_dim)
+        log_weights = logits[members].log_softmax(-1)
+        h_values[size] = penalised_entropy(log_densities[..., members] + log_weights, observed, beta, latent_dim)
         if h_values[size] <= min(h_values):
             best = current.clone()
         if size == 2:
             break
-        posteriors = log_joint.softmax(-1)
-        counts = torch.bincount(assign(posteriors, observed), minlength=size)
-        sums = average_posteriors(posteriors, observed).sum(0)
+        posteriors = (at[..., members] + log_weights).softmax(-1)
+        counts = torch.bincount(assign(posteriors, counted), minlength=size)
+        sums = average_posteriors(posteriors, counted).sum(0)
         lightest = sums.masked_fill(counts != counts.min(), math.inf).argmin()
         current[members[lightest]] = False
     return Selection(h_values, best)

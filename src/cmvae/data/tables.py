@@ -1,0 +1,191 @@
+"""Tables of several modalities: joined on their index, checked, standardised."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["Standardiser", "Tables", "read_tables"]
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Numbers of several modalities for the same n samples.
+
+    Attributes:
+        data: Modality to (n, ...) float64; rows of samples that lack it are NaN.
+        observed: Modality to (n,) boolean.
+        index: The samples' index where the tables were DataFrames.
+    """
+
+    data: dict[str, np.ndarray]
+    observed: dict[str, np.ndarray]
+    index: pd.Index | None = None
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(next(iter(self.data.values())))
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Means and standard deviations of columns over observed rows; a constant column keeps its unit.
+
+    Attributes:
+        center: Modality to means.
+        spread: Modality to standard deviations, 1 where a column is constant.
+    """
+
+    center: dict[str, np.ndarray]
+    spread: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, tables: Tables) -> "Standardiser":
+        """Measure tables; a modality that no sample has is left out, with a warning.
+
+        Raises:
+            ValueError: If no sample has any.
+        """
+        empty = [name for name, seen in tables.observed.items() if not seen.any()]
+        if len(empty) == len(tables.data):
+            raise ValueError(f"no sample has any of the modalities {empty}")
+        if empty:
+            warnings.warn(f"modalities {empty} are left out: no sample has them", stacklevel=4)
+        kept = {name: values[tables.observed[name]] for name, values in tables.data.items() if name not in empty}
+        center = {name: values.mean(0) for name, values in kept.items()}
+        # Rounding makes the deviation of a constant column tiny rather than zero.
+        spread = {name: values.std(0) for name, values in kept.items()}
+        for name, values in kept.items():
+            constant = spread[name] <= 1e-12 * np.abs(values).max(0)
+            spread[name] = np.where(constant, 1.0, spread[name])
+        return cls(center, spread)
+
+    def apply(self, tables: Tables) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return standardised data, float32, and masks, of the modalities measured that the tables hold.
+
+        Raises:
+            KeyError: For a modality that was not measured.
+            ValueError: For other columns than those measured, or a sample with nothing observed.
+        """
+        data, masks = {}, {}
+        for name, values in tables.data.items():
+            if name not in self.center:
+                if not tables.observed[name].any():
+                    continue
+                raise KeyError(f"unknown modality {name!r}; fitted were {list(self.center)}")
+            if values.shape[1:] != self.center[name].shape:
+                raise ValueError(
+                    f"modality {name!r}: samples of shape {values.shape[1:]}, fitted were {self.center[name].shape}"
+                )
+            data[name] = ((values - self.center[name]) / self.spread[name]).astype(np.float32)
+            masks[name] = tables.observed[name]
+        return data, masks
+
+    def restore(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return standardised values in the units of the data, float64."""
+        return values.astype(np.float64) * self.spread[name] + self.center[name]
+
+
+def read_tables(tables: Mapping[str, Any]) -> Tables:
+    """Read {modality: array or DataFrame}; DataFrames are joined on their index, outer.
+
+    Raises:
+        TypeError: For names that are no strings, or columns that are no numbers.
+        ValueError: For no tables, lengths that differ, arrays mixed with DataFrames of another length, repeated index
+            entries, infinities, or single missing cells; the message names the modality and the first samples.
+    """
+    if not isinstance(tables, Mapping) or not tables:
+        raise ValueError(
+            f"X must be an array, a DataFrame or a mapping of them, not empty; got {type(tables).__name__}"
+        )
+    if not all(isinstance(name, str) for name in tables):
+        raise TypeError(f"modality names must be strings, got {list(tables)}")
+    index = None
+    if all(isinstance(table, pd.DataFrame) for table in tables.values()):
+        tables, index = _joined(tables)
+    data = {name: _numbers(name, table) for name, table in tables.items()}
+    lengths = {name: len(values) for name, values in data.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"modalities differ in their number of samples: {lengths}")
+    observed = {name: _check_cells(name, values) for name, values in data.items()}
+    return Tables(data, observed, index)
+
+
+def _joined(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], pd.Index]:
+    index = None
+    for name, table in tables.items():
+        if not table.index.is_unique:
+            repeated = table.index[table.index.duplicated()].unique()[:SHOWN].tolist()
+            raise ValueError(f"modality {name!r}: its index repeats {repeated}; tables are joined on it")
+        index = table.index if index is None else index.append(table.index.difference(index, sort=False))
+    assert index is not None
+    return {name: table.reindex(index) for name, table in tables.items()}, index
+
+
+def _numbers(name: str, table: Any) -> np.ndarray:
+    """Return a table as float64 (n, ...)."""
+    if isinstance(table, pd.DataFrame):
+        bad = [column for column in table if not _is_numeric(table[column])]
+        if bad:
+            raise TypeError(f"modality {name!r}: columns {bad[:SHOWN]} hold no numbers")
+        values = table.astype(np.float64).to_numpy()
+    else:
+        try:
+            values = np.asarray(table).astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"modality {name!r} holds something that is no number: {error}") from None
+    if values.ndim == 0 or 0 in values.shape[1:]:
+        raise ValueError(f"modality {name!r}: expected samples along the first axis, got shape {values.shape}")
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _is_numeric(column: "pd.Series[Any]") -> bool:
+    if column.dtype == object:
+        return all(isinstance(value, int | float | np.number | np.bool_) or value is None for value in column)
+    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+
+
+def _check_cells(name: str, values: np.ndarray) -> np.ndarray:
+    """Return which samples have the modality: those that are not NaN as a whole."""
+    flat = values.reshape(len(values), -1)
+    _refuse(name, np.isinf(flat).any(1), "infinite values")
+    missing = np.isnan(flat)
+    partial = missing.any(1) & ~missing.all(1)
+    _refuse(name, partial, "single missing cells, which are not supported; fill them in or leave out the whole row:")
+    return ~missing.all(1)
+
+
+def _refuse(name: str, bad: np.ndarray, what: str) -> None:
+    if bad.any():
+        raise ValueError(f"modality {name!r}: {what} in {bad.sum()} samples, the first {np.flatnonzero(bad)[:SHOWN]}")
+
+
+def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Cut one array or DataFrame (n, features) into modalities by column indices or names.
+
+    Raises:
+        ValueError: If the table is not two-dimensional.
+        KeyError: For a column that is not there.
+    """
+    frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(_two_axes(table))
+    parts = {}
+    for name, columns in modalities.items():
+        try:
+            by_name = all(column in frame.columns for column in columns)
+            part = frame[list(columns)] if by_name else frame.iloc[:, list(columns)]
+        except (IndexError, TypeError, ValueError) as error:
+            raise KeyError(f"modalities[{name!r}] names columns that X does not have: {error}") from None
+        parts[name] = part if frame is table else part.to_numpy()
+    return parts
+
+
+def _two_axes(table: Any) -> np.ndarray:
+    values = np.asarray(table)
+    if values.ndim != 2:
+        raise ValueError(f"X with modalities= must have two axes, got shape {values.shape}")
+    return values
