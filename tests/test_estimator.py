@@ -115,15 +115,17 @@ def test_frames_are_joined_on_their_index():
 
 
 def test_one_table_with_columns_named_for_modalities():
-    tables, labels = groups(90)
+    tables, _ = groups(90)
     columns = {"a": [0, 1, 2, 3, 4], "b": [5, 6, 7, 8]}
     X = np.concatenate([tables["a"], tables["b"]], 1)
-    model = CMVAEClusterer(**QUICK, modalities=columns, random_state=0).fit(X)
+    settings = {**QUICK, "max_epochs": 4, "random_state": 0}
+    model = CMVAEClusterer(**settings, modalities=columns).fit(X)
     assert model.modalities_ == ["a", "b"]
-    assert adjusted_rand_score(labels, model.labels_) > 0.9
     frame = pd.DataFrame(X, columns=list("pqrstuvwx"))
-    named = CMVAEClusterer(**QUICK, modalities={"a": list("pqrst"), "b": list("uvwx")}, random_state=0).fit(frame)
-    assert np.array_equal(named.labels_, model.labels_)
+    named = CMVAEClusterer(**settings, modalities={"a": list("pqrst"), "b": list("uvwx")}).fit(frame)
+    assert np.array_equal(named.transform(frame), model.transform(X))
+    plain = CMVAEClusterer(**settings).fit(tables)
+    assert np.array_equal(plain.transform(tables), model.transform(X))
 
 
 def test_odd_columns_work():

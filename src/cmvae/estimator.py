@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -186,7 +187,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def _read(self, X: Any, fitting: bool = False) -> Tables:
         if not fitting:
             check_is_fitted(self)
-        if not isinstance(X, Mapping):
+        # Some sparse matrices are mappings too; scikit-learn's check refuses them by name.
+        if issparse(X) or not isinstance(X, Mapping):
             if self.modalities is None:
                 X = {SINGLE: validate_data(self, X, reset=fitting, ensure_min_samples=2 if fitting else 1)}
             else:
