@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from cmvae.assignment import RULES, average_posteriors, check_rule
+from helpers import incomplete, make_model
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -72,3 +73,12 @@ def test_unknown_rules_are_refused():
     with pytest.raises(ValueError, match=r"rule.*'mean', 'vote'.*'median'"):
         check_rule("median")
     assert {"mean", "vote"} <= set(RULES)
+
+
+def test_joint_rule_decides_at_the_mean_of_the_joint_posterior():
+
+    model, data = make_model(), incomplete()
+    found = model.predict_clusters(data, rule="joint")
+    expected = model.mixture.posterior(model.encode(data, return_mean=True).z[:, 0])
+    torch.testing.assert_close(found.probabilities, expected)
+    assert torch.equal(found.clusters, expected.argmax(-1))

@@ -350,3 +350,28 @@ def test_saving_changes_nothing(tmp_path):
 def test_unknown_arguments(saved):
     with pytest.raises(TypeError, match="encoder"):
         CMVAE.from_pretrained(saved, encoder={})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors["mixture.centers"].fill_(float("nan")), r"NaN or infinity in \['mixture.centers'\]"),
+        (lambda tensors: tensors["mixture.active"].fill_(False), "with an active cluster"),
+        (lambda tensors: tensors.update({"mixture.centers": tensors["mixture.centers"].int()}), "must be floating"),
+    ],
+)
+def test_weights_that_make_no_model_are_refused(saved, change, message):
+    from safetensors.torch import load_file, save_file
+
+    path = saved / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=rf"model\.safetensors: .*{message}"):
+        CMVAE.from_pretrained(saved)
+
+
+def test_stored_likelihoods_are_not_replaced_at_load(saved):
+    modality = next(iter(SHAPES))
+    with pytest.raises(ValueError, match="whose likelihoods are stored"):
+        CMVAE.from_pretrained(saved, decoders_dist={modality: "laplace"})

@@ -666,3 +666,51 @@ def test_models_can_be_copied_and_moved():
         atol=1e-4,
         rtol=0,
     )
+
+
+def test_a_single_categorical_variable_trains():
+    config = CMVAEConfig(
+        n_modalities=1, input_dims={"a": 5}, modalities_specific_dim=2, decoders_dist={"a": "categorical"}, K=2
+    )
+    model = CMVAE(config)
+    indices = torch.tensor([0, 1, 4, 2])
+    one_hot = torch.eye(5)[indices]
+    torch.manual_seed(0)
+    loss = model({"a": indices}).loss
+    torch.manual_seed(0)
+    torch.testing.assert_close(model({"a": one_hot}).loss, loss)
+    loss.backward()
+    assert model.compute_joint_nll({"a": indices}, K=5).isfinite()
+
+
+def test_a_modality_may_not_be_called_all():
+    with pytest.raises(ValueError, match="not 'all'"):
+        CMVAE(CMVAEConfig(n_modalities=2, input_dims={"all": 2, "b": 2}, modalities_specific_dim=2))
+
+
+def test_custom_likelihoods_that_broadcast_are_refused():
+    config = CMVAEConfig(
+        n_modalities=1, input_dims={"a": 3}, modalities_specific_dim=2,
+        decoders_dist={"a": lambda r, x: -(r[:, None] - x).square()},
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="shapes were broadcast"):
+        CMVAE(config)({"a": torch.zeros(4, 3)})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_of_half_precision_run(dtype):
+    config = CMVAEConfig(n_modalities=2, input_dims={"a": 3, "b": 2}, modalities_specific_dim=2)
+    model = CMVAE(config).to(dtype)
+    data = {"a": torch.randn(6, 3), "b": torch.randn(6, 2)}
+    loss = model(data).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert model.predict_clusters(data).clusters.shape == (6,)
+
+
+def test_predictions_and_generated_samples_carry_no_gradient():
+    config = CMVAEConfig(n_modalities=1, input_dims={"a": 3}, modalities_specific_dim=2)
+    model = CMVAE(config)
+    assert not model.predict({"a": torch.zeros(2, 3)})["a"].requires_grad
+    assert not model.generate_from_prior(3).z.requires_grad
+    assert model.encode({"a": torch.zeros(2, 3)}).z.requires_grad

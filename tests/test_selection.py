@@ -325,3 +325,19 @@ def test_samples_with_nothing_observed_are_named():
     batch = ModelOutput(data=batch.data, masks={m: mask & (torch.arange(8) != 6) for m, mask in batch.masks.items()})
     with pytest.raises(ValueError, match="sample 6"):
         make_model().prune_clusters(batch, batch_size=2)
+
+
+def test_joint_rule_gives_clusters_their_mass_at_the_mean_of_the_joint_posterior():
+    from helpers import incomplete, make_model
+
+    model, data = make_model(number_of_clusters=6), incomplete(n=40)
+    log_joint = model.mixture.log_joint(model.encode(data, return_mean=True).z[:, 0]).detach()
+    counts = torch.bincount(log_joint.argmax(-1), minlength=6)
+    sums = log_joint.softmax(-1).sum(0)
+    lightest = sums.masked_fill(counts != counts.min(), torch.inf).argmin()
+    kept = []
+    keep = model.mixture.keep
+    model.mixture.keep = lambda clusters: (kept.append(clusters), keep(clusters))
+    model.prune_clusters(data, rule="joint")
+    if int(kept[0].sum()) < 6:
+        assert not kept[0][lightest]

@@ -248,3 +248,106 @@ def test_an_ordinary_loop_trains_the_model():
             optimizer.step()
         losses.append(float(trained(samples).loss))
     assert losses[-1] < losses[0] - 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "is no checkpoint, or damaged"),
+        (lambda path: path.write_bytes(b"not a checkpoint"), "is no checkpoint, or damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), "is no checkpoint, or damaged"),
+    ],
+)
+def test_damaged_checkpoints_are_refused_by_name(tmp_path, spoil, message):
+    fit(model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    spoil(path)
+    with pytest.raises(ValueError, match=rf"last\.ckpt {message}"):
+        fit(model(), data(), max_epochs=2, run_dir=tmp_path / "run", resume_from=path, **QUIET)
+
+
+@pytest.mark.parametrize("change", [{"latent_dim": 3}, {"prior_and_posterior_dist": "normal_with_softplus"}])
+def test_checkpoints_of_another_model_are_refused_and_change_nothing(tmp_path, change):
+    fit(model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    other = model(**change)
+    before = weights(other)
+    with pytest.raises(ValueError, match=f"is of another model: .*{next(iter(change))}"):
+        fit(other, data(), max_epochs=2, resume_from=tmp_path / "run" / "checkpoints" / "last.ckpt", **QUIET)
+    assert torch.equal(before, weights(other))
+
+
+def test_resuming_does_not_allow_to_overwrite_a_third_run(tmp_path):
+    for name in ("first", "second"):
+        fit(model(), data(), max_epochs=1, run_dir=tmp_path / name, **QUIET)
+    with pytest.raises(ValueError, match="second holds the checkpoints of another run"):
+        fit(
+            model(), data(), max_epochs=2, run_dir=tmp_path / "second",
+            resume_from=tmp_path / "first" / "checkpoints" / "last.ckpt", **QUIET,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("argument", ["train_data", "val_data"])
+def test_data_that_give_no_batch_are_refused(argument):
+    none = DataLoader(data(10), batch_size=64, drop_last=True)
+    arguments = {"train_data": data(), "val_data": None, argument: none}
+    with pytest.raises(ValueError, match=f"{argument} gives no batch"):
+        fit(model(), **arguments, max_epochs=1, **QUIET)
+    arguments[argument] = data()[:0]
+    with pytest.raises(ValueError, match=f"{argument} holds no samples"):
+        fit(model(), **arguments, max_epochs=1, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"initial_clusters": 99}, ValueError, "initial_clusters must be at most number_of_clusters = 4, got 99"),
+        ({"initial_clusters": "x"}, TypeError, "initial_clusters must be a positive integer, got 'x'"),
+        ({"accelerator": "tpu"}, ValueError, "the trainer refuses its arguments"),
+        ({"default_root_dir": "x"}, TypeError, "default_root_dir is set by run_dir"),
+        ({"run_dir": ""}, ValueError, "run_dir must be a folder, got ''"),
+    ],
+)
+def test_more_bad_arguments_are_named_before_anything_happens(arguments, error, message):
+    with pytest.raises(error, match=message):
+        fit(model(), data(), **{**QUIET, "max_epochs": 3, "warmup_epochs": 1, **arguments})
+
+
+def test_other_models_are_refused_and_compiled_ones_are_not(tmp_path):
+    with pytest.raises(TypeError, match="model must be a CMVAE, got Linear"):
+        fit(torch.nn.Linear(2, 2), data(), max_epochs=1)
+    compiled = torch.compile(model(), backend="eager")
+    fit(compiled, data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+
+
+def test_a_warm_up_that_fails_leaves_the_mixture_as_it_was(tmp_path, caplog):
+    class Stop(cmvae.training.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, index):
+            assert not pl_module.model.mixture.centers.requires_grad
+            raise RuntimeError("stop")
+
+    trained = model()
+    trained.mixture.logits.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(trained, data(), max_epochs=3, warmup_epochs=2, callbacks=[Stop()], run_dir=tmp_path / "a", **QUIET)
+    assert trained.mixture.centers.requires_grad
+    assert not trained.mixture.logits.requires_grad
+    with caplog.at_level(logging.WARNING, logger="cmvae.training"):
+        fit(trained, data(), max_epochs=3, warmup_epochs=2, max_steps=1, run_dir=tmp_path / "b", **QUIET)
+    assert "training ended within the warm-up" in caplog.text
+
+
+def test_a_broken_encoder_is_named_and_not_what_it_spoils(tmp_path):
+    trained = model()
+    with torch.no_grad():
+        trained.encoders["b"].head.linear.bias.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"q\(z\|x_b\), q\(w\|x_b\); last good"):
+        fit(trained, data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+
+
+def test_batches_as_mappings_keep_their_masks(tmp_path):
+    samples = data()
+    batch = {"data": samples.data, "masks": samples.masks}
+    first, second = model(), model()
+    fit(first, samples, max_epochs=1, seed=0, run_dir=tmp_path / "a", **QUIET)
+    fit(second, batch, max_epochs=1, seed=0, run_dir=tmp_path / "b", **QUIET)
+    assert torch.equal(weights(first), weights(second))

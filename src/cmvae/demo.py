@@ -28,7 +28,8 @@ from cmvae.initialization import latent_means
 from cmvae.metrics.clustering import clustering_scores
 from cmvae.model import CMVAE
 from cmvae.report.figures import embedding_figure, entropy_figure, save_figure, translation_figure
-from cmvae.training import LAST_CHECKPOINT, fit
+from cmvae.runs import LAST_CHECKPOINT
+from cmvae.training import fit
 
 __all__ = ["DemoResult", "DemoSettings", "demo_config", "prepare_run", "run_demo"]
 

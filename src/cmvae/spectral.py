@@ -45,7 +45,7 @@ def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
         seed: Seed of the halves.
     """
     stable = np.flatnonzero(group_stability(points, largest, seed) > STABLE) + 1
-    return int(min(stable, key=lambda k: _information_criterion(points, spectral_groups(points, k))))
+    return min(stable.tolist(), key=lambda k: _information_criterion(points, spectral_groups(points, k)))
 
 
 def _information_criterion(points: np.ndarray, groups: np.ndarray) -> float:

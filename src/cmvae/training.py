@@ -1,6 +1,5 @@
 """Training through Lightning: the module around a model, and :func:`fit`."""
 
-import json
 import logging
 import signal
 import threading
@@ -11,7 +10,6 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
@@ -23,13 +21,11 @@ from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.initialization import check_number, collapse_clusters, initialize_clusters
 from cmvae.model import CMVAE
 from cmvae.outputs import ModelOutput
+from cmvae.runs import EpochCheckpoints, check_checkpoint, last_checkpoint, run_folder
 
 __all__ = ["CMVAEModule", "NonFiniteLossError", "WarmUp", "fit"]
 
 logger = logging.getLogger(__name__)
-
-LAST_CHECKPOINT = "last.ckpt"
-BEST_CHECKPOINT = "best.ckpt"
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -107,7 +103,7 @@ class CMVAEModule(LightningModule):
             terms = [name for name, value in output.metrics.items() if not bool(torch.isfinite(value))]
         return (
             f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}; terms that are not finite: "
-            f"{', '.join(terms) or 'none but their sum'}; last good checkpoint: {_last_checkpoint(self.trainer)}"
+            f"{', '.join(terms) or 'none but their sum'}; last good checkpoint: {last_checkpoint(self.trainer)}"
         )
 
     def on_train_epoch_end(self) -> None:
@@ -116,7 +112,7 @@ class CMVAEModule(LightningModule):
         if bad:
             raise NonFiniteLossError(
                 f"parameters became NaN or infinite in epoch {self.current_epoch}: {bad[:5]}; "
-                f"last good checkpoint: {_last_checkpoint(self.trainer)}"
+                f"last good checkpoint: {last_checkpoint(self.trainer)}"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -252,15 +248,14 @@ def fit(
     train_loader = _loader("train_data", train_data, batch_size, shuffle=True)
     val_loader = None if val_data is None else _loader("val_data", val_data, batch_size, shuffle=False)
     if resume_from is not None:
-        _check_checkpoint(Path(resume_from), module)
-    goes_on = resume_from is not None and run_dir is not None and _is_within(resume_from, run_dir)
-    folder = _run_folder(run_dir, overwrite or goes_on)
+        check_checkpoint(Path(resume_from), getattr(model, "_orig_mod", model))
+    folder = run_folder(run_dir, overwrite, resume_from)
     if seed is not None:
         seed_everything(seed, verbose=False)
     model.train()
     own: list[Callback] = []
     if trainer_arguments.get("enable_checkpointing", True):
-        own.append(_checkpoints(folder, "train/loss" if val_loader is None else "val/loss"))
+        own.append(EpochCheckpoints(folder, "train/loss" if val_loader is None else "val/loss"))
     if warmup_epochs:
         data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
         own.append(WarmUp(warmup_epochs, data, initial_clusters, seed))
@@ -333,69 +328,6 @@ def _summary(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return shown
 
 
-def _check_checkpoint(path: Path, module: CMVAEModule) -> None:
-    """Refuse a checkpoint that is missing, damaged, or of another model, before anything is changed."""
-    if not path.is_file():
-        raise ValueError(f"resume_from: no such file: {path}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        saved, settings = checkpoint["state_dict"], json.loads(checkpoint["cmvae_config"])
-    except Exception as error:
-        raise ValueError(f"resume_from: {path} is no checkpoint, or damaged: {type(error).__name__}") from error
-    own = module.state_dict()
-    differing = [name for name in {*own, *saved} if name not in own or name not in saved]
-    differing += [name for name in own if name in saved and own[name].shape != saved[name].shape]
-    present = json.loads(module.model.model_config.to_json())
-    differing += [name for name in present if settings.get(name) != present[name]]
-    if differing:
-        raise ValueError(f"resume_from: {path} is of another model: {sorted(differing)[:5]} differ")
-
-
-def _run_folder(run_dir: str | Path | None, may_hold_results: bool) -> Path:
-    if run_dir is None:
-        root, number = Path("cmvae_runs"), 0
-        while (root / f"version_{number}").exists():
-            number += 1
-        return root / f"version_{number}"
-    folder = Path(run_dir)
-    if not str(run_dir) or (folder.exists() and not folder.is_dir()):
-        raise ValueError(f"run_dir must be a folder, got {str(run_dir)!r}")
-    if any((folder / "checkpoints").glob("*.ckpt")) and not may_hold_results:
-        raise ValueError(f"run_dir {folder} holds the checkpoints of another run; pass overwrite=True to replace them")
-    return folder
-
-
-def _checkpoints(folder: Path, monitor: str) -> ModelCheckpoint:
-    callback = _StartAndEpochs(
-        folder / "checkpoints",
-        filename=BEST_CHECKPOINT.removesuffix(".ckpt"),
-        monitor=monitor,
-        save_last=True,
-        save_on_train_epoch_end=monitor.startswith("train") or None,
-        enable_version_counter=False,
-    )
-    callback.CHECKPOINT_NAME_LAST = LAST_CHECKPOINT.removesuffix(".ckpt")
-    return callback
-
-
-class _StartAndEpochs(ModelCheckpoint):
-    """Checkpoints after every epoch, and one before the first: there is always one to return to."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the state that training starts from."""
-        super().on_train_start(trainer, pl_module)
-        self.last_model_path = str(Path(str(self.dirpath)) / LAST_CHECKPOINT)
-        trainer.save_checkpoint(self.last_model_path)
-
-
-def _is_within(checkpoint: str | Path, run_dir: str | Path) -> bool:
-    return Path(checkpoint).resolve().parent == (Path(run_dir) / "checkpoints").resolve()
-
-
-def _last_checkpoint(trainer: Trainer) -> str:
-    return getattr(trainer.checkpoint_callback, "last_model_path", "") or "none"
-
-
 @contextmanager
 def _interruptible(trainer: Trainer) -> Iterator[None]:
     """Turn the exit that Lightning makes of Ctrl-C back into ``KeyboardInterrupt``."""
@@ -406,7 +338,7 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
     except SystemExit:
         if not trainer.interrupted:
             raise
-        raise KeyboardInterrupt(f"training interrupted; last checkpoint: {_last_checkpoint(trainer)}") from None
+        raise KeyboardInterrupt(f"training interrupted; last checkpoint: {last_checkpoint(trainer)}") from None
     finally:
         if in_main:
             signal.signal(signal.SIGINT, handler)

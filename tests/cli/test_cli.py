@@ -125,6 +125,26 @@ def test_interrupted_demo_says_what_it_leaves_and_can_be_resumed(tmp_path):
     assert "clusters found" in resumed.stdout
 
 
+def test_a_run_that_never_started_does_not_take_the_folder(tmp_path):
+    assert run("demo", "--out", "run", "--device", "abacus", cwd=tmp_path).returncode == 1
+    result = run("demo", "--out", "run", "--device", "abacus", cwd=tmp_path)
+    assert "pass --overwrite" not in result.stderr
+    assert "abacus" in result.stderr
+
+
+def test_damaged_runs_are_told_in_one_line(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"")
+    (tmp_path / "run" / "settings.json").write_text('{"sed": 1}')
+    result = run("demo", "--out", "run", "--resume", cwd=tmp_path)
+    assert "settings.json: not the settings of a demo" in result.stderr
+    (tmp_path / "run" / "settings.json").write_text("{}")
+    result = run("demo", "--out", "run", "--resume", cwd=tmp_path)
+    assert "last.ckpt is no checkpoint, or damaged" in result.stderr
+    assert result.returncode == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_help_explains_every_option():
     result = run("demo", "--help", cwd=".")
     for option in ("--out", "--seed", "--missing-rate", "--clusters", "--epochs", "--warmup-epochs", "--device"):
