@@ -302,7 +302,7 @@ def test_data_that_give_no_batch_are_refused(argument):
     [
         ({"initial_clusters": 99}, ValueError, "initial_clusters must be at most number_of_clusters = 4, got 99"),
         ({"initial_clusters": "x"}, TypeError, "initial_clusters must be a positive integer, got 'x'"),
-        ({"accelerator": "tpu"}, ValueError, "the trainer refuses its arguments"),
+        ({"devices": 0}, ValueError, "the trainer refuses its arguments"),
         ({"default_root_dir": "x"}, TypeError, "default_root_dir is set by run_dir"),
         ({"run_dir": ""}, ValueError, "run_dir must be a folder, got ''"),
     ],
