@@ -10,6 +10,8 @@ def test_the_python_runs(tmp_path, monkeypatch):
     code = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
     code, replaced = re.subn(r"max_epochs=\d+, warmup_epochs=\d+", "max_epochs=2, warmup_epochs=1", code)
     assert replaced == 1
+    code, replaced = re.subn(r"CMVAEClusterer\(random_state=0\)", "CMVAEClusterer(max_epochs=2, random_state=0)", code)
+    assert replaced == 1
     names = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["clusters"].shape == (2000,)
