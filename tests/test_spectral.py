@@ -37,6 +37,12 @@ def test_one_blob_is_one_group(dim):
     assert count_groups(points, 10) == 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stretched_cloud_is_one_group_though_its_halves_are_stable(seed):
+    points = np.random.default_rng(seed).normal(size=(600, 5)) * [4, 1, 1, 1, 1]
+    assert count_groups(points, 10) == 1
+
+
 def test_the_scale_of_the_points_does_not_matter():
     points, _ = blobs(3, [50, 50, 50], 4, 4.0)
     assert np.array_equal(spectral_groups(points, 3), spectral_groups(1e3 * points + 7, 3))

@@ -113,9 +113,12 @@ def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path, warmup, stop, val
 
 
 def test_warm_up_has_one_cluster_and_then_starts_the_others(tmp_path):
-    trained, counts = model(covariance="full"), []
+    trained, counts, centers = model(covariance="full"), [], []
 
     class Watch(cmvae.training.Callback):
+        def on_train_batch_start(self, trainer, pl_module, *_):
+            centers.append(pl_module.model.cluster_centers.detach().clone())
+
         def on_train_batch_end(self, trainer, pl_module, *_):
             counts.append((trainer.current_epoch, pl_module.model.n_clusters))
 
@@ -124,6 +127,8 @@ def test_warm_up_has_one_cluster_and_then_starts_the_others(tmp_path):
         seed=0, run_dir=tmp_path / "run", **QUIET,
     )  # fmt: skip
     assert counts == [(0, 1), (1, 1), (2, 3), (3, 3)]
+    assert torch.equal(centers[0], centers[1])
+    assert not torch.equal(centers[2], centers[3])
     assert all(parameter.requires_grad for parameter in trained.parameters())
 
 

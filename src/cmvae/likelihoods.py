@@ -1,6 +1,7 @@
 """The likelihoods p(x_m | z, w_m): elementwise log-densities of a modality given the decoder's output."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Literal
@@ -24,7 +25,7 @@ _MIN_LOG_SCALE = math.log(1e-3)
 _SUM_TOLERANCE = 1e-3  # how far the entries of a one-hot vector or of soft labels may be from a sum of 1
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """A distribution of a modality whose parameters are the decoder's output, the ``reconstruction``.
 
     Shapes: a reconstruction is (*, *input shape), with any leading axes; a target must have the same shape,
@@ -36,6 +37,7 @@ class Likelihood(nn.Module):
 
     options: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return log p(target | reconstruction) elementwise, not summed.
 
@@ -49,15 +51,14 @@ class Likelihood(nn.Module):
         Raises:
             ValueError: If the shapes differ.
         """
-        raise NotImplementedError
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the mean of the distribution, of the reconstruction's shape."""
         return _at_least_float32(reconstruction)
 
+    @abstractmethod
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw one sample of the reconstruction's shape; the global generator if none is given."""
-        raise NotImplementedError
 
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
         """Refuse data outside the support.
@@ -307,9 +308,9 @@ class Custom(Likelihood):
         """Refuse: a log-probability alone cannot be drawn from.
 
         Raises:
-            NotImplementedError: Always.
+            TypeError: Always.
         """
-        raise NotImplementedError("a likelihood given as a callable has no samples; use its mean, the reconstruction")
+        raise TypeError("a likelihood given as a callable has no samples; use its mean, the reconstruction")
 
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
         """Allow any data: the support of a function is not known."""
