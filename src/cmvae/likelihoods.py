@@ -10,16 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = [
-    "LIKELIHOODS",
-    "Bernoulli",
-    "Categorical",
-    "Custom",
-    "Laplace",
-    "Likelihood",
-    "Normal",
-    "build_likelihood",
-]
+__all__ = ["LIKELIHOODS", "Bernoulli", "Categorical", "Custom", "Laplace", "Likelihood", "Normal", "build_likelihood"]
 
 _MIN_LOG_SCALE = math.log(1e-3)
 _SUM_TOLERANCE = 1e-3  # how far the entries of a one-hot vector or of soft labels may be from a sum of 1
