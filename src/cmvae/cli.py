@@ -93,6 +93,7 @@ def demo(
             f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples incomplete; "
             f"training for {settings.epochs} epochs",
             highlight=False,
+            soft_wrap=True,
         )
         _quieten()
         result = run_demo(out, settings, resume=resume, accelerator=device, devices=1, enable_model_summary=False)
