@@ -197,6 +197,8 @@ def test_interruption_is_raised_and_leaves_the_last_checkpoint(tmp_path):
                 signal.raise_signal(signal.SIGINT)
                 time.sleep(0.01)
 
+    # A shell's background jobs inherit that the signal is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGINT)
     assert threading.current_thread() is threading.main_thread()
     with pytest.raises(KeyboardInterrupt, match=r"last\.ckpt"):

@@ -109,7 +109,14 @@ def test_bad_input_is_told_without_a_traceback(tmp_path, arguments, status, mess
 def test_interrupted_demo_says_what_it_leaves_and_can_be_resumed(tmp_path):
     options = ["demo", "--out", "run", "--epochs", "6", "--warmup-epochs", "4", "--clusters", "10"]
     process = subprocess.Popen(
-        [*COMMAND, *options], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *options],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs inherit that the signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     deadline = time.monotonic() + 120
