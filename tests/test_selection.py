@@ -327,17 +327,15 @@ def test_samples_with_nothing_observed_are_named():
         make_model().prune_clusters(batch, batch_size=2)
 
 
-def test_joint_rule_gives_clusters_their_mass_at_the_mean_of_the_joint_posterior():
-    from helpers import incomplete, make_model
-
-    model, data = make_model(number_of_clusters=6), incomplete(n=40)
-    log_joint = model.mixture.log_joint(model.encode(data, return_mean=True).z[:, 0]).detach()
-    counts = torch.bincount(log_joint.argmax(-1), minlength=6)
-    sums = log_joint.softmax(-1).sum(0)
-    lightest = sums.masked_fill(counts != counts.min(), torch.inf).argmin()
-    kept = []
-    keep = model.mixture.keep
-    model.mixture.keep = lambda clusters: (kept.append(clusters), keep(clusters))
-    model.prune_clusters(data, rule="joint")
-    if int(kept[0].sum()) < 6:
-        assert not kept[0][lightest]
+def test_joint_rule_gives_clusters_their_mass_at_its_own_points():
+    torch.manual_seed(0)
+    densities, seen = torch.randn(2, 30, 3), torch.ones(2, 30, dtype=torch.bool)
+    deciding = torch.randn(1, 30, 3)
+    densities[..., 0] -= 9  # by the modalities' own points the first cluster is the lightest
+    deciding[..., 2] -= 9  # by the joint posterior's it is the last
+    expected = penalised_entropy(densities[..., :2] + torch.zeros(2).log_softmax(-1), seen, 1.0, 4)
+    found = select_clusters(
+        densities, seen, torch.zeros(3), torch.ones(3, dtype=torch.bool), beta=1.0, latent_dim=4, rule="joint",
+        deciding=(deciding, seen[:1]),
+    )  # fmt: skip
+    assert found.h_values[2] == pytest.approx(expected)
