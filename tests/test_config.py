@@ -21,6 +21,7 @@ DEFAULTS = {
     "beta": 1.0,
     "reconstruction_option": "joint_prior",
     "loss": "dreg_looser",
+    "cross_modal_targets": None,
     "number_of_clusters": 10,
     "dreg_estimator": "unbiased",
     "covariance": "identity",
@@ -41,6 +42,7 @@ EVERYTHING = {
     "modalities_specific_dim": {"a": 2, "b": 5},
     "reconstruction_option": "single_prior",
     "loss": "iwae_looser",
+    "cross_modal_targets": 2,
     "dreg_estimator": "published",
     "number_of_clusters": 7,
     "covariance": "full",
@@ -104,7 +106,7 @@ def test_is_not_changed_by_a_model(config):
     assert settings.to_json() == before
 
 
-INTEGERS = ["n_modalities", "latent_dim", "K", "modalities_specific_dim", "number_of_clusters"]
+INTEGERS = ["n_modalities", "latent_dim", "K", "modalities_specific_dim", "cross_modal_targets", "number_of_clusters"]
 FLAGS = ["uses_likelihood_rescaling", "learn_modality_prior"]
 CHOICES = {
     "prior_and_posterior_dist": ["laplace_with_softmax", "normal_with_softplus", "normal"],
@@ -118,6 +120,9 @@ CHOICES = {
 @pytest.mark.parametrize("field", INTEGERS)
 @pytest.mark.parametrize("value", [0, -1, 1.5, 2.0, True, "3", np.float64(3), np.bool_(True), None])
 def test_integers_are_refused_by_name_with_what_was_got(field, value):
+    if field == "cross_modal_targets" and value is None:
+        assert CMVAEConfig(**REQUIRED, cross_modal_targets=None).cross_modal_targets is None
+        return
     with pytest.raises(ValueError, match=field) as error:
         CMVAEConfig(**{**REQUIRED, field: value})
     assert repr(value) in str(error.value)

@@ -258,7 +258,7 @@ def test_reordering_modalities_changes_only_the_order(monkeypatch):
     # The order of noise is that of the modalities: give the other model the same draws, in its order.
     places = [list(SHAPES).index(m) for m in order]
 
-    def permuted(experts, priors, draws, generator):
+    def permuted(experts, priors, draws, *rest):
         noise = [(drawn[0].own[i] - old.style_loc[i]) / old.style_scale[i] for i in places]
         own = tuple(loc[:, None] + s[:, None] * e for loc, s, e in _styles(experts, noise))
         z_noise = ((drawn[0].z - old.loc[:, :, None]) / old.scale[:, :, None])[places]

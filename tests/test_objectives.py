@@ -279,7 +279,7 @@ def test_samples_may_be_weighted_after_the_bound(loss, estimator):
     def log_likelihood(z, drawn):
         return torch.stack([model._log_likelihood(n, batch, z, drawn) for n in range(3)])
 
-    arguments = (experts, draws, model.mixture, model._priors, log_likelihood, 2.5)
+    arguments = (experts, draws, model.mixture, log_likelihood, 2.5)
     bound = iwae_bound(*arguments) if loss == "iwae_looser" else dreg_bound(*arguments, estimator=estimator)
     parameters = list(model.encoders.parameters())
     weighted = torch.autograd.grad((weights * bound.value).sum(), parameters, retain_graph=True)

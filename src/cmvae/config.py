@@ -84,6 +84,10 @@ class CMVAEConfig(BaseModel):
             ``'joint_prior'`` = p(w_n), ``'single_prior'`` = r_n.
         loss: ``'dreg_looser'`` or ``'iwae_looser'``; both have the same value and differ in their gradient.
         dreg_estimator: ``'unbiased'``, or ``'published'`` to repeat runs with the rule in print.
+        cross_modal_targets: From each modality so many of the others, drawn at random at every training step, are
+            reconstructed, and their log-likelihoods scaled up to the number of all: a step's time then grows with
+            M and not with M². None: all, the paper's model. In expectation this is the same objective for K = 1;
+            for K > 1, where the terms stand inside a logarithm, an approximation. In eval mode all are used.
         number_of_clusters: C, the number of clusters at the start.
         covariance: Form of Σ_c: ``'identity'`` (fixed, the paper's), ``'diagonal'`` or ``'full'`` (learned;
             ``'full'`` is for the Normal families).
@@ -118,6 +122,7 @@ class CMVAEConfig(BaseModel):
     reconstruction_option: Literal["joint_prior", "single_prior"] = "joint_prior"
     loss: Literal["dreg_looser", "iwae_looser"] = "dreg_looser"
     dreg_estimator: Literal["unbiased", "published"] = "unbiased"
+    cross_modal_targets: PositiveInt | None = None
     number_of_clusters: PositiveInt = 10
     covariance: Literal["identity", "diagonal", "full"] = "identity"
     hidden_dims: Shape = (256, 256)

@@ -55,6 +55,8 @@ def initialize_clusters(
 
     Samples are grouped by the averages of their experts' means; from these groups the mixture prior is fitted to
     the same points by expectation–maximisation: weights, centres and, where the model learns them, covariances.
+    These are then widened by the average covariance of q(z|X), since the prior is to hold draws: where the data
+    say little of z, the means lie much closer together than the draws do.
     Call it after some training with one cluster (:func:`collapse_clusters`), as VaDE does (Jiang et al., 2017), in
     any training loop; ``fit(..., warmup_epochs=…)`` does both.
 
@@ -79,7 +81,7 @@ def initialize_clusters(
         raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
     if seed is None:
         seed = int(torch.randint(2**31, ()))
-    means, seen = _read_latents(model, data, batch_size, seed)
+    means, spread, seen = _read_latents(model, data, batch_size, seed)
     distinct = len(np.unique(means, axis=0))
     wanted = n_clusters if n_clusters == "auto" else n_clusters or largest
     if wanted != "auto" and wanted > distinct:
@@ -91,7 +93,7 @@ def initialize_clusters(
         else:
             number = count_groups(means, min(largest, distinct), seed) if wanted == "auto" else wanted
             labels = spectral_groups(means, number)
-        _start_components(model.mixture, means, labels, seen)
+        _start_components(model.mixture, means, labels, seen, spread)
 
 
 def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
@@ -108,15 +110,24 @@ def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
         raise ValueError(f"{argument} must be at most number_of_clusters = {largest}, got {n_clusters}")
 
 
-def _read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the means of q(z|X), (n, d), and the share of modalities that each sample has observed, (n,)."""
-    points = latent_means(model, data, batch_size).double().cpu().numpy()
-    chunks = iterate(data, batch_size)
-    seen = torch.cat([model._read(chunk).observed.double().mean(0).cpu() for chunk in chunks]).numpy()
+@torch.no_grad()
+def _read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return means, (n, d), and average covariance, (d, d), of q(z|X), and the share of modalities observed, (n,)."""
+    with evaluating(model):
+        chunks = [model._experts(model._read(chunk)) for chunk in iterate(data, batch_size)]
+    loc, scale, observed = (
+        torch.cat([getattr(chunk, name) for chunk in chunks], 1).double().cpu().numpy()
+        for name in ("loc", "scale", "observed")
+    )
+    weights = (observed / observed.sum(0))[..., None]
+    points, seen = (weights * loc).sum(0), observed.mean(0)
+    offsets = (np.sqrt(weights) * (loc - points)).reshape(-1, points.shape[1])
+    within = (weights * scale**2).sum((0, 1)) * model.mixture.unit_variance
+    spread = (offsets.T @ offsets + np.diag(within)) / len(points)
     if len(points) > MAX_SAMPLES:
         rows = np.random.default_rng(seed).choice(len(points), MAX_SAMPLES, replace=False)
         points, seen = points[rows], seen[rows]
-    return points, seen
+    return points, spread, seen
 
 
 def _mixture_groups(points: np.ndarray, wanted: int | str, largest: int, seed: int) -> np.ndarray:
@@ -144,19 +155,23 @@ def _mixture_groups(points: np.ndarray, wanted: int | str, largest: int, seed: i
 
 
 @torch.no_grad()
-def _start_components(mixture: MixturePrior, points: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> None:
+def _start_components(
+    mixture: MixturePrior, points: np.ndarray, labels: np.ndarray, seen: np.ndarray, spread: np.ndarray
+) -> None:
     """Fit the mixture's components to grouped points by expectation–maximisation; leave only those active.
 
     The E step is the mixture's own posterior, whatever its family and form of covariance. In the M step a sample
-    weighs as much as the share of modalities it has observed: the latents of the others are blurred.
+    weighs as much as the share of modalities it has observed: the latents of the others are blurred. All
+    covariances are widened at the end, and by the same ``spread``, (d, d): within the steps it would merge clusters.
     """
     labels = np.unique(labels, return_inverse=True)[1]
     number = labels.max() + 1
     tensor = torch.as_tensor(points).to(mixture.centers)
     members = np.eye(number)[labels]
     started = torch.arange(len(mixture.logits), device=tensor.device) < number
-    for _ in range(EM_STEPS):
-        _install(mixture, *_maximise(points, members * seen[:, None]))
+    for step in range(EM_STEPS + 1):
+        weights, means, covariances = _maximise(points, members * seen[:, None])
+        _install(mixture, weights, means, covariances + (spread if step == EM_STEPS else 0))
         mixture.keep(started)
         members = mixture.posterior(tensor)[:, :number].double().cpu().numpy()
 

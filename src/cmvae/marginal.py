@@ -57,8 +57,8 @@ def estimate_log_marginal(
         experts: The experts of the batch.
         mixture: The prior p(z).
         priors: The priors of the private latents.
-        log_likelihood: (modality index m, sample indices (R,), latents [z, w_m] (R, d + dim_m)) →
-            log p(x_m|z, w_m), (R,), unscaled.
+        log_likelihood: (modality index m, sample indices (R,), latents [z, w_m] (R, k, d + dim_m)) →
+            log p(x_m|z, w_m), (R, k), unscaled.
         draws: K.
         chunk_size: At most so many draws, over samples together, are held at a time.
         generator: Source of randomness.
@@ -73,11 +73,10 @@ def estimate_log_marginal(
         per_sample = names.repeat(len(samples)).repeat_interleave(counts[:, samples].T.flatten())
         total = experts.loc.new_full((len(samples),), -math.inf)
         for choice in per_sample.reshape(len(samples), draws).split(chunk_size, dim=1):
-            rows = samples.repeat_interleave(choice.shape[1])
             log_weights = _log_weights(
-                experts, mixture, priors, log_likelihood, log_proportions, choice.flatten(), rows, generator
+                experts, mixture, priors, log_likelihood, log_proportions, choice, samples, generator
             )
-            total = torch.logaddexp(total, log_weights.reshape(choice.shape).logsumexp(1))
+            total = torch.logaddexp(total, log_weights.logsumexp(1))
         totals.append(total - math.log(draws))
     return torch.cat(totals)
 
@@ -89,28 +88,20 @@ def _log_weights(
     log_likelihood: LogLikelihood,
     log_proportions: Tensor,
     choice: Tensor,
-    rows: Tensor,
+    samples: Tensor,
     generator: Generator | None,
 ) -> Tensor:
-    """Draw latents for samples ``rows``, (R,), from experts ``choice``, (R,); return their log weights, (R,)."""
-    family = experts.family
-    one = Experts(
-        family,
-        experts.loc[:, rows],
-        experts.scale[:, rows],
-        tuple(loc[rows] for loc in experts.style_loc),
-        tuple(scale[rows] for scale in experts.style_scale),
-        experts.observed[:, rows],
-    )
-    z = one.sample(choice.unsqueeze(-1), generator)
-    log_q = (one.log_prob_experts(z).squeeze(-1) + log_proportions[:, rows]).logsumexp(0)
-    log_weights = mixture.log_prob(z).squeeze(-1) - log_q
+    """Draw latents for ``samples``, (R,), from experts ``choice``, (R, k); return their log weights, (R, k)."""
+    some = experts.select(samples)
+    z = some.sample(choice, generator)
+    log_q = (some.log_prob_experts(z) + log_proportions[:, samples].unsqueeze(-1)).logsumexp(0)
+    log_weights = mixture.log_prob(z) - log_q
     for m, prior in enumerate(priors):
-        w = one.sample_style(m, 1, generator)
-        difference = (prior.log_prob(w) - one.log_prob_style(m, w)).squeeze(-1)
-        log_weights = log_weights + difference.masked_fill(~one.observed[m], 0)
-        seen = one.observed[m].nonzero().squeeze(-1)
+        w = some.sample_style(m, choice.shape[1], generator)
+        difference = prior.log_prob(w) - some.log_prob_style(m, w)
+        log_weights = log_weights + difference.masked_fill(~some.observed[m].unsqueeze(-1), 0)
+        seen = some.observed[m].nonzero().squeeze(-1)
         if len(seen):
-            latents = torch.cat([z[seen, 0], w[seen, 0]], -1)
-            log_weights = log_weights.index_add(0, seen, log_likelihood(m, rows[seen], latents))
+            latents = torch.cat([z[seen], w[seen]], -1)
+            log_weights = log_weights.index_add(0, seen, log_likelihood(m, samples[seen], latents))
     return log_weights

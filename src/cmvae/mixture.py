@@ -1,13 +1,19 @@
 """The mixture prior on the shared latent: p(z) = Σ_c π_c p(z | c)."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cmvae.distributions import Family
 
 __all__ = ["MixturePrior"]
+
+MOST_ENTRIES = 2**24
+"""How many entries of points × clusters × dimensions are held at a time, where a form of Σ_c needs them."""
 
 
 class MixturePrior(nn.Module):
@@ -57,21 +63,62 @@ class MixturePrior(nn.Module):
         Computed in the dtype of z, at least float32, under autocast too.
         """
         z = z.to(torch.promote_types(z.dtype, torch.float32))
-        centers = self.centers.to(z.dtype)
         with torch.autocast(z.device.type, enabled=False):
+            points = z.reshape(-1, z.shape[-1])
             if self.covariance == "full":
-                return self._log_prob_full(z, centers)
-            if self.covariance == "diagonal":
-                return self.family.log_prob(z.unsqueeze(-2), centers, self.log_scales.to(z.dtype).exp())
-            if self.family.is_normal:
-                return self.family.log_prob(z.unsqueeze(-2), centers, 1.0)
-            distances = torch.cdist(z.reshape(-1, z.shape[-1]), centers, p=1.0)
-            return -distances.reshape(*z.shape[:-1], len(centers)) - z.shape[-1] * math.log(2)
+                log_prob = self._by_clusters(points, self._log_prob_full, self.centers, *self._factors())
+            elif self.family.is_normal:
+                log_prob = self._log_prob_normal(points)
+            elif self.covariance == "diagonal":
+                log_prob = self._by_clusters(points, self._log_prob_scaled, self.centers, self.log_scales)
+            else:
+                distances = torch.cdist(points, self.centers.to(z.dtype), p=1.0)
+                log_prob = -distances - z.shape[-1] * math.log(2)
+        return log_prob.reshape(*z.shape[:-1], len(self.centers))
 
-    def _log_prob_full(self, z: Tensor, centers: Tensor) -> Tensor:
-        factors, log_diagonal = (tensor.to(z.dtype) for tensor in self._factors())
+    def _log_prob_normal(self, points: Tensor) -> Tensor:
+        """Return Normal log-densities with diagonal Σ_c, (N, C), by matrix products alone.
+
+        The square is written out, (z − μ)² / σ² = z²/σ² − 2 z μ/σ² + μ²/σ², so nothing of N × C × d is made. The
+        terms are far larger than their sum where clusters are narrow: hence float64 (where the device has it), and
+        an origin amid the clusters.
+        """
+        dtype, fine = points.dtype, torch.float32 if points.device.type == "mps" else torch.float64
+        centers = self.centers.to(fine)
+        origin = centers.detach().mean(0)
+        points, centers = points.to(fine) - origin, centers - origin
+        constant = centers.new_full((), points.shape[-1] * math.log(2 * math.pi))
+        if self.covariance == "identity":
+            squares = points.square().sum(-1, keepdim=True) + centers.square().sum(-1)
+            distances = torch.addmm(squares, points, centers.mT, alpha=-2)
+        else:
+            log_scales = self.log_scales.to(fine)
+            precisions = (-2 * log_scales).exp()
+            linear = torch.cat([precisions, -2 * precisions * centers], -1)
+            constant = constant + 2 * log_scales.sum(-1)
+            distances = torch.cat([points.square(), points], -1) @ linear.mT + (precisions * centers.square()).sum(-1)
+        return (-0.5 * (distances + constant)).to(dtype)
+
+    @staticmethod
+    def _by_clusters(points: Tensor, log_prob: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
+        """Return log-densities (N, C) of a form that needs (N, C, d), of few enough clusters at a time.
+
+        With more than one such block each is computed again on the way back, so that no two are held.
+        """
+        block = max(1, MOST_ENTRIES // max(1, points.numel()))
+        parameters = tuple(tensor.to(points.dtype) for tensor in parameters)
+        if block >= len(parameters[0]):
+            return log_prob(points, *parameters)
+        blocks = zip(*(tensor.split(block) for tensor in parameters), strict=True)
+        again = functools.partial(checkpoint, log_prob, points, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([again(*part) for part in blocks], -1)
+
+    def _log_prob_scaled(self, points: Tensor, centers: Tensor, log_scales: Tensor) -> Tensor:
+        return self.family.log_prob(points.unsqueeze(-2), centers, log_scales.exp())
+
+    def _log_prob_full(self, points: Tensor, centers: Tensor, factors: Tensor, log_diagonal: Tensor) -> Tensor:
         clusters, dim, _ = factors.shape
-        whitened = (z @ factors.permute(1, 0, 2).reshape(dim, clusters * dim)).unflatten(-1, (clusters, dim))
+        whitened = (points @ factors.permute(1, 0, 2).reshape(dim, clusters * dim)).unflatten(-1, (clusters, dim))
         whitened = whitened - torch.einsum("cd,cde->ce", centers, factors)
         return -0.5 * (whitened.square().sum(-1) + dim * math.log(2 * math.pi)) + log_diagonal.sum(-1)
 

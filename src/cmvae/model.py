@@ -82,18 +82,19 @@ class CMVAE(GenerativeVAE):
             they enter it, rescaling and β included, averaged with its weights: at K = 1 the likelihoods plus
             the p terms minus the q terms are −loss. ``active_units`` counts the dimensions of z whose posterior
             mean varies by more than 0.01 over the batch (Burda et al., 2016), ``clusters_in_use`` the clusters
-            that samples of the batch are assigned to.
+            that samples of the batch belong to by p(c|z) averaged over their draws.
         """
         draws = self.model_config.K if K is None else positive_int("K", K)
         weight = self.model_config.beta if beta is None else positive_float("beta", beta)
         batch = self._read(inputs)
         experts = self._experts(batch)
-        latents = draw_latents(experts, self._priors, draws, generator)
+        targets = self.model_config.cross_modal_targets if self.training else None
+        latents = draw_latents(experts, self._priors, draws, generator, targets)
 
         def log_likelihood(z: Tensor, drawn: Draws) -> Tensor:
             return torch.stack([self._log_likelihood(n, batch, z, drawn) for n in range(len(self.modalities))])
 
-        arguments = (experts, latents, self.mixture, self._priors, log_likelihood, weight)
+        arguments = (experts, latents, self.mixture, log_likelihood, weight)
         if self.model_config.loss == "iwae_looser":
             bound = iwae_bound(*arguments)
         else:
@@ -110,14 +111,15 @@ class CMVAE(GenerativeVAE):
             return (term.detach() * weights).masked_fill(weights == 0, 0)
 
         by_pair = weighted(bound.log_likelihood).sum((-1, -2))
+        own, every = by_pair.diagonal(), by_pair.sum(1)
         metrics: dict[str, Tensor] = {}
-        for n, modality in enumerate(self.modalities):
-            metrics[f"self_log_likelihood_{modality}"] = by_pair[n, n]
-            metrics[f"cross_log_likelihood_{modality}"] = by_pair[n].sum() - by_pair[n, n]
-        for name, term in bound.divergence.items():
-            metrics[name] = weighted(term).sum()
+        for modality, same, cross in zip(self.modalities, own.unbind(), (every - own).unbind(), strict=True):
+            metrics[f"self_log_likelihood_{modality}"] = same
+            metrics[f"cross_log_likelihood_{modality}"] = cross
+        terms = weighted(torch.stack(list(bound.divergence.values()))).sum((1, 2, 3))
+        metrics.update(zip(bound.divergence, terms.unbind(), strict=True))
         metrics["active_units"] = (experts.mean.var(0, correction=0) > ACTIVE_UNIT_VARIANCE).sum()
-        posteriors = average_posteriors(self.mixture.posterior(experts.loc), experts.observed)
+        posteriors = average_posteriors(bound.posteriors.mean(2), experts.observed)
         metrics["clusters_in_use"] = (torch.bincount(posteriors.argmax(-1)) > 0).sum()
         return metrics
 
@@ -264,7 +266,9 @@ class CMVAE(GenerativeVAE):
 
                 def log_likelihood(m: int, rows: Tensor, latents: Tensor, batch: Batch = batch) -> Tensor:
                     name = self.modalities[m]
-                    return self._score(name, latents, batch.data[name][rows], rescaled=False)
+                    target = batch.data[name][rows].unsqueeze(1)
+                    target = target.expand(-1, latents.shape[1], *target.shape[2:])
+                    return self._score(name, latents, target, rescaled=False)
 
                 experts = self._experts(batch)
                 parts.append(

@@ -6,19 +6,39 @@ reconstructed or whose expert's density is taken; B, samples; K, importance draw
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from cmvae.distributions import log_prob_each
 from cmvae.mixture import MixturePrior
 from cmvae.posterior import Experts
 from cmvae.priors import PrivatePrior
 
-__all__ = ["Bound", "Draws", "draw_latents", "dreg_bound", "iwae_bound"]
+__all__ = ["Bound", "Draws", "Targets", "choose_targets", "draw_latents", "dreg_bound", "iwae_bound"]
 
 LogLikelihood = Callable[[Tensor, "Draws"], Tensor]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The cross-modal targets drawn for one evaluation of the bound.
+
+    Attributes:
+        chosen: Whether modality n is reconstructed from the draws of expert m, (n, M, B) boolean; never n = m.
+        weight: What the log-likelihoods of the targets of expert m count, (M, B): (|S| − 1) / T where T of the
+            |S| − 1 other modalities were drawn.
+    """
+
+    chosen: Tensor
+    weight: Tensor
+
+    def factors(self, modality: int) -> Tensor:
+        """Return what the reconstructions of one modality count, (M, B): 1 for its own expert's."""
+        own = torch.arange(len(self.weight), device=self.weight.device) == modality
+        return self.weight.masked_fill(own[:, None], 1.0)
 
 
 @dataclass(frozen=True)
@@ -29,12 +49,14 @@ class Draws:
         z: Draws of every expert, (M, B, K, d).
         own: For each modality m, w_m ~ q(w_m | x_m), (B, K, dim_m), drawn together with z[m].
         others: For each modality n, w̃_n ~ r_n for every conditioning modality m, (M, B, K, dim_n); entry m = n
-            is unused.
+            is unused. With ``targets``, (R, K, dim_n) for the R pairs (m, sample) of ``targets.chosen[n]``.
+        targets: Which modalities are reconstructed from which expert; None for all from all.
     """
 
     z: Tensor
     own: tuple[Tensor, ...]
     others: tuple[Tensor, ...]
+    targets: Targets | None = None
 
 
 @dataclass(frozen=True)
@@ -46,34 +68,81 @@ class Bound:
         weights: The weight of each draw in the bound, (M, B, K): v_k / |S|, zero where m is unobserved; detached.
         log_likelihood: Rescaled log p(x_n | z, w_n), (n, M, B, K), zero where m or n is unobserved.
         divergence: β log p(z), β log p(w_m), β log q(z|X) and β log q(w_m|x_m), (M, B, K), by name.
+        posteriors: p(c|z) at the draws, (M, B, K, C); detached.
     """
 
     value: Tensor
     weights: Tensor
     log_likelihood: Tensor
     divergence: dict[str, Tensor]
+    posteriors: Tensor
+
+
+def choose_targets(
+    observed: Tensor, number: int, generator: Generator | None = None, dtype: torch.dtype = torch.float32
+) -> Targets:
+    r"""Draw cross-modal targets: for every expert and sample ``number`` of the other observed modalities.
+
+    All, where there are no more. With weights (|S| − 1) / T the sum over the targets has the expectation of the sum
+    over all others:
+
+    .. math:: E \left[ \frac{|S| - 1}{T} \sum_{n \in \text{targets}} \log p(x_n \mid z, \tilde w_n) \right]
+              = \sum_{n \in S, n \neq m} \log p(x_n \mid z, \tilde w_n)
+
+    Args:
+        observed: (M, B) boolean.
+        number: T, at least 1.
+        generator: Source of randomness.
+        dtype: Dtype of the weights.
+    """
+    others = observed & ~torch.eye(len(observed), dtype=torch.bool, device=observed.device).unsqueeze(-1)
+    allowed = others & observed.unsqueeze(1)
+    noise = torch.rand(allowed.shape, device=observed.device, generator=generator).masked_fill(~allowed, 2.0)
+    chosen = (noise.argsort(0).argsort(0) < number) & allowed
+    count = (observed.sum(0) - 1).clamp(min=1)
+    return Targets(chosen, (count.to(dtype) / count.clamp(max=number)).expand(observed.shape))
 
 
 def draw_latents(
-    experts: Experts, priors: Sequence[PrivatePrior], draws: int, generator: Generator | None = None
+    experts: Experts,
+    priors: Sequence[PrivatePrior],
+    draws: int,
+    generator: Generator | None = None,
+    n_targets: int | None = None,
 ) -> Draws:
     """Draw z ~ q(z|x_m), w_m ~ q(w_m|x_m) and w̃_n ~ r_n for all m and n, ``draws`` times each.
 
-    The noise drawn depends on shapes alone, not on what is observed.
+    The noise drawn depends on shapes alone, not on what is observed; with ``n_targets``, the number of cross-modal
+    targets of each expert (:func:`choose_targets`; None: all), w̃_n is drawn where it is used.
     """
-    modalities, batch = experts.observed.shape
-    z = experts.sample_each(draws, generator)
-    own = tuple(experts.sample_style(m, draws, generator) for m in range(modalities))
-    shape = (modalities, batch, draws)
-    others = tuple(prior.sample(shape, auxiliary=True, generator=generator) for prior in priors)
-    return Draws(z, own, others)
+    modalities, batch, dim = experts.loc.shape
+    targets = None
+    shapes: list[tuple[int, ...]] = [(modalities, batch, draws)] * modalities
+    if n_targets is not None and n_targets < modalities - 1:
+        targets = choose_targets(experts.observed, n_targets, generator, experts.loc.dtype)
+        shapes = [(int(count), draws) for count in targets.chosen.sum((1, 2))]
+    style_dims = [loc.shape[-1] for loc in experts.style_loc]
+    noise = experts.noise(
+        [
+            (modalities, batch, draws, dim),
+            *((batch, draws, size) for size in style_dims),
+            *((*shape, size) for shape, size in zip(shapes, style_dims, strict=True)),
+        ],
+        generator,
+    )
+    z = experts.loc.unsqueeze(2) + experts.scale.unsqueeze(2) * noise[0]
+    own = tuple(
+        loc.unsqueeze(1) + scale.unsqueeze(1) * part
+        for loc, scale, part in zip(experts.style_loc, experts.style_scale, noise[1:], strict=False)
+    )
+    others = tuple(part * prior.auxiliary_scale for prior, part in zip(priors, noise[1 + modalities :], strict=True))
+    return Draws(z, own, others, targets)
 
 
 def iwae_bound(
     experts: Experts,
     draws: Draws,
     mixture: MixturePrior,
-    priors: Sequence[PrivatePrior],
     log_likelihood: LogLikelihood,
     beta: float,
 ) -> Bound:
@@ -89,29 +158,28 @@ def iwae_bound(
         experts: The experts of the batch.
         draws: What :func:`draw_latents` returned for them.
         mixture: The prior p(z).
-        priors: The priors of the private latents, one for each modality.
         log_likelihood: (z (M, B, K, d), draws) → rescaled log p(x_n | z, w_n), (n, M, B, K).
         beta: Weight β of the divergence.
     """
     likelihoods = log_likelihood(draws.z, draws)
+    joint = mixture.log_joint(draws.z)
     divergence = {
-        "log_p_z": beta * mixture.log_prob(draws.z),
-        "log_p_w": beta * torch.stack([prior.log_prob(w) for prior, w in zip(priors, draws.own, strict=True)]),
+        "log_p_z": beta * joint.logsumexp(-1),
+        "log_p_w": beta * log_prob_each(experts.family, draws.own),
         "log_q_z": beta * experts.log_prob(draws.z),
-        "log_q_w": beta * torch.stack([experts.log_prob_style(m, w) for m, w in enumerate(draws.own)]),
+        "log_q_w": beta * experts.log_prob_styles(draws.own),
     }
     log_weights = likelihoods.sum(0) + _divergence(divergence)
     value = log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
     # Undefined weights become even ones: each term then shows whether it is the one that is not finite.
     weights = log_weights.detach().softmax(-1).nan_to_num(nan=1 / log_weights.shape[-1])
-    return _average_experts(experts, value, weights, likelihoods, divergence)
+    return _average_experts(experts, value, weights, likelihoods, divergence, joint.detach().softmax(-1))
 
 
 def dreg_bound(
     experts: Experts,
     draws: Draws,
     mixture: MixturePrior,
-    priors: Sequence[PrivatePrior],
     log_likelihood: LogLikelihood,
     beta: float,
     estimator: str = "unbiased",
@@ -137,7 +205,7 @@ def dreg_bound(
     gated = [_gate(w) for w in draws.own]
     own = tuple(w for w, _ in gated)
     w_gate = torch.stack([gate for _, gate in gated], 1)
-    bound = iwae_bound(constant, Draws(z, own, draws.others), mixture, priors, log_likelihood, beta)
+    bound = iwae_bound(constant, replace(draws, z=z, own=own), mixture, log_likelihood, beta)
     v = bound.weights * experts.n_observed.unsqueeze(-1)
     if estimator == "published":
         surrogate = _scale_gradient(z_gate, v) + _scale_gradient(w_gate, v)
@@ -148,7 +216,7 @@ def dreg_bound(
         surrogate = surrogate - beta * (_zero(v * own_share) + _zero(others))
     surrogate = surrogate.masked_fill(~experts.observed.unsqueeze(-1), 0)
     value = bound.value + surrogate.sum((0, 2)) / experts.n_observed
-    return Bound(value, bound.weights, bound.log_likelihood, bound.divergence)
+    return replace(bound, value=value)
 
 
 def _divergence(terms: dict[str, Tensor]) -> Tensor:
@@ -156,13 +224,18 @@ def _divergence(terms: dict[str, Tensor]) -> Tensor:
 
 
 def _average_experts(
-    experts: Experts, value: Tensor, weights: Tensor, likelihoods: Tensor, divergence: dict[str, Tensor]
+    experts: Experts,
+    value: Tensor,
+    weights: Tensor,
+    likelihoods: Tensor,
+    divergence: dict[str, Tensor],
+    posteriors: Tensor,
 ) -> Bound:
     """Average the experts' bounds, (M, B), over what each sample has observed."""
     unobserved, count = ~experts.observed, experts.n_observed
     average = value.masked_fill(unobserved, 0).sum(0) / count
     weights = weights.masked_fill(unobserved.unsqueeze(-1), 0) / count.unsqueeze(-1)
-    return Bound(average, weights, likelihoods, divergence)
+    return Bound(average, weights, likelihoods, divergence, posteriors)
 
 
 def _mixture_terms(experts: Experts, constant: Experts, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,13 @@
 """The experts q(z | x_m) and q(w_m | x_m), and the joint posterior: a mixture of the experts observed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
-from cmvae.distributions import Family
+from cmvae.distributions import Family, log_prob_each
 
 __all__ = ["Experts"]
 
@@ -18,7 +19,7 @@ class Experts:
     .. math:: q(z \mid X) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m)
 
     with S the modalities that a sample has observed. Entries of unobserved modalities hold location 0 and
-    scale 1, whatever the data hold there.
+    scale 1 (but for rounding), whatever the data hold there.
 
     Attributes:
         family: The latent family.
@@ -44,6 +45,17 @@ class Experts:
             scale=self.scale.detach(),
             style_loc=tuple(loc.detach() for loc in self.style_loc),
             style_scale=tuple(scale.detach() for scale in self.style_scale),
+        )
+
+    def select(self, rows: Tensor) -> "Experts":
+        """Return the experts of the samples ``rows``, indices (R,)."""
+        return replace(
+            self,
+            loc=self.loc[:, rows],
+            scale=self.scale[:, rows],
+            style_loc=tuple(loc[rows] for loc in self.style_loc),
+            style_scale=tuple(scale[rows] for scale in self.style_scale),
+            observed=self.observed[:, rows],
         )
 
     def restrict(self, conditioning: Tensor) -> "Experts":
@@ -78,11 +90,22 @@ class Experts:
         loc, scale = self.style_loc[modality].unsqueeze(1), self.style_scale[modality].unsqueeze(1)
         return self.family.log_prob(w, loc, scale)
 
+    def log_prob_styles(self, styles: Sequence[Tensor]) -> Tensor:
+        """Return log q(w_m | x_m) of every modality, (M, B, K), of w_m (B, K, dim_m)."""
+        loc, scale = ([part.unsqueeze(1) for part in parts] for parts in (self.style_loc, self.style_scale))
+        return log_prob_each(self.family, styles, loc, scale)
+
     def sample_each(self, draws: int, generator: Generator | None = None) -> Tensor:
         """Draw z from every expert, (M, B, draws, d), with gradients to its parameters."""
         modalities, batch, dim = self.loc.shape
         noise = self._noise((modalities, batch, draws, dim), generator)
         return self.loc.unsqueeze(2) + self.scale.unsqueeze(2) * noise
+
+    def noise(self, shapes: Sequence[tuple[int, ...]], generator: Generator | None = None) -> list[Tensor]:
+        """Draw noise of the family, location 0 and scale 1, of several shapes at once."""
+        sizes = [math.prod(shape) for shape in shapes]
+        parts = self._noise((sum(sizes),), generator).split(sizes)
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def sample_style(self, modality: int, draws: int, generator: Generator | None = None) -> Tensor:
         """Draw w_m from its expert, (B, draws, dim_m), with gradients to its parameters."""

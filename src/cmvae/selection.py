@@ -11,6 +11,9 @@ from cmvae.assignment import average_posteriors, check_rule
 __all__ = ["Selection", "penalised_entropy", "select_clusters"]
 
 
+LOST_SHARE = 1e-3
+
+
 @dataclass(frozen=True)
 class Selection:
     """What :func:`select_clusters` found.
@@ -42,8 +45,7 @@ def penalised_entropy(log_joint: Tensor, observed: Tensor, beta: float, latent_d
     # entr(p) is 0 at p = 0: saturated posteriors give no 0 · inf.
     entropy = torch.special.entr(log_joint.softmax(-1)).sum(-1)
     values = beta * entropy / math.log(log_joint.shape[-1]) - log_evidence / latent_dim
-    per_sample = values.masked_fill(~observed, 0).sum(0) / observed.sum(0)
-    return float(per_sample.mean())
+    return _average(values, observed)
 
 
 def select_clusters(
@@ -78,21 +80,92 @@ def select_clusters(
         ValueError: If the rule is unknown.
     """
     assign = check_rule(rule)
-    at, counted = deciding or (log_densities, observed)
+    evidence = ActiveMixture(log_densities, observed, logits, active)
+    masses = evidence if deciding is None else ActiveMixture(*deciding, logits, active)
     h_values = [math.inf] * (len(logits) + 1)
     best = active
     current = active.clone()
     while (size := int(current.sum())) >= 2:
-        members = current.nonzero().squeeze(-1)
-        log_weights = logits[members].log_softmax(-1)
-        h_values[size] = penalised_entropy(log_densities[..., members] + log_weights, observed, beta, latent_dim)
+        h_values[size] = evidence.penalised_entropy(beta, latent_dim)
         if h_values[size] <= min(h_values):
             best = current.clone()
         if size == 2:
             break
-        posteriors = (at[..., members] + log_weights).softmax(-1)
-        counts = torch.bincount(assign(posteriors, counted), minlength=size)
-        sums = average_posteriors(posteriors, counted).sum(0)
-        lightest = sums.masked_fill(counts != counts.min(), math.inf).argmin()
-        current[members[lightest]] = False
+        posteriors = masses.posteriors()
+        counts = torch.bincount(assign(posteriors, masses.observed), minlength=len(current))
+        fewest = current & (counts == counts[current].min())
+        sums = average_posteriors(posteriors, masses.observed).sum(0)
+        lightest = int(sums.masked_fill(~fewest, math.inf).argmin())
+        current[lightest] = False
+        for mixture in {id(part): part for part in (evidence, masses)}.values():
+            mixture.remove(lightest)
     return Selection(h_values, best)
+
+
+class ActiveMixture:
+    r"""The mixture at fixed points as clusters leave it: what depends on the active set is updated, not recomputed.
+
+    With a_c = logits_c + log p(z|c) and e_c = exp(a_c − max a), the sums S = Σ e_c and T = Σ e_c (a_c − max a) over
+    the active clusters give the log-evidence, max a + log S − logsumexp(logits), and the entropy, log S − T / S. A
+    cluster that leaves is subtracted from both. A point that has lost most of its S since it was summed is summed
+    again, so that cancellation takes no more than three digits of float64.
+
+    Args:
+        log_densities: log p(z_m|c), (M, n, C); rows that are not observed are not looked at.
+        observed: What counts, (M, n) boolean.
+        logits: The logits of π, (C,).
+        active: The active clusters, (C,) boolean.
+    """
+
+    def __init__(self, log_densities: Tensor, observed: Tensor, logits: Tensor, active: Tensor) -> None:
+        self.observed = observed
+        self.logits = logits.double().masked_fill(~active, -math.inf)
+        self.joint = log_densities.double().masked_fill(~observed.unsqueeze(-1), 0.0) + self.logits
+        self.largest = self.joint.amax(-1)
+        self.exponentials = (self.joint - self.largest.unsqueeze(-1)).exp()
+        self.total = self.exponentials.sum(-1)
+        self.moment = _products(self.exponentials, self.joint - self.largest.unsqueeze(-1)).sum(-1)
+        self.summed = self.total.clone()
+
+    def remove(self, cluster: int) -> None:
+        """Take a cluster out."""
+        leaving = self.exponentials[..., cluster].clone()
+        self.total -= leaving
+        self.moment -= _products(leaving, self.joint[..., cluster] - self.largest)
+        self.logits[cluster] = -math.inf
+        self.joint[..., cluster] = -math.inf
+        self.exponentials[..., cluster] = 0
+        rows = (self.total < LOST_SHARE * self.summed).nonzero(as_tuple=True)
+        if len(rows[0]):
+            self._sum_again(rows)
+
+    def _sum_again(self, rows: tuple[Tensor, ...]) -> None:
+        joint = self.joint[rows]
+        largest = joint.amax(-1)
+        centred = joint - largest.unsqueeze(-1)
+        exponentials = centred.exp()
+        self.largest[rows], self.exponentials[rows] = largest, exponentials
+        self.total[rows] = self.summed[rows] = exponentials.sum(-1)
+        self.moment[rows] = _products(exponentials, centred).sum(-1)
+
+    def posteriors(self) -> Tensor:
+        """Return p(c|z_m), (M, n, C), zero at clusters that have left."""
+        return self.exponentials / self.total.unsqueeze(-1)
+
+    def penalised_entropy(self, beta: float, latent_dim: int) -> float:
+        """Return :func:`penalised_entropy` of the active clusters."""
+        size = int(self.logits.isfinite().sum())
+        log_total = self.total.log()
+        entropy = (log_total - self.moment / self.total).clamp(min=0)
+        evidence = self.largest + log_total - self.logits.logsumexp(-1)
+        return _average(beta * entropy / math.log(size) - evidence / latent_dim, self.observed)
+
+
+def _products(exponentials: Tensor, exponents: Tensor) -> Tensor:
+    """Return e · a, 0 where e is 0 and a may be −inf."""
+    return torch.where(exponentials > 0, exponentials * exponents, 0.0)
+
+
+def _average(values: Tensor, observed: Tensor) -> float:
+    """Average (M, n) over what is observed, then over samples."""
+    return float((values.masked_fill(~observed, 0).sum(0) / observed.sum(0)).mean())

@@ -165,41 +165,56 @@ class MultimodalVAE(nn.Module):
     def _experts(self, batch: Batch) -> Experts:
         """Encode what is observed, and only that."""
         encoded = [self._expert(batch, i, m) for i, m in enumerate(self.modalities)]
-        loc, scale, style_loc, style_scale = zip(*encoded, strict=True)
-        return Experts(self.family, torch.stack(loc), torch.stack(scale), style_loc, style_scale, batch.observed)
+        loc, raw, style_loc, style_raw = zip(*encoded, strict=True)
+        if len({part.shape[-1] for part in style_raw}) == 1:
+            style_scale = self.family.scale(torch.stack(style_raw)).unbind()
+        else:
+            style_scale = tuple(self.family.scale(part) for part in style_raw)
+        return Experts(
+            self.family, torch.stack(loc), self.family.scale(torch.stack(raw)), style_loc, style_scale, batch.observed
+        )
 
-    def _expert(self, batch: Batch, index: int, modality: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return location and scale of z, (B, d), and of w, (B, dim_m), from one modality."""
+    def _expert(self, batch: Batch, index: int, modality: str) -> tuple[Tensor, ...]:
+        """Return location and raw scale of z, (B, d), and of w, (B, dim_m), from one modality."""
         dims = (self.latent_dim, self.model_config.style_dim(modality))
         if batch.complete:
-            raw = run_encoder(self.encoders[modality], batch.data[modality], modality, *dims)
-            return raw[0], self.family.scale(raw[1]), raw[2], self.family.scale(raw[3])
+            return run_encoder(self.encoders[modality], batch.data[modality], modality, *dims)
         rows = batch.observed[index].nonzero().squeeze(-1)
-        like = self.mixture.centers
-        filled = [like.new_full((len(batch), dim), value) for dim in dims for value in (0.0, 1.0)]
-        if len(rows):
-            raw = run_encoder(self.encoders[modality], batch.data[modality][rows], modality, *dims)
-            values = (raw[0], self.family.scale(raw[1]), raw[2], self.family.scale(raw[3]))
-            filled = [full.index_copy(0, rows, v.to(full.dtype)) for full, v in zip(filled, values, strict=True)]
-        return filled[0], filled[1], filled[2], filled[3]
+        like, unit = self.mixture.centers, self.family.unit_raw()
+        filled = tuple(like.new_full((len(batch), dim), value) for dim in dims for value in (0.0, unit))
+        if not len(rows):
+            return filled
+        raw = run_encoder(self.encoders[modality], batch.data[modality][rows], modality, *dims)
+        return tuple(full.index_copy(0, rows, part.to(full.dtype)) for full, part in zip(filled, raw, strict=True))
 
     # Scoring and drawing --------------------------------------------------------------------------------------
 
     def _log_likelihood(self, index: int, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
-        """Return rescaled log p(x_n | z, w_n), (M, B, K), for z, (M, B, K, d), with one decoder call."""
+        """Return rescaled log p(x_n | z, w_n), (M, B, K), for z, (M, B, K, d), with one decoder call.
+
+        It is zero where the expert or n is unobserved, or n is no target of the expert.
+        """
         modality, shape = self.modalities[index], z.shape[:-1]
-        own = (torch.arange(shape[0], device=z.device) == index)[:, None, None, None]
-        latents = torch.cat([z, torch.where(own, drawn.own[index], drawn.others[index])], -1)
-        if batch.complete:
+        is_own = torch.arange(shape[0], device=z.device) == index
+        if batch.complete and drawn.targets is None:
+            w = torch.where(is_own[:, None, None, None], drawn.own[index], drawn.others[index])
             target = batch.data[modality][None, :, None]
-            target = target.expand(*shape, *target.shape[3:])
-            return self._score(modality, latents, target)
-        pairs = (batch.observed & batch.observed[index]).nonzero(as_tuple=True)
+            return self._score(modality, torch.cat([z, w], -1), target.expand(*shape, *target.shape[3:]))
+        own = (batch.observed & is_own[:, None]).nonzero(as_tuple=True)
+        if drawn.targets is None:
+            cross = (batch.observed & batch.observed[index] & ~is_own[:, None]).nonzero(as_tuple=True)
+            others = drawn.others[index][cross]
+        else:
+            cross, others = drawn.targets.chosen[index].nonzero(as_tuple=True), drawn.others[index]
+        pairs = tuple(torch.cat(both) for both in zip(own, cross, strict=True))
         if not len(pairs[0]):
             return z.new_zeros(shape)
         target = batch.data[modality][pairs[1]].unsqueeze(1)
         target = target.expand(-1, shape[2], *target.shape[2:])
-        values = self._score(modality, latents[pairs], target)
+        latents = torch.cat([z[pairs], torch.cat([drawn.own[index][own[1]], others])], -1)
+        values = self._score(modality, latents, target)
+        if drawn.targets is not None:
+            values = values * drawn.targets.factors(index)[pairs].unsqueeze(-1)
         return values.new_zeros(shape).index_put(pairs, values)
 
     def _score(self, modality: str, latents: Tensor, target: Tensor, rescaled: bool = True) -> Tensor:
@@ -212,7 +227,7 @@ class MultimodalVAE(nn.Module):
             values = likelihood.log_prob(reconstruction, target.flatten(0, len(lead) - 1).clone())
             values = values.reshape(*lead, -1).sum(-1)
         else:
-            values = likelihood.log_prob(reconstruction.unflatten(0, lead), target).reshape(*lead, -1).sum(-1)
+            values = likelihood.log_prob_of_samples(reconstruction.unflatten(0, lead), target, len(lead))
         values = values.to(torch.promote_types(latents.dtype, torch.float32))
         return values * self.rescale_factors[modality] if rescaled else values
 

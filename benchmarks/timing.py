@@ -1,0 +1,122 @@
+"""What the benchmarks of cost share: sizes, models, batches, floors, and timing in turns."""
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import cmvae
+from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset
+from cmvae.checkpoints import atomic_write
+
+RECORDS = Path(__file__).parent / "records"
+BATCH = 128
+VECTOR, IMAGE = (76,), (3, 28, 28)
+
+
+def in_turns(sides: Mapping[str, Callable[[], object]], rounds: int = 30, warm: int = 3) -> dict[str, float]:
+    """Run the sides one after the other, ``rounds`` times over; return the median of each one's seconds.
+
+    Noise of the machine that lasts longer than a round then weighs on all sides alike.
+    """
+    for side in sides.values():
+        for _ in range(warm):
+            side()
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            _synchronise()
+            start = time.perf_counter()
+            side()
+            _synchronise()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def build(
+    shape: tuple[int, ...],
+    modalities: int,
+    *,
+    clusters: int = 40,
+    K: int = 1,
+    networks: Callable[[], tuple[Mapping[str, nn.Module], Mapping[str, nn.Module]]] | None = None,
+    **settings: object,
+) -> CMVAE:
+    """Return a model of so many equal modalities: 76 features with a hidden layer of 512, or images 3×28×28."""
+    torch.manual_seed(0)
+    names = [f"m{i}" for i in range(modalities)]
+    encoders, decoders = networks() if networks else (None, None)
+    config = CMVAEConfig(
+        n_modalities=modalities,
+        input_dims=dict.fromkeys(names, shape),
+        number_of_clusters=clusters,
+        K=K,
+        **{"latent_dim": 32, "modalities_specific_dim": 32, "loss": "iwae_looser", "hidden_dims": (512,), **settings},
+    )
+    return CMVAE(config, encoders, decoders).to(device())
+
+
+def device() -> torch.device:
+    """Return the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def samples(shape: tuple[int, ...], modalities: int, n: int = BATCH, missing: float = 0.0) -> MultimodalBaseDataset:
+    """Return n samples of noise, of whose entries a share is missing; each sample keeps one modality at least."""
+    torch.manual_seed(1)
+    data = {f"m{i}": torch.rand(n, *shape, device=device()) for i in range(modalities)}
+    if not missing:
+        return MultimodalBaseDataset(data)
+    observed = torch.rand(n, modalities) >= missing
+    empty = (~observed.any(1)).nonzero().squeeze(-1)
+    observed[empty, torch.randint(modalities, (len(empty),))] = True
+    return IncompleteDataset(data, {name: observed[:, i].to(device()) for i, name in enumerate(data)})
+
+
+def training_step(model: CMVAE, data: MultimodalBaseDataset) -> Callable[[], None]:
+    """Return forward and backward of the objective on a batch; the optimiser's step is on neither side of a ratio."""
+    model.train()
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        model(data).loss.backward()
+
+    return step
+
+
+def training_floor(model: CMVAE, data: MultimodalBaseDataset, K: int = 1) -> Callable[[], None]:
+    """Return forward and backward of the networks on the rows that a training step runs them on, and nothing else."""
+    names = list(model.modalities)
+    observed = torch.stack([_mask(data, m) for m in names])
+    rows = {m: int((observed & observed[i]).sum()) * K for i, m in enumerate(names)}
+    latents = {m: torch.randn(n, model.decoder_dim(m), device=device(), requires_grad=True) for m, n in rows.items()}
+    seen = {m: data.data[m][observed[i]] for i, m in enumerate(names)}
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        outputs = [out for m in names for out in tuple(model.encoders[m](seen[m]).values())]
+        outputs += [model.decoders[m](latents[m]).reconstruction for m in names]
+        torch.autograd.backward([out.sum() for out in outputs])
+
+    return step
+
+
+def _mask(data: MultimodalBaseDataset, name: str) -> Tensor:
+    masks = getattr(data, "masks", None)
+    return masks[name] if masks else torch.ones(len(data), dtype=torch.bool, device=device())
+
+
+def write_record(name: str, command: str, rows: object, lines: list[str], **extra: object) -> None:
+    pass
