@@ -1,5 +1,6 @@
 # make demo   the demonstration, in an environment of its own
 # make test   lint, types and tests, as CI runs them
+# make bench  what every operation costs, against its floor; make bench-peer: against MultiVae
 # Needs only Python (3.11 or newer) and make.
 
 PYTHON ?= python3
@@ -7,7 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test lint clean
+PEER := .venv-peer
+
+.PHONY: demo test lint bench bench-peer clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,12 +21,25 @@ demo: $(VENV)/.installed
 	$(BIN)/cmvae demo --out $(OUT) --overwrite
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 test: lint
 	$(BIN)/python -m pytest -n 2
 
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/cost.py
+
+# MultiVae in an environment of its own; what it needs comes from the same constraints.
+$(PEER)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . torchmetrics cloudpickle nltk tqdm imageio
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps multivae==1.0.3 pythae==0.1.2
+	touch $@
+
+bench-peer: $(PEER)/.installed
+	$(PEER)/bin/python benchmarks/peer.py
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) $(PEER) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -4,14 +4,17 @@ Usage: make bench-peer (which makes an environment of its own, with MultiVae in 
 peer.md. MultiVae imports torchvision for the downloads of its data sets alone; a stand-in satisfies the import.
 """
 
+import contextlib
 import copy
 import importlib.machinery
 import importlib.metadata
+import importlib.util
+import io
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from timing import BATCH, IMAGE, VECTOR, build, in_turns, samples, training_step, write_record
+from timing import IMAGE, VECTOR, build, in_turns, samples, table, training_step, write_record
 
 
 class _StandIn(types.ModuleType):
@@ -42,6 +45,7 @@ if importlib.util.find_spec("torchvision") is None:
     sys.meta_path.append(_StandInFinder())
 
 import multivae.data.datasets as peer_data
+import multivae.models.cmvae.cmvae_model
 import torch
 from multivae.models import CMVAE as PeerCMVAE
 from multivae.models import CMVAEConfig as PeerConfig
@@ -90,3 +94,94 @@ def peer_samples(data: MultimodalBaseDataset) -> object:
     kind = peer_data.IncompleteDataset if masks else peer_data.MultimodalBaseDataset
     arguments = (dict(data.data), dict(masks)) if masks else (dict(data.data),)
     return kind(*arguments)
+
+
+def rows_decoded(model: torch.nn.Module, run: Callable[[], object]) -> int:
+    """Return how many rows the first decoder is run on."""
+    count = 0
+
+    def hook(module: torch.nn.Module, arguments: tuple, output: object) -> None:
+        nonlocal count
+        count += len(arguments[0])
+
+    handle = next(iter(model.decoders.values())).register_forward_hook(hook)
+    run()
+    handle.remove()
+    return count
+
+
+def row(operation: str, setting: str, seconds: dict[str, float], target: float, **more: object) -> dict:
+    """Return a row of the table."""
+    times = {"ms, ours": 1e3 * seconds["ours"], "ms, MultiVae": 1e3 * seconds["peer"]}
+    ratio = seconds["peer"] / seconds["ours"]
+    found = {"operation": operation, "setting": setting, "target": f"≥ {target}", "ratio": ratio, **times, **more}
+    print(found, flush=True)
+    return found
+
+
+def training() -> list[dict]:
+    """Compare training steps: forward and backward."""
+    settings = [
+        ("6 MLP modalities, 40 clusters, K = 1", VECTOR, 6, 0.0, {}, 3.5),
+        ("2 MLP modalities, 40 clusters, K = 1", VECTOR, 2, 0.0, {}, 4),
+        ("5 image modalities, K = 1", IMAGE, 5, 0.0, {}, 1.05),
+        ("5 image modalities, K = 1, one sampled target each", IMAGE, 5, 0.0, {"cross_modal_targets": 1}, 2),
+        ("6 MLP modalities, half of the entries missing", VECTOR, 6, 0.5, {}, 5),
+        ("5 image modalities, half of the entries missing", IMAGE, 5, 0.5, {}, 3),
+    ]
+    rows = []
+    for setting, shape, modalities, missing, changes, target in settings:
+        ours, peer = pair(shape, modalities, **changes)
+        data = samples(shape, modalities, missing=missing)
+        sides = {"ours": training_step(ours, data), "peer": training_step(peer, peer_samples(data))}
+        seconds = in_turns(sides, 40 if shape == VECTOR else 9)
+        rows.append(row("training step, MultiVae / ours", setting, seconds, target))
+    return rows
+
+
+def evaluation() -> list[dict]:
+    """Compare clustering, selection and likelihood."""
+    ours, peer = pair(VECTOR, 6)
+    data = samples(VECTOR, 6, 2000)
+    theirs = peer_samples(data)
+
+    def prune() -> None:
+        ours.mixture.active.fill_(True)
+        ours.prune_clusters(data)
+
+    def peer_prune() -> None:
+        model = copy.deepcopy(peer)
+        with contextlib.redirect_stderr(io.StringIO()):
+            model.prune_clusters(theirs)
+
+    rows = []
+    setting = "2000 samples, 6 MLP modalities, 40 clusters"
+    seconds = in_turns({"ours": prune, "peer": peer_prune}, 3, 1)
+    rows.append(row("prune_clusters, MultiVae / ours", setting, seconds, 50))
+    sides = {"ours": lambda: ours.predict_clusters(data), "peer": lambda: peer.predict_clusters(theirs)}
+    rows.append(row("predict_clusters, MultiVae / ours", setting, in_turns(sides, 15), 3))
+    few = data[:50]
+    their_few = peer_samples(few)
+    sides = {
+        "ours": lambda: ours.compute_joint_nll(few, K=1000),
+        "peer": lambda: peer.compute_joint_nll(their_few, K=1000),
+    }
+    decoded = {
+        f"decoder rows, {name}": rows_decoded(model, sides[side])
+        for name, side, model in (("ours", "ours", ours), ("MultiVae", "peer", peer))
+    }
+    setting = "50 samples, K = 1000, 6 MLP modalities"
+    rows.append(row("compute_joint_nll, MultiVae / ours", setting, in_turns(sides, 5, 1), 2, **decoded))
+    return rows
+
+
+def main() -> None:
+    """Measure and write."""
+    multivae.models.cmvae.cmvae_model.logger.setLevel("ERROR")
+    rows = training() + evaluation()
+    columns = ["operation", "setting", "target", "ratio", "ms, ours", "ms, MultiVae"]
+    write_record("peer", "make bench-peer", rows, table(rows, columns), multivae=importlib.metadata.version("multivae"))
+
+
+if __name__ == "__main__":
+    main()

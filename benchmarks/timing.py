@@ -101,7 +101,7 @@ def training_floor(model: CMVAE, data: MultimodalBaseDataset, K: int = 1) -> Cal
     names = list(model.modalities)
     observed = torch.stack([_mask(data, m) for m in names])
     rows = {m: int((observed & observed[i]).sum()) * K for i, m in enumerate(names)}
-    latents = {m: torch.randn(n, model.decoder_dim(m), device=device(), requires_grad=True) for m, n in rows.items()}
+    latents = {m: torch.randn(n, decoder_dim(model, m), device=device(), requires_grad=True) for m, n in rows.items()}
     seen = {m: data.data[m][observed[i]] for i, m in enumerate(names)}
 
     def step() -> None:
@@ -118,5 +118,43 @@ def _mask(data: MultimodalBaseDataset, name: str) -> Tensor:
     return masks[name] if masks else torch.ones(len(data), dtype=torch.bool, device=device())
 
 
-def write_record(name: str, command: str, rows: object, lines: list[str], **extra: object) -> None:
-    pass
+def likelihood_floor(model: CMVAE, n: int, draws: int, rows: int = 16384) -> Callable[[], None]:
+    """Return the decoders of all modalities on n × draws rows, without gradients, so many rows at a time."""
+    latents = {m: torch.randn(n * draws, decoder_dim(model, m), device=device()) for m in model.modalities}
+
+    @torch.no_grad()
+    def decode() -> None:
+        model.eval()
+        for m in model.modalities:
+            for part in latents[m].split(rows):
+                model.decoders[m](part)
+
+    return decode
+
+
+def decoder_dim(model: CMVAE, modality: str) -> int:
+    """Return the size of what a decoder takes."""
+    return model.latent_dim + model.model_config.style_dim(modality)
+
+
+def write_record(name: str, command: str, rows: list[dict], lines: list[str], **extra: object) -> None:
+    """Write rows as JSON with machine, versions and date, and a Markdown table."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        machine += f", {torch.cuda.get_device_name()}"
+    versions = {"cmvae": cmvae.__version__, "torch": torch.__version__, **extra}
+    date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    record = {"command": command, "date": date, "machine": machine, "versions": versions, "rows": rows}
+    RECORDS.mkdir(exist_ok=True)
+    with atomic_write(RECORDS / f"{name}.json") as path:
+        path.write_text(json.dumps(record, indent=1) + "\n")
+    shown = ", ".join(f"{package} {version}" for package, version in versions.items())
+    with atomic_write(RECORDS / f"{name}.md") as path:
+        path.write_text(f"`{command}`, {date}, {machine}; {shown}\n\n" + "\n".join(lines) + "\n")
+    print("\n".join(lines), flush=True)
+
+
+def table(rows: list[dict], columns: list[str]) -> list[str]:
+    """Return Markdown lines."""
+    shown = [[f"{v:.3g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns] for row in rows]
+    return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *shown)]

@@ -5,7 +5,7 @@ import torch
 from torch import distributions
 from torch.nn import functional
 
-from cmvae.distributions import FAMILIES
+from cmvae.distributions import FAMILIES, log_prob_each
 
 pytestmark = pytest.mark.usefixtures("float64")
 REFERENCES = {
@@ -91,3 +91,64 @@ def test_noise_follows_generator_and_dtype(name):
     assert not torch.equal(first, second)
     generator = torch.Generator()
     assert torch.equal(family.noise((4, 3), **{**arguments, "generator": generator}), first)
+
+
+# Several variables at once -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("sizes", [(3,), (2, 2), (1, 4, 3)])
+@pytest.mark.parametrize("standard", [False, True])
+def test_log_densities_of_several_variables_are_those_of_torch(name, sizes, standard):
+    reference = REFERENCES[name]
+    xs = [torch.randn(5, 6, size, requires_grad=True) for size in sizes]
+    locs = [torch.randn(5, 1, size, requires_grad=True) for size in sizes]
+    scales = [(torch.rand(5, 1, size) + 0.1).requires_grad_() for size in sizes]
+    factors = torch.randn(len(sizes), 5, 6)
+    if standard:
+        got = log_prob_each(FAMILIES[name], xs)
+        expected = torch.stack([reference(0.0, 1.0).log_prob(x).sum(-1) for x in xs])
+        parameters = xs
+    else:
+        got = log_prob_each(FAMILIES[name], xs, locs, scales)
+        parts = zip(xs, locs, scales, strict=True)
+        expected = torch.stack([reference(loc, scale).log_prob(x).sum(-1) for x, loc, scale in parts])
+        parameters = [*xs, *locs, *scales]
+    assert got.shape == (len(sizes), 5, 6)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    one, other = (torch.autograd.grad((value * factors).sum(), parameters) for value in (got, expected))
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+# Laplace noise from uniform draws ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_laplace_noise_has_the_moments_and_tails(dtype):
+    n = 2_000_000
+    generator = torch.Generator().manual_seed(0)
+    noise = FAMILIES["laplace_with_softmax"].noise((n,), dtype=dtype, device=torch.device("cpu"), generator=generator)
+    assert noise.dtype == dtype
+    assert noise.isfinite().all()
+    noise = noise.double()
+    # E x^p = p! for even p, so the variance of x^p is (2p)! − (p!)² there.
+    for power, expected in ((1, 0), (2, 2), (3, 0), (4, 24)):
+        error = math.sqrt((math.factorial(2 * power) - expected**2) / n)
+        assert abs(float(noise.pow(power).mean()) - expected) < 4.5 * error, power
+    for edge in (1 + 2**-8, 5 + 2**-6, 9 + 2**-5):  # halfway between two numbers of bfloat16: rounding is no bias
+        share = math.exp(-edge) / 2
+        for beyond in (noise > edge, noise < -edge):
+            error = math.sqrt(share * (1 - share) / n)
+            assert abs(float(beyond.double().mean()) - share) < 4.5 * error, edge
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_the_extreme_uniform_draws_give_finite_laplace_noise(dtype, monkeypatch):
+    fine = torch.promote_types(dtype, torch.float32)
+    gap = torch.finfo(fine).eps / 2  # between 1 and the number below it, the largest that torch.rand returns
+    draws = torch.tensor([0.0, gap, 0.5, 1 - gap], dtype=fine)
+    monkeypatch.setattr(torch, "rand", lambda *shape, **settings: draws.to(settings["dtype"], copy=True))
+    noise = FAMILIES["laplace_with_softmax"].noise((4,), dtype=dtype, device=torch.device("cpu"), generator=None)
+    expected = torch.tensor([math.log(gap), math.log(2 * gap), 0.0, -math.log(2 * gap)])
+    torch.testing.assert_close(noise, expected.to(dtype))

@@ -244,3 +244,96 @@ def test_bad_requests_name_the_modality_and_what_is_allowed(dist, params, messag
 def test_registry():
     assert set(LIKELIHOODS) == {"normal", "laplace", "bernoulli", "categorical"}
     assert build_likelihood("normal", {"scale": np.float32(0.5)}, "m").scale == pytest.approx(0.5)
+
+
+# Summed over a sample ------------------------------------------------------------------------------------------------
+
+
+class Scaled(torch.nn.Module):
+    """A custom likelihood with a parameter."""
+
+    def __init__(self, summed):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.7))
+        self.summed = summed
+
+    def forward(self, reconstruction, target):
+        values = -self.weight * (reconstruction - target).abs().pow(1.5)
+        return values.sum(-1) if self.summed else values
+
+
+BUILDERS = {
+    "normal": lambda: build_likelihood("normal", {}, "m"),
+    "normal, scale 0.3": lambda: build_likelihood("normal", {"scale": 0.3}, "m"),
+    "normal, learned": lambda: build_likelihood("normal", LEARNED, "m"),
+    "normal, at the floor": lambda: build_likelihood("normal", LEARNED, "m"),
+    "laplace": lambda: build_likelihood("laplace", {}, "m"),
+    "laplace, scale 0.3": lambda: build_likelihood("laplace", {"scale": 0.3}, "m"),
+    "laplace, learned": lambda: build_likelihood("laplace", LEARNED, "m"),
+    "laplace, at the floor": lambda: build_likelihood("laplace", LEARNED, "m"),
+    "bernoulli": lambda: build_likelihood("bernoulli", {}, "m"),
+    "categorical": lambda: build_likelihood("categorical", {}, "m"),
+    "custom": lambda: build_likelihood(Scaled(summed=False), {}, "m"),
+    "custom, summed": lambda: build_likelihood(Scaled(summed=True), {}, "m"),
+}
+
+
+def built(name):
+    likelihood = BUILDERS[name]().double()
+    with torch.no_grad():
+        for parameter in likelihood.parameters():
+            parameter += -50 if "floor" in name else 0.4
+    return likelihood
+
+
+def test_every_likelihood_is_summed_in_a_test():
+    assert {name.split(",")[0] for name in BUILDERS} == {*LIKELIHOODS, "custom"}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_log_prob_of_samples_is_the_sum_over_the_entries(name, axes):
+    torch.manual_seed(0)
+    likelihood, indices = built(name), torch.randint(5, (2, 3, 4))
+    one_hot = functional.one_hot(indices, 5)
+    targets = {"categorical": [indices, one_hot], "bernoulli": [one_hot, one_hot.bool(), torch.rand(2, 3, 4, 5)]}
+    for target in targets.get(name, [torch.randn(2, 3, 4, 5), _logits(2, 3, 4, 5)]):
+        results = []
+        for summed in (False, True):
+            torch.manual_seed(1)
+            reconstruction = _logits(2, 3, 4, 5).requires_grad_()
+            if summed:
+                value = likelihood.log_prob_of_samples(reconstruction, target, axes)
+            else:
+                value = likelihood.log_prob(reconstruction, target)
+                value = value.sum(tuple(range(axes, value.dim())))
+            factors = torch.linspace(-1, 2, value.numel(), dtype=F64).reshape(value.shape)
+            parameters = [reconstruction, *likelihood.parameters()]
+            results.append((value, *torch.autograd.grad((value * factors).sum(), parameters)))
+        assert results[1][0].shape == (2, 3)[:axes]
+        for one, other in zip(*results, strict=True):
+            assert (one != 0).any()
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_reconstructions_are_summed_in_float32(name, half):
+    """Sums beyond the largest float16 and with more digits than either has."""
+    torch.manual_seed(0)
+    likelihood = built(name).float()
+    reconstruction = (4 * torch.randn(3, 16_000, 5)).to(half)
+    target = functional.one_hot(torch.randint(5, (3, 16_000)), 5).float()
+    got = likelihood.log_prob_of_samples(reconstruction, target, 1)
+    expected = likelihood.double().log_prob(reconstruction.double(), target.double()).flatten(1).sum(-1)
+    assert got.dtype == torch.float32
+    assert (expected < -65504).all()
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("name", "params"), CASES)
+def test_shapes_are_never_broadcast_in_sums_either(name, params):
+    likelihood = build_likelihood(name, params, "m")
+    for shape in [(5, 1), (1, 4), (4,), (2, 5, 4)]:
+        with pytest.raises(ValueError, match=rf"target of shape \({shape[0]},.*\(5, 4\)"):
+            likelihood.log_prob_of_samples(torch.zeros(5, 4), torch.ones(shape), 1)

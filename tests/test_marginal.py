@@ -152,6 +152,19 @@ def test_memory_is_bounded_by_the_chunk():
             assert sum(decoder.rows) == K * int(batch.masks[m].sum())
 
 
+@pytest.mark.parametrize("masks", [False, True])
+def test_chunks_larger_than_the_data_are_all_the_same(masks):
+    model, batch = make_model(), incomplete() if masks else make_data()
+    results = [
+        model.compute_joint_nll(
+            batch, K=5, reduction="none", chunk_size=size, generator=torch.Generator().manual_seed(1)
+        )
+        for size in (8 * 5, 8 * 5 + 1, 10_000, 10**12)
+    ]
+    for other in results[1:]:
+        assert torch.equal(results[0], other)
+
+
 def test_reductions():
     model, batch = make_model(), incomplete()
     total = model.compute_joint_nll(batch, K=9, generator=torch.Generator().manual_seed(1))
@@ -199,9 +212,15 @@ def test_modes_parameters_and_config_are_as_before(fails):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"K": 0}, ValueError, "K must"),
-        ({"K": 2.5}, TypeError, "K must"),
-        ({"chunk_size": 0}, ValueError, "chunk_size must"),
+        *[
+            ({name: value}, error, f"{name} must be a positive integer, got {value!r}")
+            for name in ("K", "chunk_size")
+            for value, error in [
+                (0, ValueError),
+                (-1, ValueError),
+                *((v, TypeError) for v in (2.5, 3.0, True, "3", None)),
+            ]
+        ],
         ({"reduction": "mean"}, ValueError, "reduction.*'sum'.*'none'.*'mean'"),
         ({"samples": 3}, TypeError, "samples"),
     ],

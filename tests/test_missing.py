@@ -91,6 +91,13 @@ def test_other_latents(family, covariance):
     compare(model, incomplete(), float("nan"), train=True)
 
 
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("loss", ["dreg_looser", "iwae_looser"])
+def test_sampled_cross_modal_targets(value, loss):
+    shapes = {**SHAPES, "d": (5,)}
+    compare(make_model(shapes, loss=loss, cross_modal_targets=1), incomplete(shapes), value, train=True)
+
+
 INTEGERS = {"tokens": (5, 4), "bits": (6,), "pixels": (1, 8, 8)}
 
 

@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 from torch import distributions
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from cmvae.distributions import FAMILIES
 from cmvae.mixture import MixturePrior
@@ -212,3 +214,128 @@ def test_far_away_is_finite(family, covariance):
     assert log_p.isfinite().all()
     assert z.grad.isfinite().all()
     torch.testing.assert_close(mixture.posterior(z).sum(-1), torch.ones(1))
+
+
+# Few operations, little memory ---------------------------------------------------------------------------------------
+
+MATRIX_PRODUCTS = [("normal", "identity"), ("normal", "diagonal"), ("normal_with_softplus", "diagonal")]
+IN_BLOCKS = [("normal", "full"), ("normal_with_softplus", "full"), ("laplace_with_softmax", "diagonal")]
+
+
+def narrow_mixture(family, covariance, centers, dim):
+    """Return a float32 mixture with these centres; learned scales reach from 1e-3 to 10."""
+    mixture = make(family, covariance, clusters=len(centers), dim=dim).float()
+    with torch.no_grad():
+        mixture.centers.copy_(centers)
+        if covariance == "diagonal":
+            mixture.log_scales.uniform_(math.log(1e-3), math.log(10))
+            mixture.log_scales[0] = math.log(1e-3)
+    return mixture
+
+
+@pytest.mark.parametrize(("family", "covariance"), MATRIX_PRODUCTS)
+@pytest.mark.parametrize("offset", [0.0, 1e3, -1e3])
+@pytest.mark.parametrize("seed", range(2))
+def test_narrow_and_far_clusters_lose_nothing_in_float32(family, covariance, offset, seed):
+    """At points within the clusters the terms of the square are up to 1e12, and their sum is about d."""
+    torch.manual_seed(seed)
+    mixture = narrow_mixture(family, covariance, offset + torch.randn(5, 4), dim=4)
+    scales = mixture.log_scales.exp() if covariance == "diagonal" else torch.ones(5, 4)
+    z = (mixture.centers + scales * torch.randn(6, 5, 4)).detach().float().requires_grad_()
+    factors = torch.randn(6, 5, 5)
+
+    exact_z = z.detach().double().requires_grad_()
+    exact = {name: p.detach().double().requires_grad_() for name, p in mixture.named_parameters()}
+    scale = exact["log_scales"].exp() if covariance == "diagonal" else 1.0
+    expected = distributions.Normal(exact["centers"], scale).log_prob(exact_z.unsqueeze(-2)).sum(-1)
+
+    got = mixture.log_prob_clusters(z)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected.float(), rtol=1e-6, atol=1e-6)
+    names = [name for name in exact if name != "logits"]
+    grads = torch.autograd.grad((got * factors.float()).sum(), [z, *(getattr(mixture, name) for name in names)])
+    exact_grads = torch.autograd.grad((expected * factors.float()).sum(), [exact_z, *(exact[name] for name in names)])
+    for one, other in zip(grads, exact_grads, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other.float(), rtol=1e-5, atol=1e-6 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("covariance", ["identity", "diagonal"])
+def test_clusters_far_from_each_other(covariance):
+    centers = torch.cat([torch.randn(3, 4), 1e3 + torch.randn(2, 4)])
+    mixture = narrow_mixture("normal", covariance, centers, dim=4)
+    scales = mixture.log_scales.exp().detach() if covariance == "diagonal" else torch.ones(5, 4)
+    z = (mixture.centers.detach() + scales * torch.randn(6, 5, 4)).float()
+    scales = mixture.log_scales.double().exp() if covariance == "diagonal" else 1.0
+    expected = distributions.Normal(mixture.centers.double(), scales).log_prob(z.double().unsqueeze(-2)).sum(-1)
+    torch.testing.assert_close(mixture.log_prob_clusters(z).double(), expected, rtol=1e-6, atol=1e-3)
+
+
+def values_and_gradients(mixture, z, factors):
+    values = mixture.log_prob_clusters(z)
+    parameters = [p for name, p in mixture.named_parameters() if name != "logits"]
+    return values, *torch.autograd.grad((values * factors).sum(), [z, *parameters])
+
+
+@pytest.mark.parametrize(("family", "covariance"), IN_BLOCKS)
+@pytest.mark.parametrize("entries", [1, 8 * 3 * 2, 8 * 3 * 4])
+def test_blocks_of_clusters_give_the_same(family, covariance, entries, monkeypatch):
+    mixture, z = make(family, covariance), torch.randn(2, 4, 3, requires_grad=True)
+    factors, sizes = torch.randn(2, 4, 5), []
+    name = "_log_prob_full" if covariance == "full" else "_log_prob_scaled"
+    whole = getattr(mixture, name)
+
+    def counted(points, centers, *rest):
+        sizes.append(len(centers))
+        return whole(points, centers, *rest)
+
+    monkeypatch.setattr(mixture, name, counted)
+    expected = values_and_gradients(mixture, z, factors)
+    assert sizes == [5]
+    sizes.clear()
+    monkeypatch.setattr("cmvae.mixture.MOST_ENTRIES", entries)
+    got = values_and_gradients(mixture, z, factors)
+    block = max(1, entries // 24)
+    once = [min(block, 5 - start) for start in range(0, 5, block)]
+    assert sizes[: len(once)] == once
+    assert sorted(sizes[len(once) :]) == sorted(once)  # each again, on the way back
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+class LargestOutput(TorchDispatchMode):
+    """Keeps the number of entries of the largest tensor that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        result = operation(*arguments, **(keywords or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return result
+
+
+def largest_tensor(mixture, z):
+    """Return the entries of the largest tensor made on the way to log p(z) and back."""
+    with LargestOutput() as largest:
+        mixture.log_prob(z).sum().backward()
+    return largest.numel
+
+
+@pytest.mark.parametrize(("family", "covariance"), [*MATRIX_PRODUCTS, ("laplace_with_softmax", "identity")])
+def test_nothing_of_points_by_clusters_by_dimensions_is_made(family, covariance):
+    points, clusters, dim = 60, 40, 30
+    mixture, z = make(family, covariance, clusters, dim), torch.randn(points, dim, requires_grad=True)
+    assert largest_tensor(mixture, z) <= points * max(clusters, 2 * dim)
+
+
+@pytest.mark.parametrize(("family", "covariance"), IN_BLOCKS)
+def test_blocks_bound_the_largest_tensor(family, covariance, monkeypatch):
+    points, clusters, dim = 60, 40, 10
+    mixture, z = make(family, covariance, clusters, dim), torch.randn(points, dim, requires_grad=True)
+    assert largest_tensor(mixture, z) >= points * clusters * dim
+    monkeypatch.setattr("cmvae.mixture.MOST_ENTRIES", points * dim * 5)
+    assert largest_tensor(mixture, z) <= max(points * dim * 5, clusters * dim * dim)

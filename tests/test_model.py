@@ -188,7 +188,11 @@ def test_forward_takes_K_and_beta_for_this_call_only():
     torch.manual_seed(1)
     assert torch.equal(got, other(data).loss)
     assert model.model_config.K == 3
-    for arguments, error in (({"K": 0}, ValueError), ({"K": 1.5}, TypeError), ({"beta": -1.0}, ValueError)):
+    for arguments, error in (
+        *[({"K": value}, ValueError) for value in (0, -1)],
+        *[({"K": value}, TypeError) for value in (1.5, 2.0, True, "3")],
+        ({"beta": -1.0}, ValueError),
+    ):
         with pytest.raises(error, match=next(iter(arguments))):
             model(data, **arguments)
 
@@ -499,6 +503,16 @@ def test_predicted_clusters(batch_size):
     assert not output.probabilities.requires_grad
 
 
+def test_chunks_larger_than_the_data_are_all_the_same():
+    model, batch = make_model(), incomplete()
+    for sample in (False, True):
+        one, other = (
+            model.predict_clusters(batch, batch_size=size, sample=sample, generator=torch.Generator())
+            for size in (8, 10**12)
+        )
+        assert_same(dict(one), dict(other))
+
+
 def test_drawn_clusters_differ_and_means_do_not():
     model, data = make_model(noisy=True).train(), make_data()
     assert_same(model.predict_clusters(data).pc_zs, model.predict_clusters(data).pc_zs)
@@ -511,7 +525,8 @@ def test_drawn_clusters_differ_and_means_do_not():
 def test_bad_arguments_of_predict_clusters():
     for arguments, error in (
         ({"rule": "median"}, ValueError),
-        ({"batch_size": 0}, ValueError),
+        *[({"batch_size": value}, ValueError) for value in (0, -1)],
+        *[({"batch_size": value}, TypeError) for value in (1.5, 2.0, True, "3", None)],
         ({"rules": "mean"}, TypeError),
     ):
         with pytest.raises(error, match=next(iter(arguments))):

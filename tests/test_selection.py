@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 from torch import distributions, nn
+from torch.nn import functional
 
 from cmvae import CMVAE, IncompleteDataset, ModelOutput
-from cmvae.selection import penalised_entropy, select_clusters
+from cmvae.selection import LOST_SHARE, ActiveMixture, penalised_entropy, select_clusters
 from helpers import (
     Decoder,
     assert_same_snapshot,
@@ -105,6 +106,11 @@ def test_batch_size_does_not_matter():
     results = [make_model().prune_clusters(incomplete(n=15), batch_size=size) for size in (1, 4, 128)]
     assert results[0] == pytest.approx(results[1], rel=1e-12)
     assert results[0] == pytest.approx(results[2], rel=1e-12)
+    one, other = (
+        make_model().prune_clusters(incomplete(), batch_size=size, sample=True, generator=torch.Generator())
+        for size in (8, 10**12)
+    )
+    assert one == other
 
 
 # Known mixtures ------------------------------------------------------------------------------------------------------
@@ -311,7 +317,10 @@ def test_one_draw_of_each_expert_is_made_once_and_follows_the_generator():
     [
         ({"rule": "median"}, ValueError, r"rule.*'mean'.*'median'"),
         ({"batch_size": 0}, ValueError, "batch_size"),
-        ({"batch_size": 1.5}, TypeError, "batch_size"),
+        ({"batch_size": -1}, ValueError, "batch_size.*-1"),
+        ({"batch_size": 1.5}, TypeError, r"batch_size.*1\.5"),
+        ({"batch_size": True}, TypeError, "batch_size.*True"),
+        ({"batch_size": None}, TypeError, "batch_size.*None"),
         ({"size": 4}, TypeError, "size"),
     ],
 )
@@ -339,3 +348,105 @@ def test_joint_rule_gives_clusters_their_mass_at_its_own_points():
         deciding=(deciding, seen[:1]),
     )  # fmt: skip
     assert found.h_values[2] == pytest.approx(expected)
+
+
+# Clusters leave one by one -------------------------------------------------------------------------------------------
+
+
+def densities_of(case, modalities=2, n=40, clusters=12):
+    """Return log p(z_m|c), (M, n, C), of a hard case; the first cluster to leave is the last one."""
+    plain = torch.randn(modalities, n, clusters)
+    if case == "plain":
+        return 3 * plain
+    if case == "saturated":
+        return 3000 * plain
+    if case == "ties":
+        return plain.round()
+    if case == "all equal":
+        return torch.full_like(plain, -7.0)
+    if case == "far and equal":
+        return plain.round() - 5e4
+    if case == "staircase":
+        # Whoever leaves first holds all but e^-4 to e^-900 of a point's mass, and so on with those after it.
+        steps = torch.linspace(4, 900, n)[:, None] * torch.arange(clusters)
+        return steps + 0.1 * plain
+    if case == "all but a share":
+        # What remains when the last one leaves is about the share at which points are summed again.
+        others = plain.log_softmax(-1) + math.log(LOST_SHARE) + torch.linspace(-0.1, 0.1, n)[:, None]
+        others[..., -1] = 0.0
+        return others
+    raise AssertionError(case)
+
+
+CASES = ["plain", "saturated", "ties", "all equal", "far and equal", "staircase", "all but a share"]
+
+
+@pytest.fixture
+def by_point(monkeypatch):
+    """Have criteria of every point, (M, n), instead of their average; zero where unobserved."""
+    monkeypatch.setattr("cmvae.selection._average", lambda values, observed: values.masked_fill(~observed, 0))
+
+
+@pytest.mark.usefixtures("by_point")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("order", ["last first", 1, 2, 3])
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_mixture_that_clusters_leave_is_one_computed_from_scratch(case, order, missing):
+    torch.manual_seed(5)
+    densities, logits = densities_of(case), torch.zeros(12) if "equal" in case else torch.randn(12)
+    observed = torch.ones(2, 40, dtype=torch.bool)
+    if missing:
+        observed[0, ::3] = observed[1, 1::3] = False
+        densities[~observed] = math.nan
+    current = torch.ones(12, dtype=torch.bool)
+    current[4] = False
+    mixture = ActiveMixture(densities, observed, logits, current)
+    leaving = current.nonzero().flatten()
+    if order == "last first":
+        leaving = leaving.flip(0)
+    else:
+        leaving = leaving[torch.randperm(11, generator=torch.Generator().manual_seed(order))]
+    before = densities.clone(), logits.clone()
+    for cluster in leaving.tolist():
+        joint = densities.masked_fill(~observed.unsqueeze(-1), 0)[..., current] + logits[current].log_softmax(-1)
+        if current.sum() >= 2:
+            entropy = mixture.penalised_entropy(1.0, math.inf)
+            assert (entropy >= 0).all()
+            torch.testing.assert_close(entropy, penalised_entropy(joint, observed, 1.0, math.inf), rtol=0, atol=1e-9)
+            got, expected = mixture.penalised_entropy(2.5, 4), penalised_entropy(joint, observed, 2.5, 4)
+            torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-9)
+        posteriors = mixture.posteriors()
+        assert (posteriors[..., ~current] == 0).all()
+        torch.testing.assert_close(posteriors[..., current], joint.softmax(-1), rtol=1e-9, atol=1e-12)
+        if current.sum() > 1:
+            current[cluster] = False
+            mixture.remove(cluster)
+    assert current.sum() == 1
+    for one, other in zip(before, (densities, logits), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("rule", ["mean", "vote"])
+def test_hard_cases_have_the_criteria_of_the_definition(case, rule):
+    torch.manual_seed(6)
+    densities, logits = densities_of(case), torch.randn(12)
+    observed = torch.rand(2, 40) < 0.7
+    observed[0] |= ~observed.any(0)
+    densities[~observed] = math.nan
+    every = torch.ones(12, dtype=torch.bool)
+    found = select_clusters(densities, observed, logits, every, beta=1.5, latent_dim=4, rule=rule)
+    current = every.clone()
+    for size in range(12, 1, -1):
+        joint = densities.masked_fill(~observed.unsqueeze(-1), 0)[..., current] + logits[current].log_softmax(-1)
+        expected = penalised_entropy(joint, observed, 1.5, 4)
+        assert found.h_values[size] == pytest.approx(expected, rel=1e-11, abs=1e-9)
+        if found.h_values[size] == min(found.h_values):
+            assert torch.equal(found.active, current)
+        posteriors = joint.softmax(-1).masked_fill(~observed.unsqueeze(-1), 0)
+        average = posteriors.sum(0) / observed.sum(0).unsqueeze(-1)
+        votes = (functional.one_hot(posteriors.argmax(-1), size) * observed.unsqueeze(-1)).sum(0)
+        chosen = average if rule == "mean" else (votes == votes.amax(-1, keepdim=True)) * (1 + average)
+        mass = torch.bincount(chosen.argmax(-1), minlength=size)
+        lightest = min(range(size), key=lambda c: (int(mass[c]), float(average.sum(0)[c])))
+        current[current.nonzero()[lightest]] = False

@@ -358,3 +358,75 @@ def test_batches_as_mappings_keep_their_masks(tmp_path):
     fit(first, samples, max_epochs=1, seed=0, run_dir=tmp_path / "a", **QUIET)
     fit(second, batch, max_epochs=1, seed=0, run_dir=tmp_path / "b", **QUIET)
     assert torch.equal(weights(first), weights(second))
+
+
+# Other precisions, and compiled models -------------------------------------------------------------------------------
+
+
+def fixed_loss(trained, samples):
+    """Return the loss in eval mode, in float32, on draws that are the same whatever the model."""
+    with torch.no_grad():
+        return float(trained.eval()(samples, K=20, generator=torch.Generator().manual_seed(1)).loss)
+
+
+@pytest.mark.parametrize(("covariance", "targets"), [("identity", None), ("full", 1)])
+def test_mixed_precision_trains_as_float32_does_and_keeps_densities_in_float32(
+    tmp_path, monkeypatch, covariance, targets
+):
+    dtypes, network_dtypes = {}, set()
+
+    def recorded(name):
+        original = getattr(cmvae.model, name)
+
+        def bound_of(experts, draws, mixture, *arguments, **settings):
+            bound = original(experts, draws, mixture, *arguments, **settings)
+            terms = {f"divergence {k}": v for k, v in bound.divergence.items()}
+            terms |= {name: getattr(bound, name) for name in ("value", "weights", "log_likelihood", "posteriors")}
+            terms |= {"z": draws.z, "scale": experts.scale, "log p(z|c)": mixture.log_prob_clusters(draws.z)}
+            terms |= {"log p(z|c) of bfloat16": mixture.log_prob_clusters(draws.z.bfloat16())}
+            for term, value in terms.items():
+                dtypes.setdefault(term, set()).add(value.dtype)
+            return bound
+
+        monkeypatch.setattr(cmvae.model, name, bound_of)
+
+    shapes = {"a": 4, "b": 3, "c": 2}
+    samples = IncompleteDataset({**data().data, "c": torch.randn(60, 2)}, data().masks)
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        fields = {"n_modalities": 3, "input_dims": shapes, "covariance": covariance, "cross_modal_targets": targets}
+        trained = model(**fields)
+        start = fixed_loss(trained, samples)
+        if precision == "bf16-mixed":
+            recorded("dreg_bound")
+            for network in (*trained.encoders.values(), *trained.decoders.values()):
+                layer = next(part for part in network.modules() if isinstance(part, torch.nn.Linear))
+                layer.register_forward_hook(lambda module, inputs, output: network_dtypes.add(output.dtype))
+        trainer = fit(
+            trained, samples, max_epochs=8, batch_size=20, seed=0, learning_rate=5e-3, precision=precision,
+            run_dir=tmp_path / precision, **QUIET,
+        )  # fmt: skip
+        assert torch.isfinite(trainer.callback_metrics["train/loss"])
+        assert trainer.callback_metrics["train/loss"].dtype == torch.float32
+        if precision == "bf16-mixed":
+            assert network_dtypes == {torch.bfloat16}
+        losses[precision] = fixed_loss(trained, samples)
+        assert losses[precision] < start - 1
+    assert {"value", "weights", "divergence log_q_z", "log p(z|c)"} <= set(dtypes)
+    assert {term: found for term, found in dtypes.items() if found != {torch.float32}} == {}
+    assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.03)
+
+
+def test_a_model_compiled_in_place_trains_as_the_plain_one(tmp_path):
+    logged, trained = [], []
+    for name in ("plain", "compiled"):
+        trained.append(model(K=1, hidden_dims=(4,)))
+        if name == "compiled":
+            torch.compiler.reset()
+            trained[-1].compile(backend="aot_eager")
+        trainer = fit(trained[-1], data(), max_epochs=3, batch_size=60, seed=4, run_dir=tmp_path / name, **QUIET)
+        logged.append({key: float(value) for key, value in trainer.callback_metrics.items()})
+    assert logged[0].keys() == logged[1].keys()
+    assert logged[1] == pytest.approx(logged[0], rel=1e-5, abs=1e-5)
+    torch.testing.assert_close(weights(trained[1]), weights(trained[0]), rtol=1e-4, atol=1e-5)

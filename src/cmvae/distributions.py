@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-__all__ = ["FAMILIES", "Family", "Laplace", "Normal", "NormalSoftplus"]
+__all__ = ["FAMILIES", "Family", "Laplace", "Normal", "NormalSoftplus", "log_prob_each", "scale_each"]
 
 SCALE_FLOOR = 1e-6
 
@@ -143,13 +143,24 @@ def log_prob_each(
     """
     sizes = [x.shape[-1] for x in xs]
     x = torch.cat(list(xs), -1)
-    volumes: float | Tensor = 0.0
+    constants = x.new_tensor([family.log_mass * size for size in sizes]).reshape(-1, *[1] * (x.ndim - 1))
     if locs is not None and scales is not None:
-        x = _standardise(x, torch.cat(list(locs), -1), torch.cat(list(scales), -1))
-        volumes = torch.stack([scale.log().sum(-1) for scale in scales])
-    parts = family.distance(x).split(sizes, -1)
-    weighed = [part.sum(-1) * -family.factor - family.log_mass * part.shape[-1] for part in parts]
-    return torch.stack(weighed) - volumes
+        scale = torch.cat(list(scales), -1)
+        x = _standardise(x, torch.cat(list(locs), -1), scale)
+        constants = constants + _sums(scale.log(), sizes)
+    return _sums(family.distance(x), sizes) * -family.factor - constants
+
+
+def scale_each(family: type[Family], raws: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the scales that raw outputs of several variables stand for, at once where their shapes agree."""
+    if len({raw.shape for raw in raws}) == 1:
+        return family.scale(torch.stack(list(raws))).unbind()
+    return tuple(family.scale(raw) for raw in raws)
+
+
+def _sums(x: Tensor, sizes: list[int]) -> Tensor:
+    """Return the sums over parts of the last axis, stacked."""
+    return torch.stack([part.sum(-1) for part in x.split(sizes, -1)])
 
 
 def _standardise(x: Tensor, loc: Tensor | float, scale: Tensor | float) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from cmvae.distributions import log_prob_each
+from cmvae.distributions import log_prob_each, scale_each
 from cmvae.mixture import MixturePrior
 from cmvae.posterior import Experts
 from cmvae.priors import PrivatePrior
@@ -131,11 +131,10 @@ def draw_latents(
         generator,
     )
     z = experts.loc.unsqueeze(2) + experts.scale.unsqueeze(2) * noise[0]
-    own = tuple(
-        loc.unsqueeze(1) + scale.unsqueeze(1) * part
-        for loc, scale, part in zip(experts.style_loc, experts.style_scale, noise[1:], strict=False)
-    )
-    others = tuple(part * prior.auxiliary_scale for prior, part in zip(priors, noise[1 + modalities :], strict=True))
+    loc, scale = (torch.cat(parts, -1).unsqueeze(1) for parts in (experts.style_loc, experts.style_scale))
+    own = (loc + scale * torch.cat(noise[1 : 1 + modalities], -1)).split(style_dims, -1)
+    scales = scale_each(experts.family, [prior.raw_scale for prior in priors])
+    others = tuple(scale * part for scale, part in zip(scales, noise[1 + modalities :], strict=True))
     return Draws(z, own, others, targets)
 
 

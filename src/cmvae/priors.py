@@ -32,11 +32,6 @@ class PrivatePrior(nn.Module):
         else:
             self.register_buffer("raw_scale", raw_scale)
 
-    @property
-    def auxiliary_scale(self) -> Tensor:
-        """The scale of r(w), (dim,)."""
-        return self.family.scale(self.raw_scale)
-
     def log_prob(self, w: Tensor) -> Tensor:
         """Return log p(w), (*), of w (*, dim)."""
         return self.family.log_prob(w, 0.0, 1.0)
@@ -45,4 +40,4 @@ class PrivatePrior(nn.Module):
         """Draw (*shape, dim) from p(w), or from r(w) with gradients to its scale."""
         raw = self.raw_scale
         noise = self.family.noise((*shape, len(raw)), dtype=raw.dtype, device=raw.device, generator=generator)
-        return noise * self.auxiliary_scale if auxiliary else noise
+        return noise * self.family.scale(raw) if auxiliary else noise

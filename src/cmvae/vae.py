@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cmvae.config import CMVAEConfig
 from cmvae.data.batches import Batch, read_inputs
-from cmvae.distributions import FAMILIES
+from cmvae.distributions import FAMILIES, scale_each
 from cmvae.likelihoods import Custom, Likelihood, build_likelihood
 from cmvae.mixture import MixturePrior
 from cmvae.modality_dict import ModalityDict
@@ -166,13 +166,8 @@ class MultimodalVAE(nn.Module):
         """Encode what is observed, and only that."""
         encoded = [self._expert(batch, i, m) for i, m in enumerate(self.modalities)]
         loc, raw, style_loc, style_raw = zip(*encoded, strict=True)
-        if len({part.shape[-1] for part in style_raw}) == 1:
-            style_scale = self.family.scale(torch.stack(style_raw)).unbind()
-        else:
-            style_scale = tuple(self.family.scale(part) for part in style_raw)
-        return Experts(
-            self.family, torch.stack(loc), self.family.scale(torch.stack(raw)), style_loc, style_scale, batch.observed
-        )
+        scale, style_scale = self.family.scale(torch.stack(raw)), scale_each(self.family, style_raw)
+        return Experts(self.family, torch.stack(loc), scale, style_loc, style_scale, batch.observed)
 
     def _expert(self, batch: Batch, index: int, modality: str) -> tuple[Tensor, ...]:
         """Return location and raw scale of z, (B, d), and of w, (B, dim_m), from one modality."""
@@ -195,11 +190,11 @@ class MultimodalVAE(nn.Module):
         It is zero where the expert or n is unobserved, or n is no target of the expert.
         """
         modality, shape = self.modalities[index], z.shape[:-1]
-        is_own = torch.arange(shape[0], device=z.device) == index
         if batch.complete and drawn.targets is None:
-            w = torch.where(is_own[:, None, None, None], drawn.own[index], drawn.others[index])
+            w = drawn.others[index].select_scatter(drawn.own[index], 0, index)
             target = batch.data[modality][None, :, None]
             return self._score(modality, torch.cat([z, w], -1), target.expand(*shape, *target.shape[3:]))
+        is_own = torch.arange(shape[0], device=z.device) == index
         own = (batch.observed & is_own[:, None]).nonzero(as_tuple=True)
         if drawn.targets is None:
             cross = (batch.observed & batch.observed[index] & ~is_own[:, None]).nonzero(as_tuple=True)
