@@ -381,7 +381,6 @@ def test_compiled_models_have_the_same_loss_and_gradients():
         torch.testing.assert_close(p.grad, grads[name], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.xfail(reason="torch.randn(symbolic size, generator=None) does not compile", strict=True)
 @pytest.mark.parametrize("targets", [None, 1])
 @pytest.mark.parametrize("family", ["normal", "laplace_with_softmax"])
 def test_compiled_draws_of_batches_of_several_sizes(targets, family):

@@ -80,7 +80,7 @@ class Normal(Family):
         shape: tuple[int, ...], *, dtype: torch.dtype, device: torch.device, generator: Generator | None
     ) -> Tensor:
         """Draw standard Normal noise."""
-        return torch.randn(shape, dtype=dtype, device=device, generator=generator)
+        return torch.randn(shape, dtype=dtype, device=device, **_source(generator))
 
 
 class NormalSoftplus(Normal):
@@ -125,10 +125,15 @@ class Laplace(Family):
     ) -> Tensor:
         """Draw standard Laplace noise: the inverse distribution function at uniform draws."""
         fine = torch.promote_types(dtype, torch.float32)
-        uniform = torch.rand(shape, dtype=fine, device=device, generator=generator).mul_(2).sub_(1)
+        uniform = torch.rand(shape, dtype=fine, device=device, **_source(generator)).mul_(2).sub_(1)
         # It is −1 once in 2²⁴ draws of float32; the largest value below 1 keeps the logarithm finite.
         size = uniform.abs().clamp_(max=1 - torch.finfo(fine).eps / 2).neg_().log1p_()
         return size.copysign_(uniform).to(dtype)
+
+
+def _source(generator: Generator | None) -> dict[str, Generator]:
+    """Return the keyword for a generator, which where there is none keeps PyTorch from compiling for any size."""
+    return {} if generator is None else {"generator": generator}
 
 
 def log_prob_each(

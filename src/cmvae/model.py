@@ -207,6 +207,7 @@ class CMVAE(GenerativeVAE):
             ``h_values``, length C + 1: the criterion by number of active clusters, inf where not evaluated.
         """
         check_rule(rule)
+        positive_int("batch_size", batch_size)
         if self.n_clusters < 2:
             return [math.inf] * (len(self.active_clusters) + 1)
         # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
