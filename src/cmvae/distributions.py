@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -131,7 +132,7 @@ class Laplace(Family):
         return size.copysign_(uniform).to(dtype)
 
 
-def _source(generator: Generator | None) -> dict[str, Generator]:
+def _source(generator: Generator | None) -> dict[str, Any]:
     """Return the keyword for a generator, which where there is none keeps PyTorch from compiling for any size."""
     return {} if generator is None else {"generator": generator}
 

@@ -16,12 +16,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cmvae.arguments import positive_int
+from cmvae.assignment import check_rule
 from cmvae.config import CMVAEConfig
+from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.data.tables import Standardiser, Tables, read_tables, split_columns
-from cmvae.initialization import collapse_clusters, initialize_clusters, latent_means
+from cmvae.initialization import METHODS, collapse_clusters, initialize_clusters, latent_means
 from cmvae.model import CMVAE
 from cmvae.training import fit
+from cmvae.vae import evaluating
 
 __all__ = ["CMVAEClusterer"]
 
@@ -64,7 +67,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         batch_size: Samples per step; ``'auto'``: a fifteenth of the data, from 16 to 128.
         learning_rate: Step size of Adam.
         device: Lightning's ``accelerator``: ``'auto'``, ``'cpu'``, ``'cuda'`` …
-        random_state: Seed, generator or None, as everywhere in scikit-learn.
+        random_state: Seed, ``numpy.random.RandomState`` or None, as everywhere in scikit-learn.
         verbose: Show progress.
 
     Attributes:
@@ -73,7 +76,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         h_values_: The paper's selection criterion by number of clusters (``CMVAE.prune_clusters``).
         model_: The fitted :class:`cmvae.CMVAE`.
         modalities_: Names of the modalities the model has.
-        index_: The samples' index, where DataFrames were given.
+        index_: The samples' index, where several DataFrames were given.
         active_units_: Latent dimensions in use.
 
     Example:
@@ -130,6 +133,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             ValueError: For fewer samples than clusters, infinities, single missing cells, columns that are no
                 numbers, or a sample with nothing observed; the message names modality and samples.
         """
+        self._forget()
+        self._check_settings()
         tables = self._read(X, fitting=True)
         largest = self._largest(len(tables))
         self.standardiser_ = Standardiser.of(tables)
@@ -142,7 +147,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             self.model_ = CMVAE(self._config(data, largest))
             self._train(data, seed)
         self.h_values_ = self._select(data)
-        self._number_clusters()
+        self._number_clusters(data)
         self.labels_ = self._assign(data)[0]
         self._report_collapse(data)
         return self
@@ -163,9 +168,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean bound of log p(X) per sample, in nats of standardised features; y is ignored."""
         data = self._dataset(self._read(X))
-        model = self.model_.eval()
-        generator = torch.Generator(device=model.cluster_centers.device).manual_seed(0)
-        return -float(model(data, K=10, generator=generator).loss)
+        generator = torch.Generator(device=self.model_.cluster_centers.device).manual_seed(0)
+        with evaluating(self.model_):
+            losses = [self.model_(part, K=10, generator=generator).loss_sum for part in iterate(data, 1024)]
+        return -float(torch.stack(losses).sum()) / len(data)
 
     def sample(self, n_samples: int = 1, cluster: int | None = None) -> tuple[Any, np.ndarray]:
         """Generate samples: {modality: (n_samples, features)} in the units of the data, and their clusters.
@@ -183,6 +189,21 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         decoded = self.model_.decode(drawn)
         values = {m: self.standardiser_.restore(m, x.detach().cpu().numpy()) for m, x in decoded.items()}
         return values[SINGLE] if self.modalities_ == [SINGLE] else values, self._number[drawn.clusters.cpu().numpy()]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether a fit has come to its end."""
+        return hasattr(self, "labels_")
+
+    def _forget(self) -> None:
+        """Remove what an earlier fit has found."""
+        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+            delattr(self, name)
+
+    def _check_settings(self) -> None:
+        """Refuse what would only be noticed after training."""
+        check_rule(self.rule)
+        if self.start not in METHODS:
+            raise ValueError(f"start must be one of {list(METHODS)}, got {self.start!r}")
 
     def _read(self, X: Any, fitting: bool = False) -> Tables:
         if not fitting:
@@ -273,17 +294,22 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         model = self.model_ if self.n_clusters == "auto" else copy.deepcopy(self.model_)
         return model.prune_clusters(data, batch_size=1024, rule=self.rule)
 
-    def _number_clusters(self) -> None:
-        """Number the active clusters from 0, those of the fitted data's."""
-        active = self.model_.active_clusters.cpu().numpy()
-        self._active = np.flatnonzero(active)
+    def _number_clusters(self, data: IncompleteDataset) -> None:
+        """Number the active clusters from 0, first those that have samples; with ``'auto'`` only these stay."""
+        mixture = self.model_.mixture
+        clusters = self.model_.predict_clusters(data, rule=self.rule).clusters
+        occupied = torch.bincount(clusters, minlength=len(mixture.active)) > 0
+        if self.n_clusters == "auto":
+            mixture.keep(occupied)
+        active, taken = mixture.active.cpu().numpy(), occupied.cpu().numpy()
+        self._active = np.concatenate([np.flatnonzero(taken), np.flatnonzero(active & ~taken)])
         self._number = np.full(len(active), -1)
         self._number[self._active] = np.arange(len(self._active))
         self.n_clusters_ = len(self._active)
 
     def _assign(self, data: IncompleteDataset) -> tuple[np.ndarray, np.ndarray]:
         found = self.model_.predict_clusters(data, rule=self.rule)
-        probabilities = found.probabilities[:, self.model_.active_clusters].double().cpu().numpy()
+        probabilities = found.probabilities.double().cpu().numpy()[:, self._active]
         return self._number[found.clusters.cpu().numpy()], probabilities / probabilities.sum(1, keepdims=True)
 
     def _report_collapse(self, data: IncompleteDataset) -> None:
@@ -295,3 +321,5 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             warnings.warn("no latent unit is in use: the embedding is the same for all samples", stacklevel=3)
         if in_use == 1 and self.n_clusters != 1:
             warnings.warn("one cluster explains the data as well as several: no groups were found", stacklevel=3)
+        elif in_use < self.n_clusters_:
+            warnings.warn(f"{self.n_clusters_ - in_use} of {self.n_clusters_} clusters have no samples", stacklevel=3)

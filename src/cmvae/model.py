@@ -228,7 +228,7 @@ class CMVAE(GenerativeVAE):
             beta=self.model_config.beta,
             latent_dim=self.latent_dim,
             rule=rule,
-            deciding=(deciding, counted),
+            deciding=(deciding, counted) if rule == "joint" else None,
         )
         self.mixture.keep(found.active.to(self.active_clusters.device))
         return found.h_values

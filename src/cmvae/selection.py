@@ -97,8 +97,9 @@ def select_clusters(
         sums = average_posteriors(posteriors, masses.observed).sum(0)
         lightest = int(sums.masked_fill(~fewest, math.inf).argmin())
         current[lightest] = False
-        for mixture in {id(part): part for part in (evidence, masses)}.values():
-            mixture.remove(lightest)
+        evidence.remove(lightest)
+        if masses is not evidence:
+            masses.remove(lightest)
     return Selection(h_values, best)
 
 
@@ -150,7 +151,8 @@ class ActiveMixture:
 
     def posteriors(self) -> Tensor:
         """Return p(c|z_m), (M, n, C), zero at clusters that have left."""
-        return self.exponentials / self.total.unsqueeze(-1)
+        # Not divided by the total kept up to date: its last digits would break ties between saturated posteriors.
+        return self.exponentials / self.exponentials.sum(-1, keepdim=True)
 
     def penalised_entropy(self, beta: float, latent_dim: int) -> float:
         """Return :func:`penalised_entropy` of the active clusters."""

@@ -176,7 +176,8 @@ class MultimodalVAE(nn.Module):
             return run_encoder(self.encoders[modality], batch.data[modality], modality, *dims)
         rows = batch.observed[index].nonzero().squeeze(-1)
         like, unit = self.mixture.centers, self.family.unit_raw()
-        filled = tuple(like.new_full((len(batch), dim), value) for dim in dims for value in (0.0, unit))
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        filled = tuple(like.new_full((len(batch), dim), value, dtype=dtype) for dim in dims for value in (0.0, unit))
         if not len(rows):
             return filled
         raw = run_encoder(self.encoders[modality], batch.data[modality][rows], modality, *dims)

@@ -20,11 +20,13 @@ class Tables:
     Attributes:
         data: Modality to (n, ...) float64; rows of samples that lack it are NaN.
         observed: Modality to (n,) boolean.
+        columns: Modality to column names, of those that were DataFrames.
         index: The samples' index where the tables were DataFrames.
     """
 
     data: dict[str, np.ndarray]
     observed: dict[str, np.ndarray]
+    columns: dict[str, list[Any]]
     index: pd.Index | None = None
 
     def __len__(self) -> int:
@@ -39,10 +41,12 @@ class Standardiser:
     Attributes:
         center: Modality to means.
         spread: Modality to standard deviations, 1 where a column is constant.
+        columns: Modality to column names, of those that were DataFrames.
     """
 
     center: dict[str, np.ndarray]
     spread: dict[str, np.ndarray]
+    columns: dict[str, list[Any]]
 
     @classmethod
     def of(cls, tables: Tables) -> "Standardiser":
@@ -63,7 +67,7 @@ class Standardiser:
         for name, values in kept.items():
             constant = spread[name] <= 1e-12 * np.abs(values).max(0)
             spread[name] = np.where(constant, 1.0, spread[name])
-        return cls(center, spread)
+        return cls(center, spread, tables.columns)
 
     def apply(self, tables: Tables) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return standardised data, float32, and masks, of the modalities measured that the tables hold.
@@ -78,6 +82,7 @@ class Standardiser:
                 if not tables.observed[name].any():
                     continue
                 raise KeyError(f"unknown modality {name!r}; fitted were {list(self.center)}")
+            values = self._in_order(name, values, tables.columns.get(name))
             if values.shape[1:] != self.center[name].shape:
                 raise ValueError(
                     f"modality {name!r}: samples of shape {values.shape[1:]}, fitted were {self.center[name].shape}"
@@ -86,18 +91,30 @@ class Standardiser:
             masks[name] = tables.observed[name]
         return data, masks
 
+    def _in_order(self, name: str, values: np.ndarray, columns: list[Any] | None) -> np.ndarray:
+        """Return the columns in the order in which they were measured, by name where both have names."""
+        measured = self.columns.get(name)
+        if columns is None or measured is None or columns == measured:
+            return values
+        if set(columns) != set(measured) or len(columns) != len(measured):
+            wrong = [column for column in columns if column not in measured]
+            missing = [column for column in measured if column not in columns]
+            raise ValueError(f"modality {name!r}: unknown columns {wrong[:SHOWN]}, missing columns {missing[:SHOWN]}")
+        return values[:, [columns.index(column) for column in measured]]
+
     def restore(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return standardised values in the units of the data, float64."""
         return values.astype(np.float64) * self.spread[name] + self.center[name]
 
 
 def read_tables(tables: Mapping[str, Any]) -> Tables:
-    """Read {modality: array or DataFrame}; DataFrames are joined on their index, outer.
+    """Read {modality: array, DataFrame or Series}; DataFrames and Series are joined on their index, outer.
 
     Raises:
         TypeError: For names that are no strings, or columns that are no numbers.
-        ValueError: For no tables, lengths that differ, arrays mixed with DataFrames of another length, repeated index
-            entries, infinities, or single missing cells; the message names the modality and the first samples.
+        ValueError: For no tables or samples, lengths that differ, arrays mixed with DataFrames that have an index of
+            their own, repeated columns or index entries, infinities, or single missing cells; the message names the
+            modality and the first samples.
     """
     if not isinstance(tables, Mapping) or not tables:
         raise ValueError(
@@ -105,15 +122,33 @@ def read_tables(tables: Mapping[str, Any]) -> Tables:
         )
     if not all(isinstance(name, str) for name in tables):
         raise TypeError(f"modality names must be strings, got {list(tables)}")
+    tables = {name: t.to_frame() if isinstance(t, pd.Series) else t for name, t in tables.items()}
+    frames = {name: table for name, table in tables.items() if isinstance(table, pd.DataFrame)}
     index = None
-    if all(isinstance(table, pd.DataFrame) for table in tables.values()):
-        tables, index = _joined(tables)
+    if len(frames) == len(tables):
+        frames, index = _joined(frames)
+        tables = frames
+    else:
+        _check_plain_index(frames)
+    columns = {name: list(frame.columns) for name, frame in frames.items()}
     data = {name: _numbers(name, table) for name, table in tables.items()}
     lengths = {name: len(values) for name, values in data.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"modalities differ in their number of samples: {lengths}")
+    if not next(iter(lengths.values())):
+        raise ValueError(f"the tables hold no samples: {lengths}")
     observed = {name: _check_cells(name, values) for name, values in data.items()}
-    return Tables(data, observed, index)
+    return Tables(data, observed, columns, index)
+
+
+def _check_plain_index(frames: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse DataFrames beside arrays, whose rows can only be matched by place, unless they are just numbered."""
+    for name, frame in frames.items():
+        if not frame.index.equals(pd.RangeIndex(len(frame))):
+            raise ValueError(
+                f"modality {name!r} is a DataFrame with an index of its own, but others are arrays without one: "
+                "give all as DataFrames, to join them on it, or all as arrays"
+            )
 
 
 def _joined(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], pd.Index]:
@@ -130,6 +165,9 @@ def _joined(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame]
 def _numbers(name: str, table: Any) -> np.ndarray:
     """Return a table as float64 (n, ...)."""
     if isinstance(table, pd.DataFrame):
+        if not table.columns.is_unique:
+            repeated = table.columns[table.columns.duplicated()].unique()[:SHOWN].tolist()
+            raise ValueError(f"modality {name!r}: columns {repeated} occur more than once")
         bad = [column for column in table if not _is_numeric(table[column])]
         if bad:
             raise TypeError(f"modality {name!r}: columns {bad[:SHOWN]} hold no numbers")
