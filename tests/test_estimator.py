@@ -1,9 +1,11 @@
 import logging
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
@@ -219,3 +221,67 @@ CHECKED = CMVAEClusterer(n_clusters=3, latent_dim=2, private_dim=2, hidden_dims=
 @pytest.mark.filterwarnings("ignore")
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("rule", "x"), ("start", "x")])
+def test_settings_are_refused_before_training(setting, value, monkeypatch):
+    monkeypatch.setattr("cmvae.estimator.fit", lambda *a, **k: pytest.fail("training began"))
+    with pytest.raises(ValueError, match=setting):
+        CMVAEClusterer(**QUICK, **{setting: value}).fit(groups()[0])
+
+
+def test_a_fit_that_fails_leaves_nothing_of_the_one_before(monkeypatch):
+    tables, _ = groups(60)
+    model = CMVAEClusterer(3, **QUICK, max_epochs=1, random_state=0).fit(tables["a"])
+    assert model.n_features_in_ == 5
+    monkeypatch.setattr("cmvae.estimator.initialize_clusters", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.fit(tables)
+    with pytest.raises(NotFittedError):
+        model.predict(tables)
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_clusters_without_samples_come_last_and_are_reported(monkeypatch):
+    """Of five clusters the third and the last one have the samples."""
+    tables, _ = groups(60)
+
+    def start(model, *arguments, **options):
+        model.mixture.set_components(torch.full((5,), 0.2), 1e3 * torch.eye(5, 4) + 1e3)
+        model.mixture.centers.data[[2, 4]] = torch.tensor([[-1.0, 0, 0, 0], [1.0, 0, 0, 0]])
+
+    monkeypatch.setattr("cmvae.estimator.initialize_clusters", start)
+    settings = {**QUICK, "covariance": "identity", "max_epochs": 2, "random_state": 0}
+    with pytest.warns(UserWarning, match="3 of 5 clusters have no samples"):
+        model = CMVAEClusterer(5, **settings).fit(tables)
+    assert set(model.labels_) == {0, 1}
+    assert model.predict_proba(tables).shape == (60, 5)
+    assert np.array_equal(model.predict_proba(tables).argmax(1), model.labels_)
+    found = CMVAEClusterer("auto", max_clusters=5, **settings).fit(tables)
+    assert set(found.labels_) == set(range(found.n_clusters_)) == {0, 1}
+
+
+def test_the_score_needs_no_more_memory_for_more_samples(fitted, monkeypatch):
+    model, tables, _ = fitted
+    many = {name: np.tile(values, (10, 1)) for name, values in tables.items()}
+    largest = []
+    forward = type(model.model_).forward
+    monkeypatch.setattr(
+        type(model.model_), "forward", lambda self, x, **k: largest.append(len(x)) or forward(self, x, **k)
+    )
+    modes = [module.training for module in model.model_.modules()]
+    assert model.score(many) == pytest.approx(model.score(tables), rel=0.05)
+    assert max(largest) == 1024
+    assert modes == [module.training for module in model.model_.modules()]
+
+
+def test_it_is_silent_unless_progress_is_wanted(capsys, caplog):
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+    tables, _ = groups(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CMVAEClusterer(1, **QUICK, max_epochs=1, random_state=0).fit(tables)
+    said = capsys.readouterr()
+    assert (said.out, said.err, caplog.records) == ("", "", [])
+    CMVAEClusterer(1, **QUICK, max_epochs=1, random_state=0, verbose=True).fit(tables)
+    assert "Epoch 0" in capsys.readouterr().out

@@ -729,3 +729,12 @@ def test_predictions_and_generated_samples_carry_no_gradient():
     assert not model.predict({"a": torch.zeros(2, 3)})["a"].requires_grad
     assert not model.generate_from_prior(3).z.requires_grad
     assert model.encode({"a": torch.zeros(2, 3)}).z.requires_grad
+
+
+def test_half_precision_has_float32_experts_with_and_without_missing_data():
+    model = make_model().to(torch.bfloat16)
+    for batch in (make_data(), incomplete()):
+        experts = model._experts(model._read(batch))
+        assert {t.dtype for t in (experts.loc, experts.scale, *experts.style_loc, *experts.style_scale)} == {
+            torch.float32
+        }

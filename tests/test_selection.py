@@ -6,6 +6,7 @@ from torch import distributions, nn
 from torch.nn import functional
 
 from cmvae import CMVAE, IncompleteDataset, ModelOutput
+from cmvae.assignment import RULES, average_posteriors
 from cmvae.selection import LOST_SHARE, ActiveMixture, penalised_entropy, select_clusters
 from helpers import (
     Decoder,
@@ -450,3 +451,27 @@ def test_hard_cases_have_the_criteria_of_the_definition(case, rule):
         mass = torch.bincount(chosen.argmax(-1), minlength=size)
         lightest = min(range(size), key=lambda c: (int(mass[c]), float(average.sum(0)[c])))
         current[current.nonzero()[lightest]] = False
+
+
+@pytest.mark.parametrize("rule", ["mean", "vote"])
+def test_ties_between_saturated_posteriors_are_broken_as_in_predicting(rule):
+    """Modalities that are certain of different clusters tie; the mass goes to the one of lowest index."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        densities = -1e4 * torch.rand(3, 30, 12)
+        observed = torch.rand(3, 30) < 0.6
+        observed[0] |= ~observed.any(0)
+        settings = {"beta": 1.0, "latent_dim": 4, "rule": rule}
+        logits, active = torch.randn(12), torch.ones(12, dtype=torch.bool)
+        found = select_clusters(densities, observed, logits, active, **settings)
+        for size in range(12, 2, -1):
+            log_weights = logits.masked_fill(~active, -math.inf).log_softmax(-1)
+            joint = densities + log_weights
+            expected = penalised_entropy(joint[..., active], observed, 1.0, 4)
+            assert found.h_values[size] == pytest.approx(expected, rel=1e-9)
+            posteriors = joint.softmax(-1)
+            counts = torch.bincount(RULES[rule](posteriors, observed), minlength=12)
+            sums = average_posteriors(posteriors, observed).sum(0)
+            fewest = active & (counts == counts[active].min())
+            active = active.clone()
+            active[sums.masked_fill(~fewest, math.inf).argmin()] = False

@@ -4,7 +4,8 @@ import copy
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -35,6 +36,21 @@ WARMUP_STEPS = 480
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 MIXTURE_SHARE = 6
 ACTIVE_UNIT_VARIANCE = 0.01
+
+
+@contextmanager
+def _silence(verbose: bool) -> Iterator[None]:
+    """Keep Lightning's notices to itself, unless progress is wanted."""
+    notices = logging.getLogger("lightning.pytorch")
+    level = notices.level
+    with warnings.catch_warnings():
+        if not verbose:
+            notices.setLevel(logging.ERROR)
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+        try:
+            yield
+        finally:
+            notices.setLevel(level)
 
 
 class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -145,7 +161,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model_ = CMVAE(self._config(data, largest))
-            self._train(data, seed)
+            with _silence(self.verbose):
+                self._train(data, seed)
         self.h_values_ = self._select(data)
         self._number_clusters(data)
         self.labels_ = self._assign(data)[0]

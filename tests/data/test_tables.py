@@ -1,0 +1,47 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmvae.data.tables import Standardiser, read_tables
+
+FRAME = pd.DataFrame({"p": [1.0, 2.0, 3.0], "q": [4.0, 6.0, 5.0]}, index=["x", "y", "z"])
+
+
+def test_columns_are_matched_by_name():
+    standardiser = Standardiser.of(read_tables({"a": FRAME}))
+    straight, _ = standardiser.apply(read_tables({"a": FRAME}))
+    turned, _ = standardiser.apply(read_tables({"a": FRAME[["q", "p"]]}))
+    np.testing.assert_array_equal(turned["a"], straight["a"])
+    unnamed, _ = standardiser.apply(read_tables({"a": FRAME.to_numpy()}))
+    np.testing.assert_array_equal(unnamed["a"], straight["a"])
+
+
+def test_other_column_names_are_refused_by_name():
+    standardiser = Standardiser.of(read_tables({"a": FRAME}))
+    with pytest.raises(ValueError, match=r"'a'.*unknown columns \['r'\].*missing columns \['q'\]"):
+        standardiser.apply(read_tables({"a": FRAME.rename(columns={"q": "r"})}))
+
+
+def test_series_are_joined_on_their_index_too():
+    series = pd.Series([30.0, 10.0], index=["z", "x"], name="s")
+    tables = read_tables({"a": FRAME, "s": series})
+    np.testing.assert_array_equal(tables.data["s"][:, 0], [10.0, np.nan, 30.0])
+    assert list(tables.observed["s"]) == [True, False, True]
+
+
+def test_an_index_beside_arrays_is_refused():
+    with pytest.raises(ValueError, match=r"'a' is a DataFrame with an index of its own"):
+        read_tables({"a": FRAME, "b": np.ones((3, 2))})
+    numbered = FRAME.reset_index(drop=True)
+    assert len(read_tables({"a": numbered, "b": np.ones((3, 2))})) == 3
+
+
+def test_columns_that_occur_twice_are_refused():
+    with pytest.raises(ValueError, match=r"'a'.*\['p', 'q'\] occur more than once"):
+        read_tables({"a": pd.concat([FRAME, FRAME], axis=1)})
+
+
+@pytest.mark.parametrize("table", [np.empty((0, 3)), FRAME.iloc[:0]])
+def test_tables_without_samples_are_refused(table):
+    with pytest.raises(ValueError, match="no samples"):
+        read_tables({"a": table})
