@@ -1,9 +1,12 @@
-"""Checks of scalar arguments, so that every member refuses them in the same words."""
+"""Arguments: checks of scalars, so that every member refuses them in the same words, and passing generators on."""
 
 import math
 from numbers import Integral, Real
+from typing import Any
 
-__all__ = ["positive_float", "positive_int"]
+from torch import Generator
+
+__all__ = ["generator_keyword", "positive_float", "positive_int"]
 
 
 def positive_int(name: str, value: object) -> int:
@@ -33,3 +36,11 @@ def positive_float(name: str, value: object) -> float:
     if not 0 < number < math.inf:
         raise ValueError(f"{name} must be a positive finite number, got {value!r}")
     return number
+
+
+def generator_keyword(generator: Generator | None) -> dict[str, Any]:
+    """Return the keyword for a source of randomness; left out where there is none.
+
+    With ``generator=None`` written out, PyTorch does not compile a random function for sizes that change.
+    """
+    return {} if generator is None else {"generator": generator}

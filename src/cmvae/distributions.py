@@ -3,11 +3,12 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
+
+from cmvae.arguments import generator_keyword
 
 __all__ = ["FAMILIES", "Family", "Laplace", "Normal", "NormalSoftplus", "log_prob_each", "scale_each"]
 
@@ -81,7 +82,7 @@ class Normal(Family):
         shape: tuple[int, ...], *, dtype: torch.dtype, device: torch.device, generator: Generator | None
     ) -> Tensor:
         """Draw standard Normal noise."""
-        return torch.randn(shape, dtype=dtype, device=device, **_source(generator))
+        return torch.randn(shape, dtype=dtype, device=device, **generator_keyword(generator))
 
 
 class NormalSoftplus(Normal):
@@ -126,15 +127,10 @@ class Laplace(Family):
     ) -> Tensor:
         """Draw standard Laplace noise: the inverse distribution function at uniform draws."""
         fine = torch.promote_types(dtype, torch.float32)
-        uniform = torch.rand(shape, dtype=fine, device=device, **_source(generator)).mul_(2).sub_(1)
+        uniform = torch.rand(shape, dtype=fine, device=device, **generator_keyword(generator)).mul_(2).sub_(1)
         # It is −1 once in 2²⁴ draws of float32; the largest value below 1 keeps the logarithm finite.
         size = uniform.abs().clamp_(max=1 - torch.finfo(fine).eps / 2).neg_().log1p_()
         return size.copysign_(uniform).to(dtype)
-
-
-def _source(generator: Generator | None) -> dict[str, Any]:
-    """Return the keyword for a generator, which where there is none keeps PyTorch from compiling for any size."""
-    return {} if generator is None else {"generator": generator}
 
 
 def log_prob_each(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from cmvae.arguments import generator_keyword
 from cmvae.distributions import log_prob_each, scale_each
 from cmvae.mixture import MixturePrior
 from cmvae.posterior import Experts
@@ -97,7 +98,8 @@ def choose_targets(
     """
     others = observed & ~torch.eye(len(observed), dtype=torch.bool, device=observed.device).unsqueeze(-1)
     allowed = others & observed.unsqueeze(1)
-    noise = torch.rand(allowed.shape, device=observed.device, generator=generator).masked_fill(~allowed, 2.0)
+    noise = torch.rand(allowed.shape, device=observed.device, **generator_keyword(generator))
+    noise = noise.masked_fill(~allowed, 2.0)
     chosen = (noise.argsort(0).argsort(0) < number) & allowed
     count = (observed.sum(0) - 1).clamp(min=1)
     return Targets(chosen, (count.to(dtype) / count.clamp(max=number)).expand(observed.shape))
