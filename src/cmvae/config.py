@@ -85,8 +85,8 @@ class CMVAEConfig(BaseModel):
         loss: ``'dreg_looser'`` or ``'iwae_looser'``; both have the same value and differ in their gradient.
         dreg_estimator: ``'unbiased'``, or ``'published'`` to repeat runs with the rule in print.
         cross_modal_targets: From each modality so many of the others, drawn at random at every training step, are
-            reconstructed, and their log-likelihoods scaled up to the number of all: a step's time then grows with
-            M and not with M². None: all, the paper's model. In expectation this is the same objective for K = 1;
+            reconstructed, and their log-likelihoods scaled up to the number of all: the decoders' work then grows
+            with M and not with M². None: all, the paper's model. In expectation this is the same objective for K = 1;
             for K > 1, where the terms stand inside a logarithm, an approximation. In eval mode all are used.
         number_of_clusters: C, the number of clusters at the start.
         covariance: Form of Σ_c: ``'identity'`` (fixed, the paper's), ``'diagonal'`` or ``'full'`` (learned;

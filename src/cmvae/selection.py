@@ -122,10 +122,7 @@ class ActiveMixture:
         self.observed = observed
         self.logits = logits.double().masked_fill(~active, -math.inf)
         self.joint = log_densities.double().masked_fill(~observed.unsqueeze(-1), 0.0) + self.logits
-        self.largest = self.joint.amax(-1)
-        self.exponentials = (self.joint - self.largest.unsqueeze(-1)).exp()
-        self.total = self.exponentials.sum(-1)
-        self.moment = _products(self.exponentials, self.joint - self.largest.unsqueeze(-1)).sum(-1)
+        self.largest, self.exponentials, self.total, self.moment = _summed(self.joint)
         self.summed = self.total.clone()
 
     def remove(self, cluster: int) -> None:
@@ -138,16 +135,8 @@ class ActiveMixture:
         self.exponentials[..., cluster] = 0
         rows = (self.total < LOST_SHARE * self.summed).nonzero(as_tuple=True)
         if len(rows[0]):
-            self._sum_again(rows)
-
-    def _sum_again(self, rows: tuple[Tensor, ...]) -> None:
-        joint = self.joint[rows]
-        largest = joint.amax(-1)
-        centred = joint - largest.unsqueeze(-1)
-        exponentials = centred.exp()
-        self.largest[rows], self.exponentials[rows] = largest, exponentials
-        self.total[rows] = self.summed[rows] = exponentials.sum(-1)
-        self.moment[rows] = _products(exponentials, centred).sum(-1)
+            self.largest[rows], self.exponentials[rows], self.total[rows], self.moment[rows] = _summed(self.joint[rows])
+            self.summed[rows] = self.total[rows]
 
     def posteriors(self) -> Tensor:
         """Return p(c|z_m), (M, n, C), zero at clusters that have left."""
@@ -161,6 +150,14 @@ class ActiveMixture:
         entropy = (log_total - self.moment / self.total).clamp(min=0)
         evidence = self.largest + log_total - self.logits.logsumexp(-1)
         return _average(beta * entropy / math.log(size) - evidence / latent_dim, self.observed)
+
+
+def _summed(joint: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return max a, e, S and T of a = ``joint``, (*, C)."""
+    largest = joint.amax(-1)
+    centred = joint - largest.unsqueeze(-1)
+    exponentials = centred.exp()
+    return largest, exponentials, exponentials.sum(-1), _products(exponentials, centred).sum(-1)
 
 
 def _products(exponentials: Tensor, exponents: Tensor) -> Tensor:
