@@ -69,6 +69,7 @@ INCOMPLETE_STARTS = {
 }
 NUMBERS = {
     "number found: stable groups, without BIC": ({}, {"cmvae.spectral._information_criterion": "largest"}),
+    "number found: groups of Jaccard index above 0.6": ({}, {"cmvae.spectral.STABLE": 0.6}),
     "number found: BIC of Gaussian mixtures": ({"start": "gmm"}, {}),
 }
 
@@ -83,7 +84,7 @@ def replacement(value):
 
     if value == "largest":
         return lambda points, groups: -groups.max()
-    return value if isinstance(value, int) else changed_latents
+    return value if isinstance(value, int | float) else changed_latents
 
 
 def tables_of(rate, seed):

@@ -163,7 +163,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             self.model_ = CMVAE(self._config(data, largest))
             with _silence(self.verbose):
                 self._train(data, seed)
-        self.h_values_ = self._select(data)
+        # The paper's criterion is evaluated, and chooses nothing: started from tight clusters it keeps or merges too many.
+        self.h_values_ = copy.deepcopy(self.model_).prune_clusters(data, batch_size=1024, rule=self.rule)
         self._number_clusters(data)
         self.labels_ = self._assign(data)[0]
         self._report_collapse(data)
@@ -305,11 +306,6 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             "enable_model_summary": False,
             "enable_progress_bar": self.verbose,
         }
-
-    def _select(self, data: IncompleteDataset) -> list[float]:
-        """Evaluate the paper's criterion; let it choose where the number is not given."""
-        model = self.model_ if self.n_clusters == "auto" else copy.deepcopy(self.model_)
-        return model.prune_clusters(data, batch_size=1024, rule=self.rule)
 
     def _number_clusters(self, data: IncompleteDataset) -> None:
         """Number the active clusters from 0, first those that have samples; with ``'auto'`` only these stay."""

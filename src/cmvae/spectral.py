@@ -12,7 +12,9 @@ __all__ = ["count_groups", "group_stability", "spectral_groups"]
 NEIGHBOURS = 10
 SCALE_NEIGHBOUR = 7
 DENSE_BELOW = 500
-STABLE = 0.8
+STABLE = 0.75
+FLOOR = 1e-2  # of the points' variances: what covariances are drawn to
+SUBSET = 0.632  # the share of different points in a bootstrap sample
 
 
 def spectral_groups(points: np.ndarray, n_groups: int) -> np.ndarray:
@@ -35,14 +37,14 @@ def spectral_groups(points: np.ndarray, n_groups: int) -> np.ndarray:
 def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
     """Return the number of groups: of the numbers whose groups are all stable, the one of smallest BIC.
 
-    Stable means a Jaccard index above 0.8 (:func:`group_stability`). Halves of a single stretched cloud are stable
-    too, so the Bayesian information criterion (Schwarz, 1978) of a Gaussian mixture with these groups as components
+    Stable means a Jaccard index above 0.75 (:func:`group_stability`), from which Hennig (2007) calls a group valid.
+    Parts of a single stretched cloud are stable too, so the Bayesian information criterion (Schwarz, 1978) of a Gaussian mixture with these groups as components
     and one covariance for all must find the division worth its parameters.
 
     Args:
         points: (n, d).
         largest: The largest number considered.
-        seed: Seed of the halves.
+        seed: Seed of the subsets.
     """
     stable = np.flatnonzero(group_stability(points, largest, seed) > STABLE) + 1
     return min(stable.tolist(), key=lambda k: _information_criterion(points, spectral_groups(points, k)))
@@ -56,7 +58,7 @@ def _information_criterion(points: np.ndarray, groups: np.ndarray) -> float:
     shares = members.mean(0)
     means = members.T @ points / members.sum(0)[:, None]
     residuals = points - members @ means
-    prior = np.diag(points.var(0)) + np.finfo(float).tiny * np.eye(dim)
+    prior = FLOOR * np.diag(points.var(0)) + np.finfo(float).tiny * np.eye(dim)
     covariance = (residuals.T @ residuals + (dim + 2) * prior) / (n + dim + 2)
     inverse = np.linalg.pinv(covariance, hermitian=True)
     differences = points[:, None] - means
@@ -66,31 +68,33 @@ def _information_criterion(points: np.ndarray, groups: np.ndarray) -> float:
     return float(-2 * likelihood + len(shares) * (dim + 1) * np.log(n))
 
 
-def group_stability(points: np.ndarray, largest: int, seed: int = 0, n_halves: int = 10) -> np.ndarray:
-    """Return how well the least stable of 1, 2, …, ``largest`` groups is found again in halves of the points.
+def group_stability(points: np.ndarray, largest: int, seed: int = 0, n_subsets: int = 20) -> np.ndarray:
+    """Return how well the least stable of 1, 2, …, ``largest`` groups is found again in subsets of the points.
 
-    All points are clustered, and so are random halves of them. A group's stability is its Jaccard index with
-    the most similar group of a half, on the points of that half, averaged over halves (Hennig, 2007).
+    All points are clustered, and so are random subsets of them, as large as the number of different points in a
+    bootstrap sample. A group's stability is its Jaccard index with the most similar group of a subset, on the points
+    of that subset, averaged over subsets (Hennig, 2007).
 
     Args:
         points: (n, d).
         largest: The largest number of groups; numbers beyond n / 4 are left out.
-        seed: Seed of the halves.
-        n_halves: How many halves.
+        seed: Seed of the subsets.
+        n_subsets: How many subsets.
 
     Returns:
         The smallest stability among k groups at index k − 1; 1 for one group.
     """
-    largest = max(1, min(largest, len(points) // 4))
+    n = len(points)
+    largest = max(1, min(largest, n // 4))
     generator = np.random.default_rng(seed)
     vectors = _leading_vectors(points, largest)
     whole = [_group(vectors, k) for k in range(1, largest + 1)]
     found: list[list[np.ndarray]] = [[] for _ in whole]
-    for _ in range(n_halves if largest > 1 else 0):
-        half = generator.permutation(len(points))[: len(points) // 2]
-        vectors = _leading_vectors(points[half], largest)
+    for _ in range(n_subsets if largest > 1 else 0):
+        subset = generator.permutation(n)[: int(SUBSET * n)]
+        vectors = _leading_vectors(points[subset], largest)
         for k, groups in enumerate(whole, start=1):
-            found[k - 1].append(_best_jaccard(groups[half], _group(vectors, k), k))
+            found[k - 1].append(_best_jaccard(groups[subset], _group(vectors, k), k))
     return np.array([1.0, *(np.mean(similarities, 0).min() for similarities in found[1:])])
 
 
