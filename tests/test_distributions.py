@@ -146,9 +146,9 @@ def test_laplace_noise_has_the_moments_and_tails(dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_the_extreme_uniform_draws_give_finite_laplace_noise(dtype, monkeypatch):
     fine = torch.promote_types(dtype, torch.float32)
-    gap = torch.finfo(fine).eps / 2  # between 1 and the number below it, the largest that torch.rand returns
-    draws = torch.tensor([0.0, gap, 0.5, 1 - gap], dtype=fine)
-    monkeypatch.setattr(torch, "rand", lambda *shape, **settings: draws.to(settings["dtype"], copy=True))
+    gap = torch.finfo(fine).eps  # between 1 and the second number below it
+    draws = torch.tensor([-1.0, gap - 1, 0.0, 1 - gap], dtype=fine)
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda tensor, *bounds, **settings: tensor.copy_(draws))
     noise = FAMILIES["laplace_with_softmax"].noise((4,), dtype=dtype, device=torch.device("cpu"), generator=None)
-    expected = torch.tensor([math.log(gap), math.log(2 * gap), 0.0, -math.log(2 * gap)])
+    expected = torch.tensor([math.log(gap / 2), math.log(gap), 0.0, -math.log(gap)])
     torch.testing.assert_close(noise, expected.to(dtype))

@@ -14,7 +14,7 @@ from cmvae.checkpoints import load_pretrained, save_pretrained
 from cmvae.data.batches import Batch, iterate
 from cmvae.generation import GenerativeVAE
 from cmvae.marginal import estimate_log_marginal
-from cmvae.objectives import Bound, Draws, draw_latents, dreg_bound, iwae_bound
+from cmvae.objectives import DIVERGENCE, Bound, Draws, draw_latents, dreg_bound, iwae_bound
 from cmvae.outputs import ModelOutput
 from cmvae.posterior import Experts
 from cmvae.selection import select_clusters
@@ -106,18 +106,16 @@ class CMVAE(GenerativeVAE):
     def _metrics(self, bound: Bound, experts: Experts) -> dict[str, Tensor]:
         weights = bound.weights / len(bound.value)
 
-        def weighted(term: Tensor) -> Tensor:
-            # A draw of weight zero may have a term of minus infinity.
-            return (term.detach() * weights).masked_fill(weights == 0, 0)
-
-        by_pair = weighted(bound.log_likelihood).sum((-1, -2))
+        # A draw of weight zero may have a term of minus infinity.
+        terms = torch.cat([bound.log_likelihood, bound.divergence]).detach() * weights
+        sums = terms.masked_fill_(weights == 0, 0).sum((2, 3))
+        by_pair = sums[: len(self.modalities)]
         own, every = by_pair.diagonal(), by_pair.sum(1)
         metrics: dict[str, Tensor] = {}
         for modality, same, cross in zip(self.modalities, own.unbind(), (every - own).unbind(), strict=True):
             metrics[f"self_log_likelihood_{modality}"] = same
             metrics[f"cross_log_likelihood_{modality}"] = cross
-        terms = weighted(torch.stack(list(bound.divergence.values()))).sum((1, 2, 3))
-        metrics.update(zip(bound.divergence, terms.unbind(), strict=True))
+        metrics.update(zip(DIVERGENCE, sums[len(self.modalities) :].sum(1).unbind(), strict=True))
         metrics["active_units"] = (experts.mean.var(0, correction=0) > ACTIVE_UNIT_VARIANCE).sum()
         posteriors = average_posteriors(bound.posteriors.mean(2), experts.observed)
         metrics["clusters_in_use"] = (torch.bincount(posteriors.argmax(-1)) > 0).sum()
@@ -161,7 +159,8 @@ class CMVAE(GenerativeVAE):
         parts = []
         for z, seen in chunks:
             points, counted = deciding_points(rule, z, seen)
-            parts.append((self.mixture.posterior(z), seen, self.mixture.posterior(points), counted))
+            each = self.mixture.posterior(z)
+            parts.append((each, seen, each if points is z else self.mixture.posterior(points), counted))
         posteriors, observed, deciding, counted = (torch.cat(values, 1) for values in zip(*parts, strict=True))
         if bool(posteriors[observed].isnan().any()):
             raise ValueError("p(c|z_m) is not a number: latents or clusters are beyond what the dtype can hold")

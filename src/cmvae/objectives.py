@@ -18,7 +18,10 @@ from cmvae.mixture import MixturePrior
 from cmvae.posterior import Experts
 from cmvae.priors import PrivatePrior
 
-__all__ = ["Bound", "Draws", "Targets", "choose_targets", "draw_latents", "dreg_bound", "iwae_bound"]
+__all__ = ["DIVERGENCE", "Bound", "Draws", "Targets", "choose_targets", "draw_latents", "dreg_bound", "iwae_bound"]
+
+DIVERGENCE = ("log_p_z", "log_p_w", "log_q_z", "log_q_w")
+"""The terms of the divergence: log p(z), log p(w_m), log q(z|X) and log q(w_m|x_m)."""
 
 LogLikelihood = Callable[[Tensor, "Draws"], Tensor]
 
@@ -68,14 +71,14 @@ class Bound:
         value: The bound of each sample, (B,).
         weights: The weight of each draw in the bound, (M, B, K): v_k / |S|, zero where m is unobserved; detached.
         log_likelihood: Rescaled log p(x_n | z, w_n), (n, M, B, K), zero where m or n is unobserved.
-        divergence: β log p(z), β log p(w_m), β log q(z|X) and β log q(w_m|x_m), (M, B, K), by name.
+        divergence: The terms of :data:`DIVERGENCE`, times β, (4, M, B, K).
         posteriors: p(c|z) at the draws, (M, B, K, C); detached.
     """
 
     value: Tensor
     weights: Tensor
     log_likelihood: Tensor
-    divergence: dict[str, Tensor]
+    divergence: Tensor
     posteriors: Tensor
 
 
@@ -164,13 +167,10 @@ def iwae_bound(
     """
     likelihoods = log_likelihood(draws.z, draws)
     joint = mixture.log_joint(draws.z)
-    divergence = {
-        "log_p_z": beta * joint.logsumexp(-1),
-        "log_p_w": beta * log_prob_each(experts.family, draws.own),
-        "log_q_z": beta * experts.log_prob(draws.z),
-        "log_q_w": beta * experts.log_prob_styles(draws.own),
-    }
-    log_weights = likelihoods.sum(0) + _divergence(divergence)
+    priors = (joint.logsumexp(-1), log_prob_each(experts.family, draws.own))
+    posteriors = (experts.log_prob(draws.z), experts.log_prob_styles(draws.own))
+    divergence = torch.stack([*priors, *posteriors]) * beta
+    log_weights = likelihoods.sum(0) + (divergence[:2] - divergence[2:]).sum(0)
     value = log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
     # Undefined weights become even ones: each term then shows whether it is the one that is not finite.
     weights = log_weights.detach().softmax(-1).nan_to_num(nan=1 / log_weights.shape[-1])
@@ -220,16 +220,12 @@ def dreg_bound(
     return replace(bound, value=value)
 
 
-def _divergence(terms: dict[str, Tensor]) -> Tensor:
-    return terms["log_p_z"] + terms["log_p_w"] - terms["log_q_z"] - terms["log_q_w"]
-
-
 def _average_experts(
     experts: Experts,
     value: Tensor,
     weights: Tensor,
     likelihoods: Tensor,
-    divergence: dict[str, Tensor],
+    divergence: Tensor,
     posteriors: Tensor,
 ) -> Bound:
     """Average the experts' bounds, (M, B), over what each sample has observed."""

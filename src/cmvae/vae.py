@@ -175,13 +175,15 @@ class MultimodalVAE(nn.Module):
         if batch.complete:
             return run_encoder(self.encoders[modality], batch.data[modality], modality, *dims)
         rows = batch.observed[index].nonzero().squeeze(-1)
-        like, unit = self.mixture.centers, self.family.unit_raw()
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        filled = tuple(like.new_full((len(batch), dim), value, dtype=dtype) for dim in dims for value in (0.0, unit))
-        if not len(rows):
-            return filled
-        raw = run_encoder(self.encoders[modality], batch.data[modality][rows], modality, *dims)
-        return tuple(full.index_copy(0, rows, part.to(full.dtype)) for full, part in zip(filled, raw, strict=True))
+        like = self.mixture.centers
+        sizes = [dim for dim in dims for _ in ("location", "raw scale")]
+        filled = [like.new_full((len(batch), dim), value) for dim in dims for value in (0.0, self.family.unit_raw())]
+        full = torch.cat(filled, -1).to(torch.promote_types(like.dtype, torch.float32))
+        if len(rows):
+            encoder, seen = self.encoders[modality], batch.data[modality].index_select(0, rows)
+            raw = torch.cat(run_encoder(encoder, seen, modality, *dims), -1)
+            full = full.index_copy(0, rows, raw.to(full.dtype))
+        return full.split(sizes, -1)
 
     # Scoring and drawing --------------------------------------------------------------------------------------
 
@@ -190,28 +192,28 @@ class MultimodalVAE(nn.Module):
 
         It is zero where the expert or n is unobserved, or n is no target of the expert.
         """
-        modality, shape = self.modalities[index], z.shape[:-1]
-        if batch.complete and drawn.targets is None:
-            w = drawn.others[index].select_scatter(drawn.own[index], 0, index)
-            target = batch.data[modality][None, :, None]
-            return self._score(modality, torch.cat([z, w], -1), target.expand(*shape, *target.shape[3:]))
-        is_own = torch.arange(shape[0], device=z.device) == index
-        own = (batch.observed & is_own[:, None]).nonzero(as_tuple=True)
+        modality, (experts, samples, draws, _) = self.modalities[index], z.shape
+        observed = batch.observed[index]
         if drawn.targets is None:
-            cross = (batch.observed & batch.observed[index] & ~is_own[:, None]).nonzero(as_tuple=True)
-            others = drawn.others[index][cross]
+            w = drawn.others[index].select_scatter(drawn.own[index], 0, index)
+            latents = torch.cat([z, w], -1)
+            if batch.complete:
+                target = batch.data[modality][None, :, None]
+                return self._score(modality, latents, target.expand(experts, -1, draws, *target.shape[3:]))
+            rows = (batch.observed & observed).flatten().nonzero().squeeze(-1)
+            latents = latents.flatten(0, 1).index_select(0, rows)
         else:
-            cross, others = drawn.targets.chosen[index].nonzero(as_tuple=True), drawn.others[index]
-        pairs = tuple(torch.cat(both) for both in zip(own, cross, strict=True))
-        if not len(pairs[0]):
-            return z.new_zeros(shape)
-        target = batch.data[modality][pairs[1]].unsqueeze(1)
-        target = target.expand(-1, shape[2], *target.shape[2:])
-        latents = torch.cat([z[pairs], torch.cat([drawn.own[index][own[1]], others])], -1)
-        values = self._score(modality, latents, target)
+            own, cross = observed.nonzero().squeeze(-1), drawn.targets.chosen[index].flatten().nonzero().squeeze(-1)
+            rows = torch.cat([index * samples + own, cross])
+            w = torch.cat([drawn.own[index].index_select(0, own), drawn.others[index]])
+            latents = torch.cat([z.flatten(0, 1).index_select(0, rows), w], -1)
+        if not len(rows):
+            return z.new_zeros(z.shape[:-1])
+        target = batch.data[modality].index_select(0, rows % samples).unsqueeze(1)
+        values = self._score(modality, latents, target.expand(-1, draws, *target.shape[2:]))
         if drawn.targets is not None:
-            values = values * drawn.targets.factors(index)[pairs].unsqueeze(-1)
-        return values.new_zeros(shape).index_put(pairs, values)
+            values = values * drawn.targets.factors(index).flatten().index_select(0, rows).unsqueeze(-1)
+        return values.new_zeros(experts * samples, draws).index_copy(0, rows, values).unflatten(0, (experts, samples))
 
     def _score(self, modality: str, latents: Tensor, target: Tensor, rescaled: bool = True) -> Tensor:
         """Return log p(x|z, w), (*), of targets (*, ...) given latents (*, d + dim)."""
@@ -225,7 +227,8 @@ class MultimodalVAE(nn.Module):
         else:
             values = likelihood.log_prob_of_samples(reconstruction.unflatten(0, lead), target, len(lead))
         values = values.to(torch.promote_types(latents.dtype, torch.float32))
-        return values * self.rescale_factors[modality] if rescaled else values
+        factor = self.rescale_factors[modality] if rescaled else 1.0
+        return values if factor == 1.0 else values * factor
 
     def _decode_rows(self, modality: str, latents: Tensor) -> Tensor:
         shape = (self.model_config.input_dims or {}).get(modality)
