@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from helpers import assert_same
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 import cmvae.data.stored
 from cmvae import CMVAE, CMVAEConfig, fit, initialize_clusters
 from cmvae.data import ByteImages, IncompleteDataset, MultimodalBaseDataset, SparseRows, iterate, read_inputs
+from helpers import assert_same
 
 N = 12
 SHAPES = {"image": (3, 8, 8), "counts": (6,), "plain": (2,)}
