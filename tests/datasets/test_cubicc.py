@@ -108,7 +108,7 @@ CASES = [
     (save_rows(np.array([object()])), "train_split.npy", "not an array"),
     (save_rows(np.array([0, 9])), "train_split.npy", "indices from 0 to 9 for 9 samples"),
     (save_rows(np.array([-1, 3])), "train_split.npy", "indices from -1 to 3 for 9 samples"),
-    (save_rows(np.array([0.5])), "train_split.npy", "expected indices of shape"),
+    (save_rows(np.array([1.0, 0.5])), "train_split.npy", r"expected integers as indices, got 0\.5"),
     (save_rows(np.array(["a"])), "train_split.npy", "expected indices of shape"),
     (save_rows(np.zeros((2, 2))), "train_split.npy", r"expected indices of shape \(n,\), got shape \(2, 2\)"),
 ]

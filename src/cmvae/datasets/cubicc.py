@@ -61,7 +61,8 @@ def _load(path: Path) -> Tensor:
     try:
         value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: not a tensor that can be read ({str(error).splitlines()[0]})") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path}: not a tensor that can be read ({reason})") from error
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         raise ValueError(f"{path}: expected a tensor, got {type(value).__name__}")
     return value
@@ -85,8 +86,10 @@ def _read_rows(path: Path, n_samples: int) -> Tensor:
         rows = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path}: not an array that can be read ({error})") from error
-    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or not len(rows) or not (rows == rows.astype(np.int64)).all():
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iuf" or not len(rows):
         raise ValueError(f"{path}: expected indices of shape (n,), got {_described(rows)}")
+    if not (rows % 1 == 0).all():
+        raise ValueError(f"{path}: expected integers as indices, got {rows[rows % 1 != 0][0]}")
     if rows.min() < 0 or rows.max() >= n_samples:
         raise ValueError(f"{path}: indices from {rows.min()} to {rows.max()} for {n_samples} samples")
     return torch.from_numpy(rows.astype(np.int64))
