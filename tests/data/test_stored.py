@@ -99,6 +99,13 @@ def test_whole_inputs_and_chunks_equal_those_of_the_dense_twin(missing, form):
         assert_same(read(got), read(expected))
 
 
+def test_stored_values_are_indexed_as_tensors_are():
+    ours, twin = stored().data, dense().data
+    for rows in (2, -1, np.int64(3), slice(1, 4), torch.tensor([3, 3, 0]), np.array([1, 5]), [4, 2]):
+        for name in ("image", "counts"):
+            assert torch.equal(ours[name][rows], twin[name][rows])
+
+
 def test_parts_of_datasets_stay_compact(converted):
     ds = stored()
     for part in (ds[2:5], ds[[4, 1, 1]], ds[torch.arange(N) < 3], next(iterate(Subset(ds, [4, 1, 1]), 3))):

@@ -111,7 +111,7 @@ class SparseRows(Stored):
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
         """Return rows as dense float32; see ``Stored``."""
-        if isinstance(rows, int):
+        if isinstance(rows, int | np.integer):
             return self._dense(self.matrix[[rows]])[0]
         return self._dense(self.matrix[_plain(rows)])
 
@@ -164,5 +164,5 @@ def _is_sparse(value: Any) -> bool:
     return sparse is not None and bool(sparse.issparse(value))
 
 
-def _plain(rows: slice | Tensor) -> Any:
-    return rows if isinstance(rows, slice) else rows.cpu().numpy()
+def _plain(rows: Any) -> Any:
+    return rows if isinstance(rows, slice) else torch.as_tensor(rows).cpu().numpy()
