@@ -189,7 +189,7 @@ def test_sparse_matrices_of_any_kind(kind, dtype):
 def test_nonfinite_entries_of_sparse_rows_are_refused_where_observed(bad, monkeypatch):
     monkeypatch.setattr(cmvae.data.stored, "CHUNK_ENTRIES", 4)
     counts = scipy.sparse.lil_array(arrays()[1].astype(np.float64))
-    counts[4, 2] = counts[11, 5] = bad
+    counts[4, 5] = counts[11, 0] = bad
     seen = np.ones(N, dtype=bool)
     with pytest.raises(ValueError, match="modality 'counts': NaN or infinity in observed entries of samples 4, 11;"):
         MultimodalBaseDataset({"counts": counts})

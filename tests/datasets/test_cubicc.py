@@ -102,7 +102,11 @@ CASES = [
     (save("captions.pt", T["captions"] - 9), "captions.pt", "expected indices of words"),
     (save("captions.pt", T["captions"] + 0.5), "captions.pt", "expected indices of words"),
     (save("captions.pt", 2 * one_hot(T["captions"])), "captions.pt", "expected one-hot vectors"),
-    (save("captions.pt", one_hot(T["captions"]) + one_hot(0 * T["captions"]) / 9), "captions.pt", "one-hot vectors"),
+    (
+        save("captions.pt", one_hot(T["captions"]) + 0.5 * one_hot(T["captions"]).roll(1, -1)),
+        "captions.pt",
+        "one-hot vectors",
+    ),
     (lambda folder: (folder / "train_split.npy").unlink(), "train_split.npy", "the file does not exist"),
     (lambda folder: (folder / "train_split.npy").write_bytes(b"x"), "train_split.npy", "not an array"),
     (save_rows(np.array([object()])), "train_split.npy", "not an array"),

@@ -168,9 +168,9 @@ def cut_off(path):
     path.write_bytes(path.read_bytes()[:-400])
 
 
-def flip_a_bit(path):
+def flip_a_bit(path, place=500):
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[place] ^= 1
     path.write_bytes(content)
 
 
@@ -179,6 +179,7 @@ def flip_a_bit(path):
     [
         (cut_off, "not a whole image"),
         (flip_a_bit, "not a whole image"),
+        (lambda path: flip_a_bit(path, 35), "not a whole image"),  # the length of a chunk
         (lambda path: path.write_bytes(b"not an image"), "not a whole image"),
         (lambda path: path.write_bytes(b""), "not a whole image"),
         (lambda path: write_pixels(path, (28, 27)), "28 x 28 pixels of mode RGB, got 28 x 27 pixels of mode RGB"),

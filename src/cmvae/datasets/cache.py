@@ -72,7 +72,7 @@ def _write(folder: Path, name: str, recipe: Mapping[str, Any], arrays: Mapping[s
     for key, array in arrays.items():
         with atomic_write(folder / f"{name}-{key}.npy") as temporary:
             np.save(temporary, array, allow_pickle=False)
-    sums = {key: zlib.crc32(np.ascontiguousarray(array)) for key, array in arrays.items()}
+    sums = {key: zlib.crc32(np.ascontiguousarray(array).data) for key, array in arrays.items()}
     return json.dumps({"recipe": dict(recipe), "crc32": sums}, indent=2)
 
 
