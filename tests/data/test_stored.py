@@ -128,6 +128,11 @@ def test_nothing_is_converted_but_the_rows_of_a_chunk(converted):
     assert converted == [5, 5, 5, 5, 2, 2] * 5
 
 
+def test_mappings_are_converted_by_the_chunk(converted):
+    next(iterate(stored().data, 5))
+    assert converted == [5, 5]
+
+
 def test_training_converts_a_batch_at_a_time(converted, tmp_path):
     fit(make_model(), stored(), stored(), batch_size=5, max_epochs=2, run_dir=tmp_path / "run", **QUIET)
     assert converted == [5, 5, 5, 5, 2, 2] * 4
