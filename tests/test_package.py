@@ -4,6 +4,7 @@ import sys
 import cmvae
 
 HEAVY = {"lightning", "sklearn", "scipy", "pandas", "matplotlib", "typer", "huggingface_hub", "pyarrow"}
+HEAVY |= {"mlxtend", "skimage", "PIL"}
 
 
 def loaded_after(code):

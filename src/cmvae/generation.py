@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from cmvae.arguments import positive_int
+from cmvae.data.batches import iterate
 from cmvae.outputs import ModelOutput
 from cmvae.posterior import Experts
 from cmvae.priors import PrivatePrior
@@ -26,6 +27,7 @@ class GenerativeVAE(MultimodalVAE):
         return_mean: bool = False,
         *,
         flatten: bool = False,
+        batch_size: int = 8192,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Draw latents given the modalities ``cond_mod`` that each sample has observed, with networks in eval mode.
@@ -39,6 +41,7 @@ class GenerativeVAE(MultimodalVAE):
             N: Draws per sample.
             return_mean: Return the means instead: for z the average of the experts' means.
             flatten: Merge the first two axes, N fastest.
+            batch_size: At most so many samples are read and encoded at a time.
             generator: Source of randomness.
 
         Returns:
@@ -50,14 +53,14 @@ class GenerativeVAE(MultimodalVAE):
             ValueError: If a sample has observed none of ``cond_mod``; the message names it.
         """
         draws = positive_int("N", N)
-        batch = self._read(inputs)
         names = self._names("cond_mod", cond_mod)
         with evaluating(self):
-            experts = self._experts(batch).restrict(self._is_among(names))
+            parts = [self._experts(self._read(part)) for part in iterate(inputs, batch_size)]
+        experts = Experts.join(parts).restrict(self._is_among(names))
         lacking = (experts.n_observed == 0).nonzero().squeeze(-1)
         if len(lacking):
             raise ValueError(
-                f"{len(lacking)} of {len(batch)} samples have observed none of cond_mod {names}: "
+                f"{len(lacking)} of {len(experts.n_observed)} samples have observed none of cond_mod {names}: "
                 f"samples {lacking[:5].tolist()}"
             )
         if return_mean:

@@ -37,6 +37,20 @@ class Experts:
     style_scale: tuple[Tensor, ...]
     observed: Tensor
 
+    @staticmethod
+    def join(parts: Sequence["Experts"]) -> "Experts":
+        """Return the experts of batches that follow each other as those of one."""
+        if len(parts) == 1:
+            return parts[0]
+        return Experts(
+            parts[0].family,
+            torch.cat([part.loc for part in parts], 1),
+            torch.cat([part.scale for part in parts], 1),
+            tuple(map(torch.cat, zip(*(part.style_loc for part in parts), strict=True))),
+            tuple(map(torch.cat, zip(*(part.style_scale for part in parts), strict=True))),
+            torch.cat([part.observed for part in parts], 1),
+        )
+
     def detach(self) -> "Experts":
         """Return the same experts with their parameters held constant."""
         return replace(

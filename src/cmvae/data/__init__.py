@@ -3,12 +3,16 @@
 from cmvae.data.batches import Batch, Inputs, iterate, read_inputs
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.data.masks import random_masks
+from cmvae.data.stored import ByteImages, SparseRows, Stored
 
 __all__ = [
     "Batch",
+    "ByteImages",
     "IncompleteDataset",
     "Inputs",
     "MultimodalBaseDataset",
+    "SparseRows",
+    "Stored",
     "iterate",
     "random_masks",
     "read_inputs",

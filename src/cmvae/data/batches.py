@@ -11,7 +11,6 @@ from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
 
 from cmvae.data.checks import (
     as_mask,
-    as_tensor,
     check_known,
     check_lengths,
     check_names,
@@ -21,6 +20,7 @@ from cmvae.data.checks import (
     sample_list,
 )
 from cmvae.data.datasets import MultimodalBaseDataset
+from cmvae.data.stored import Stored, as_values
 from cmvae.outputs import ModelOutput
 
 __all__ = ["Batch", "Inputs", "collate", "iterate", "read_inputs"]
@@ -98,21 +98,21 @@ def read_inputs(
     parts = _read_parts(inputs)
     check_known(parts.data, modalities, "inputs")
     check_known(parts.masks, modalities, "masks")
-    data = {name: as_tensor(parts.data[name], f"modality {name!r}") for name in modalities if name in parts.data}
-    n = check_lengths(data)
+    given = {name: _floats(parts.data[name], f"modality {name!r}") for name in modalities if name in parts.data}
+    n = check_lengths(given)
     if n == 0:
         raise ValueError("inputs hold no samples")
-    for name in data:
-        _check_shape(data[name], name, shapes)
-    observed, complete = _read_observed(parts, data, modalities, n)
+    for name, tensor in given.items():
+        _check_shape(tensor, name, shapes)
+    observed, complete = _read_observed(parts, given, modalities, n)
     observed = observed.to(device)
     data = {
         name: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
-        for name, tensor in data.items()
+        for name, tensor in given.items()
     }
     # What a dataset of this package has checked can still overflow when it is cast to fewer bits.
     is_checked = parts.is_checked and not any(
-        parts.data[name].is_floating_point() and parts.data[name].element_size() > tensor.element_size()
+        given[name].is_floating_point() and given[name].element_size() > tensor.element_size()
         for name, tensor in data.items()
     )
     if not is_checked and not torch.compiler.is_compiling():
@@ -147,7 +147,7 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
         n = _dataset_length(inputs)
         return (_cut_dataset(inputs, start, min(start + size, n)) for start in range(0, n, size))
     parts = _read_parts(inputs)
-    data = {name: as_tensor(value, f"modality {name!r}") for name, value in parts.data.items()}
+    data = {name: as_values(value, f"modality {name!r}") for name, value in parts.data.items()}
     n = check_lengths(data)
     if n == 0:
         raise ValueError("inputs hold no samples")
@@ -169,6 +169,12 @@ def collate(items: list[Any]) -> Any:
             for item in items
         ]
     return default_collate(items)
+
+
+def _floats(value: Any, what: str) -> Tensor:
+    """Return values as a tensor, what is kept compact as floats."""
+    values = as_values(value, what)
+    return values[:] if isinstance(values, Stored) else values
 
 
 def _cut_parts(parts: _Parts, start: int, stop: int) -> ModelOutput:

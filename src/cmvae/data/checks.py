@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -152,11 +152,11 @@ def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
         )
 
 
-def check_lengths(data: Mapping[str, Tensor]) -> int:
+def check_lengths(data: Mapping[str, Sized]) -> int:
     """Return the number of samples that all modalities share.
 
     Args:
-        data: modality -> (n, *) tensor, at least one.
+        data: modality -> n samples, at least one.
 
     Raises:
         ValueError: where lengths differ.

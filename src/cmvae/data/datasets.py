@@ -20,6 +20,7 @@ from cmvae.data.checks import (
     nonfinite_samples,
     sample_list,
 )
+from cmvae.data.stored import Stored, as_values
 from cmvae.outputs import ModelOutput
 
 __all__ = ["IncompleteDataset", "MultimodalBaseDataset"]
@@ -34,11 +35,12 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
 
     Args:
         data: modality -> tensor or array (n, *) of any real dtype. Dtype and memory are kept, nothing is
-            written to; arrays may be memory-mapped.
+            written to; arrays may be memory-mapped. Or what is kept compact and becomes float32 in samples and
+            batches only: ``ByteImages``, or a SciPy sparse matrix (n, features).
         labels: n numbers (tensor, array or list) or n strings, or None.
 
     Attributes:
-        data: modality -> (n, *) tensor.
+        data: modality -> (n, *) tensor, or ``Stored`` for what is kept compact.
         labels: (n, *) tensor, (n,) NumPy array of strings, or None.
 
     Raises:
@@ -56,17 +58,17 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def __init__(self, data: Mapping[str, Any], labels: Any = None) -> None:
         self._store(data, labels)
         self._masks: dict[str, Tensor] | None = None
-        for name, tensor in self.data.items():
+        for name, values in self.data.items():
             _refuse(
-                nonfinite_samples(tensor),
+                _nonfinite(values),
                 name,
                 "missing modalities go in IncompleteDataset; single missing cells are not supported",
             )
 
     def _store(self, data: Mapping[str, Any], labels: Any) -> None:
-        """Keep data and labels as tensors, lengths checked."""
+        """Keep data and labels, lengths checked."""
         check_names(data)
-        self.data = {name: as_tensor(value, f"modality {name!r}") for name, value in data.items()}
+        self.data: dict[str, Any] = {name: as_values(value, f"modality {name!r}") for name, value in data.items()}
         n = check_lengths(self.data)
         self.labels = None if labels is None else _as_labels(labels, n)
 
@@ -108,7 +110,9 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
             return self._output(row, str(label) if isinstance(label, np.str_) else label)
         rows = _as_rows(index, len(self))
         selected = copy.copy(self)  # what a subclass added stays; what was checked is not checked again
-        selected.data = {name: tensor[rows] for name, tensor in self.data.items()}
+        selected.data = {
+            name: values.cut(rows) if isinstance(values, Stored) else values[rows] for name, values in self.data.items()
+        }
         if self._masks is not None:
             selected._masks = {name: mask[rows] for name, mask in self._masks.items()}
         selected.labels = None if self.labels is None else self._labels_at(rows)
@@ -158,7 +162,7 @@ class IncompleteDataset(MultimodalBaseDataset):
     observed, NaN included, is kept and never looked at.
 
     Args:
-        data: modality -> tensor or array (n, *) of any real dtype.
+        data: modality -> tensor or array (n, *) of any real dtype, or what is kept compact.
         masks: modality -> (n,) bool, or numbers that are 0 or 1; True = observed. A modality without a mask
             is observed everywhere.
         labels: n numbers (tensor, array or list) or n strings, or None.
@@ -189,9 +193,9 @@ class IncompleteDataset(MultimodalBaseDataset):
             for name in self.modalities
         }
         check_observed(torch.stack([mask.cpu() for mask in self._masks.values()]), self.modalities)
-        for name, tensor in self.data.items():
+        for name, values in self.data.items():
             _refuse(
-                nonfinite_samples(tensor, self._masks[name]),
+                _nonfinite(values, self._masks[name]),
                 name,
                 "mark the modality as not observed there; single missing cells are not supported",
             )
@@ -201,6 +205,14 @@ class IncompleteDataset(MultimodalBaseDataset):
         """Modality -> (n,) bool tensor, True = observed."""
         assert self._masks is not None
         return self._masks
+
+
+def _nonfinite(values: Tensor | Stored, observed: Tensor | None = None) -> Tensor:
+    """Return which observed samples hold NaN or infinity, (n,) bool."""
+    if not isinstance(values, Stored):
+        return nonfinite_samples(values, observed)
+    bad = values.nonfinite()
+    return bad if observed is None else bad & observed.to(bad.device)
 
 
 def _refuse(bad: Tensor, modality: str, advice: str) -> None:

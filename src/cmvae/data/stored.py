@@ -1,0 +1,168 @@
+"""Values of a modality that are kept compact and become floats a batch at a time."""
+
+import sys
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmvae.data.checks import CHUNK_ENTRIES, as_tensor
+
+__all__ = ["ByteImages", "SparseRows", "Stored", "as_values"]
+
+
+class Stored(ABC):
+    """Values of n samples in a compact form.
+
+    ``stored[rows]`` gives floats, ``stored.cut(rows)`` keeps the compact form. Datasets take one in place of a
+    tensor, as a value of ``data``; nothing but the rows of a batch is ever made float.
+
+    Attributes:
+        shape: (n, *), the shape of all samples as floats.
+    """
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Return n."""
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.shape}"
+
+    @abstractmethod
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        """Return samples as float32.
+
+        Args:
+            rows: An integer, for one sample, (*); a slice or (B,) int64 indices, for (B, *).
+        """
+
+    @abstractmethod
+    def cut(self, rows: slice | Tensor) -> Self:
+        """Return some samples in the same compact form."""
+
+    @abstractmethod
+    def nonfinite(self) -> Tensor:
+        """Return which samples hold NaN or infinity as float32, (n,) bool."""
+
+
+class ByteImages(Stored):
+    """Images of bytes, 0 to 255, that become floats in [0, 1]: x / 255.
+
+    Args:
+        images: (n, C, H, W) uint8 tensor or array, kept as it is; it may be memory-mapped, as from
+            ``numpy.load(path, mmap_mode="r")``.
+
+    Raises:
+        TypeError: For another dtype.
+        ValueError: For another number of axes.
+
+    Example:
+        >>> images = ByteImages(torch.full((2, 3, 4, 4), 255, dtype=torch.uint8))
+        >>> images[0].max(), images.cut(slice(1, 2)).shape
+        (tensor(1.), (1, 3, 4, 4))
+    """
+
+    def __init__(self, images: Any) -> None:
+        self.images = as_tensor(images, "images")
+        if self.images.dtype != torch.uint8:
+            raise TypeError(f"images: expected dtype uint8, got {self.images.dtype}")
+        if self.images.ndim != 4:
+            raise ValueError(f"images: expected shape (n, C, H, W), got {tuple(self.images.shape)}")
+        self.shape = tuple(self.images.shape)
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        """Return images as float32 in [0, 1]; see ``Stored``."""
+        return self.images[rows].to(torch.float32).div_(255)
+
+    def cut(self, rows: slice | Tensor) -> Self:
+        """Return some images as bytes; slices share memory."""
+        return type(self)(self.images[rows])
+
+    def nonfinite(self) -> Tensor:
+        """Return no sample: bytes are finite."""
+        return torch.zeros(len(self), dtype=torch.bool)
+
+
+class SparseRows(Stored):
+    """A sparse matrix whose rows become dense float32.
+
+    Args:
+        matrix: (n, features) SciPy sparse matrix or array of real numbers; CSR is kept without a copy, other
+            formats are converted.
+
+    Raises:
+        TypeError: For what is not a SciPy sparse matrix of real numbers.
+        ValueError: For an array with other than two axes.
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        if not _is_sparse(matrix):
+            raise TypeError(f"matrix: expected a SciPy sparse matrix, got {type(matrix).__name__}")
+        if matrix.ndim != 2:
+            raise ValueError(f"matrix: expected shape (n, features), got {matrix.shape}")
+        if matrix.dtype.kind not in "biuf":
+            raise TypeError(f"matrix: expected real numbers, got dtype {matrix.dtype}")
+        self.matrix = matrix.tocsr()
+        self.shape = (int(matrix.shape[0]), int(matrix.shape[1]))
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        """Return rows as dense float32; see ``Stored``."""
+        if isinstance(rows, int | np.integer):
+            return self._dense(self.matrix[[rows]])[0]
+        return self._dense(self.matrix[_plain(rows)])
+
+    def cut(self, rows: slice | Tensor) -> Self:
+        """Return some rows as a sparse matrix, copied."""
+        return type(self)(self.matrix[_plain(rows)])
+
+    def nonfinite(self) -> Tensor:
+        """Return which rows hold NaN or infinity as float32, reading a few million entries at a time."""
+        bounds = self.matrix.indptr
+        entries = self.matrix.data[: bounds[-1]]
+        bad = np.zeros(len(self), dtype=bool)
+        for start in range(0, len(entries), CHUNK_ENTRIES):
+            with np.errstate(over="ignore"):
+                part = entries[start : start + CHUNK_ENTRIES].astype(np.float32)
+            at = start + np.flatnonzero(~np.isfinite(part))
+            bad[np.searchsorted(bounds, at, side="right") - 1] = True
+        return torch.from_numpy(bad)
+
+    @staticmethod
+    def _dense(part: Any) -> Tensor:
+        with np.errstate(over="ignore"):
+            return torch.from_numpy(part.toarray().astype(np.float32, copy=False))
+
+
+def as_values(value: Any, what: str) -> Tensor | Stored:
+    """Return a tensor or array as a tensor, a sparse matrix as ``SparseRows``, anything stored as it is.
+
+    Args:
+        value: Tensor or array of shape (n, *), SciPy sparse matrix, or ``Stored``.
+        what: What it is, for the message, for instance ``modality 'image'``.
+
+    Raises:
+        TypeError: For anything else.
+        ValueError: For a scalar.
+    """
+    if isinstance(value, Stored):
+        return value
+    if _is_sparse(value):
+        try:
+            return SparseRows(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{what}: {error}") from None
+    return as_tensor(value, what)
+
+
+def _is_sparse(value: Any) -> bool:
+    """Return whether a value is SciPy's; SciPy, slow to import, is loaded already where it is."""
+    sparse = sys.modules.get("scipy.sparse")
+    return sparse is not None and bool(sparse.issparse(value))
+
+
+def _plain(rows: Any) -> Any:
+    return rows if isinstance(rows, slice) else torch.as_tensor(rows).cpu().numpy()

@@ -1,0 +1,89 @@
+"""Arrays that are made once, kept in a folder, and memory-mapped from there."""
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmvae.checkpoints import atomic_write
+
+__all__ = ["cache_folder", "cached_arrays"]
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "CMVAE_CACHE"
+
+
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """Return where arrays are kept: ``cache``, else the environment's ``CMVAE_CACHE``, else ``~/.cache/cmvae``."""
+    return Path(cache or os.environ.get(VARIABLE) or "~/.cache/cmvae").expanduser()
+
+
+def cached_arrays(
+    folder: Path,
+    name: str,
+    recipe: Mapping[str, Any],
+    keys: Sequence[str],
+    make: Callable[[], Mapping[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """Return arrays from a folder, after they were made where they are missing, damaged or of another recipe.
+
+    An array is the file ``NAME-KEY.npy``; ``NAME.json`` holds the recipe and the arrays' checksums. Each file is
+    written beside its place and renamed, the record last: a run that is cut off leaves nothing that is believed.
+
+    Args:
+        folder: The folder, made where it is missing.
+        name: What the files' names start with.
+        recipe: What the arrays follow from, of plain JSON values.
+        keys: The arrays that are wanted.
+        make: Returns all of the recipe's arrays; called only where something has to be made.
+
+    Returns:
+        Key -> array, memory-mapped and read-only.
+
+    Raises:
+        OSError: If the folder cannot be written to; the message names it.
+    """
+    arrays = _read(folder, name, recipe, keys)
+    if arrays is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(folder / f"{name}.json") as record:
+                logger.info("making %s in %s", name, folder)
+                record.write_text(_write(folder, name, recipe, make()), encoding="utf-8")
+        except OSError as error:
+            raise OSError(
+                f"cache: cannot write to {folder} ({error.strerror or error}); "
+                f"give another folder as cache, or in the environment as {VARIABLE}"
+            ) from error
+        arrays = _read(folder, name, recipe, keys)
+    if arrays is None:
+        raise OSError(f"cache: {folder} does not hold what was just written to it")
+    return arrays
+
+
+def _write(folder: Path, name: str, recipe: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Write arrays, and return the text of their record."""
+    for key, array in arrays.items():
+        with atomic_write(folder / f"{name}-{key}.npy") as temporary:
+            np.save(temporary, array, allow_pickle=False)
+    sums = {key: zlib.crc32(np.ascontiguousarray(array).data) for key, array in arrays.items()}
+    return json.dumps({"recipe": dict(recipe), "crc32": sums}, indent=2)
+
+
+def _read(folder: Path, name: str, recipe: Mapping[str, Any], keys: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """Return the arrays, or None unless they are whole and of this recipe."""
+    try:
+        record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or record.get("recipe") != dict(recipe):
+            return None
+        sums = record["crc32"]
+        arrays = {key: np.load(folder / f"{name}-{key}.npy", mmap_mode="r", allow_pickle=False) for key in keys}
+        return arrays if all(zlib.crc32(array) == sums[key] for key, array in arrays.items()) else None
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,134 @@
+"""CUBICC: photographs of birds and captions of them, grouped into eight species, as published."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmvae.data.datasets import MultimodalBaseDataset
+from cmvae.data.stored import ByteImages
+
+__all__ = ["cubicc"]
+
+SPLITS = {"train": "train_split.npy", "validation": "validation_split.npy", "test": "test_split.npy"}
+CHUNK = 256
+
+
+def cubicc(folder: str | Path, split: str = "train") -> MultimodalBaseDataset:
+    """Read the CUB Image-Captions for Clustering data from the folder in which they are published.
+
+    13,150 pairs of a photograph and a caption, of 22 subspecies of birds grouped into 8 species: blackbird, gull,
+    jay, oriole, tanager, tern, warbler, wren. ``images.pt``, ``captions.pt`` and ``labels.pt`` hold tensors of all
+    pairs; ``train_split.npy``, ``validation_split.npy`` and ``test_split.npy`` the indices of those in a split.
+    Nothing in them is unpickled but tensors.
+
+    Args:
+        folder: The folder of the files.
+        split: ``'train'``, ``'validation'`` or ``'test'``.
+
+    Returns:
+        The pairs of the split with their species as labels, (n,) int64. ``image`` (n, C, H, W), as published of 3 x
+        64 x 64: float32 in [0, 1] in samples and batches, kept as bytes if the file holds bytes. ``caption`` (n, T)
+        int64, the index of each word, as published of 32 words from 1,590: targets of a categorical likelihood with
+        the shape (T, V); one-hot captions in the file, (n, T, V), are turned into indices.
+
+    Raises:
+        ValueError: For an unknown split; for a file that is missing, damaged, or holds anything but such tensors,
+            naming it.
+
+    References:
+        Palumbo, Manduchi, Laguna, Chopard, Vogt, Deep Generative Clustering with Multimodal Diffusion Variational
+        Autoencoders, ICLR 2024.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: expected {', '.join(map(repr, SPLITS))}, got {split!r}")
+    root = Path(folder)
+    labels = _read_labels(root / "labels.pt")
+    rows = _read_rows(root / SPLITS[split], len(labels))
+    image = _read_images(root / "images.pt", len(labels), rows)
+    caption = _read_captions(root / "captions.pt", len(labels), rows)
+    return MultimodalBaseDataset({"image": image, "caption": caption}, labels[rows])
+
+
+def _load(path: Path) -> Tensor:
+    """Return the tensor in a file, memory-mapped where its format allows."""
+    if not path.is_file():
+        raise ValueError(f"{path}: the file does not exist")
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path}: not a tensor that can be read ({reason})") from error
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        raise ValueError(f"{path}: expected a tensor, got {type(value).__name__}")
+    return value
+
+
+def _read_labels(path: Path) -> Tensor:
+    labels = _load(path)
+    labels = labels.squeeze(-1) if labels.ndim == 2 else labels
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"{path}: expected shape (n,), got {tuple(labels.shape)}")
+    if not bool((labels == labels.long()).all()):
+        raise ValueError(f"{path}: expected integers, got dtype {labels.dtype}")
+    return labels.long()
+
+
+def _read_rows(path: Path, n_samples: int) -> Tensor:
+    """Return the indices of a split, (n,) int64."""
+    if not path.is_file():
+        raise ValueError(f"{path}: the file does not exist")
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path}: not an array that can be read ({error})") from error
+    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iuf" or not len(rows):
+        raise ValueError(f"{path}: expected indices of shape (n,), got {_described(rows)}")
+    if not (rows % 1 == 0).all():
+        raise ValueError(f"{path}: expected integers as indices, got {rows[rows % 1 != 0][0]}")
+    if rows.min() < 0 or rows.max() >= n_samples:
+        raise ValueError(f"{path}: indices from {rows.min()} to {rows.max()} for {n_samples} samples")
+    return torch.from_numpy(rows.astype(np.int64))
+
+
+def _read_images(path: Path, n_samples: int, rows: Tensor) -> Tensor | ByteImages:
+    images = _load(path)
+    if images.ndim != 4 or len(images) != n_samples:
+        raise ValueError(f"{path}: expected shape ({n_samples}, C, H, W), got {tuple(images.shape)}")
+    if images.dtype == torch.uint8:
+        return ByteImages(images[rows])
+    if not images.is_floating_point():
+        raise ValueError(f"{path}: expected uint8 or floats, got dtype {images.dtype}")
+    kept = images[rows].float()
+    if not bool(((kept >= 0) & (kept <= 1)).all()):
+        raise ValueError(f"{path}: expected floats in [0, 1], got values from {kept.min():.4g} to {kept.max():.4g}")
+    return kept
+
+
+def _read_captions(path: Path, n_samples: int, rows: Tensor) -> Tensor:
+    """Return the index of each word, (n, T) int64; one-hot captions, which are large, are read in parts."""
+    captions = _load(path)
+    if captions.ndim not in (2, 3) or len(captions) != n_samples:
+        raise ValueError(f"{path}: expected shape ({n_samples}, T) or ({n_samples}, T, V), got {tuple(captions.shape)}")
+    if captions.ndim == 3:
+        return torch.cat([_indices(captions[part], path) for part in rows.split(CHUNK)])
+    kept = captions[rows]
+    if not bool((kept == kept.long()).all()) or bool((kept < 0).any()):
+        raise ValueError(f"{path}: expected indices of words, integers of at least 0, got dtype {captions.dtype}")
+    return kept.long()
+
+
+def _indices(one_hot: Tensor, path: Path) -> Tensor:
+    """Return (n, T) indices of (n, T, V) one-hot vectors."""
+    is_set = one_hot == 1
+    if not bool(((is_set.sum(-1) == 1) & (one_hot == 0).sum(-1).eq(one_hot.shape[-1] - 1)).all()):
+        raise ValueError(f"{path}: expected one-hot vectors on the last axis")
+    return is_set.to(torch.uint8).argmax(-1)
+
+
+def _described(value: Any) -> str:
+    return f"shape {value.shape} and {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
