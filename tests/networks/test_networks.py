@@ -11,10 +11,12 @@ from cmvae.networks import (
     ConvEncoder,
     MLPDecoder,
     MLPEncoder,
+    NetworkPair,
     SequenceDecoder,
     SequenceEncoder,
     build_decoder,
     build_encoder,
+    check_network,
     choose_networks,
     run_decoder,
     run_encoder,
@@ -155,11 +157,27 @@ def test_bad_sizes_are_refused(make, message):
 
 
 def test_registry_takes_new_pairs(monkeypatch):
-    assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "sequence"}
+    assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "resnet", "sequence"}
     monkeypatch.setitem(
         NETWORKS, "mlp", NETWORKS["mlp"]._replace(decoder=lambda dim, shape, hidden_dims: ("mine", dim))
     )
     assert build_decoder((5,), 3, "normal") == ("mine", 3)
+
+
+def test_networks_are_built_by_name(monkeypatch):
+    shape = (1, 8, 8)
+    assert isinstance(build_encoder(shape, 2, 2, "normal", network="mlp"), MLPEncoder)
+    assert isinstance(build_decoder(shape, 4, "normal", network="mlp"), MLPDecoder)
+    assert isinstance(build_decoder((4, 3), 4, "normal", network="sequence"), SequenceDecoder)
+    # A pair whose name looks like that of a perceptron gets hidden_dims only if it says so.
+    monkeypatch.setitem(NETWORKS, "mlp_like", NetworkPair(ConvEncoder, ConvDecoder))
+    assert isinstance(build_encoder(shape, 2, 2, "normal", hidden_dims=(3,), network="mlp_like"), ConvEncoder)
+
+
+@pytest.mark.parametrize("build", [lambda n: build_encoder((3,), 2, 2, "normal", network=n), check_network])
+def test_unknown_names_are_refused_with_those_that_are_known(build):
+    with pytest.raises(ValueError, match=r"registered as 'convv'.*\['mlp', 'mlp_classes', 'conv', 'resnet', 'seq"):
+        build("convv")
 
 
 def _train(encoder, decoder, x, loss_of, steps, learning_rate=2e-3):
