@@ -48,9 +48,9 @@ def _likelihood(value: object) -> object:
 
 def _networks(value: object) -> object:
     names = list(value.values()) if isinstance(value, Mapping) else [] if value is None else [value]
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("must be None, the name of networks for all modalities, or modality to such a name")
     for name in names:
+        if not isinstance(name, str):
+            raise ValueError("must be None, the name of networks for all modalities, or modality to such a name")
         check_network(name)
     return value
 

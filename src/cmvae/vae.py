@@ -290,9 +290,7 @@ def _check_supplied(config: CMVAEConfig, supplied: Mapping[str, Mapping[str, nn.
             if not isinstance(network, nn.Module):
                 raise TypeError(f"{argument}[{modality!r}] must be a torch.nn.Module, got {type(network).__name__}")
     if config.networks is not None and None not in supplied.values():
-        raise ValueError(
-            f"networks is {config.networks!r}, but encoders and decoders are given: none are built"
-        )
+        raise ValueError(f"networks is {config.networks!r}, but encoders and decoders are given: none are built")
     for modality in config.decoders_dist or {}:
         if config.likelihood_is_missing(modality):
             raise ValueError(f"decoders_dist[{modality!r}] was a callable, which is not stored: pass it again")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -135,9 +136,8 @@ class _ResidualBlock(nn.Module):
         self.first = nn.Conv2d(n_in, hidden, kernel_size=3, padding=1)
         self.second = nn.Conv2d(hidden, n_out, kernel_size=3, padding=1)
         self.shortcut = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, kernel_size=1, bias=False)
-        for layer in (self.first, self.second):
-            nn.init.kaiming_normal_(layer.weight, a=_SLOPE)
-            nn.init.zeros_(layer.bias)
+        _keep_signal(self.first, "leaky_relu")
+        _keep_signal(self.second, "leaky_relu")
         _keep_signal(self.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,10 +147,10 @@ class _ResidualBlock(nn.Module):
         return total
 
 
-def _keep_signal(layer: nn.Module) -> None:
-    """Initialise a layer, in place, so that its output is as large as its input."""
+def _keep_signal(layer: nn.Module, after: Literal["linear", "leaky_relu"] = "linear") -> None:
+    """Initialise a layer, in place, so that its output is as large as its input before the rectifier, if any."""
     if isinstance(layer, nn.Linear | nn.Conv2d):
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+        nn.init.kaiming_normal_(layer.weight, a=_SLOPE, nonlinearity=after)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
