@@ -26,6 +26,7 @@ DEFAULTS = {
     "dreg_estimator": "unbiased",
     "covariance": "identity",
     "hidden_dims": (256, 256),
+    "networks": None,
 }
 EVERYTHING = {
     "n_modalities": 2,
@@ -47,6 +48,7 @@ EVERYTHING = {
     "number_of_clusters": 7,
     "covariance": "full",
     "hidden_dims": (32,),
+    "networks": {"b": "resnet"},
 }
 
 
@@ -192,6 +194,13 @@ BAD = [
     ({"decoder_dist_params": {"a": {"scale": 1}}, "decoders_dist": {"a": "bernoulli"}}, r"'a'.*scale.*none"),
     ({"decoder_dist_params": {"x": {"scale": 1.0}}, "input_dims": DIMS}, r"decoder_dist_params.*'x'.*'a', 'b'"),
     ({"custom_architectures": ["encoder"]}, "custom_architectures"),
+    ({"networks": "resnett"}, r"networks: .*'resnett'.*'mlp', .*'resnet'"),
+    ({"networks": {"a": "conv", "b": "konv"}}, r"networks: .*'konv'.*'conv'"),
+    ({"networks": {"x": "conv"}, "input_dims": DIMS}, r"networks.*'x'.*'a', 'b'"),
+    ({"networks": {"a": 3}}, r"networks: must be None.*modality to such a name"),
+    ({"networks": {"a": None}}, r"networks: must be None.*modality to such a name"),
+    ({"networks": ["conv", "conv"]}, r"networks: must be None.*modality to such a name"),
+    ({"networks": {3: "conv", "b": "conv"}}, "networks"),
     ({"covariance": "full"}, r"'full'.*laplace_with_softmax.*'diagonal'"),
 ]
 
@@ -252,6 +261,13 @@ def test_a_module_may_be_a_likelihood():
     config = CMVAEConfig(**REQUIRED, decoders_dist={"a": module})
     assert config.decoders_dist["a"] is module
     assert CMVAEConfig.from_json(config.to_json()).likelihood_is_missing("a")
+
+
+def test_networks_by_modality_or_for_all():
+    assert CMVAEConfig(**REQUIRED).network_of("a") is None
+    assert CMVAEConfig(**REQUIRED, networks="mlp").network_of("a") == "mlp"
+    some = CMVAEConfig(**REQUIRED, networks={"a": "resnet"})
+    assert (some.network_of("a"), some.network_of("b")) == ("resnet", None)
 
 
 def test_replace_validates_and_leaves_the_original():

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from cmvae.likelihoods import build_likelihood
+from cmvae.networks import check_network
 
 __all__ = ["CMVAEConfig"]
 
@@ -42,6 +43,15 @@ def _plain(value: object) -> object:
 def _likelihood(value: object) -> object:
     if not (isinstance(value, str) or callable(value)):
         raise ValueError("must be the name of a likelihood or a callable(reconstruction, target)")
+    return value
+
+
+def _networks(value: object) -> object:
+    names = list(value.values()) if isinstance(value, Mapping) else [] if value is None else [value]
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError("must be None, the name of networks for all modalities, or modality to such a name")
+        check_network(name)
     return value
 
 
@@ -92,6 +102,13 @@ class CMVAEConfig(BaseModel):
         covariance: Form of Σ_c: ``'identity'`` (fixed, the paper's), ``'diagonal'`` or ``'full'`` (learned;
             ``'full'`` is for the Normal families).
         hidden_dims: Sizes of the hidden layers of the multi-layer perceptrons built for you; mirrored in decoders.
+        networks: Which networks are built for you, of those in ``cmvae.networks.NETWORKS``: one name for all
+            modalities, or modality to name. Where none is given, 'conv' for images of at least 8 by 8 pixels,
+            'sequence' for categorical (length, vocabulary), 'mlp_classes' for other categorical shapes, which
+            takes class indices too, and 'mlp' for the rest; 'resnet' is a larger pair for images. A pair of
+            your own: ``NETWORKS['mine'] = NetworkPair(encoder, decoder)`` (:class:`cmvae.networks.NetworkPair`),
+            before the settings are made and again before they are loaded. Refused if the model is given custom
+            encoders and decoders.
 
     Raises:
         TypeError: For an unknown keyword.
@@ -126,6 +143,7 @@ class CMVAEConfig(BaseModel):
     number_of_clusters: PositiveInt = 10
     covariance: Literal["identity", "diagonal", "full"] = "identity"
     hidden_dims: Shape = (256, 256)
+    networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
 
     def __init__(self, **fields: Any) -> None:
         known = list(type(self).model_fields)
@@ -169,7 +187,7 @@ class CMVAEConfig(BaseModel):
             ValueError: Naming the field and both lists of names.
         """
         whole = ("rescale_factors", "modalities_specific_dim")
-        for field in (*whole, "decoders_dist", "decoder_dist_params"):
+        for field in (*whole, "decoders_dist", "decoder_dist_params", "networks"):
             given = getattr(self, field)
             if not isinstance(given, Mapping):
                 continue
@@ -190,6 +208,10 @@ class CMVAEConfig(BaseModel):
         """Tell whether ``modality`` had a callable likelihood that was lost on the way through JSON."""
         dist, _ = self.likelihood_of(modality)
         return isinstance(dist, str) and dist.startswith(CUSTOM_PREFIX)
+
+    def network_of(self, modality: str) -> str | None:
+        """Return the name of the networks of ``modality``, None where the kind of input chooses them."""
+        return self.networks.get(modality) if isinstance(self.networks, dict) else self.networks
 
     def style_dim(self, modality: str) -> int:
         """Return the dimension of the private latent of ``modality``."""

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -60,13 +60,23 @@ class MultimodalVAE(nn.Module):
 
     def _build_encoder(self, modality: str) -> nn.Module:
         config = self.model_config
-        shape, dims = _required_shape(config, modality, "encoders"), (config.latent_dim, config.style_dim(modality))
-        return build_encoder(shape, *dims, self._likelihood_name(modality), config.hidden_dims)
+        return self._build(build_encoder, "encoders", modality, config.latent_dim, config.style_dim(modality))
 
     def _build_decoder(self, modality: str) -> nn.Module:
         config = self.model_config
-        shape, dim = _required_shape(config, modality, "decoders"), config.latent_dim + config.style_dim(modality)
-        return build_decoder(shape, dim, self._likelihood_name(modality), config.hidden_dims)
+        return self._build(build_decoder, "decoders", modality, config.latent_dim + config.style_dim(modality))
+
+    def _build(self, build: Callable[..., nn.Module], part: str, modality: str, *dims: int) -> nn.Module:
+        config = self.model_config
+        shape, name = _required_shape(config, modality, part), config.network_of(modality)
+        try:
+            return build(shape, *dims, self._likelihood_name(modality), config.hidden_dims, name)
+        except ValueError as error:
+            if name is None:
+                raise
+            raise ValueError(
+                f"networks: {name!r} cannot be the {part} of modality {modality!r} of shape {shape}: {error}"
+            ) from None
 
     def _likelihood_name(self, modality: str) -> str:
         dist, _ = self.model_config.likelihood_of(modality)
@@ -282,6 +292,8 @@ def _check_supplied(config: CMVAEConfig, supplied: Mapping[str, Mapping[str, nn.
         for modality, network in (networks or {}).items():
             if not isinstance(network, nn.Module):
                 raise TypeError(f"{argument}[{modality!r}] must be a torch.nn.Module, got {type(network).__name__}")
+    if config.networks is not None and None not in supplied.values():
+        raise ValueError(f"networks is {config.networks!r}, but encoders and decoders are given: none are built")
     for modality in config.decoders_dist or {}:
         if config.likelihood_is_missing(modality):
             raise ValueError(f"decoders_dist[{modality!r}] was a callable, which is not stored: pass it again")

@@ -11,10 +11,14 @@ from cmvae.networks import (
     ConvEncoder,
     MLPDecoder,
     MLPEncoder,
+    NetworkPair,
+    ResNetDecoder,
+    ResNetEncoder,
     SequenceDecoder,
     SequenceEncoder,
     build_decoder,
     build_encoder,
+    check_network,
     choose_networks,
     run_decoder,
     run_encoder,
@@ -128,6 +132,8 @@ def test_decoders_are_linear_at_the_end():
         (MLPEncoder((4, 3), 2, 2), torch.zeros(5, 4, dtype=torch.int64)),
         (MLPEncoder((4, 3), 2, 2), torch.zeros(5, 12)),
         (ConvEncoder((1, 8, 8), 2, 2), torch.zeros(5, 1, 9, 8)),
+        (ResNetEncoder((1, 8, 8), 2, 2, channels=2), torch.zeros(5, 1, 9, 8)),
+        (ResNetEncoder((1, 8, 8), 2, 2, channels=2), torch.zeros(5, 1, 7, 8)),
         (SequenceEncoder((4, 3), 2, 2), torch.zeros(5, 4)),
         (SequenceEncoder((4, 3), 2, 2), torch.zeros(5, 3, dtype=torch.int64)),
     ],
@@ -146,6 +152,10 @@ def test_other_shapes_are_refused(network, x):
         (lambda: ConvEncoder((8, 8), 2, 2), "channels, height, width"),
         (lambda: ConvDecoder(2, (1, 8, 8.5)), "shape"),
         (lambda: ConvEncoder((1, 8, 8), 2, 2, channels=()), "channels"),
+        (lambda: ResNetEncoder((8, 8), 2, 2), "channels, height, width"),
+        (lambda: ResNetEncoder((1, 8, 8), 2, 0), "style_dim"),
+        (lambda: ResNetDecoder(0, (1, 8, 8)), "latent_dim_total"),
+        (lambda: ResNetDecoder(2, (1, 8, 8), channels=0), "channels"),
         (lambda: SequenceDecoder(2, (8,)), "length, vocabulary"),
     ],
 )
@@ -155,11 +165,27 @@ def test_bad_sizes_are_refused(make, message):
 
 
 def test_registry_takes_new_pairs(monkeypatch):
-    assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "sequence"}
+    assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "resnet", "sequence"}
     monkeypatch.setitem(
         NETWORKS, "mlp", NETWORKS["mlp"]._replace(decoder=lambda dim, shape, hidden_dims: ("mine", dim))
     )
     assert build_decoder((5,), 3, "normal") == ("mine", 3)
+
+
+def test_networks_are_built_by_name(monkeypatch):
+    shape = (1, 8, 8)
+    assert isinstance(build_encoder(shape, 2, 2, "normal", network="mlp"), MLPEncoder)
+    assert isinstance(build_decoder(shape, 4, "normal", network="mlp"), MLPDecoder)
+    assert isinstance(build_decoder((4, 3), 4, "normal", network="sequence"), SequenceDecoder)
+    # A pair whose name looks like that of a perceptron gets hidden_dims only if it says so.
+    monkeypatch.setitem(NETWORKS, "mlp_like", NetworkPair(ConvEncoder, ConvDecoder))
+    assert isinstance(build_encoder(shape, 2, 2, "normal", hidden_dims=(3,), network="mlp_like"), ConvEncoder)
+
+
+@pytest.mark.parametrize("build", [lambda n: build_encoder((3,), 2, 2, "normal", network=n), check_network])
+def test_unknown_names_are_refused_with_those_that_are_known(build):
+    with pytest.raises(ValueError, match=r"registered as 'convv'.*\['mlp', 'mlp_classes', 'conv', 'resnet', 'seq"):
+        build("convv")
 
 
 def _train(encoder, decoder, x, loss_of, steps, learning_rate=2e-3):

@@ -1,10 +1,11 @@
 """Encoders and decoders by kind of input, and what builds them from the shape of a modality."""
 
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
-from cmvae.networks.build import NETWORKS, NetworkPair, build_decoder, build_encoder, choose_networks
+from cmvae.networks.build import NETWORKS, NetworkPair, build_decoder, build_encoder, check_network, choose_networks
 from cmvae.networks.calling import run_decoder, run_encoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
+from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
 
 __all__ = [
@@ -16,10 +17,13 @@ __all__ = [
     "MLPDecoder",
     "MLPEncoder",
     "NetworkPair",
+    "ResNetDecoder",
+    "ResNetEncoder",
     "SequenceDecoder",
     "SequenceEncoder",
     "build_decoder",
     "build_encoder",
+    "check_network",
     "choose_networks",
     "run_decoder",
     "run_encoder",

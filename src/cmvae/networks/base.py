@@ -95,9 +95,7 @@ class PosteriorHead(nn.Module):
         super().__init__()
         self.sizes = [latent_dim, style_dim, latent_dim, style_dim]
         self.linear = nn.Linear(n_features, sum(self.sizes))
-        with torch.no_grad():
-            self.linear.weight[latent_dim + style_dim :].mul_(0.01)
-            self.linear.bias[latent_dim + style_dim :].zero_()
+        start_near_zero(self.linear, latent_dim + style_dim)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -110,6 +108,13 @@ class PosteriorHead(nn.Module):
         return ModelOutput(embedding=z, log_covariance=z_scale, style_embedding=w, style_log_covariance=w_scale)
 
 
+def start_near_zero(linear: nn.Linear, start: int) -> None:
+    """Make the outputs of a layer from index ``start`` on almost zero, in place: the raw scales at the start."""
+    with torch.no_grad():
+        linear.weight[start:].mul_(0.01)
+        linear.bias[start:].zero_()
+
+
 def one_hot(indices: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
     """Encode class indices (...) in 0..n_classes-1 as one-hot vectors (..., n_classes) of ``dtype``.
 
@@ -120,6 +125,14 @@ def one_hot(indices: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
     """
     encoded = torch.zeros(*indices.shape, n_classes, dtype=dtype, device=indices.device)
     return encoded.scatter_(-1, indices.long().unsqueeze(-1), 1.0)
+
+
+def image_size(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) of an image shape (channels, height, width), or raise ``ValueError``."""
+    if len(shape) != 3:
+        raise ValueError(f"an image shape is (channels, height, width); got {tuple(shape)}")
+    check_sizes(shape=shape)
+    return shape[1], shape[2]
 
 
 def halved_sizes(shape: Sequence[int], smallest: int = 8) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Which networks a modality gets when the caller supplies none: a registry and the rule that chooses."""
+"""Which networks a modality gets when the caller supplies none: a registry, and the rule that chooses from it."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,27 +7,43 @@ from typing import NamedTuple
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
+from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
 
-__all__ = ["NETWORKS", "NetworkPair", "build_decoder", "build_encoder", "choose_networks"]
+__all__ = ["NETWORKS", "NetworkPair", "build_decoder", "build_encoder", "check_network", "choose_networks"]
 
 
 class NetworkPair(NamedTuple):
     """An encoder and a decoder for one kind of input.
 
+    Entries of ``NETWORKS`` are chosen by name with ``CMVAEConfig(networks=...)``. A pair of your own is registered
+    before the settings that name it are made or loaded; a saved model holds the name alone, and a name that is
+    not registered at load is a ``ValueError``.
+
     Attributes:
-        encoder: Class, or any callable, taking (input_shape, latent_dim, style_dim).
-        decoder: Class, or any callable, taking (latent_dim_total, output_shape).
+        encoder: Class, or any callable, taking (input_shape, latent_dim, style_dim). It raises ``ValueError`` for a
+            shape that it cannot take.
+        decoder: Class, or any callable, taking (latent_dim_total, output_shape); likewise.
+        takes_hidden_dims: Whether both also take ``hidden_dims``, the config's, for the decoder turned round.
+
+    Example:
+        >>> from functools import partial
+        >>> NETWORKS["small"] = NetworkPair(
+        ...     partial(ResNetEncoder, channels=8), partial(ResNetDecoder, channels=8)
+        ... )  # doctest: +SKIP
+        >>> CMVAEConfig(n_modalities=2, networks={"image": "small"}, ...)  # doctest: +SKIP
     """
 
     encoder: Callable[..., BaseMultilatentEncoder]
     decoder: Callable[..., BaseDecoder]
+    takes_hidden_dims: bool = False
 
 
 NETWORKS: dict[str, NetworkPair] = {
-    "mlp": NetworkPair(MLPEncoder, MLPDecoder),
-    "mlp_classes": NetworkPair(partial(MLPEncoder, one_hot=True), MLPDecoder),
+    "mlp": NetworkPair(MLPEncoder, MLPDecoder, takes_hidden_dims=True),
+    "mlp_classes": NetworkPair(partial(MLPEncoder, one_hot=True), MLPDecoder, takes_hidden_dims=True),
     "conv": NetworkPair(ConvEncoder, ConvDecoder),
+    "resnet": NetworkPair(ResNetEncoder, ResNetDecoder),
     "sequence": NetworkPair(SequenceEncoder, SequenceDecoder),
 }
 
@@ -53,8 +69,22 @@ def choose_networks(shape: Sequence[int], likelihood: str) -> str:
     return "mlp"
 
 
+def check_network(name: str) -> None:
+    """Raise ``ValueError`` if ``name`` is not in ``NETWORKS``, with the names that are."""
+    if name not in NETWORKS:
+        raise ValueError(
+            f"no networks are registered as {name!r}; registered are {list(NETWORKS)}, others are registered with "
+            "cmvae.networks.NETWORKS[name] = NetworkPair(...)"
+        )
+
+
 def build_encoder(
-    shape: Sequence[int], latent_dim: int, style_dim: int, likelihood: str, hidden_dims: Sequence[int] = (256, 256)
+    shape: Sequence[int],
+    latent_dim: int,
+    style_dim: int,
+    likelihood: str,
+    hidden_dims: Sequence[int] = (256, 256),
+    network: str | None = None,
 ) -> BaseMultilatentEncoder:
     """Build the encoder of a modality.
 
@@ -64,16 +94,21 @@ def build_encoder(
         style_dim: Dimension of the modality's w.
         likelihood: Name of its likelihood, 'custom' for a callable.
         hidden_dims: Sizes of the hidden layers of a perceptron.
+        network: Entry of ``NETWORKS``; by default :func:`choose_networks` chooses.
 
     Raises:
-        ValueError: If a size is no positive integer.
+        ValueError: If a size is no positive integer, the name unknown or the network cannot take the shape.
     """
-    name = choose_networks(shape, likelihood)
-    return NETWORKS[name].encoder(shape, latent_dim, style_dim, **_options(name, hidden_dims))
+    pair = _pair(shape, likelihood, network)
+    return pair.encoder(shape, latent_dim, style_dim, **_options(pair, hidden_dims))
 
 
 def build_decoder(
-    shape: Sequence[int], latent_dim_total: int, likelihood: str, hidden_dims: Sequence[int] = (256, 256)
+    shape: Sequence[int],
+    latent_dim_total: int,
+    likelihood: str,
+    hidden_dims: Sequence[int] = (256, 256),
+    network: str | None = None,
 ) -> BaseDecoder:
     """Build the decoder of a modality.
 
@@ -83,13 +118,20 @@ def build_decoder(
         likelihood: Name of its likelihood, 'custom' for a callable.
         hidden_dims: Sizes of the hidden layers of a perceptron, the last one nearest to the latents, as in the
             encoder.
+        network: Entry of ``NETWORKS``; by default :func:`choose_networks` chooses.
 
     Raises:
-        ValueError: If a size is no positive integer.
+        ValueError: If a size is no positive integer, the name unknown or the network cannot take the shape.
     """
-    name = choose_networks(shape, likelihood)
-    return NETWORKS[name].decoder(latent_dim_total, shape, **_options(name, tuple(hidden_dims)[::-1]))
+    pair = _pair(shape, likelihood, network)
+    return pair.decoder(latent_dim_total, shape, **_options(pair, tuple(hidden_dims)[::-1]))
 
 
-def _options(name: str, hidden_dims: Sequence[int]) -> dict[str, Sequence[int]]:
-    return {"hidden_dims": hidden_dims} if name.startswith("mlp") else {}
+def _pair(shape: Sequence[int], likelihood: str, network: str | None) -> NetworkPair:
+    name = choose_networks(shape, likelihood) if network is None else network
+    check_network(name)
+    return NETWORKS[name]
+
+
+def _options(pair: NetworkPair, hidden_dims: Sequence[int]) -> dict[str, Sequence[int]]:
+    return {"hidden_dims": hidden_dims} if pair.takes_hidden_dims else {}

@@ -13,6 +13,7 @@ from cmvae.networks.base import (
     check_sizes,
     count,
     halved_sizes,
+    image_size,
     initialise_for_relu,
 )
 from cmvae.outputs import ModelOutput
@@ -48,7 +49,7 @@ class ConvEncoder(BaseMultilatentEncoder):
         hidden_dim: int = 256,
     ) -> None:
         super().__init__()
-        sizes = _image_sizes(input_shape)
+        sizes = halved_sizes(image_size(input_shape))
         check_sizes(latent_dim=latent_dim, channels=channels, hidden_dim=hidden_dim)
         self.input_shape = tuple(input_shape)
         widths = [input_shape[0], *_stage_channels(channels, len(sizes) - 1)]
@@ -94,7 +95,7 @@ class ConvDecoder(BaseDecoder):
         hidden_dim: int = 256,
     ) -> None:
         super().__init__()
-        sizes = _image_sizes(output_shape)[::-1]
+        sizes = halved_sizes(image_size(output_shape))[::-1]
         check_sizes(latent_dim_total=latent_dim_total, channels=channels, hidden_dim=hidden_dim)
         stages = _stage_channels(channels[::-1], len(sizes) - 1)[::-1]
         widths = [*stages, output_shape[0]]
@@ -113,14 +114,6 @@ class ConvDecoder(BaseDecoder):
     def forward(self, z: Tensor) -> ModelOutput:
         """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, channels, height, width)."""
         return ModelOutput(reconstruction=self.layers(z))
-
-
-def _image_sizes(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the (height, width) of every stage of a shape (channels, height, width), largest first."""
-    if len(shape) != 3:
-        raise ValueError(f"an image shape is (channels, height, width); got {tuple(shape)}")
-    check_sizes(shape=shape)
-    return halved_sizes(shape[1:])
 
 
 def _stage_channels(channels: Sequence[int], n_stages: int) -> list[int]:
