@@ -4,6 +4,7 @@ from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
 from cmvae.networks.build import NETWORKS, NetworkPair, build_decoder, build_encoder, choose_networks
 from cmvae.networks.calling import run_decoder, run_encoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
+from cmvae.networks.log_counts import LogCountEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
 
@@ -13,6 +14,7 @@ __all__ = [
     "BaseMultilatentEncoder",
     "ConvDecoder",
     "ConvEncoder",
+    "LogCountEncoder",
     "MLPDecoder",
     "MLPEncoder",
     "NetworkPair",

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from cmvae.likelihoods import CountBlock
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
+from cmvae.networks.log_counts import LogCountEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
 
@@ -54,7 +56,12 @@ def choose_networks(shape: Sequence[int], likelihood: str) -> str:
 
 
 def build_encoder(
-    shape: Sequence[int], latent_dim: int, style_dim: int, likelihood: str, hidden_dims: Sequence[int] = (256, 256)
+    shape: Sequence[int],
+    latent_dim: int,
+    style_dim: int,
+    likelihood: str,
+    hidden_dims: Sequence[int] = (256, 256),
+    counts: Sequence[CountBlock] = (),
 ) -> BaseMultilatentEncoder:
     """Build the encoder of a modality.
 
@@ -64,12 +71,14 @@ def build_encoder(
         style_dim: Dimension of the modality's w.
         likelihood: Name of its likelihood, 'custom' for a callable.
         hidden_dims: Sizes of the hidden layers of a perceptron.
+        counts: Which values are counts, as the likelihood's ``counts`` says; the encoder sees their logarithms.
 
     Raises:
         ValueError: If a size is no positive integer.
     """
     name = choose_networks(shape, likelihood)
-    return NETWORKS[name].encoder(shape, latent_dim, style_dim, **_options(name, hidden_dims))
+    encoder = NETWORKS[name].encoder(shape, latent_dim, style_dim, **_options(name, hidden_dims))
+    return LogCountEncoder(encoder, shape, counts) if counts else encoder
 
 
 def build_decoder(
