@@ -35,8 +35,8 @@ class _Counts(Likelihood):
     Nature Methods 2018): what is modelled are the shares given the total, and log-probabilities are
     conditional on it. A sample whose total is 0 then has log-probability 0.
 
-    Results are at least float32, where an integer above 2²⁴ may be rounded before it arrives. At rates r and
-    counts up to 10⁶ float32 is good to about 10⁻³ near the mode, and relative 10⁻⁵ away from it.
+    Results are at least float32, where an integer above 2²⁴ may be rounded before it arrives. For rates and
+    counts up to 10⁶ float32 is good to 3·10⁻⁴ within five standard deviations, and to a relative 10⁻⁵ beyond.
 
     Args:
         library_size: Whether the rate is the sample's total times a share.
@@ -197,8 +197,8 @@ class NegativeBinomial(_Counts):
     @property
     def inverse_dispersion(self) -> Tensor:
         """The present r, detached: of the input shape, or a scalar."""
-        like = torch.zeros(()) if self.log_inverse_dispersion is None else self.log_inverse_dispersion.detach()
-        return self._log_inverse_dispersion(like).exp()
+        like = torch.zeros(()) if self.log_inverse_dispersion is None else self.log_inverse_dispersion
+        return self._log_inverse_dispersion(like).detach().exp()
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw counts, floating, with rates μ g / r, g Gamma with shape r; see ``Likelihood.sample``."""

@@ -63,12 +63,12 @@ class Mixed(Likelihood):
     def __init__(self, columns: Sequence[Any] | None = None, shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self._layout = _read_columns(columns)
+        self.blocks = nn.ModuleList(_build(block) for block in self._layout)
         self.n_values = self._layout[-1].stop
         if shape is not None and tuple(shape) != (self.n_values,):
             raise ValueError(
                 f"columns describe samples of shape ({self.n_values},), but the modality has {tuple(shape)}"
             )
-        self.blocks = nn.ModuleList(_build(block) for block in self._layout)
 
     @property
     def counts(self) -> list[CountBlock]:
