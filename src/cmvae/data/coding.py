@@ -213,8 +213,8 @@ def encode_table(
 
 def _observed(frame: pd.DataFrame, modality: str) -> np.ndarray:
     """Return which rows are there, (n,) bool; refuse those that are there in part."""
-    missing = frame.isna().to_numpy()
-    observed = ~missing.all(1)
+    missing = np.asarray(frame.isna())
+    observed = ~np.all(missing, axis=1)
     partial = missing & observed[:, None]
     if partial.any():
         rows, columns = np.flatnonzero(partial.any(1)), frame.columns[partial.any(0)]

@@ -32,7 +32,8 @@ def column_kinds(table: Any, kinds: Mapping[Any, str] | None = None, modality: s
     4. all other numbers, constant columns among them: 'continuous'.
 
     Where every column of a table of two or more holds integers of at least 0, a 0 among them, and the table has more
-    than 10 distinct values, all its columns are counts: in sequencing data rare genes look binary by themselves.
+    than 10 distinct values, all its columns are counts: in sequencing data rare genes look binary by themselves. This
+    is not looked at where ``kinds`` names a column.
 
     Refused, unless ``kinds`` names the column, are identifiers and free text (numbers that count up by one from row to
     row, text that differs in more than half of at least 20 rows), text among numbers, and dates.

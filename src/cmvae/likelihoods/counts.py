@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from numbers import Real
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class _Counts(Likelihood):
     gradient. With it μ_j = ℓ softmax(o)_j, over all values of a sample, with ℓ the sample's own total, as in
     scVI (Lopez, Regier, Cole, Jordan, Yosef, "Deep generative modeling for single-cell transcriptomics",
     Nature Methods 2018): what is modelled are the shares given the total, and log-probabilities are
-    conditional on it. A sample whose total is 0 then has log-probability 0.
+    conditional on it. A sample whose total is 0 has rate 0 and log-probability 0.
 
     Results are at least float32, where an integer above 2²⁴ may be rounded before it arrives. For rates and
     counts up to 10⁶ float32 is good to 3·10⁻⁴ within five standard deviations, and to a relative 10⁻⁵ beyond.
@@ -48,7 +48,7 @@ class _Counts(Likelihood):
         ValueError: For a value that is not allowed, or a library size of a single value, which says nothing.
     """
 
-    options = ("library_size", "size")
+    options: ClassVar[tuple[str, ...]] = ("library_size", "size")
     takes_shape = True
 
     def __init__(
@@ -84,9 +84,8 @@ class _Counts(Likelihood):
         counts = _unexpanded(target).to(reconstruction.dtype)
         if self.size is None:
             return self._log_mass(self._log_rate(reconstruction), counts)
-        total = counts.sum(self._feature_axes, keepdim=True)
-        log_rate = self._log_shares(reconstruction) + total.clamp_min(1).log()
-        return self._log_mass(log_rate, counts).masked_fill(total == 0, 0.0)
+        log_total = counts.sum(self._feature_axes, keepdim=True).log()
+        return self._log_mass(self._log_shares(reconstruction) + log_total, counts)
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the rate, of a sample of the total ``size`` where there is a library size."""
