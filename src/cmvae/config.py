@@ -37,7 +37,14 @@ def _shape(value: object) -> object:
 
 
 def _plain(value: object) -> object:
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
+    """Return numbers, lists and mappings as plain ones, at any depth, as they come back from JSON."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _likelihood(value: object) -> object:
@@ -78,10 +85,13 @@ class CMVAEConfig(BaseModel):
         rescale_factors: Modality to factor; by default max_n D_n / D_m, with D the number of input dimensions.
         decoders_dist: Modality to likelihood: ``'normal'`` (where none is given), ``'laplace'``,
             ``'bernoulli'`` (the decoder gives logits), ``'categorical'`` (logits over classes on the last
-            axis), or a callable (reconstruction, target) → elementwise log-probability. A callable is not
-            stored by :meth:`to_json` and has to be passed again at load.
-        decoder_dist_params: Modality to parameters of its likelihood, such as ``{'scale': 0.75}`` or
-            ``{'scale': 'learned'}``.
+            axis), ``'poisson'`` or ``'negative_binomial'`` (counts; the decoder gives logarithms of rates, or
+            logits of shares), ``'mixed'`` (a table of different kinds of columns), or a callable
+            (reconstruction, target) → elementwise log-probability. A callable is not stored by :meth:`to_json`
+            and has to be passed again at load.
+        decoder_dist_params: Modality to parameters of its likelihood, such as ``{'scale': 0.75}``,
+            ``{'scale': 'learned'}``, ``{'library_size': True, 'size': 3000}`` or
+            ``{'columns': [['normal', 3], ['categorical', 4]]}``; see :mod:`cmvae.likelihoods`.
         custom_architectures: Which of ``'encoders'``, ``'decoders'`` the caller supplied; set by the model
             on its own copy.
         K: Importance samples in training.
@@ -177,7 +187,7 @@ class CMVAEConfig(BaseModel):
             )
         for modality in {**(self.decoders_dist or {}), **(self.decoder_dist_params or {})}:
             if not self.likelihood_is_missing(modality):
-                build_likelihood(*self.likelihood_of(modality), modality)
+                build_likelihood(*self.likelihood_of(modality), modality, (self.input_dims or {}).get(modality))
         return self
 
     def check_names(self, modalities: list[str] | None) -> None:

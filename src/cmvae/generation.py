@@ -93,7 +93,8 @@ class GenerativeVAE(MultimodalVAE):
 
         Returns:
             {modality: (..., *input shape)}: the decoders' output, which for ``'bernoulli'`` and
-            ``'categorical'`` likelihoods are logits.
+            ``'categorical'`` likelihoods are logits, and for counts logarithms of rates or logits of shares;
+            :meth:`to_data` turns them into values of the data's kind.
         """
         if not isinstance(embedding, Mapping) or not {"z", "modalities_z"} <= set(embedding):
             raise TypeError("embedding must hold 'z' and 'modalities_z', as encode returns them")
@@ -110,6 +111,30 @@ class GenerativeVAE(MultimodalVAE):
                 rows = self._decode_rows(m, latents.reshape(-1, latents.shape[-1]))
             decoded[m] = rows.reshape(*z.shape[:-1], *rows.shape[1:])
         return decoded
+
+    @torch.no_grad()
+    def to_data(
+        self, reconstructions: Mapping[str, Tensor], sample: bool = False, *, generator: Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Turn what :meth:`decode` and :meth:`predict` return into means of the data, or draws; without gradients.
+
+        Args:
+            reconstructions: {modality: (..., *input shape)}.
+            sample: Draw from the likelihoods instead of taking their means.
+            generator: Source of randomness.
+
+        Returns:
+            {modality: (..., *input shape)}: values, probabilities of ones and of classes, rates of counts; or drawn
+            values, zeros and ones, one-hot vectors, counts.
+
+        Raises:
+            KeyError: For an unknown modality.
+            TypeError: For draws of a likelihood that is a callable.
+        """
+        likelihoods = {m: self._likelihood(m) for m in self._names("reconstructions", list(reconstructions))}
+        if sample:
+            return {m: own.sample(reconstructions[m], generator) for m, own in likelihoods.items()}
+        return {m: own.mean(reconstructions[m]) for m, own in likelihoods.items()}
 
     @torch.no_grad()
     def predict(

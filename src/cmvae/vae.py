@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -47,9 +48,11 @@ class MultimodalVAE(nn.Module):
         self.latent_dim = config.latent_dim
         self.family = FAMILIES[config.prior_and_posterior_dist]
         self._warn_about_size_one()
-        self.encoders = ModalityDict(encoders or {m: self._build_encoder(m) for m in self.modalities})
+        shapes = config.input_dims or {}
+        likelihoods = {m: build_likelihood(*config.likelihood_of(m), m, shapes.get(m)) for m in self.modalities}
+        self.encoders = ModalityDict(encoders or {m: self._build_encoder(m, likelihoods[m]) for m in self.modalities})
         self.decoders = ModalityDict(decoders or {m: self._build_decoder(m) for m in self.modalities})
-        self.likelihoods = ModalityDict({m: build_likelihood(*config.likelihood_of(m), m) for m in self.modalities})
+        self.likelihoods = ModalityDict(likelihoods)
         self.private_priors = ModalityDict(
             {m: PrivatePrior(config.style_dim(m), self.family, config.learn_modality_prior) for m in self.modalities}
         )
@@ -58,9 +61,10 @@ class MultimodalVAE(nn.Module):
 
     # Construction ----------------------------------------------------------------------------------------------
 
-    def _build_encoder(self, modality: str) -> nn.Module:
+    def _build_encoder(self, modality: str, likelihood: Likelihood) -> nn.Module:
         config = self.model_config
-        return self._build(build_encoder, "encoders", modality, config.latent_dim, config.style_dim(modality))
+        build = partial(build_encoder, counts=likelihood.counts)
+        return self._build(build, "encoders", modality, config.latent_dim, config.style_dim(modality))
 
     def _build_decoder(self, modality: str) -> nn.Module:
         config = self.model_config

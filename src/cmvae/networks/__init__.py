@@ -4,6 +4,7 @@ from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
 from cmvae.networks.build import NETWORKS, NetworkPair, build_decoder, build_encoder, check_network, choose_networks
 from cmvae.networks.calling import run_decoder, run_encoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
+from cmvae.networks.log_counts import LogCountEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
 from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
@@ -14,6 +15,7 @@ __all__ = [
     "BaseMultilatentEncoder",
     "ConvDecoder",
     "ConvEncoder",
+    "LogCountEncoder",
     "MLPDecoder",
     "MLPEncoder",
     "NetworkPair",

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from cmvae.likelihoods import CountBlock
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
+from cmvae.networks.log_counts import LogCountEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
 from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
@@ -85,6 +87,7 @@ def build_encoder(
     likelihood: str,
     hidden_dims: Sequence[int] = (256, 256),
     network: str | None = None,
+    counts: Sequence[CountBlock] = (),
 ) -> BaseMultilatentEncoder:
     """Build the encoder of a modality.
 
@@ -95,12 +98,14 @@ def build_encoder(
         likelihood: Name of its likelihood, 'custom' for a callable.
         hidden_dims: Sizes of the hidden layers of a perceptron.
         network: Entry of ``NETWORKS``; by default :func:`choose_networks` chooses.
+        counts: Which values are counts, as the likelihood's ``counts`` says; the encoder sees their logarithms.
 
     Raises:
         ValueError: If a size is no positive integer, the name unknown or the network cannot take the shape.
     """
     pair = _pair(shape, likelihood, network)
-    return pair.encoder(shape, latent_dim, style_dim, **_options(pair, hidden_dims))
+    encoder = pair.encoder(shape, latent_dim, style_dim, **_options(pair, hidden_dims))
+    return LogCountEncoder(encoder, shape, counts) if counts else encoder
 
 
 def build_decoder(

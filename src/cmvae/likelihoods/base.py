@@ -1,0 +1,122 @@
+"""What a likelihood is, and the pieces that the built-in ones share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CountBlock", "Likelihood", "at_least_float32", "check_same_shape", "is_integer", "paired"]
+
+
+class CountBlock(NamedTuple):
+    """Neighbouring values of a flattened sample that are counts, for the encoder, which sees their logarithms.
+
+    Attributes:
+        start: The first one's place.
+        stop: The place after the last one.
+        size: The total to which they are scaled first; None where they are taken as they are.
+    """
+
+    start: int
+    stop: int
+    size: float | None
+
+
+class Likelihood(nn.Module, ABC):
+    """A distribution of a modality whose parameters are the decoder's output, the ``reconstruction``.
+
+    Shapes: a reconstruction is (*, *input shape), with any leading axes; a target must have the same shape,
+    nothing is broadcast. Results have the dtype of the reconstruction, at least float32.
+
+    Attributes:
+        options: Names of the constructor's arguments, which a user may set per modality.
+        takes_shape: Whether the constructor also takes ``shape``, the modality's input shape or None.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ()
+    takes_shape: ClassVar[bool] = False
+
+    @classmethod
+    def build(cls, params: Mapping[str, Any], shape: Sequence[int] | None = None) -> Self:
+        """Build the likelihood from its parameters by name and, where it wants it, the modality's input shape.
+
+        Raises:
+            ValueError: For an unknown parameter, or a value that is not allowed.
+        """
+        unknown = [name for name in params if name not in cls.options]
+        if unknown:
+            raise ValueError(f"got {unknown}; allowed: {', '.join(map(repr, cls.options)) or 'none'}")
+        return cls(**params, shape=shape) if cls.takes_shape else cls(**params)
+
+    @property
+    def counts(self) -> list[CountBlock]:
+        """Which values of a sample are counts; none, unless a subclass says so."""
+        return []
+
+    @abstractmethod
+    def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Return log p(target | reconstruction) elementwise, not summed.
+
+        Args:
+            reconstruction: The decoder's output, floating, (*, *input shape).
+            target: Data of the same shape and of any real dtype.
+
+        Returns:
+            Log-densities (*, *input shape), in nats.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+
+    def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
+        """Return :meth:`log_prob` summed over all but the first ``axes`` axes."""
+        return self.log_prob(reconstruction, target).reshape(*reconstruction.shape[:axes], -1).sum(-1)
+
+    def mean(self, reconstruction: Tensor) -> Tensor:
+        """Return the mean of the distribution, of the reconstruction's shape."""
+        return at_least_float32(reconstruction)
+
+    @abstractmethod
+    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one sample of the reconstruction's shape; the global generator if none is given."""
+
+    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+        """Refuse data outside the support.
+
+        Args:
+            target: Observed rows only, (n, *input shape).
+            modality: Name of the modality, for the errors.
+            shape: The modality's input shape; None where it is not known.
+
+        Raises:
+            ValueError: If the rows have another shape, or hold values that the distribution cannot have.
+        """
+        if shape is not None and tuple(target.shape[1:]) != tuple(shape):
+            raise ValueError(
+                f"modality {modality!r}: samples of shape {tuple(target.shape[1:])}, expected {tuple(shape)}"
+            )
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Raise half precision to float32: a sum over the elements of a sample needs more digits than it has."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def check_same_shape(reconstruction: Tensor, target: Tensor) -> None:
+    """Raise ``ValueError`` where shapes differ."""
+    if reconstruction.shape != target.shape:
+        raise ValueError(f"target of shape {tuple(target.shape)} for a reconstruction {tuple(reconstruction.shape)}")
+
+
+def paired(reconstruction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring both to one dtype, at least float32, or raise ``ValueError`` where shapes differ."""
+    check_same_shape(reconstruction, target)
+    reconstruction = at_least_float32(reconstruction)
+    return reconstruction, target.to(reconstruction.dtype)
+
+
+def is_integer(tensor: Tensor) -> bool:
+    """Tell whether the dtype is an integer one; bool is not."""
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

@@ -1,0 +1,131 @@
+"""Real numbers: Normal and Laplace, with one scale for a modality."""
+
+import math
+from numbers import Real
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cmvae.likelihoods.base import Likelihood, at_least_float32, paired
+
+__all__ = ["Laplace", "Normal"]
+
+_MIN_LOG_SCALE = math.log(1e-3)
+
+
+class _LocationScale(Likelihood):
+    """A likelihood whose location is the reconstruction, with one scale for the whole modality.
+
+    Args:
+        scale: A positive number, or 'learned': one parameter, stored as ``log_scale`` and starting at scale
+            1, as in σ-VAE (Rybkin, Daniilidis, Levine, "Simple and effective VAE training with calibrated
+            decoders", ICML 2021). A learned scale is at least 1e-3, because the density of data that a
+            decoder can repeat exactly has no bound. At this floor ``log_scale`` keeps its gradient, so that
+            it can rise again.
+
+    Raises:
+        ValueError: If ``scale`` is neither.
+    """
+
+    options = ("scale",)
+
+    def __init__(self, scale: float | Literal["learned"] = 1.0) -> None:
+        super().__init__()
+        self.log_scale: nn.Parameter | None = None
+        self._log_scale = 0.0
+        if isinstance(scale, str) and scale == "learned":
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        elif isinstance(scale, Real) and not isinstance(scale, bool) and 0 < float(scale) < math.inf:
+            self._log_scale = math.log(float(scale))
+        else:
+            raise ValueError(f"scale must be a positive finite number or 'learned'; got {scale!r}")
+
+    @property
+    def scale(self) -> float:
+        """The present scale, in the unit of the data."""
+        if self.log_scale is None:
+            return math.exp(self._log_scale)
+        return math.exp(max(float(self.log_scale.detach()), _MIN_LOG_SCALE))
+
+    def extra_repr(self) -> str:
+        """Show the scale when printed."""
+        return f"scale={self.scale:.4g}" + (", learned" if self.log_scale is not None else "")
+
+    def _scales(self, location: Tensor) -> tuple[Tensor, Tensor] | tuple[float, float]:
+        """Return the scale and its logarithm: numbers, or where it is learned scalars of the location's dtype."""
+        if self.log_scale is None:
+            return math.exp(self._log_scale), self._log_scale
+        log_scale = self._log_scale_like(location)
+        return log_scale.exp(), log_scale
+
+    def _log_scale_like(self, location: Tensor) -> Tensor:
+        """Return the logarithm of the scale, a scalar of the location's dtype and device."""
+        if self.log_scale is None:
+            return torch.full((), self._log_scale, dtype=location.dtype, device=location.device)
+        raw = self.log_scale.to(location.dtype)
+        # The value is clamped and the gradient is not: a clamped gradient would hold the scale at its floor
+        # for ever.
+        return raw.detach().clamp_min(_MIN_LOG_SCALE) + (raw - raw.detach())
+
+
+class Normal(_LocationScale):
+    """log p(x) = −½ ((x − μ) / σ)² − log σ − ½ log 2π, with the reconstruction as μ and one σ.
+
+    Args:
+        scale: σ, a positive number or 'learned' (with floor 1e-3; see Rybkin et al., 2021).
+
+    Example:
+        >>> Normal(scale=2.0).log_prob(torch.zeros(1, 3), torch.ones(1, 3)).shape
+        torch.Size([1, 3])
+    """
+
+    def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Return the log-density; see ``Likelihood.log_prob``."""
+        location, target = paired(reconstruction, target)
+        log_scale = self._log_scale_like(location)
+        standardised = (target - location) * torch.exp(-log_scale)
+        return -0.5 * standardised.square() - (log_scale + 0.5 * math.log(2 * math.pi))
+
+    def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
+        """Return the summed log-density, in one pass over the entries."""
+        location, target = paired(reconstruction, target)
+        scale, log_scale = self._scales(location)
+        squares = functional.mse_loss(location, target, reduction="none").flatten(axes)
+        constant = squares.shape[-1] * (log_scale + 0.5 * math.log(2 * math.pi))
+        return squares.sum(-1) * (-0.5 / scale**2) - constant
+
+    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw μ + σ ε; see ``Likelihood.sample``."""
+        location = at_least_float32(reconstruction)
+        noise = torch.empty_like(location).normal_(generator=generator)
+        return location + self._log_scale_like(location).exp() * noise
+
+
+class Laplace(_LocationScale):
+    """log p(x) = −|x − μ| / b − log 2b, with the reconstruction as μ and one b.
+
+    Args:
+        scale: b, a positive number or 'learned' (with floor 1e-3; see Rybkin et al., 2021).
+    """
+
+    def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Return the log-density; see ``Likelihood.log_prob``."""
+        location, target = paired(reconstruction, target)
+        log_scale = self._log_scale_like(location)
+        return -(target - location).abs() * torch.exp(-log_scale) - (log_scale + math.log(2))
+
+    def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
+        """Return the summed log-density, in one pass over the entries."""
+        location, target = paired(reconstruction, target)
+        scale, log_scale = self._scales(location)
+        distances = functional.l1_loss(location, target, reduction="none").flatten(axes)
+        return distances.sum(-1) * (-1 / scale) - distances.shape[-1] * (log_scale + math.log(2))
+
+    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw μ + b (e₁ − e₂), e₁ and e₂ exponential, which is Laplace; see ``Likelihood.sample``."""
+        location = at_least_float32(reconstruction)
+        noise = torch.empty_like(location).exponential_(generator=generator)
+        noise -= torch.empty_like(location).exponential_(generator=generator)
+        return location + self._log_scale_like(location).exp() * noise

@@ -1,0 +1,129 @@
+"""Zeros and ones, and classes: Bernoulli and categorical."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cmvae.likelihoods.base import Likelihood, at_least_float32, is_integer, paired
+
+__all__ = ["Bernoulli", "Categorical"]
+
+_SUM_TOLERANCE = 1e-3  # how far the entries of a one-hot vector or of soft labels may be from a sum of 1
+
+
+class Bernoulli(Likelihood):
+    """log p(x) = x l + log σ(−l), with the reconstruction as the logit l and σ the logistic function.
+
+    Targets between 0 and 1 are allowed, as is usual for grey images; the expression is then no normalised
+    density.
+    """
+
+    def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Return the log-probability; see ``Likelihood.log_prob``."""
+        logits, target = paired(reconstruction, target)
+        return target * logits + functional.logsigmoid(-logits)
+
+    def mean(self, reconstruction: Tensor) -> Tensor:
+        """Return the probability of 1."""
+        return torch.sigmoid(at_least_float32(reconstruction))
+
+    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw zeros and ones, floating; see ``Likelihood.sample``."""
+        return torch.bernoulli(self.mean(reconstruction), generator=generator)
+
+    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+        """Refuse values outside [0, 1]; see ``Likelihood.check``."""
+        super().check(target, modality, shape)
+        values = target.float()
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(
+                f"modality {modality!r}: the bernoulli likelihood allows values in [0, 1]; "
+                f"got values from {values.min():.4g} to {values.max():.4g}"
+            )
+
+
+class Categorical(Likelihood):
+    """log p(x = v) = l_v − log Σ_u exp l_u, with the reconstruction as logits l over the last axis."""
+
+    def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Return the log-probability of a class, without the class axis.
+
+        Args:
+            reconstruction: Logits (*, V), floating.
+            target: One-hot vectors or soft labels (*, V) of any real dtype, or class indices (*) of an
+                integer dtype.
+
+        Returns:
+            Log-probabilities (*), in nats; of soft labels, their expectation.
+
+        Raises:
+            ValueError: If the target has neither shape.
+        """
+        logits = at_least_float32(reconstruction)
+        log_p = functional.log_softmax(logits, dim=-1)
+        if target.shape == logits.shape:
+            # A class with logit −inf and target 0 contributes nothing, and not 0 · inf.
+            return (target.to(logits.dtype) * log_p.masked_fill(target == 0, 0.0)).sum(-1)
+        if target.shape == logits.shape[:-1] and is_integer(target):
+            return log_p.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
+        raise ValueError(
+            f"categorical target of shape {tuple(target.shape)} and {target.dtype} for logits of shape "
+            f"{tuple(logits.shape)}; allowed: that shape, or integers without the last axis"
+        )
+
+    def mean(self, reconstruction: Tensor) -> Tensor:
+        """Return the probabilities of the classes, (*, V)."""
+        return torch.softmax(at_least_float32(reconstruction), dim=-1)
+
+    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one-hot vectors, floating, of the reconstruction's shape (*, V); see ``Likelihood.sample``."""
+        probabilities = self.mean(reconstruction)
+        flat = probabilities.reshape(-1, probabilities.shape[-1])
+        drawn = torch.multinomial(flat, num_samples=1, generator=generator)
+        return torch.zeros_like(flat).scatter_(-1, drawn, 1.0).reshape(probabilities.shape)
+
+    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+        """Refuse class indices outside 0..V−1 and vectors that are negative or do not sum to 1.
+
+        Args:
+            target: Observed rows only: (n, *shape), or integer class indices (n, *shape[:-1]).
+            modality: Name of the modality, for the errors.
+            shape: The modality's input shape, V last. Without it integers are taken for indices with unknown
+                V, and floating targets for vectors.
+
+        Raises:
+            ValueError: See above, or if the rows have another shape.
+        """
+        if shape is None:
+            indices = is_integer(target)
+        else:
+            indices = is_integer(target) and tuple(target.shape[1:]) == tuple(shape[:-1])
+        if indices:
+            _check_classes(target, modality, None if shape is None else shape[-1])
+        else:
+            super().check(target, modality, shape)
+            _check_simplex(target, modality)
+
+
+def _check_classes(indices: Tensor, modality: str, n_classes: int | None) -> None:
+    """Raise ``ValueError`` for indices outside 0..n_classes−1, or negative ones where n_classes is None."""
+    valid = indices >= 0 if n_classes is None else (indices >= 0) & (indices < n_classes)
+    if not valid.all():
+        highest = "" if n_classes is None else f" to {n_classes - 1}"
+        raise ValueError(
+            f"modality {modality!r}: class indices from 0{highest} are allowed; "
+            f"got values from {int(indices.min())} to {int(indices.max())}"
+        )
+
+
+def _check_simplex(vectors: Tensor, modality: str) -> None:
+    """Raise ``ValueError`` unless the vectors on the last axis are nonnegative and sum to 1."""
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    sums = vectors.sum(-1)
+    if not ((vectors >= 0).all() and ((sums - 1).abs() <= _SUM_TOLERANCE).all()):
+        raise ValueError(
+            f"modality {modality!r}: categorical targets must be nonnegative and sum to 1 on the last axis; "
+            f"got values from {vectors.min():.4g}, sums from {sums.min():.4g} to {sums.max():.4g}"
+        )

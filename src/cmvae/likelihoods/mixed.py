@@ -1,0 +1,176 @@
+"""A table whose columns have different kinds: one likelihood for each block of neighbouring columns."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from cmvae.likelihoods.base import CountBlock, Likelihood, check_same_shape
+from cmvae.likelihoods.continuous import Laplace, Normal
+from cmvae.likelihoods.counts import NegativeBinomial, Poisson
+from cmvae.likelihoods.discrete import Bernoulli, Categorical
+
+__all__ = ["BLOCKS", "Mixed"]
+
+BLOCKS: dict[str, type[Likelihood]] = {
+    "normal": Normal,
+    "laplace": Laplace,
+    "bernoulli": Bernoulli,
+    "categorical": Categorical,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+}
+
+
+class _Block(NamedTuple):
+    """Columns start..stop−1, which have one likelihood."""
+
+    kind: str
+    start: int
+    stop: int
+    params: Mapping[str, Any]
+    entry: int  # its place in the description, for the errors
+
+
+class Mixed(Likelihood):
+    """log p(x) = Σ_b log p_b(x_b) over blocks of neighbouring columns, each with a likelihood of its own.
+
+    A sample is one vector of D numbers and so is the reconstruction: a categorical column of V classes takes V
+    of them, one-hot in the data and logits in the reconstruction.
+
+    Args:
+        columns: The blocks in order, each (kind, size) or (kind, size, parameters), for instance
+            ``[["normal", 3, {"scale": "learned"}], ["bernoulli", 2], ["categorical", 4]]``. Kinds are those of
+            ``BLOCKS``. Several categorical columns may be given at once, by a list of their numbers of classes:
+            ``["categorical", [4, 3]]``. Parameters are as for the kind alone, a scale or a library size
+            that of the block.
+        shape: The modality's input shape, which must be (D,); None where it is not known.
+
+    Raises:
+        ValueError: For a description of another form, naming the block, or with another number of columns.
+
+    Example:
+        >>> table = Mixed([["normal", 2], ["categorical", 3]])
+        >>> table.log_prob(torch.zeros(1, 5), torch.tensor([[0.5, -0.5, 0.0, 1.0, 0.0]])).shape
+        torch.Size([1, 3])
+    """
+
+    options = ("columns",)
+    takes_shape = True
+
+    def __init__(self, columns: Sequence[Any] | None = None, shape: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self._layout = _read_columns(columns)
+        self.blocks = nn.ModuleList(_build(block) for block in self._layout)
+        self.n_values = self._layout[-1].stop
+        if shape is not None and tuple(shape) != (self.n_values,):
+            raise ValueError(
+                f"columns describe samples of shape ({self.n_values},), but the modality has {tuple(shape)}"
+            )
+
+    @property
+    def counts(self) -> list[CountBlock]:
+        """The blocks of counts."""
+        return [
+            CountBlock(block.start + start, block.start + stop, size)
+            for block, likelihood in self._pairs
+            for start, stop, size in likelihood.counts
+        ]
+
+    def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Return the log-density of each column.
+
+        Args:
+            reconstruction: The decoder's output, floating, (*, D).
+            target: Data of the same shape and of any real dtype.
+
+        Returns:
+            Log-densities (*, columns), in nats and in the order of the columns: one for each column of a table,
+            so that a categorical column of V classes, which takes V of the D values, has one.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        self._check_last_axis(reconstruction, target)
+        values = []
+        for block, likelihood in self._pairs:
+            value = likelihood.log_prob(_cut(reconstruction, block), _cut(target, block))
+            values.append(value if value.dim() == reconstruction.dim() else value.unsqueeze(-1))
+        return torch.cat(values, -1)
+
+    def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
+        """Return :meth:`log_prob` summed over all but the first ``axes`` axes, block by block."""
+        self._check_last_axis(reconstruction, target)
+        parts = [
+            likelihood.log_prob_of_samples(_cut(reconstruction, block), _cut(target, block), axes)
+            for block, likelihood in self._pairs
+        ]
+        return torch.stack(parts).sum(0)
+
+    def mean(self, reconstruction: Tensor) -> Tensor:
+        """Return the mean of each block, (*, D): of a categorical column the probabilities of its classes."""
+        return torch.cat([likelihood.mean(_cut(reconstruction, block)) for block, likelihood in self._pairs], -1)
+
+    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw every block, (*, D), categorical columns one-hot; see ``Likelihood.sample``."""
+        return torch.cat(
+            [likelihood.sample(_cut(reconstruction, block), generator) for block, likelihood in self._pairs], -1
+        )
+
+    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+        """Refuse values that their block cannot have, naming its columns; see ``Likelihood.check``."""
+        super().check(target, modality, (self.n_values,) if shape is None else shape)
+        for block, likelihood in self._pairs:
+            try:
+                likelihood.check(_cut(target, block), modality, (block.stop - block.start,))
+            except ValueError as error:
+                raise ValueError(f"{error} (values {block.start} to {block.stop - 1}, {block.kind!r})") from None
+
+    @property
+    def _pairs(self) -> list[tuple[_Block, Likelihood]]:
+        return [(block, cast(Likelihood, own)) for block, own in zip(self._layout, self.blocks, strict=True)]
+
+    def _check_last_axis(self, reconstruction: Tensor, target: Tensor) -> None:
+        check_same_shape(reconstruction, target)
+        if reconstruction.shape[-1:] != (self.n_values,):
+            raise ValueError(f"columns describe {self.n_values} values; got the shape {tuple(reconstruction.shape)}")
+
+
+def _cut(values: Tensor, block: _Block) -> Tensor:
+    return values[..., block.start : block.stop]
+
+
+def _build(block: _Block) -> Likelihood:
+    try:
+        return BLOCKS[block.kind].build(block.params, (block.stop - block.start,))
+    except ValueError as error:
+        raise ValueError(f"columns[{block.entry}] ({block.kind!r}): {error}") from error
+
+
+def _read_columns(columns: object) -> list[_Block]:
+    """Turn the description into blocks, one for each categorical column."""
+    if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
+        raise ValueError(f"columns must be a list of [kind, size] or [kind, size, parameters]; got {columns!r}")
+    blocks: list[_Block] = []
+    for i, entry in enumerate(columns):
+        kind, size, params = _read_entry(i, entry)
+        sizes = list(size) if kind == "categorical" and isinstance(size, list | tuple) else [size]
+        if not sizes or any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in sizes):
+            raise ValueError(f"columns[{i}] ({kind!r}): its size must be a positive integer; got {size!r}")
+        for n in sizes:
+            start = blocks[-1].stop if blocks else 0
+            blocks.append(_Block(kind, start, start + int(n), params, i))
+    return blocks
+
+
+def _read_entry(index: int, entry: object) -> tuple[str, Any, Mapping[str, Any]]:
+    if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) not in (2, 3):
+        raise ValueError(f"columns[{index}] must be [kind, size] or [kind, size, parameters]; got {entry!r}")
+    kind, size, params = entry if len(entry) == 3 else (*entry, {})
+    if not isinstance(kind, str) or kind not in BLOCKS:
+        raise ValueError(f"columns[{index}]: unknown kind {kind!r}; allowed: {', '.join(map(repr, BLOCKS))}")
+    if not isinstance(params, Mapping):
+        raise ValueError(f"columns[{index}] ({kind!r}): parameters must be a mapping; got {params!r}")
+    return kind, size, params

@@ -1,0 +1,47 @@
+"""Likelihoods by name, and what builds them from a modality's settings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from cmvae.likelihoods.base import Likelihood
+from cmvae.likelihoods.custom import Custom
+from cmvae.likelihoods.mixed import BLOCKS, Mixed
+
+__all__ = ["LIKELIHOODS", "build_likelihood"]
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {**BLOCKS, "mixed": Mixed}
+
+
+def build_likelihood(
+    dist: str | Callable[[Tensor, Tensor], Tensor],
+    params: Mapping[str, Any] | None,
+    modality: str,
+    shape: Sequence[int] | None = None,
+) -> Likelihood:
+    """Build the likelihood of a modality.
+
+    Args:
+        dist: A name of ``LIKELIHOODS``, or a function (reconstruction, target) → elementwise log-probability.
+        params: Arguments of the likelihood, such as ``{"scale": 0.75}``; None or empty for its defaults.
+        modality: Name of the modality, for the errors.
+        shape: The modality's input shape, which some likelihoods need; None where it is not known.
+
+    Raises:
+        ValueError: If the name, a parameter's name or its value is not allowed, or a shape is needed.
+    """
+    params = dict(params or {})
+    if not (callable(dist) or (isinstance(dist, str) and dist in LIKELIHOODS)):
+        raise ValueError(
+            f"likelihood of modality {modality!r}: got {dist!r}; "
+            f"allowed: {', '.join(map(repr, LIKELIHOODS))} or a callable"
+        )
+    try:
+        if isinstance(dist, str):
+            return LIKELIHOODS[dist].build(params, shape)
+        if params:
+            raise ValueError(f"got {list(params)}; allowed: none")
+    except ValueError as error:
+        raise ValueError(f"likelihood parameters of modality {modality!r} ({dist!r}): {error}") from error
+    return Custom(dist)

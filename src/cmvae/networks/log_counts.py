@@ -1,0 +1,59 @@
+"""What an encoder sees of counts: their logarithms."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cmvae.likelihoods import CountBlock
+from cmvae.networks.base import BaseMultilatentEncoder, check_input
+from cmvae.outputs import ModelOutput
+
+__all__ = ["LogCountEncoder"]
+
+
+class LogCountEncoder(BaseMultilatentEncoder):
+    """An encoder that sees log(1 + x) of counts x, and everything else as it is.
+
+    Counts span orders of magnitude, which no layer of a network is scaled for. Where a block has a size, counts
+    are scaled to this total first, so that the encoder sees shares and not how much was measured.
+
+    Args:
+        encoder: The encoder of what comes out, of the same shape.
+        input_shape: Shape of one sample, without the batch.
+        counts: The blocks of counts among the values of a flattened sample, in order.
+    """
+
+    def __init__(
+        self, encoder: BaseMultilatentEncoder, input_shape: Sequence[int], counts: Sequence[CountBlock]
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.input_shape = tuple(input_shape)
+        self.counts = tuple(counts)
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Encode ``x``, (B, *input_shape) of any real dtype, counts at least 0.
+
+        Raises:
+            ValueError: If ``x`` has another shape.
+        """
+        check_input(x, self.input_shape)
+        flat = x.to(_dtype(self.encoder)).reshape(x.shape[0], -1)
+        parts, done = [], 0
+        for start, stop, size in self.counts:
+            parts += [flat[:, done:start], _log_counts(flat[:, start:stop], size)]
+            done = stop
+        output: ModelOutput = self.encoder(torch.cat([*parts, flat[:, done:]], -1).reshape(x.shape))
+        return output
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    return next(network.parameters()).dtype
+
+
+def _log_counts(counts: Tensor, size: float | None) -> Tensor:
+    """Return log(1 + x), of counts (B, n), scaled to a sum of ``size`` where it is given; zeros stay zeros."""
+    if size is not None:
+        counts = counts * (size / counts.sum(-1, keepdim=True).clamp_min(1))
+    return counts.log1p()
