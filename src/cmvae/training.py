@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -168,6 +169,8 @@ class WarmUp(Callback):
             model = cast(CMVAEModule, pl_module).model
             self._train_mixture(True)
             initialize_clusters(model, self.data, self.n_clusters, seed=self.seed)
+            # On several devices each has fitted clusters of its own: those of the first count.
+            model.mixture.load_state_dict(trainer.strategy.broadcast(model.mixture.state_dict()))
             logger.info("clusters started after %d epochs of warm-up", self.epochs)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -269,6 +272,9 @@ def fit(
         )
     except MisconfigurationException as error:
         raise ValueError(f"the trainer refuses its arguments: {error}") from error
+    if isinstance(trainer.strategy, DDPStrategy):
+        # The networks of a modality that a batch lacks have no gradients there.
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     with _interruptible(trainer):
         trainer.fit(module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True)
     return trainer
