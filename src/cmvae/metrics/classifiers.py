@@ -128,8 +128,9 @@ def train_classifiers(
         **trainer_arguments: Anything that ``lightning.pytorch.Trainer`` takes.
 
     Raises:
-        ValueError: For labels or shapes that do not fit, incomplete samples, a cache that cannot be written or is
-            damaged, or an argument out of range.
+        ValueError: For labels or shapes that do not fit, incomplete samples, a damaged cache, or an argument out of
+            range.
+        OSError: For a cache that cannot be written.
     """
     train, test = as_dataset(train), as_dataset(test)
     settings = {
@@ -274,16 +275,15 @@ def _writable(cache: str | Path | None) -> Path:
     """Return the cache folder, made where it is missing.
 
     Raises:
-        ValueError: If it cannot be written.
+        OSError: If it cannot be written.
     """
-    folder = Path(cache or os.environ.get("CMVAE_CACHE") or Path.home() / ".cache" / "cmvae")
+    folder = Path(cache or os.environ.get("CMVAE_CACHE") or "~/.cache/cmvae").expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"cache: the folder {folder} cannot be written ({reason}); pass another one") from None
+        raise OSError(f"cache: cannot write to {folder} ({error.strerror or error}); give another folder") from error
 
 
 def _save(folder: Path, trained: TrainedClassifiers, record: dict[str, Any]) -> None:
