@@ -80,7 +80,8 @@ class CMVAEModule(LightningModule):
             raise NonFiniteLossError(self._blame(batch, output))
         size = _batch_size(batch)
         terms = {"loss": output.loss.detach(), **{name: value.float() for name, value in output.metrics.items()}}
-        self.log_dict({f"{stage}/{k}": v for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size)
+        logged = {f"{stage}/{k}": v for k, v in terms.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         if stage == "train":
             self.log_dict(_summary(terms), prog_bar=True, logger=False, batch_size=size)
         return output.loss

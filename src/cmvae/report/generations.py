@@ -194,7 +194,7 @@ def _paint(pictures: np.ndarray, groups: np.ndarray | None, places: np.ndarray, 
     canvas = np.ones((n_across * height, n_across * width, 3))
     cells = np.floor(places).astype(int).clip(0, n_across - 1)
     # Farthest first: the sample closest to the centre of its cell is painted last, and stays.
-    order = np.argsort(-np.abs(places - cells - 0.5).max(1), kind="stable")
+    order = np.argsort(-np.linalg.norm(places - cells - 0.5, axis=1), kind="stable")
     codes = None if groups is None else np.unique(groups, return_inverse=True)[1]
     for i in order:
         left, top = cells[i] * (width, height)
