@@ -171,7 +171,8 @@ class WarmUp(Callback):
             self._train_mixture(True)
             initialize_clusters(model, self.data, self.n_clusters, seed=self.seed)
             # On several devices each has fitted clusters of its own: those of the first count.
-            model.mixture.load_state_dict(trainer.strategy.broadcast(model.mixture.state_dict()))
+            started = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
+            model.mixture.load_state_dict(trainer.strategy.broadcast(started))
             logger.info("clusters started after %d epochs of warm-up", self.epochs)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -36,14 +36,17 @@ class GenerativeModel(Protocol):
     """What coherence needs of a model; see :class:`cmvae.CMVAE` for the members."""
 
     @property
-    def modalities(self) -> Sequence[str]: ...  # noqa: D102
+    def modalities(self) -> Sequence[str]:
+        """The names of the modalities."""
 
-    def predict(self, inputs: Any, cond_mod: Any, gen_mod: Any, *, generator: Generator | None) -> dict[str, Tensor]:  # noqa: D102
-        ...
+    def predict(self, inputs: Any, cond_mod: Any, gen_mod: Any, *, generator: Generator | None) -> dict[str, Tensor]:
+        """Generate modalities from modalities: {modality: (n_data, 1, *input shape)}."""
 
-    def generate_from_prior(self, n_samples: int, *, generator: Generator | None) -> Any: ...  # noqa: D102
+    def generate_from_prior(self, n_samples: int, *, generator: Generator | None) -> Any:
+        """Draw latents from the prior, n_samples of them."""
 
-    def decode(self, embedding: Any) -> dict[str, Tensor]: ...  # noqa: D102
+    def decode(self, embedding: Any) -> dict[str, Tensor]:
+        """Decode such latents: {modality: (n_samples, *input shape)}."""
 
 
 @dataclass(frozen=True)

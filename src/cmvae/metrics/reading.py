@@ -58,8 +58,10 @@ def as_dataset(data: Any) -> Any:
 
 def batch_at(dataset: Any, rows: Sequence[int]) -> ModelOutput:
     """Return some samples of a dataset as a batch."""
-    if isinstance(dataset, MultimodalBaseDataset):
-        return dataset.batch(rows)
+    # A subclass with items of its own must make them.
+    if getattr(type(dataset), "__getitem__", None) is MultimodalBaseDataset.__getitem__:
+        batch: ModelOutput = dataset.batch(rows)
+        return batch
     return ModelOutput(collate([dataset[row] for row in rows]))
 
 
