@@ -98,7 +98,7 @@ def generation_grid(
         for name, pictures in row.items():
             if len(pictures) != n:
                 raise ValueError(f"{name}: expected {n} images, as of the first modality, got {len(pictures)}")
-    figure, panels = _panels(list(rows), list(columns), CELL, CELL)
+    figure, panels = _panels(list(rows), list(columns), CELL, CELL, 0.17)
     for (text, row), panel_row in zip(rows.items(), panels, strict=True):
         for name, panel in zip(columns, panel_row, strict=True):
             if name in row:
@@ -136,7 +136,7 @@ def cluster_samples_figure(images: Mapping[str, Any], clusters: Any, *, n_each: 
     found = np.unique(groups)
     ratio = max(values.shape[2] / values.shape[1] for values in pictures.values())
     tall = CELL / 2.5
-    figure, panels = _panels([_short(g) for g in found.tolist()], list(pictures), tall, tall * n_each * ratio)
+    figure, panels = _panels([_short(g) for g in found.tolist()], list(pictures), tall, tall * n_each * ratio, 0.06)
     for group, panel_row in zip(found, panels, strict=True):
         rows = np.flatnonzero(groups == group)[:n_each]
         for values, panel in zip(pictures.values(), panel_row, strict=True):
@@ -231,10 +231,12 @@ def _mosaic(pictures: np.ndarray, across: int | None = None) -> np.ndarray:
     return whole.reshape(down * (height + GAP), across * (width + GAP), 3)[:-GAP, :-GAP]
 
 
-def _panels(rows: list[str], columns: list[str], tall: float, wide: float) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of panels without ticks, rows named on the left and columns above."""
+def _panels(
+    rows: list[str], columns: list[str], tall: float, wide: float, gap: float
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of panels without ticks, ``gap`` inches apart, rows named on the left and columns above."""
     left = 0.2 + 0.08 * max(map(len, rows))
-    figure = Figure(figsize=(left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + 0.17)), layout="constrained")
+    figure = Figure(figsize=(left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + gap)), layout="constrained")
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for panel in panels.flat:
