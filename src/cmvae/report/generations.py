@@ -9,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Generator, Tensor
 
 from cmvae.arguments import positive_int
@@ -236,9 +237,9 @@ def _panels(
 ) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure of panels without ticks, ``gap`` inches apart, rows named on the left and columns above."""
     left = 0.2 + 0.08 * max(map(len, rows))
-    figure = Figure(figsize=(left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + gap)), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=(left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + gap)), layout=layout)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
