@@ -1,7 +1,11 @@
 import logging
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -431,3 +435,17 @@ def test_a_model_compiled_in_place_trains_as_the_plain_one(tmp_path):
     assert logged[0].keys() == logged[1].keys()
     assert logged[1] == pytest.approx(logged[0], rel=1e-5, abs=1e-5)
     torch.testing.assert_close(weights(trained[1]), weights(trained[0]), rtol=1e-4, atol=1e-5)
+
+
+def test_two_devices_train_alike_though_most_batches_lack_a_modality(tmp_path):
+    script = Path(__file__).with_name("several_devices.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run(
+        [sys.executable, script, tmp_path / "run"], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    first, second = (torch.load(tmp_path / "run" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["steps"] == second["steps"] == 6
+    # The started clusters too: each device fits them with a seed of its own, and those of the first count.
+    for name, value in first["state"].items():
+        assert torch.equal(value, second["state"][name]), name

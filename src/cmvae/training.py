@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -79,7 +80,8 @@ class CMVAEModule(LightningModule):
             raise NonFiniteLossError(self._blame(batch, output))
         size = _batch_size(batch)
         terms = {"loss": output.loss.detach(), **{name: value.float() for name, value in output.metrics.items()}}
-        self.log_dict({f"{stage}/{k}": v for k, v in terms.items()}, on_step=False, on_epoch=True, batch_size=size)
+        logged = {f"{stage}/{k}": v for k, v in terms.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         if stage == "train":
             self.log_dict(_summary(terms), prog_bar=True, logger=False, batch_size=size)
         return output.loss
@@ -168,6 +170,9 @@ class WarmUp(Callback):
             model = cast(CMVAEModule, pl_module).model
             self._train_mixture(True)
             initialize_clusters(model, self.data, self.n_clusters, seed=self.seed)
+            # On several devices each has fitted clusters of its own: those of the first count.
+            started = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
+            model.mixture.load_state_dict(trainer.strategy.broadcast(started))
             logger.info("clusters started after %d epochs of warm-up", self.epochs)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -269,6 +274,9 @@ def fit(
         )
     except MisconfigurationException as error:
         raise ValueError(f"the trainer refuses its arguments: {error}") from error
+    if isinstance(trainer.strategy, DDPStrategy):
+        # The networks of a modality that a batch lacks have no gradients there.
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     with _interruptible(trainer):
         trainer.fit(module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True)
     return trainer

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from cmvae.metrics import clustering_accuracy, clustering_scores
+from cmvae import IncompleteDataset, ModelOutput, MultimodalBaseDataset
+from cmvae.metrics import clustering_accuracy, clustering_by_subset, clustering_scores
+from helpers import make_data, make_model
 
 
 def best_of_all_matchings(labels, clusters):
@@ -91,3 +93,75 @@ def test_bad_input_is_refused(labels, clusters, error, message):
     for score in (clustering_accuracy, clustering_scores):
         with pytest.raises(error, match=message):
             score(labels, clusters)
+
+
+class Clusterer:
+    """Gives p(c|z_m) as the data hold it."""
+
+    modalities = ("a", "b", "c")
+
+    def __init__(self):
+        self.rows = []
+
+    def predict_clusters(self, inputs, *, rule):
+        self.rows.append(len(next(iter(inputs["data"].values()))))
+        points = {m: x.masked_fill(~inputs["masks"][m][:, None], float("nan")) for m, x in inputs["data"].items()}
+        return ModelOutput(pc_zs=points)
+
+
+def posteriors(clusters, n_clusters=5, sure=0.9):
+    """Return p(c|z_m), (n, C), with most of it on the clusters."""
+    one_hot = torch.nn.functional.one_hot(torch.as_tensor(clusters), n_clusters).double()
+    return one_hot * sure + (1 - sure) / n_clusters
+
+
+def test_every_subset_is_scored_with_each_sample_encoded_once():
+    labels = torch.arange(20) % 4
+    right, wrong = labels, torch.zeros(20, dtype=torch.int64)
+    data = {"a": posteriors(right), "b": posteriors(wrong, sure=0.5), "c": posteriors(right)}
+    model = Clusterer()
+    found = clustering_by_subset(model, MultimodalBaseDataset(data), labels, batch_size=8)
+    assert list(found) == ["a", "b", "c", "a+b", "a+c", "b+c", "a+b+c"]
+    assert model.rows == [8, 8, 4]
+    assert [found[name]["ACC"] for name in found] == [1.0, 0.25, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert found["b"] == {"ACC": 0.25, "NMI": 0.0, "ARI": 0.0, "samples": 20}
+
+
+def test_rules_differ_where_one_sure_modality_stands_against_two():
+    labels = torch.arange(20) % 4
+    data = {m: posteriors(torch.zeros(20, dtype=torch.int64), sure=0.3) for m in "bc"}
+    dataset = MultimodalBaseDataset({"a": posteriors(labels), **data})
+    scores = {rule: clustering_by_subset(Clusterer(), dataset, labels, rule=rule) for rule in ("mean", "vote")}
+    assert scores["mean"]["a+b+c"]["ACC"] == 1.0
+    assert scores["vote"]["a+b+c"]["ACC"] == 0.25
+
+
+def test_a_sample_counts_by_what_it_has_observed_of_a_subset():
+    labels = np.array(["x", "y"])[np.arange(10) % 2]
+    data = {m: posteriors(np.arange(10) % 2) for m in "abc"}
+    masks = {"a": np.arange(10) < 4, "b": np.zeros(10), "c": np.arange(10) > 2}
+    data["a"][4:], data["b"][:] = float("nan"), float("nan")
+    found = clustering_by_subset(Clusterer(), IncompleteDataset(data, masks), labels, batch_size=3)
+    assert {name: scores["samples"] for name, scores in found.items()} == {
+        "a": 4, "c": 7, "a+b": 4, "a+c": 10, "b+c": 7, "a+b+c": 10,
+    }  # fmt: skip
+    assert all(scores["ACC"] == 1.0 for scores in found.values())
+
+
+@pytest.mark.parametrize("rule", ["mean", "vote", "joint"])
+def test_subsets_of_a_real_model_are_what_it_predicts_from_them(rule):
+    model, data, labels = make_model(), make_data(n=30), np.arange(30) % 3
+    found = clustering_by_subset(model, data, labels, rule=rule, batch_size=11)
+    for names in (["b"], ["a", "c"], ["a", "b", "c"]):
+        alone = model.predict_clusters({m: data[m] for m in names}, rule=rule).clusters
+        assert found["+".join(names)] == {**clustering_scores(labels, alone), "samples": 30}
+
+
+def test_what_does_not_fit_is_refused():
+    data = MultimodalBaseDataset({m: posteriors(np.zeros(4, int)) for m in "abc"})
+    with pytest.raises(ValueError, match="labels: expected 4"):
+        clustering_by_subset(Clusterer(), data, [0, 1, 2])
+    with pytest.raises(ValueError, match="rule"):
+        clustering_by_subset(Clusterer(), data, [0, 1, 2, 3], rule="best")
+    with pytest.raises(KeyError, match=r"data: no modalities \['c'\]"):
+        clustering_by_subset(Clusterer(), {m: data.data[m] for m in "ab"}, [0, 1, 2, 3])

@@ -1,14 +1,19 @@
-"""Agreement of a clustering with known labels."""
+"""Agreement of a clustering with known labels, for all modalities together and for subsets of them."""
 
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
-from torch import Tensor
+from torch import Generator, Tensor
 
-__all__ = ["as_categories", "clustering_accuracy", "clustering_scores"]
+from cmvae.assignment import check_rule
+from cmvae.metrics.reading import batches, restrict
+from cmvae.metrics.subsets import choose_subsets, subset_name
+
+__all__ = ["as_categories", "clustering_accuracy", "clustering_by_subset", "clustering_scores"]
 
 
 def clustering_accuracy(labels: Any, clusters: Any) -> float:
@@ -60,6 +65,73 @@ def clustering_scores(labels: Any, clusters: Any) -> dict[str, float]:
         "NMI": float(normalized_mutual_info_score(classes, groups)),
         "ARI": float(adjusted_rand_score(classes, groups)),
     }
+
+
+def clustering_by_subset(
+    model: Any,
+    data: Any,
+    labels: Any,
+    *,
+    rule: str = "mean",
+    batch_size: int = 8192,
+    max_subsets: int | None = None,
+    generator: Generator | None = None,
+) -> dict[str, dict[str, float]]:
+    """Score the clusters that a model finds from every subset of the modalities: each alone, …, all together.
+
+    A sample counts for a subset if it has observed any of it, and is assigned by what it has observed of it. With
+    the rules ``'mean'`` and ``'vote'`` every sample is encoded once, with others once for each subset.
+
+    Args:
+        model: Anything with the ``modalities`` and ``predict_clusters`` of :class:`cmvae.CMVAE`.
+        data: n samples, anything that :func:`cmvae.metrics.reading.batches` takes.
+        labels: n numbers or strings.
+        rule: The rule of ``predict_clusters``.
+        batch_size: Samples encoded at a time.
+        max_subsets: At most so many subsets of each size, drawn at random where there are more; None = all.
+        generator: Source of randomness of that draw.
+
+    Returns:
+        ``'a'``, ``'a+b'``, … to the scores of :func:`clustering_scores` and ``'samples'``, how many count. Smaller
+        subsets come first, all modalities last; a subset of which no sample has observed anything is left out.
+
+    Raises:
+        TypeError: for labels that are neither all numbers nor all strings.
+        ValueError: for labels of another length than the data, NaN among them, or an unknown rule.
+        KeyError: for a modality that the data lack.
+    """
+    check_rule(rule)
+    names, truth = tuple(model.modalities), as_categories(labels, "labels")
+    subsets = [s for size in range(1, len(names) + 1) for s in choose_subsets(names, size, max_subsets, generator)]
+    members: dict[tuple[str, ...], list[Tensor]] = {subset: [] for subset in subsets}
+    clusters: dict[tuple[str, ...], list[Tensor]] = {subset: [] for subset in subsets}
+    start = 0
+    for batch in batches(data, batch_size):
+        found = model.predict_clusters(batch, rule=rule).pc_zs if rule in ("mean", "vote") else None
+        for subset in subsets:
+            inputs, rows = restrict(batch, subset, need="any")
+            if len(rows):
+                members[subset].append(rows + start)
+                clusters[subset].append(_assign(model, inputs, rows, found, rule))
+        start += len(batch["masks"][names[0]])
+    if start != len(truth):
+        raise ValueError(f"labels: expected {start}, one for each sample of data, got {len(truth)}")
+    scores = {}
+    for subset in subsets:
+        if members[subset]:
+            rows = torch.cat(members[subset])
+            agreement = clustering_scores(truth[rows.numpy()], torch.cat(clusters[subset]))
+            scores[subset_name(subset)] = {**agreement, "samples": len(rows)}
+    return scores
+
+
+def _assign(model: Any, inputs: Any, rows: Tensor, posteriors: dict[str, Tensor] | None, rule: str) -> Tensor:
+    """Return the clusters of some rows of a batch, (R,), from p(c|z_m) {modality: (B, C)} or by encoding them."""
+    if posteriors is None:
+        assigned: Tensor = model.predict_clusters(inputs, rule=rule).clusters
+        return assigned.cpu()
+    chosen = torch.stack([posteriors[m][rows.to(posteriors[m].device)].cpu() for m in inputs["data"]])
+    return check_rule(rule)(chosen, torch.stack([inputs["masks"][m] for m in inputs["data"]])).cpu()
 
 
 def as_categories(values: Any, name: str) -> np.ndarray:

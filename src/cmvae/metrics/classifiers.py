@@ -1,0 +1,315 @@
+"""Small classifiers of images, one for each modality: the judges of coherence, and extractors of features."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from cmvae.arguments import positive_float, positive_int
+from cmvae.checkpoints import CONFIG_NAME, WEIGHTS_NAME, atomic_write
+from cmvae.metrics.coherence import real_coherence
+from cmvae.metrics.reading import as_dataset, batch_at, batches, class_labels
+from cmvae.outputs import ModelOutput
+
+__all__ = ["DigitClassifier", "TrainedClassifiers", "train_classifiers"]
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of the networks and their training: raised when either changes, so that older caches are not read
+N_SAMPLED = 64  # samples that stand for the data in the cache's name
+MAX_TURN, MAX_STRETCH, MAX_SHEAR, MAX_SHIFT = 0.2, 0.1, 0.1, 0.15  # radians, shares, shares, shares of half a side
+NOISE = 0.05
+MAX_RATE = 4e-3
+
+
+class DigitClassifier(nn.Module):
+    """A small convolutional classifier of images in [0, 1]; values beyond are cut off, as on a screen.
+
+    Args:
+        input_shape: (channels, height, width), height and width at least 8 pixels.
+        n_classes: How many classes.
+        width: Channels of the first stage; the second and third have twice as many.
+        n_features: Size of the penultimate layer.
+
+    Raises:
+        ValueError: For other shapes, or a size that is no positive integer.
+    """
+
+    def __init__(self, input_shape: Sequence[int], n_classes: int = 10, width: int = 24, n_features: int = 128) -> None:
+        super().__init__()
+        if len(input_shape) != 3 or min(input_shape[1:]) < 8:
+            raise ValueError(f"input_shape must be (channels, height, width) of 8 pixels or more, got {input_shape}")
+        self.input_shape, self.n_classes = tuple(input_shape), positive_int("n_classes", n_classes)
+        widths = [positive_int("channels", input_shape[0]), positive_int("width", width), 2 * width, 2 * width]
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(widths):
+            layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.MaxPool2d(2)]
+            layers += [nn.BatchNorm2d(n_out), nn.ReLU()]
+        inner = widths[-1] * (input_shape[1] // 8) * (input_shape[2] // 8)
+        layers += [nn.Flatten(), nn.Dropout(0.2), nn.Linear(inner, positive_int("n_features", n_features)), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.head = nn.Linear(n_features, n_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the penultimate layer, (B, n_features), for images (B, *input_shape): features for distances.
+
+        Raises:
+            ValueError: For images of another shape.
+        """
+        if tuple(x.shape[1:]) != self.input_shape:
+            raise ValueError(f"images must be (n, *{self.input_shape}), got shape {tuple(x.shape)}")
+        # Channels last: half the time on a CPU.
+        images = x.to(self.head.weight.dtype).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+        found: Tensor = self.trunk(images)
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, (B, n_classes), for images (B, *input_shape)."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+
+@dataclass(frozen=True)
+class TrainedClassifiers:
+    """Classifiers and how good they are.
+
+    Attributes:
+        classifiers: Modality to classifier, in eval mode.
+        accuracy: Modality to the share of test samples that get their label, in [0, 1].
+    """
+
+    classifiers: dict[str, DigitClassifier]
+    accuracy: dict[str, float]
+
+
+def train_classifiers(
+    train: Any,
+    test: Any,
+    *,
+    n_classes: int = 10,
+    epochs: int = 4,
+    batch_size: int = 128,
+    learning_rate: float = MAX_RATE,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    **trainer_arguments: Any,
+) -> TrainedClassifiers:
+    """Train a classifier for each modality, or read those that were trained on the same data the same way.
+
+    Images are turned, stretched, shifted and made noisy at random in training. PyTorch's global random generator
+    is as before afterwards. Classifiers are kept as ``config.json`` and ``model.safetensors`` in a folder of the
+    cache that is named by a hash of settings and data (labels, shapes and 64 samples of ``train`` and ``test``).
+
+    Args:
+        train: Samples with every modality observed and labels 0, 1, …: a dataset of this package, or anything
+            else that :func:`cmvae.metrics.reading.batches` takes. Images (n, C, H, W) in [0, 1] in its batches.
+        test: Likewise, for the accuracies.
+        n_classes: How many classes.
+        epochs: Passes over ``train``.
+        batch_size: Samples in each step.
+        learning_rate: Largest step size of Adam, in one cycle (Smith and Topin, 2019).
+        seed: Seed of starting weights, order and augmentation.
+        cache: Folder; by default that in the environment variable ``CMVAE_CACHE``, or ``~/.cache/cmvae``.
+        **trainer_arguments: Anything that ``lightning.pytorch.Trainer`` takes.
+
+    Raises:
+        ValueError: For labels or shapes that do not fit, incomplete samples, a damaged cache, or an argument out of
+            range.
+        OSError: For a cache that cannot be written.
+    """
+    train, test = as_dataset(train), as_dataset(test)
+    settings = {
+        "version": VERSION,
+        "n_classes": positive_int("n_classes", n_classes),
+        "epochs": positive_int("epochs", epochs),
+        "batch_size": positive_int("batch_size", batch_size),
+        "learning_rate": positive_float("learning_rate", learning_rate),
+        "seed": seed,
+    }
+    shapes = _check_data(train, "train", n_classes)
+    if _check_data(test, "test", n_classes) != shapes:
+        raise ValueError("train and test differ in modalities or shapes")
+    key = hashlib.sha256(json.dumps([settings, _fingerprint(train), _fingerprint(test)]).encode()).hexdigest()[:16]
+    folder = _writable(cache) / f"classifiers-{key}"
+    if (folder / CONFIG_NAME).is_file():
+        return _load(folder)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        networks = {m: DigitClassifier(shape, n_classes) for m, shape in shapes.items()}
+        _train(networks, train, epochs, batch_size, learning_rate, seed, trainer_arguments)
+    trained = TrainedClassifiers(
+        {m: network.cpu().eval() for m, network in networks.items()}, real_coherence(test, networks).accuracy
+    )
+    _save(folder, trained, {**settings, "shapes": shapes, "accuracy": trained.accuracy})
+    return trained
+
+
+class _Training(LightningModule):
+    """The classifiers of all modalities, trained side by side on the same batches."""
+
+    def __init__(self, networks: Mapping[str, DigitClassifier], learning_rate: float) -> None:
+        super().__init__()
+        self.names = list(networks)
+        self.networks = nn.ModuleList(networks.values())
+        self.learning_rate = learning_rate
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """Return the cross-entropy summed over modalities."""
+        losses = [
+            F.cross_entropy(network(_augmented(batch["data"][m])), batch["labels"].long(), label_smoothing=0.05)
+            for m, network in zip(self.names, self.networks, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def configure_optimizers(self) -> Any:
+        """Return Adam with decoupled weight decay, its step size in one cycle."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-2)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Items(Dataset[ModelOutput]):
+    """A dataset read batch by batch."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitems__(self, indices: list[int]) -> ModelOutput:
+        return batch_at(self.data, indices)
+
+
+def _train(
+    networks: Mapping[str, DigitClassifier],
+    train: Any,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    trainer_arguments: dict[str, Any],
+) -> None:
+    loader = DataLoader(
+        _Items(train),
+        batch_size,
+        shuffle=True,
+        drop_last=len(train) > batch_size,
+        collate_fn=_as_it_is,
+        generator=Generator().manual_seed(seed),
+    )
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+    }
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer = Trainer(max_epochs=epochs, default_root_dir=scratch, **{**quiet, **trainer_arguments})
+        trainer.fit(_Training(networks, learning_rate), loader)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _augmented(images: Tensor) -> Tensor:
+    """Turn, stretch, shear and shift images (B, C, H, W) at random, and add noise."""
+
+    def uniform(limit: float) -> Tensor:
+        return (2 * torch.rand(len(images), device=images.device) - 1) * limit
+
+    turn = uniform(MAX_TURN)
+    wide, tall, shear = 1 + uniform(MAX_STRETCH), 1 + uniform(MAX_STRETCH), uniform(MAX_SHEAR)
+    first = torch.stack([wide * turn.cos(), shear - turn.sin(), uniform(MAX_SHIFT)], -1)
+    second = torch.stack([turn.sin() + shear, tall * turn.cos(), uniform(MAX_SHIFT)], -1)
+    grid = F.affine_grid(torch.stack([first, second], 1), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return moved + NOISE * torch.randn_like(moved)
+
+
+def _check_data(data: Any, what: str, n_classes: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the modalities; refuse data that have no such classes, or samples missing."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for batch in batches(data, 4096):
+        labels = class_labels(batch, what)
+        if int(labels.max()) >= n_classes:
+            raise ValueError(f"{what}: labels must be below n_classes = {n_classes}, got {int(labels.max())}")
+        lacking = [name for name, mask in batch["masks"].items() if not bool(mask.all())]
+        if lacking:
+            raise ValueError(f"{what}: every sample must have observed every modality; some lack {lacking}")
+        shapes = {name: tuple(images.shape[1:]) for name, images in batch["data"].items()}
+    return shapes
+
+
+def _fingerprint(data: Any) -> str:
+    """Return a hash of the length, the labels and some samples of a dataset."""
+    rows = sorted({round(i * (len(data) - 1) / N_SAMPLED) for i in range(N_SAMPLED + 1)})
+    sampled = batch_at(data, rows)
+    found = hashlib.sha256(str([len(data), *sampled["data"]]).encode())
+    labels = getattr(data, "labels", None)
+    found.update((sampled["labels"] if labels is None else labels).cpu().numpy().tobytes())
+    for images in sampled["data"].values():
+        found.update(images.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _writable(cache: str | Path | None) -> Path:
+    """Return the cache folder, made where it is missing.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    folder = Path(cache or os.environ.get("CMVAE_CACHE") or "~/.cache/cmvae").expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise OSError(f"cache: cannot write to {folder} ({error.strerror or error}); give another folder") from error
+
+
+def _save(folder: Path, trained: TrainedClassifiers, record: dict[str, Any]) -> None:
+    weights = {
+        f"{index}.{name}": value.contiguous()
+        for index, network in enumerate(trained.classifiers.values())
+        for name, value in network.state_dict().items()
+    }
+    folder.mkdir(exist_ok=True)
+    # The settings come last: a folder that has them is complete.
+    with atomic_write(folder / WEIGHTS_NAME) as path:
+        save_file(weights, path, metadata={"format": "pt"})
+    with atomic_write(folder / CONFIG_NAME) as path:
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _load(folder: Path) -> TrainedClassifiers:
+    try:
+        record = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS_NAME)
+        classifiers = {}
+        for index, (name, shape) in enumerate(record["shapes"].items()):
+            own = {key.partition(".")[2]: value for key, value in weights.items() if key.startswith(f"{index}.")}
+            classifiers[name] = DigitClassifier(shape, record["n_classes"]).eval()
+            classifiers[name].load_state_dict(own)
+        return TrainedClassifiers(classifiers, dict(record["accuracy"]))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"cache: {folder} is damaged, delete it: {reason}") from None

@@ -1,0 +1,256 @@
+"""Pictures of what a model generates: translations between modalities, clusters, and the embedding in thumbnails."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from torch import Generator, Tensor
+
+from cmvae.arguments import positive_int
+from cmvae.data.checks import as_tensor
+from cmvae.metrics.clustering import as_categories
+from cmvae.metrics.coherence import GenerativeModel
+from cmvae.metrics.reading import as_dataset, batches, data_of, restrict
+from cmvae.report.figures import GREY, INK, PALETTE, _finite_array, _project, _short
+
+__all__ = ["cluster_samples_figure", "cross_generations", "generation_grid", "thumbnail_figure"]
+
+GAP = 1  # pixels between images side by side
+FRAME = 2  # pixels of a cluster's colour around a thumbnail
+CELL = 1.15  # inches
+MAX_TEXT = 14  # characters of a modality's name above a column
+
+
+@torch.no_grad()
+def cross_generations(
+    model: GenerativeModel, data: Any, *, generator: Generator | None = None
+) -> dict[str, dict[str, Tensor]]:
+    """Generate every modality from every modality that the data hold, one draw for each sample.
+
+    Args:
+        model: A CMVAE, or anything with its ``modalities`` and ``predict``.
+        data: A few samples, anything that :func:`cmvae.metrics.reading.batches` takes.
+        generator: Source of randomness, on the model's device.
+
+    Returns:
+        Modality conditioned on to modality to (n, *input shape) on the CPU, in the units of the data; NaN for
+        samples that lack the modality conditioned on.
+    """
+    dataset = as_dataset(data)
+    batch = next(batches(dataset, len(dataset)))
+    found: dict[str, dict[str, Tensor]] = {}
+    for source in (m for m in model.modalities if m in batch["data"]):
+        inputs, rows = restrict(batch, (source,))
+        drawn = model.predict(inputs, source, list(model.modalities), generator=generator) if len(rows) else {}
+        found[source] = {}
+        for target, values in drawn.items():
+            images = data_of(model, target, values[:, 0]).cpu()
+            found[source][target] = images.new_full((len(dataset), *images.shape[1:]), math.nan)
+            found[source][target][rows] = images
+    return found
+
+
+def generation_grid(
+    originals: Mapping[str, Any],
+    generated: Mapping[str, Mapping[str, Any]],
+    shares: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
+    """Draw what is generated from each modality in each: rows are conditioned on, columns generated.
+
+    The first row has the originals. Every panel has the same samples in the same places, row by row, in as many
+    columns as is closest to a square. Rows and columns of the same name are self-generation, the others
+    translations.
+
+    Args:
+        originals: Modality to images, for the columns; those of a sample without the modality are NaN and blank.
+            Images are (n, C, H, W) or (n, H, W): floats in [0, 1], what is beyond being cut off, or bytes. One
+            channel or two are drawn as the first in grey, more as the first three in colour.
+        generated: Modality conditioned on, which may be one that is not drawn, to modality to images; targets may
+            be left out, and are blank.
+        shares: Likewise, to the share of the images in which a classifier sees the right class, in [0, 1], which is
+            written below; None or left out = nothing.
+
+    Returns:
+        A figure with a panel for each modality in each row, row by row.
+
+    Raises:
+        TypeError: For images that are not numbers.
+        ValueError: For no modality, nothing generated, images of other shapes, a number of them that differs from
+            that of the originals, a target without originals, infinity, or a share outside [0, 1].
+    """
+    if not originals or not generated:
+        raise ValueError("originals and generated must each hold a modality at least")
+    columns = {name: _pictures(images, f"originals[{name!r}]") for name, images in originals.items()}
+    n = len(next(iter(columns.values())))
+    rows: dict[str, dict[str, np.ndarray]] = {"original": columns}
+    for source, by_target in generated.items():
+        pictures = {name: _pictures(images, f"generated[{source!r}][{name!r}]") for name, images in by_target.items()}
+        unknown = [name for name in pictures if name not in columns]
+        if unknown:
+            raise ValueError(f"generated[{source!r}] has targets {unknown}; originals has {list(columns)}")
+        rows[f"from {source}"] = pictures
+    for row in rows.values():
+        for name, pictures in row.items():
+            if len(pictures) != n:
+                raise ValueError(f"{name}: expected {n} images, as of the first modality, got {len(pictures)}")
+    figure, panels = _panels(list(rows), list(columns), CELL, CELL, 0.17)
+    for (text, row), panel_row in zip(rows.items(), panels, strict=True):
+        for name, panel in zip(columns, panel_row, strict=True):
+            if name in row:
+                panel.imshow(_mosaic(row[name]), interpolation="nearest")
+            share = ((shares or {}).get(text.removeprefix("from ")) or {}).get(name)
+            if share is not None and text != "original":
+                panel.set_xlabel(_percent(share, name), fontsize=7, color=GREY, labelpad=2)
+    return figure
+
+
+def cluster_samples_figure(images: Mapping[str, Any], clusters: Any, *, n_each: int = 6) -> Figure:
+    """Draw samples of each cluster in every modality: rows are clusters, columns modalities.
+
+    Args:
+        images: Modality to images of n samples, as for :func:`generation_grid`: for instance what
+            ``CMVAE.decode`` makes of ``CMVAE.generate_from_prior``.
+        clusters: The cluster of each sample, n numbers.
+        n_each: The first so many samples of a cluster are drawn, the same in every modality.
+
+    Returns:
+        A figure with a panel for each modality in each row; a row's text names the cluster.
+
+    Raises:
+        TypeError: For what is not numbers.
+        ValueError: For no modality, lengths that differ, images of other shapes, or an ``n_each`` below 1.
+    """
+    positive_int("n_each", n_each)
+    if not images:
+        raise ValueError("images must hold a modality at least, got none")
+    pictures = {name: _pictures(values, f"images[{name!r}]") for name, values in images.items()}
+    groups = as_categories(clusters, "clusters")
+    for name, values in pictures.items():
+        if len(values) != len(groups):
+            raise ValueError(f"images[{name!r}]: expected one for each of {len(groups)} clusters, got {len(values)}")
+    found = np.unique(groups)
+    ratio = max(values.shape[2] / values.shape[1] for values in pictures.values())
+    tall = CELL / 2.5
+    figure, panels = _panels([_short(g) for g in found.tolist()], list(pictures), tall, tall * n_each * ratio, 0.06)
+    for group, panel_row in zip(found, panels, strict=True):
+        rows = np.flatnonzero(groups == group)[:n_each]
+        for values, panel in zip(pictures.values(), panel_row, strict=True):
+            blank = np.ones((n_each - len(rows), *values.shape[1:]))
+            panel.imshow(_mosaic(np.concatenate([values[rows], blank]), n_each), interpolation="nearest")
+    return figure
+
+
+def thumbnail_figure(
+    embedding: Any, images: Any, clusters: Any = None, *, n_across: int = 24, max_points: int = 2000
+) -> Figure:
+    """Draw the embedding in the plane, each sample as its image, framed in the colour of its cluster.
+
+    The projection is that of :func:`cmvae.report.embedding_figure`. The plane is cut into ``n_across`` by
+    ``n_across`` cells, and each shows the sample closest to its centre, if it holds one.
+
+    Args:
+        embedding: (n, d) finite numbers.
+        images: n images of one modality, as for :func:`generation_grid`.
+        clusters: n cluster indices, or None for no frames.
+        n_across: Cells along a side.
+        max_points: At most so many samples, drawn at random with a fixed seed, are projected.
+
+    Returns:
+        A figure with one panel.
+
+    Raises:
+        TypeError: For what is not numbers.
+        ValueError: For lengths that differ, no samples, wrong shapes, NaN or infinity, or a number below 1.
+    """
+    points, pictures = _finite_array(embedding, "embedding", 2), _pictures(images, "images")
+    groups = None if clusters is None else as_categories(clusters, "clusters")
+    for name, values in (("images", pictures), ("clusters", groups)):
+        if values is not None and len(values) != len(points):
+            raise ValueError(f"{name}: expected {len(points)}, one for each row of embedding, got {len(values)}")
+    positive_int("n_across", n_across)
+    shown = np.sort(np.random.default_rng(0).permutation(len(points))[: positive_int("max_points", max_points)])
+    plane, axis_name = _project(points[shown])
+    # Row 0 of an image is at the top.
+    span = np.maximum(np.ptp(plane, axis=0), 1e-12)
+    places = (plane - plane.min(0)) / span * (1 - 1e-9) * n_across
+    places[:, 1] = n_across * (1 - 1e-12) - places[:, 1]
+    canvas = _paint(pictures[shown], None if groups is None else groups[shown], places, n_across)
+    figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1] + 0.3), layout="constrained")
+    panel = figure.subplots()
+    panel.imshow(canvas, interpolation="nearest")
+    panel.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
+    panel.spines[:].set_color("#bbbbbb")
+    return figure
+
+
+def _paint(pictures: np.ndarray, groups: np.ndarray | None, places: np.ndarray, n_across: int) -> np.ndarray:
+    """Return a canvas (height, width, 3) with one picture in each cell that holds a place (column, row)."""
+    height, width = pictures.shape[1] + 2 * FRAME, pictures.shape[2] + 2 * FRAME
+    canvas = np.ones((n_across * height, n_across * width, 3))
+    cells = np.floor(places).astype(int).clip(0, n_across - 1)
+    # Farthest first: the sample closest to the centre of its cell is painted last, and stays.
+    order = np.argsort(-np.linalg.norm(places - cells - 0.5, axis=1), kind="stable")
+    codes = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    for i in order:
+        left, top = cells[i] * (width, height)
+        cell = canvas[top : top + height, left : left + width]
+        if codes is not None:
+            cell[:] = to_rgb(PALETTE[codes[i] % len(PALETTE)])
+        cell[FRAME:-FRAME, FRAME:-FRAME] = pictures[i]
+    return canvas
+
+
+def _pictures(values: Any, name: str) -> np.ndarray:
+    """Return images as (n, H, W, 3) in [0, 1], those with NaN white."""
+    tensor = as_tensor(values, name).detach().cpu()
+    array = tensor.double().numpy() / (255 if not tensor.is_floating_point() else 1)
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or 0 in array.shape:
+        raise ValueError(f"{name}: expected images (n, C, H, W) or (n, H, W), none of length 0, got {tensor.shape}")
+    if np.isinf(array).any():
+        raise ValueError(f"{name}: infinity in sample {int(np.isinf(array).any((1, 2, 3)).argmax())}")
+    colours = array[:, :3] if array.shape[1] >= 3 else np.repeat(array[:, :1], 3, axis=1)
+    blank = np.isnan(colours).any((1, 2, 3), keepdims=True)
+    return np.where(blank, 1.0, colours.clip(0, 1)).transpose(0, 2, 3, 1)
+
+
+def _mosaic(pictures: np.ndarray, across: int | None = None) -> np.ndarray:
+    """Return n pictures row by row in one, (h, w, 3), white between them and where the last row ends early."""
+    n, height, width, _ = pictures.shape
+    across = math.ceil(math.sqrt(n)) if across is None else across
+    down = math.ceil(n / across)
+    tiles = np.ones((down * across, height + GAP, width + GAP, 3))
+    tiles[:n, :height, :width] = pictures
+    whole = tiles.reshape(down, across, height + GAP, width + GAP, 3).swapaxes(1, 2)
+    return whole.reshape(down * (height + GAP), across * (width + GAP), 3)[:-GAP, :-GAP]
+
+
+def _panels(
+    rows: list[str], columns: list[str], tall: float, wide: float, gap: float
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of panels without ticks, ``gap`` inches apart, rows named on the left and columns above."""
+    left = 0.2 + 0.08 * max(map(len, rows))
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=(left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + gap)), layout=layout)
+    panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+    for panel, name in zip(panels[0], columns, strict=True):
+        panel.set_title(name if len(name) <= MAX_TEXT else f"{name[: MAX_TEXT - 1]}…", fontsize=9, color=INK)
+    for panel, text in zip(panels[:, 0], rows, strict=True):
+        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK)
+    return figure, panels.tolist()
+
+
+def _percent(share: float, name: str) -> str:
+    if not 0 <= share <= 1:
+        raise ValueError(f"shares: expected numbers in [0, 1], got {share!r} for {name!r}")
+    return f"{100 * share:.0f} %"
