@@ -163,7 +163,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             self.model_ = CMVAE(self._config(data, largest))
             with _silence(self.verbose):
                 self._train(data, seed)
-        # The paper's criterion is evaluated, and chooses nothing: started from tight clusters it keeps or merges too many.
+        # The paper's criterion is only evaluated: started from tight clusters it keeps, or merges, too many.
         self.h_values_ = copy.deepcopy(self.model_).prune_clusters(data, batch_size=1024, rule=self.rule)
         self._number_clusters(data)
         self.labels_ = self._assign(data)[0]

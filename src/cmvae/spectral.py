@@ -38,8 +38,9 @@ def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
     """Return the number of groups: of the numbers whose groups are all stable, the one of smallest BIC.
 
     Stable means a Jaccard index above 0.75 (:func:`group_stability`), from which Hennig (2007) calls a group valid.
-    Parts of a single stretched cloud are stable too, so the Bayesian information criterion (Schwarz, 1978) of a Gaussian mixture with these groups as components
-    and one covariance for all must find the division worth its parameters.
+    Parts of a single stretched cloud are stable too, so the Bayesian information criterion (Schwarz, 1978) of a
+    Gaussian mixture with these groups as components and one covariance for all must find the division worth its
+    parameters.
 
     Args:
         points: (n, d).

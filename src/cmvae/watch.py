@@ -127,7 +127,8 @@ def _blanked(values: Tensor, observed: Tensor) -> Tensor:
 def _log(trainer: Trainer, name: str, figure: Figure, path: Path) -> None:
     """Hand a figure to the loggers that take pictures."""
     for each in trainer.loggers:
-        if hasattr(each.experiment, "add_figure"):
-            each.experiment.add_figure(name, figure, global_step=trainer.global_step, close=False)
+        experiment = getattr(each, "experiment", None)
+        if hasattr(experiment, "add_figure"):
+            experiment.add_figure(name, figure, global_step=trainer.global_step, close=False)
         elif hasattr(each, "log_image"):
             each.log_image(name, [str(path)], step=trainer.global_step)

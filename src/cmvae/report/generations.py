@@ -96,9 +96,9 @@ def generation_grid(
             raise ValueError(f"generated[{source!r}] has targets {unknown}; originals has {list(columns)}")
         rows[f"from {source}"] = pictures
     for row in rows.values():
-        for name, pictures in row.items():
-            if len(pictures) != n:
-                raise ValueError(f"{name}: expected {n} images, as of the first modality, got {len(pictures)}")
+        for name, shown in row.items():
+            if len(shown) != n:
+                raise ValueError(f"{name}: expected {n} images, as of the first modality, got {len(shown)}")
     figure, panels = _panels(list(rows), list(columns), CELL, CELL, 0.17)
     for (text, row), panel_row in zip(rows.items(), panels, strict=True):
         for name, panel in zip(columns, panel_row, strict=True):
