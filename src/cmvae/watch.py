@@ -128,7 +128,7 @@ def _log(trainer: Trainer, name: str, figure: Figure, path: Path) -> None:
     """Hand a figure to the loggers that take pictures."""
     for each in trainer.loggers:
         experiment = getattr(each, "experiment", None)
-        if hasattr(experiment, "add_figure"):
+        if experiment is not None and hasattr(experiment, "add_figure"):
             experiment.add_figure(name, figure, global_step=trainer.global_step, close=False)
         elif hasattr(each, "log_image"):
             each.log_image(name, [str(path)], step=trainer.global_step)
