@@ -329,9 +329,9 @@ def main() -> None:
     if arguments.minutes:
         size = replace(size, minutes=arguments.minutes)
     train, test = polymnist_5k("train"), polymnist_5k("test")
-    classifiers = train_classifiers(train, test).classifiers
     if arguments.smoke:
-        train = train[:128]
+        train, test = train[:256], test[:128]
+    classifiers = train_classifiers(train, test).classifiers
     if arguments.decoders:
         model, spent = DCMVAE.from_pretrained(arguments.decoders), {}
     else:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 import cmvae
 from cmvae import CMVAE, DCMVAE, CMVAEConfig, DiffusionConfig, IncompleteDataset, NonFiniteLossError, fit
@@ -433,3 +434,16 @@ def test_images_outside_the_unit_interval_are_refused_before_training(tmp_path):
         fit(whole, {"x": 255 * torch.rand(6, 1, 5, 7)}, max_epochs=1, run_dir=tmp_path / "run", **QUIET)
     fit(whole, {"x": torch.rand(6, 1, 5, 7)}, max_epochs=1, run_dir=tmp_path / "run", **QUIET)
     assert whole.predict({"x": torch.rand(2, 1, 5, 7)}, steps=2)["x"].shape == (2, 1, 1, 5, 7)
+
+
+def test_a_stream_is_trained_on_once_the_scales_are_known(tmp_path):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return (dataset()[i] for i in range(20))
+
+    whole, loader = built_in(), DataLoader(Stream(), batch_size=10)
+    with pytest.raises(TypeError, match="no length"):
+        fit(whole, loader, max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    whole.estimate_scaling(dataset())
+    trainer = fit(whole, loader, max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    assert trainer.global_step == 2

@@ -14,7 +14,7 @@ from cmvae import DiffusionConfig, DiffusionDecoder
 from cmvae.diffusion.denoisers import ImageDenoiser, VectorDenoiser
 from cmvae.diffusion.process import Process
 from cmvae.diffusion.sampling import SAMPLERS, Sampler, sample, sampling_steps
-from cmvae.diffusion.scaling import Scaling
+from cmvae.diffusion.scaling import ScaleEstimate, Scaling
 
 MEAN = torch.tensor([0.7, -0.4], dtype=torch.float64)
 COVARIANCE = torch.tensor([[0.5, 0.3], [0.3, 0.4]], dtype=torch.float64)
@@ -345,30 +345,37 @@ def test_every_input_of_the_perceptron_counts():
         assert not torch.allclose(denoiser(*changed), found)
 
 
+def learn(scaling, chunks):
+    estimate = ScaleEstimate(scaling, "image")
+    for chunk in chunks:
+        estimate.update(chunk)
+    estimate.finish()
+
+
 def test_standard_scaling_is_that_of_the_data_whatever_the_chunks():
     data = torch.randn(50, 3, generator=generator()) * torch.tensor([2.0, 0.1, 0.0]) + torch.tensor([1.0, -5.0, 4.0])
     scaling = Scaling((3,), "standard")
-    scaling.estimate([data[:7], data[:0], data[7:]], "a")
+    learn(scaling, [data[:7], data[:0], data[7:]])
     torch.testing.assert_close(scaling.shift, data.mean(0))
     torch.testing.assert_close(scaling.scale, torch.where(data.std(0) > 0, data.std(0, correction=0), 1.0))
     torch.testing.assert_close(scaling.inverse(scaling(data)), data)
     before = copy.deepcopy(scaling.state_dict())
-    scaling.estimate([data + 9], "a")
+    learn(scaling, [data + 9])
     assert all(torch.equal(before[name], value) for name, value in scaling.state_dict().items())
     images = torch.rand(20, 2, 3, 3, generator=generator()) * torch.tensor([1.0, 5.0]).reshape(2, 1, 1)
     by_channel = Scaling((2, 3, 3), "standard")
-    by_channel.estimate(images.split(6), "a")
+    learn(by_channel, images.split(6))
     torch.testing.assert_close(by_channel(images).std((0, 2, 3), correction=0), torch.ones(2))
 
 
 def test_unit_scaling_refuses_other_values():
     scaling = Scaling((1, 2, 2), "unit")
-    scaling.estimate([torch.rand(3, 1, 2, 2)], "image")
+    learn(scaling, [torch.rand(3, 1, 2, 2)])
     assert float(scaling(torch.ones(1, 1, 2, 2)).max()) == 1
     with pytest.raises(ValueError, match=r"modality 'image': scaling 'unit' is for values in \[0, 1\]; got .* to 255"):
-        scaling.estimate([torch.full((1, 1, 2, 2), 255.0)], "image")
+        learn(scaling, [torch.full((1, 1, 2, 2), 255.0)])
     with pytest.raises(ValueError, match="modality 'image': it is observed in no training sample"):
-        scaling.estimate([torch.rand(0, 1, 2, 2)], "image")
+        learn(scaling, [torch.rand(0, 1, 2, 2)])
 
 
 def test_settings_to_json_and_back_and_their_errors():

@@ -15,6 +15,7 @@ from cmvae.diffusion.conditions import draw_conditions
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.decoder import DiffusionDecoder
 from cmvae.diffusion.sampling import Sampler, SamplingOptions
+from cmvae.diffusion.scaling import ScaleEstimate
 from cmvae.diffusion.storing import load_decoders, save_decoders
 from cmvae.likelihoods import Categorical
 from cmvae.modality_dict import ModalityDict
@@ -134,8 +135,9 @@ class DCMVAE(nn.Module):
         for _, decoder in self._decoders():
             yield from decoder.denoiser.parameters()
 
+    @torch.no_grad()
     def estimate_scaling(self, inputs: Any, batch_size: int = 1024) -> None:
-        """Estimate the scale of each refined modality from training data; :func:`cmvae.fit` does it.
+        """Learn the scale of each refined modality from training data, if unknown yet; :func:`cmvae.fit` does it.
 
         Args:
             inputs: The samples, anything that ``CMVAE.encode`` accepts.
@@ -144,16 +146,14 @@ class DCMVAE(nn.Module):
         Raises:
             ValueError: If a modality is observed nowhere, or has values outside [0, 1] where its scaling is ``'unit'``.
         """
-        for m, decoder in self._decoders():
-            index = self.modalities.index(m)
-
-            def observed(name: str = m, index: int = index) -> Iterator[Tensor]:
-                for chunk in iterate(inputs, batch_size):
-                    batch = self.cmvae._read(chunk)
-                    if name in batch.data:
-                        yield batch.data[name][batch.observed[index]]
-
-            decoder.estimate_scaling(observed(), m)
+        estimates = {m: ScaleEstimate(decoder.scaling, m) for m, decoder in self._decoders()}
+        for chunk in iterate(inputs, batch_size):
+            batch = self.cmvae._read(chunk)
+            for m, estimate in estimates.items():
+                if m in batch.data:
+                    estimate.update(batch.data[m][batch.observed[self.modalities.index(m)]])
+        for estimate in estimates.values():
+            estimate.finish()
 
     def forward(self, inputs: Any, *, generator: Generator | None = None) -> ModelOutput:
         """Evaluate the denoising loss of a batch, on reconstructions as :mod:`cmvae.diffusion.conditions` draws them.

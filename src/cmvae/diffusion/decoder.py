@@ -1,7 +1,7 @@
 """The diffusion decoder of one modality: p(x | x̂), learned by denoising."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -11,7 +11,7 @@ from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.denoisers import build_denoiser
 from cmvae.diffusion.process import Process
 from cmvae.diffusion.sampling import Sampler, sample
-from cmvae.diffusion.scaling import Scaling
+from cmvae.diffusion.scaling import ScaleEstimate, Scaling
 
 __all__ = ["DiffusionDecoder"]
 
@@ -55,13 +55,15 @@ class DiffusionDecoder(nn.Module):
         return self
 
     @torch.no_grad()
-    def estimate_scaling(self, chunks: Iterable[Tensor], modality: str = "x") -> None:
-        """Estimate the scale of the data from chunks (n, *shape) of them; see :class:`~cmvae.diffusion.scaling`.
+    def estimate_scaling(self, data: Tensor) -> None:
+        """Learn the scale of data (n, *shape), if it is not known yet.
 
         Raises:
             ValueError: If there are no data, or values outside [0, 1] where the scaling is ``'unit'``.
         """
-        self.scaling.estimate(chunks, modality)
+        estimate = ScaleEstimate(self.scaling, "x")
+        estimate.update(data)
+        estimate.finish()
 
     def loss(self, x: Tensor, reconstruction: Tensor, generator: Generator | None = None) -> Tensor:
         """Return the squared error of the denoiser's prediction at a random step, averaged over entries.

@@ -1,11 +1,11 @@
 """The scale on which a diffusion decoder works: data and reconstructions brought to about [−1, 1], and back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Scaling"]
+__all__ = ["ScaleEstimate", "Scaling"]
 
 
 class Scaling(nn.Module):
@@ -13,8 +13,8 @@ class Scaling(nn.Module):
 
     Args:
         shape: Shape of one sample.
-        kind: ``'unit'``: 2x − 1, for data in [0, 1]. ``'standard'``: by mean and standard deviation, once
-            :meth:`estimate` has seen data; of each channel for (channels, height, width), else of each entry.
+        kind: ``'unit'``: 2x − 1, for data in [0, 1]. ``'standard'``: by mean and standard deviation, once a
+            :class:`ScaleEstimate` has seen data; of each channel for (channels, height, width), else of each entry.
     """
 
     def __init__(self, shape: Sequence[int], kind: str) -> None:
@@ -47,44 +47,62 @@ class Scaling(nn.Module):
         """Return scaled data (B, *shape) on their own scale."""
         return x * self.scale + self.shift
 
-    def estimate(self, chunks: Iterable[Tensor], modality: str) -> None:
-        """Estimate mean and standard deviation, or with ``'unit'`` check that the data are in [0, 1].
-
-        An entry that never changes gets scale 1. A scale that is known already stays.
-
-        Args:
-            chunks: The data, a chunk (n, *shape) at a time; n may be 0.
-            modality: Its name, for the errors.
-
-        Raises:
-            ValueError: If there are no data, or with ``'unit'`` values outside [0, 1].
-        """
-        from sklearn.preprocessing import StandardScaler  # takes long to import
-
-        scaler, seen = StandardScaler(), 0
-        for chunk in chunks:
-            if not len(chunk):
-                continue
-            seen += len(chunk)
-            if self.kind == "unit":
-                self._check_unit(chunk, modality)
-            elif not bool(self.known):
-                scaler.partial_fit(self._columns(chunk).double().cpu().numpy())
-        if not seen:
-            raise ValueError(f"modality {modality!r}: it is observed in no training sample, so nothing can be learned")
-        if not bool(self.known):
-            self.shift.copy_(torch.as_tensor(scaler.mean_).reshape(self.shift.shape))
-            self.scale.copy_(torch.as_tensor(scaler.scale_).reshape(self.scale.shape))
-            self.known.fill_(True)
-
-    def _columns(self, chunk: Tensor) -> Tensor:
-        """Return the chunk as rows whose columns are scaled each on its own."""
+    def columns(self, chunk: Tensor) -> Tensor:
+        """Return a chunk (n, *shape) as rows whose columns are scaled each on its own."""
         return chunk.movedim(1, -1).flatten(0, -2) if len(self.shape) == 3 else chunk.flatten(1)
 
-    def _check_unit(self, chunk: Tensor, modality: str) -> None:
+
+class ScaleEstimate:
+    """Learns a scale from data, a chunk at a time: mean and standard deviation, or that all values are in [0, 1].
+
+    A scale that is known already stays. An entry that never changes gets scale 1.
+
+    Args:
+        scaling: What is to be learned.
+        modality: Its name, for the errors.
+    """
+
+    def __init__(self, scaling: Scaling, modality: str) -> None:
+        from sklearn.preprocessing import StandardScaler  # takes long to import
+
+        self.scaling, self.modality = scaling, modality
+        self.n_seen = 0
+        self._scaler = StandardScaler()
+
+    def update(self, chunk: Tensor) -> None:
+        """Take in a chunk (n, *shape); n may be 0.
+
+        Raises:
+            ValueError: With ``'unit'``, for values outside [0, 1].
+        """
+        self.n_seen += len(chunk)
+        if not len(chunk):
+            return
+        if self.scaling.kind == "unit":
+            self._check_unit(chunk)
+        elif not bool(self.scaling.known):
+            self._scaler.partial_fit(self.scaling.columns(chunk).double().cpu().numpy())
+
+    def finish(self) -> None:
+        """Store the scale.
+
+        Raises:
+            ValueError: If there were no data.
+        """
+        if not self.n_seen:
+            raise ValueError(
+                f"modality {self.modality!r}: it is observed in no training sample, so nothing can be learned"
+            )
+        if not bool(self.scaling.known):
+            for name, found in (("shift", self._scaler.mean_), ("scale", self._scaler.scale_)):
+                stored = getattr(self.scaling, name)
+                stored.copy_(torch.as_tensor(found).reshape(stored.shape))
+            self.scaling.known.fill_(True)
+
+    def _check_unit(self, chunk: Tensor) -> None:
         low, high = float(chunk.min()), float(chunk.max())
         if low < 0 or high > 1:
             raise ValueError(
-                f"modality {modality!r}: scaling 'unit' is for values in [0, 1]; got values from {low:.4g} to "
+                f"modality {self.modality!r}: scaling 'unit' is for values in [0, 1]; got values from {low:.4g} to "
                 f"{high:.4g}: scale them, or use DiffusionConfig(scaling='standard')"
             )

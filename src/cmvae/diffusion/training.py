@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Generator
+from torch.utils.data import IterableDataset
 
 from cmvae.diffusion.dcmvae import DCMVAE
 from cmvae.diffusion.library import from_diffusers
@@ -27,8 +28,10 @@ class DCMVAEModule(ModelModule):
     model: DCMVAE
 
     def prepare(self, data: Any) -> None:
-        """Estimate the scale of the data."""
-        self.model.estimate_scaling(data)
+        """Estimate the scale of the data; a stream is not read for it where all scales are known."""
+        known = all(bool(decoder.scaling.known) for decoder in self.model.decoders.values())
+        if not (known and isinstance(data, IterableDataset)):
+            self.model.estimate_scaling(data)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimiser."""
