@@ -71,15 +71,15 @@ SIZES = {
     "cpu": Size(
         modalities=("m0", "m1"),
         decoder=DiffusionConfig(
-            channels=(32, 64, 96), layers_per_block=1, prediction="v", schedule="cosine", ema_decay=0.995
+            channels=(48, 96), patch=2, layers_per_block=1, prediction="v", schedule="cosine", ema_decay=0.995
         ),
         minutes=22,
         batch_size=64,
         learning_rate=1e-3,
-        precision="32-true",
+        precision="bf16-mixed",
         cmvae_epochs=15,
         n_samples=2000,
-        n_curve=500,
+        n_curve=250,
         targets=(0.6, 0.02, 1.15),
     ),
     "gpu": Size(

@@ -308,10 +308,11 @@ def test_guidance_needs_conditions_withheld_in_training():
 # Denoisers, scaling, settings --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 7, 5), (2, 1, 9)])
-def test_images_of_any_size_come_back_in_their_size(shape):
+@pytest.mark.parametrize(("shape", "patch"), [((1, 4, 4), 1), ((3, 7, 5), 1), ((2, 1, 9), 2)])
+def test_images_of_any_size_come_back_in_their_size(shape, patch):
     torch.manual_seed(0)
-    denoiser = ImageDenoiser(shape, DiffusionConfig(**{**TINY, "channels": (8, 12, 16), "attention": True}))
+    settings = {**TINY, "channels": (8, 12, 16), "attention": True, "patch": patch}
+    denoiser = ImageDenoiser(shape, DiffusionConfig(**settings))
     x, condition, given, steps = torch.rand(2, *shape), torch.rand(2, *shape), torch.ones(2), torch.tensor([1, 500])
     found = denoiser(x, condition, given, steps)
     assert found.shape == x.shape
@@ -332,6 +333,22 @@ def test_padding_is_by_border_pixels_and_cropped_off():
     assert padded.shape == (1, 3, 4, 4)
     assert torch.equal(padded[0, 0, 3], x[0, 0, 2])
     assert torch.equal(found, output[:, :, :3])
+
+
+def test_patches_become_channels_and_pixels_again():
+    denoiser = ImageDenoiser((1, 5, 4), DiffusionConfig(**{**TINY, "patch": 2}))
+    seen = []
+
+    class First(nn.Module):
+        def forward(self, inputs, steps):
+            seen.append(inputs)
+            return cmvae.ModelOutput(sample=inputs[:, :4])
+
+    denoiser.unet = First()
+    x, given = torch.rand(2, 1, 5, 4), torch.ones(2)
+    assert torch.equal(denoiser(x, 0 * x, given, torch.ones(2)), x)
+    assert seen[0].shape == (2, 12, 4, 2)
+    assert torch.equal(seen[0][:, :4, 0, 0], x[:, 0, :2, :2].flatten(1))
 
 
 def test_every_input_of_the_perceptron_counts():

@@ -25,6 +25,8 @@ class DiffusionConfig(BaseModel):
         schedule: ``'linear'`` (Ho et al., 2020) or ``'cosine'`` (Nichol and Dhariwal, 2021).
         train_steps: T, the number of noise levels.
         channels: Images: channels of the U-Net at each resolution, from the finest; each next one halves it.
+        patch: Images: side in pixels of the squares whose pixels become channels before the U-Net, and pixels again
+            after it. With 2, its finest resolution is half that of the image, and its cost about a third.
         layers_per_block: Images: residual layers at each resolution.
         attention: Images: whether there is a self-attention layer at the coarsest resolution.
         hidden_dim: Vectors: width of the residual perceptron.
@@ -54,6 +56,7 @@ class DiffusionConfig(BaseModel):
     schedule: Literal["linear", "cosine"] = "linear"
     train_steps: PositiveInt = 1000
     channels: Shape = (64, 128, 128)
+    patch: PositiveInt = 1
     layers_per_block: PositiveInt = 2
     attention: Flag = True
     hidden_dim: PositiveInt = 256

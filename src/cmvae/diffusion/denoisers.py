@@ -36,11 +36,12 @@ class ImageDenoiser(nn.Module):
             raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
         channels, *size = shape
         levels = len(config.channels)
-        self.multiple = 2 ** (levels - 1)
+        self.patch = config.patch
+        self.multiple = self.patch * 2 ** (levels - 1)
         self.unet = from_diffusers("UNet2DModel")(
-            sample_size=tuple(math.ceil(side / self.multiple) * self.multiple for side in size),
-            in_channels=2 * channels + 1,
-            out_channels=channels,
+            sample_size=tuple(math.ceil(side / self.multiple) * self.multiple // self.patch for side in size),
+            in_channels=(2 * channels + 1) * self.patch**2,
+            out_channels=channels * self.patch**2,
             block_out_channels=config.channels,
             layers_per_block=config.layers_per_block,
             down_block_types=("DownBlock2D",) * levels,
@@ -66,7 +67,8 @@ class ImageDenoiser(nn.Module):
         padding = (0, -width % self.multiple, 0, -height % self.multiple)
         if any(padding):
             inputs = functional.pad(inputs, padding, mode="replicate")
-        return self.unet(inputs, steps).sample[..., :height, :width]
+        found = self.unet(functional.pixel_unshuffle(inputs, self.patch), steps).sample
+        return functional.pixel_shuffle(found, self.patch)[..., :height, :width]
 
 
 class VectorDenoiser(nn.Module):
