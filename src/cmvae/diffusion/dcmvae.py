@@ -306,7 +306,9 @@ class DCMVAE(nn.Module):
             pretrained_model_name_or_path, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist
         )
         configs, weights = load_decoders(pretrained_model_name_or_path)
-        return weights.into(cls(cmvae, configs)).eval()
+        model = cls(cmvae, configs)
+        weights.into(model.decoders)
+        return model.eval()
 
 
 def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:

@@ -138,8 +138,8 @@ class DiffusionDecoder(nn.Module):
         wanted = [True] if guidance == 1 else [False] if guidance == 0 else [False, True]
         given = torch.tensor(wanted, device=y.device).repeat_interleave(len(y))
         steps = torch.full((len(given),), step, device=y.device)
-        both = [tensor.repeat(len(wanted), *[1] * (tensor.dim() - 1)) for tensor in (y, condition)]
-        predicted = self._predict(self.averaged, *both, given, steps).to(y.dtype).chunk(len(wanted))
+        both, conditions = torch.cat([y] * len(wanted)), torch.cat([condition] * len(wanted))
+        predicted = self._predict(self.averaged, both, conditions, given, steps).to(y.dtype).chunk(len(wanted))
         return predicted[0] if len(wanted) == 1 else predicted[0].lerp(predicted[1], guidance)
 
     def _predict(self, network: nn.Module, y: Tensor, condition: Tensor, given: Tensor, steps: Tensor) -> Tensor:

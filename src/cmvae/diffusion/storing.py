@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,8 +18,6 @@ __all__ = ["DIFFUSION_CONFIG", "DIFFUSION_WEIGHTS", "StoredWeights", "load_decod
 DIFFUSION_CONFIG = "diffusion.json"
 DIFFUSION_WEIGHTS = "diffusion.safetensors"
 TRAINED, AVERAGED = ".denoiser.", ".averaged."
-
-ModelType = TypeVar("ModelType", bound=nn.Module)
 
 
 @contextmanager
@@ -53,8 +50,8 @@ class StoredWeights:
     path: Path
     tensors: dict[str, Tensor]
 
-    def into(self, model: ModelType) -> ModelType:
-        """Put the weights into ``model.decoders``, the averaged ones in place of the trained too; return the model.
+    def into(self, decoders: nn.Module) -> None:
+        """Put the weights into decoders, the averaged ones in place of the trained too.
 
         Raises:
             ValueError: If they do not fit, or are not finite, naming the file.
@@ -66,12 +63,11 @@ class StoredWeights:
         dtypes = {value.dtype for value in trained.values()}
         try:
             for dtype in dtypes:
-                model.decoders.to(dtype)
-            model.decoders.load_state_dict({**self.tensors, **trained})
+                decoders.to(dtype)
+            decoders.load_state_dict({**self.tensors, **trained})
         except (RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{self.path}: the file is damaged or does not fit the model: {reason}") from None
-        return model
 
 
 def load_decoders(directory: str | Path) -> tuple[dict[str, DiffusionConfig], StoredWeights]:
