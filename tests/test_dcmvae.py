@@ -193,6 +193,14 @@ def test_private_latents_are_the_samples_own_in_self_and_the_priors_in_cross_rec
     assert float(w[~own].std()) == pytest.approx(scale, rel=0.05)
 
 
+def test_conditions_of_bernoulli_modalities_are_probabilities():
+    model = make_model(decoders_dist={"b": "bernoulli"})
+    batch = model._read({m: x.sigmoid() for m, x in make_data(n=500).items()})
+    found = draw_conditions(model, batch, ["a", "b"], generator()).reconstructions
+    assert 0 < float(found["b"].min()) < float(found["b"].max()) < 1
+    assert float(found["a"].min()) < 0
+
+
 def test_what_is_not_observed_changes_neither_loss_nor_gradients():
     whole, samples = refined().train(), incomplete()
     results = []

@@ -54,6 +54,15 @@ def test_steps_of_the_papers_chain_give_the_closed_form_at_every_t(form, schedul
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
+def test_schedules_are_those_of_their_papers():
+    linear, cosine = (Process(DiffusionConfig(schedule=name)).alphas_cumprod.double() for name in ("linear", "cosine"))
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    torch.testing.assert_close(linear, (1 - betas).cumprod(0), rtol=1e-3, atol=0)
+    angles = (torch.arange(1, 1001, dtype=torch.float64) / 1000 + 0.008) / 1.008 * math.pi / 2
+    expected = angles.cos().square() / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    torch.testing.assert_close(cosine[:-5], expected[:-5], rtol=1e-3, atol=1e-6)
+
+
 def test_noised_samples_have_the_mean_and_variance_of_the_closed_form():
     process = Process(DiffusionConfig(form=2))
     noise = torch.randn(100_000, 1, generator=generator(), dtype=torch.float64)
@@ -268,6 +277,19 @@ def test_the_loss_withholds_the_stated_share_of_conditions_in_training_alone(for
     assert float(losses.mean()) == pytest.approx(1, abs=0.03)  # of noise, predicted as zero
     decoder.eval().loss(x, given)
     assert bool(decoder.averaged.seen[0][2].all())
+
+
+def test_data_and_reconstruction_are_noised_and_given_on_the_same_scale():
+    decoder = vectors(condition_dropout=0.0)
+    decoder.scaling.shift.copy_(torch.tensor([3.0, -1.0]))
+    decoder.scaling.scale.copy_(torch.tensor([2.0, 0.5]))
+    decoder.denoiser = Recorder()
+    x, reconstruction = torch.tensor([[5.0, -2.0]]).expand(5000, 2), torch.tensor([[-1.0, 0.0]]).expand(5000, 2)
+    decoder.train().loss(x, reconstruction, generator())
+    ((seen, condition, _, steps),) = decoder.denoiser.seen
+    assert torch.equal(condition[0], torch.tensor([-2.0, 2.0]))
+    early = steps < 100
+    torch.testing.assert_close(seen[early].mean(0), torch.tensor([1.0, -2.0]), rtol=0, atol=0.15)
 
 
 def test_bad_shapes_and_unknown_scales_are_refused():
