@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader, IterableDataset
 
 import cmvae
@@ -347,6 +348,7 @@ def test_a_saved_model_samples_the_same_and_is_a_cmvae_too(tmp_path):
     assert sorted(p.name for p in (tmp_path / "saved").iterdir()) == [
         "config.json", "diffusion.json", "diffusion.safetensors", "model.safetensors",
     ]  # fmt: skip
+    assert not [name for name in load_file(tmp_path / "saved" / "diffusion.safetensors") if "denoiser" in name]
     loaded, samples = DCMVAE.from_pretrained(tmp_path / "saved"), dataset()
     assert loaded.diffusion_configs == whole.diffusion_configs
     arguments = {"gen_mod": "b", "seed": 3, "steps": 4}
