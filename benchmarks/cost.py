@@ -6,10 +6,13 @@ Runs on the GPU where there is one.
 A floor is the networks alone, run on the same rows. The two sides of a ratio run in turns within one process.
 """
 
+import ctypes
+import gc
 import multiprocessing
-import resource
+import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
@@ -123,17 +126,31 @@ def operations(axis: str, value: int) -> dict[str, Callable[[], object]]:
 def point(axis: str, value: int, curve: str) -> dict:
     """Measure one curve at one point, in a process of its own: median time, and peak memory beyond what was there."""
     run = operations(axis, value)[curve]
+    run()  # what is allocated once for all is not counted
+    peak = peak_memory(run)
+    seconds = in_turns({"run": run}, 7, 1)["run"]
+    return {"axis": axis, "value": value, "curve": curve, "seconds": seconds, "peak MiB": peak / 2**20}
+
+
+def peak_memory(run: Callable[[], object]) -> int:
+    """Return the bytes held at most while ``run`` runs, beyond those before: on the GPU, or resident (Linux, glibc)."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
-        peak = torch.cuda.max_memory_allocated() - before
-    else:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        run()
-        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    seconds = in_turns({"run": run}, 7, 1)["run"]
-    return {"axis": axis, "value": value, "curve": curve, "seconds": seconds, "peak MiB": peak / 2**20}
+        return torch.cuda.max_memory_allocated() - before
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
+    Path("/proc/self/clear_refs").write_text("5")  # the mark of the most memory starts again from what is held now
+    before = most_resident()
+    run()
+    return most_resident() - before
+
+
+def most_resident() -> int:
+    """Return the mark of the most resident memory, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
 
 
 def growth() -> list[dict]:

@@ -4,7 +4,7 @@ import sys
 import cmvae
 
 HEAVY = {"lightning", "sklearn", "scipy", "pandas", "matplotlib", "typer", "huggingface_hub", "pyarrow"}
-HEAVY |= {"mlxtend", "skimage", "PIL"}
+HEAVY |= {"mlxtend", "skimage", "PIL", "diffusers"}
 
 
 def loaded_after(code):
@@ -16,6 +16,7 @@ def loaded_after(code):
 
 def test_models_and_data_load_nothing_heavy():
     names = "CMVAE, CMVAEConfig, BaseDecoder, BaseMultilatentEncoder, ModelOutput, IncompleteDataset"
+    names += ", DCMVAE, DiffusionConfig, DiffusionDecoder"
     before = loaded_after("import torch")
     assert not (loaded_after(f"from cmvae import {names}") - before) & HEAVY
 

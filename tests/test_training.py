@@ -325,7 +325,7 @@ def test_more_bad_arguments_are_named_before_anything_happens(arguments, error, 
 
 
 def test_other_models_are_refused_and_compiled_ones_are_not(tmp_path):
-    with pytest.raises(TypeError, match="model must be a CMVAE, got Linear"):
+    with pytest.raises(TypeError, match="model must be a CMVAE or DCMVAE, got Linear"):
         fit(torch.nn.Linear(2, 2), data(), max_epochs=1)
     compiled = torch.compile(model(), backend="eager")
     fit(compiled, data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cmvae.config import CMVAEConfig
     from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+    from cmvae.diffusion.config import DiffusionConfig
+    from cmvae.diffusion.dcmvae import DCMVAE
+    from cmvae.diffusion.decoder import DiffusionDecoder
     from cmvae.estimator import CMVAEClusterer
     from cmvae.initialization import initialize_clusters
     from cmvae.model import CMVAE
@@ -16,11 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CMVAE",
+    "DCMVAE",
     "BaseDecoder",
     "BaseMultilatentEncoder",
     "CMVAEClusterer",
     "CMVAEConfig",
     "CMVAEModule",
+    "DiffusionConfig",
+    "DiffusionDecoder",
     "IncompleteDataset",
     "ModelOutput",
     "MultimodalBaseDataset",
@@ -35,11 +41,14 @@ __version__ = "0.1.0"
 # Loaded when first asked for: importing Lightning or scikit-learn takes seconds, and many users need neither.
 _HOMES = {
     "CMVAE": "cmvae.model",
+    "DCMVAE": "cmvae.diffusion.dcmvae",
     "BaseDecoder": "cmvae.networks",
     "BaseMultilatentEncoder": "cmvae.networks",
     "CMVAEClusterer": "cmvae.estimator",
     "CMVAEConfig": "cmvae.config",
     "CMVAEModule": "cmvae.training",
+    "DiffusionConfig": "cmvae.diffusion.config",
+    "DiffusionDecoder": "cmvae.diffusion.decoder",
     "IncompleteDataset": "cmvae.data.datasets",
     "ModelOutput": "cmvae.outputs",
     "MultimodalBaseDataset": "cmvae.data.datasets",

@@ -14,7 +14,7 @@ from torch import nn
 
 from cmvae.config import CMVAEConfig
 
-__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "atomic_write", "load_pretrained", "save_pretrained"]
+__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "atomic_write", "load_pretrained", "prepare_folder", "save_pretrained"]
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -48,8 +48,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def save_pretrained(model: nn.Module, directory: str | Path) -> None:
-    """Write the settings and the weights of ``model`` into a folder, made where it is missing.
+def prepare_folder(directory: str | Path) -> Path:
+    """Return the folder to save a model in, made where it is missing.
 
     Raises:
         ValueError: If ``directory`` is a file.
@@ -60,6 +60,16 @@ def save_pretrained(model: nn.Module, directory: str | Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"save_directory must be a folder, got the file {directory}")
     directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def save_pretrained(model: nn.Module, directory: str | Path) -> None:
+    """Write the settings and the weights of ``model`` into a folder, made where it is missing.
+
+    Raises:
+        ValueError: If ``directory`` is a file.
+    """
+    directory = prepare_folder(directory)
     # Both are written before either is renamed: a failure leaves the old pair whole.
     with atomic_write(directory / CONFIG_NAME) as config, atomic_write(directory / WEIGHTS_NAME) as weights:
         save_model(model, str(weights), metadata={"format": "pt"})

@@ -273,4 +273,4 @@ def _one_line(error: ValidationError) -> str:
         message = item["msg"].removeprefix("Value error, ")
         got = f", got {item['input']!r}" if where and item["type"] != "missing" else ""
         parts.append(f"{where}: {message}{got}" if where else message)
-    return "CMVAEConfig: " + "; ".join(parts)
+    return f"{error.title}: " + "; ".join(parts)

@@ -2,14 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
-from cmvae.model import CMVAE
-
-__all__ = ["LAST_CHECKPOINT", "EpochCheckpoints", "check_checkpoint", "last_checkpoint", "run_folder"]
+__all__ = ["LAST_CHECKPOINT", "EpochCheckpoints", "check_checkpoint", "last_checkpoint", "run_folder", "settings_json"]
 
 LAST_CHECKPOINT = "last.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
@@ -60,7 +60,15 @@ def _goes_on(resume_from: str | Path | None, folder: Path) -> bool:
     return resume_from is not None and Path(resume_from).resolve().parent == (folder / "checkpoints").resolve()
 
 
-def check_checkpoint(path: Path, model: CMVAE) -> None:
+def settings_json(model: Any) -> str:
+    """Return the settings that a checkpoint and the model that goes on from it must share, as a JSON object."""
+    settings = json.loads(model.model_config.to_json())
+    for modality, config in getattr(model, "diffusion_configs", {}).items():
+        settings[f"diffusion of {modality}"] = json.loads(config.to_json())
+    return json.dumps(settings)
+
+
+def check_checkpoint(path: Path, model: nn.Module) -> None:
     """Refuse a checkpoint that is missing, damaged, or of another model, before anything is changed.
 
     Raises:
@@ -76,7 +84,7 @@ def check_checkpoint(path: Path, model: CMVAE) -> None:
     own = {f"model.{name}": value for name, value in model.state_dict().items()}
     differing = [name for name in {*own, *saved} if name not in own or name not in saved]
     differing += [name for name in own if name in saved and own[name].shape != saved[name].shape]
-    present = json.loads(model.model_config.to_json())
+    present = json.loads(settings_json(model))
     differing += [name for name in present if settings.get(name) != present[name]]
     if differing:
         raise ValueError(f"resume_from: {path} is of another model: {sorted(differing)[:5]} differ")

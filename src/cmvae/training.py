@@ -1,4 +1,4 @@
-"""Training through Lightning: the module around a model, and :func:`fit`."""
+"""Training through Lightning: the module around a CMVAE, its warm-up, and :func:`fit`."""
 
 import logging
 import signal
@@ -16,11 +16,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cmvae.arguments import positive_float, positive_int
+from cmvae.arguments import positive_int
 from cmvae.data.batches import collate
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+from cmvae.diffusion.dcmvae import DCMVAE
 from cmvae.initialization import check_number, collapse_clusters, initialize_clusters
 from cmvae.model import CMVAE
+from cmvae.modules import ModelModule, NonFiniteLossError
 from cmvae.outputs import ModelOutput
 from cmvae.runs import EpochCheckpoints, check_checkpoint, last_checkpoint, run_folder
 
@@ -29,15 +31,8 @@ __all__ = ["CMVAEModule", "NonFiniteLossError", "WarmUp", "fit"]
 logger = logging.getLogger(__name__)
 
 
-class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the message names the terms, and the last good checkpoint."""
-
-
-class CMVAEModule(LightningModule):
-    """A model as Lightning trains it.
-
-    Logs the loss and every term of it, averaged over the epoch, as ``train/NAME`` and ``val/NAME`` (see
-    :meth:`cmvae.CMVAE.forward` for the names).
+class CMVAEModule(ModelModule):
+    """A CMVAE as Lightning trains it; terms as :meth:`cmvae.CMVAE.forward` names them.
 
     Args:
         model: The model.
@@ -45,16 +40,7 @@ class CMVAEModule(LightningModule):
         optimizer: Parameters → optimiser, instead of the default.
     """
 
-    def __init__(
-        self,
-        model: CMVAE,
-        learning_rate: float = 1e-3,
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.learning_rate = positive_float("learning_rate", learning_rate)
-        self._optimizer = optimizer
+    model: CMVAE
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimiser."""
@@ -62,36 +48,8 @@ class CMVAEModule(LightningModule):
             return self._optimizer(self.model.parameters())
         return torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, amsgrad=True)
 
-    def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """Return the loss of a batch.
-
-        Raises:
-            NonFiniteLossError: If it is not finite.
-        """
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: Any, batch_index: int) -> None:
-        """Log the loss of a batch."""
-        self._step(batch, "val")
-
-    def _step(self, batch: Any, stage: str) -> Tensor:
-        output = self.model(batch)
-        if not bool(torch.isfinite(output.loss)):
-            raise NonFiniteLossError(self._blame(batch, output))
-        size = _batch_size(batch)
-        terms = {"loss": output.loss.detach(), **{name: value.float() for name, value in output.metrics.items()}}
-        logged = {f"{stage}/{k}": v for k, v in terms.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
-        if stage == "train":
-            self.log_dict(_summary(terms), prog_bar=True, logger=False, batch_size=size)
-        return output.loss
-
-    @torch.no_grad()
-    def _blame(self, batch: Any, output: ModelOutput) -> str:
-        """Name the terms that are not finite, and the checkpoint to return to.
-
-        Encoders come first: what is wrong there spreads to every term.
-        """
+    def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:
+        """Name the terms that are not finite; encoders come first: what is wrong there spreads to every term."""
         experts = self.model._experts(self.model._read(batch))
         terms = []
         for i, name in enumerate(self.model.modalities):
@@ -101,35 +59,14 @@ class CMVAEModule(LightningModule):
             ):
                 if not bool((scale.log().isfinite() & loc.isfinite()).all()):
                     terms.append(term)
-        if not terms:
-            terms = [name for name, value in output.metrics.items() if not bool(torch.isfinite(value))]
-        return (
-            f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}; terms that are not finite: "
-            f"{', '.join(terms) or 'none but their sum'}; last good checkpoint: {last_checkpoint(self.trainer)}"
-        )
+        return terms or super()._nonfinite_terms(batch, output)
 
-    def on_train_epoch_end(self) -> None:
-        """Refuse to go on, and to overwrite a good checkpoint, once a parameter is not finite."""
-        bad = [name for name, value in self.model.named_parameters() if not bool(torch.isfinite(value).all())]
-        if bad:
-            raise NonFiniteLossError(
-                f"parameters became NaN or infinite in epoch {self.current_epoch}: {bad[:5]}; "
-                f"last good checkpoint: {last_checkpoint(self.trainer)}"
-            )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the random generator, so that a resumed run draws what the whole one would have."""
-        checkpoint["cmvae_config"] = self.model.model_config.to_json()
-        checkpoint["rng_state"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state_all()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the random generator back."""
-        if "rng_state" in checkpoint:
-            torch.set_rng_state(checkpoint["rng_state"].cpu())
-        if "cuda_rng_state" in checkpoint and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["cuda_rng_state"]])
+    def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the terms of the loss summed over modalities."""
+        shown = {name: terms[name] for name in ("loss", "log_p_z", "log_q_z", "log_p_w", "log_q_w")}
+        for kind in ("self", "cross"):
+            shown[kind] = torch.stack([v for name, v in terms.items() if name.startswith(f"{kind}_log_")]).sum()
+        return shown
 
 
 class WarmUp(Callback):
@@ -191,7 +128,7 @@ class WarmUp(Callback):
 
 
 def fit(
-    model: CMVAE,
+    model: CMVAE | DCMVAE,
     train_data: Any,
     val_data: Any = None,
     *,
@@ -208,22 +145,22 @@ def fit(
     callbacks: Iterable[Callback] | None = None,
     **trainer_arguments: Any,
 ) -> Trainer:
-    """Train a model.
+    """Train a CMVAE, or the diffusion decoders of a D-CMVAE.
 
     After every epoch the run folder gets ``checkpoints/last.ckpt`` and, when the validation loss (without
     validation data, the training loss) is the lowest yet, ``checkpoints/best.ckpt``; ``logs`` gets the terms of
-    the loss as CSV. The model holds the last weights.
+    the loss as CSV. The model holds the last weights. A D-CMVAE's scale of the data is estimated on ``train_data``.
 
     Args:
-        model: The model; its networks are set to training mode.
+        model: The model; its networks are set to training mode, those of a frozen CMVAE excepted.
         train_data: A dataset, {modality: tensor}, or a ``DataLoader``.
         val_data: Likewise; evaluated after every epoch.
         max_epochs: Epochs in all, a resumed run's first ones included.
         warmup_epochs: So many of them with a single cluster, after which :func:`initialize_clusters` starts the
-            clusters on ``train_data``; 0 trains all clusters from where they are.
+            clusters on ``train_data``; 0 trains all clusters from where they are. Not for a D-CMVAE.
         initial_clusters: How many clusters start after the warm-up: a number, ``'auto'``, or None for all.
         batch_size: Samples per step, where the data are no ``DataLoader``.
-        learning_rate: Step size of Adam with amsgrad.
+        learning_rate: Step size of Adam, for a CMVAE with amsgrad.
         optimizer: Parameters → optimiser, instead of it.
         seed: Seeds PyTorch, NumPy and Python: the same seed, model and machine give the same weights.
         run_dir: Where files go; by default the first free ``cmvae_runs/version_N``.
@@ -243,18 +180,16 @@ def fit(
         NonFiniteLossError: When the loss or a parameter stops being finite.
         KeyboardInterrupt: After an interruption; the last checkpoint stands.
     """
-    if not isinstance(getattr(model, "_orig_mod", model), CMVAE):
-        raise TypeError(f"model must be a CMVAE, got {type(model).__name__}")
+    module = _module(model, learning_rate, optimizer)
     positive_int("max_epochs", max_epochs)
-    check_number(model, initial_clusters, "initial_clusters")
-    if isinstance(warmup_epochs, bool) or not isinstance(warmup_epochs, int) or not 0 <= warmup_epochs < max_epochs:
-        raise ValueError(f"warmup_epochs must be an integer from 0 to max_epochs - 1, got {warmup_epochs!r}")
-    module = CMVAEModule(model, learning_rate, optimizer)
+    _check_warmup(model, warmup_epochs, max_epochs, initial_clusters)
     train_loader = _loader("train_data", train_data, batch_size, shuffle=True)
     val_loader = None if val_data is None else _loader("val_data", val_data, batch_size, shuffle=False)
     if resume_from is not None:
         check_checkpoint(Path(resume_from), getattr(model, "_orig_mod", model))
     folder = run_folder(run_dir, overwrite, resume_from)
+    data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
+    module.prepare(data)
     if seed is not None:
         seed_everything(seed, verbose=False)
     model.train()
@@ -262,7 +197,6 @@ def fit(
     if trainer_arguments.get("enable_checkpointing", True):
         own.append(EpochCheckpoints(folder, "train/loss" if val_loader is None else "val/loss"))
     if warmup_epochs:
-        data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
         own.append(WarmUp(warmup_epochs, data, initial_clusters, seed))
     arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **trainer_arguments}
     arguments.setdefault("logger", CSVLogger(folder, name="logs"))
@@ -280,6 +214,28 @@ def fit(
     with _interruptible(trainer):
         trainer.fit(module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True)
     return trainer
+
+
+def _module(model: CMVAE | DCMVAE, learning_rate: float, optimizer: Any) -> ModelModule:
+    """Return the Lightning module for a model, which may be compiled."""
+    kind = type(getattr(model, "_orig_mod", model))
+    if issubclass(kind, CMVAE):
+        return CMVAEModule(model, learning_rate, optimizer)
+    if issubclass(kind, DCMVAE):
+        from cmvae.diffusion.training import DCMVAEModule
+
+        return DCMVAEModule(model, learning_rate, optimizer)
+    raise TypeError(f"model must be a CMVAE or DCMVAE, got {type(model).__name__}")
+
+
+def _check_warmup(model: CMVAE | DCMVAE, epochs: Any, max_epochs: int, initial_clusters: Any) -> None:
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, CMVAE):
+        check_number(model, initial_clusters, "initial_clusters")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or not 0 <= epochs < max_epochs:
+        raise ValueError(f"warmup_epochs must be an integer from 0 to max_epochs - 1, got {epochs!r}")
+    if isinstance(model, DCMVAE) and (epochs or initial_clusters is not None):
+        raise ValueError("warmup_epochs and initial_clusters start clusters; those of a DCMVAE are frozen: leave them")
 
 
 class _Batches(Dataset[ModelOutput]):
@@ -321,19 +277,6 @@ def _make_loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> Da
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _batch_size(batch: Any) -> int:
-    data = batch.get("data", batch)
-    return len(next(iter(data.values())))
-
-
-def _summary(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the terms of the loss summed over modalities, for the progress bar."""
-    shown = {name: terms[name] for name in ("loss", "log_p_z", "log_q_z", "log_p_w", "log_q_w")}
-    for kind in ("self", "cross"):
-        shown[kind] = torch.stack([v for name, v in terms.items() if name.startswith(f"{kind}_log_")]).sum()
-    return shown
 
 
 @contextmanager

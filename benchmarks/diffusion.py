@@ -1,0 +1,379 @@
+"""What diffusion decoders make of a CMVAE on PolyMNIST-5k: Fréchet distances, coherence, steps and time.
+
+    python benchmarks/diffusion.py --size cpu --cmvae FOLDER
+
+takes a saved CMVAE (or without one trains it first), trains the decoders, or reads them with ``--decoders FOLDER``, and
+writes ``records/diffusion-SIZE.json``, ``.md`` and ``.png``.
+
+Distances are over the penultimate features of the digit classifiers, between as many generated images as there are real
+ones of the test set, each with a bootstrap interval. ``self``: x_m from itself; ``cross``: from the next modality;
+``prior``: from the clusters. Coherence is among the modalities that are refined.
+"""
+
+import argparse
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from timing import RECORDS, device, table, write_record
+from torch import Generator, Tensor
+
+from cmvae import CMVAE, DCMVAE, CMVAEConfig, DiffusionConfig, fit
+from cmvae.datasets import polymnist_5k
+from cmvae.metrics import (
+    conditional_coherence,
+    frechet_distance,
+    frechet_interval,
+    train_classifiers,
+    unconditional_coherence,
+)
+
+SEED = 0
+WAYS = ("self", "cross", "prior")
+SHOWN = 8  # images in a row of the grid
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a run costs.
+
+    Attributes:
+        modalities: The modalities that are refined; the CMVAE has all five.
+        decoder: Settings of every decoder.
+        minutes: Time of training the decoders, at most.
+        batch_size: Samples in a step.
+        learning_rate: Step size of Adam.
+        precision: Lightning's name of it.
+        cmvae_epochs: Epochs of a CMVAE that is trained here.
+        n_samples: Images behind a distance or a coherence.
+        n_curve: Images behind a distance of the curve over steps.
+        targets: Largest ratio of distances, and largest loss of coherence.
+    """
+
+    modalities: tuple[str, ...]
+    decoder: DiffusionConfig
+    minutes: float
+    batch_size: int
+    learning_rate: float
+    precision: str
+    cmvae_epochs: int
+    n_samples: int
+    n_curve: int
+    targets: tuple[float, float, float]
+
+
+SIZES = {
+    "cpu": Size(
+        modalities=("m0", "m1"),
+        decoder=DiffusionConfig(
+            channels=(48, 96), patch=2, layers_per_block=1, prediction="v", schedule="cosine", ema_decay=0.995
+        ),
+        minutes=22,
+        batch_size=64,
+        learning_rate=1e-3,
+        precision="bf16-mixed",
+        cmvae_epochs=15,
+        n_samples=2000,
+        n_curve=250,
+        targets=(0.6, 0.02, 1.15),
+    ),
+    "gpu": Size(
+        modalities=("m0", "m1", "m2", "m3", "m4"),
+        decoder=DiffusionConfig(channels=(96, 192, 192), prediction="v", schedule="cosine", ema_decay=0.9995),
+        minutes=120,
+        batch_size=256,
+        learning_rate=3e-4,
+        precision="bf16-mixed",
+        cmvae_epochs=250,
+        n_samples=2000,
+        n_curve=2000,
+        targets=(0.3, 0.01, 1.1),
+    ),
+}
+SMOKE = {"minutes": 0.1, "cmvae_epochs": 1, "n_samples": 64, "n_curve": 16, "batch_size": 16}
+CURVE = (("dpm++", 5), ("dpm++", 10), ("dpm++", 25), ("dpm++", 50), ("ddim", 25), ("ddim", 50), ("ddpm", 1000))
+
+
+class View:
+    """Some modalities of a model with its sampling settled, as the metrics of coherence take it."""
+
+    def __init__(self, model: DCMVAE, modalities: Sequence[str], **options: Any) -> None:
+        self.model, self.modalities, self.options = model, tuple(modalities), options
+
+    def predict(self, inputs: Any, cond_mod: Any, gen_mod: Any, *, generator: Generator | None) -> dict[str, Tensor]:
+        return self.model.predict(inputs, cond_mod, gen_mod, generator=generator, **self.options)
+
+    def generate_from_prior(self, n_samples: int, *, generator: Generator | None) -> Any:
+        return self.model.generate_from_prior(n_samples, generator=generator)
+
+    def decode(self, embedding: Mapping[str, Any]) -> dict[str, Tensor]:
+        return self.model.decode(embedding, self.modalities, **self.options)
+
+
+# Models ------------------------------------------------------------------------------------------------------------
+
+
+def trained_cmvae(train: Any, size: Size, out: Path) -> CMVAE:
+    """Train a CMVAE with the paper's settings for PolyMNIST."""
+    shapes = dict.fromkeys(train.modalities, (3, 28, 28))
+    config = CMVAEConfig(
+        n_modalities=len(shapes),
+        input_dims=shapes,
+        latent_dim=32,
+        modalities_specific_dim=32,
+        beta=2.5,
+        number_of_clusters=40,
+        decoders_dist=dict.fromkeys(shapes, "laplace"),
+        decoder_dist_params={name: {"scale": 0.75} for name in shapes},
+        K=1,
+        loss="iwae_looser",
+    )
+    torch.manual_seed(SEED)
+    model = CMVAE(config)
+    fit(model, train, max_epochs=size.cmvae_epochs, seed=SEED, run_dir=out / "cmvae-run", overwrite=True)
+    model.save_pretrained(out / "cmvae")
+    return model
+
+
+def trained_decoders(cmvae: CMVAE, train: Any, size: Size, out: Path) -> tuple[DCMVAE, dict[str, float]]:
+    """Train the decoders for as long as the size allows; return them and what the training took."""
+    torch.manual_seed(SEED)
+    model = DCMVAE(cmvae, dict.fromkeys(size.modalities, size.decoder))
+    start = time.perf_counter()
+    trainer = fit(
+        model,
+        train,
+        max_epochs=10_000,
+        batch_size=size.batch_size,
+        learning_rate=size.learning_rate,
+        seed=SEED,
+        run_dir=out / "decoders-run",
+        overwrite=True,
+        precision=size.precision,
+        gradient_clip_val=1.0,
+        max_time={"seconds": 60 * size.minutes},
+    )
+    seconds = time.perf_counter() - start
+    model.save_pretrained(out / "decoders")
+    return model, {"minutes": seconds / 60, "steps": trainer.global_step, "epochs": trainer.current_epoch}
+
+
+def cost(model: DCMVAE, size: Size) -> dict[str, float]:
+    """Return parameters of one decoder, milliseconds of one training step of it, and of an image at 25 steps."""
+    decoder = next(iter(model.decoders.values()))
+    decoder.train()
+    x = torch.rand(size.batch_size, *decoder.shape, device=device())
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        decoder.loss(x, x).mean().backward()
+        synchronise()
+        seconds.append(time.perf_counter() - start)
+    decoder.zero_grad(set_to_none=True)
+    model.eval()
+    start = time.perf_counter()
+    decoder.sample(x)
+    synchronise()
+    return {
+        "parameters": sum(p.numel() for p in decoder.denoiser.parameters()),
+        "ms_step": 1e3 * sorted(seconds)[len(seconds) // 2],
+        "ms_image": 1e3 * (time.perf_counter() - start) / len(x),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+# Generation and distances ------------------------------------------------------------------------------------------
+
+
+def images_of(data: Any, modality: str, n: int) -> Tensor:
+    """Return the first images of a modality, (n, 3, 28, 28) in [0, 1]."""
+    return data.batch(range(n))["data"][modality]
+
+
+def generate(model: DCMVAE, data: Any, way: str, target: str, n: int, **options: Any) -> Tensor:
+    """Return n images of a modality, (n, 3, 28, 28), on the CPU: from itself, from the next modality or the prior."""
+    generator = Generator(device()).manual_seed(SEED)
+    if way == "prior":
+        latents = model.generate_from_prior(n, generator=generator)
+        return model.decode(latents, target, generator=generator, **options)[target].cpu()
+    names = model.modalities
+    source = target if way == "self" else names[(names.index(target) + 1) % len(names)]
+    parts = [
+        model.predict({source: images.to(device())}, source, target, generator=generator, **options)[target][:, 0].cpu()
+        for images in images_of(data, source, n).split(1000)
+    ]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def features(classifier: Any, images: Tensor) -> Tensor:
+    return torch.cat([classifier.features(part) for part in images.split(1000)])
+
+
+def distance(classifier: Any, images: Tensor, real: Tensor) -> dict[str, float]:
+    """Return the distance of images from real ones, and its interval."""
+    found, expected = features(classifier, images), features(classifier, real)
+    low, high = frechet_interval(found, expected)
+    return {"distance": frechet_distance(found, expected), "low": low, "high": high}
+
+
+def distances(model: DCMVAE, train: Any, test: Any, classifiers: Mapping[str, Any], size: Size) -> list[dict]:
+    """Return a row for each way and modality, unrefined and refined, and one for real images of the training set."""
+    rows = []
+    for m in size.modalities:
+        real = images_of(test, m, size.n_samples)
+        floor = distance(classifiers[m], images_of(train, m, size.n_samples), real)
+        rows.append({"way": "real", "modality": m, "refined": "", "n": size.n_samples, **floor})
+        for way in WAYS:
+            for refine in (False, True):
+                images = generate(model, test, way, m, size.n_samples, refine=refine)
+                row = {"way": way, "modality": m, "refined": refine, "n": size.n_samples}
+                rows.append({**row, **distance(classifiers[m], images, real)})
+    return rows
+
+
+def curve(model: DCMVAE, test: Any, classifiers: Mapping[str, Any], size: Size) -> list[dict]:
+    """Return a row for each sampler and number of steps, on the first modality, from the prior."""
+    m, rows = size.modalities[0], []
+    real = images_of(test, m, size.n_curve)
+    for sampler, steps in CURVE:
+        start = time.perf_counter()
+        images = generate(model, test, "prior", m, size.n_curve, sampler=sampler, steps=steps)
+        spent = 1e3 * (time.perf_counter() - start) / size.n_curve
+        row = {"sampler": sampler, "steps": steps, "modality": m, "n": size.n_curve, "ms_image": spent}
+        rows.append({**row, **distance(classifiers[m], images, real)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def coherence(model: DCMVAE, test: Any, classifiers: Mapping[str, Any], size: Size) -> list[dict]:
+    """Return conditional and unconditional coherence, unrefined and refined."""
+    rows = []
+    chosen = {m: classifiers[m].to(device()) for m in size.modalities}
+    for refine in (False, True):
+        view = View(model, size.modalities, refine=refine)
+        generator = Generator(device()).manual_seed(SEED)
+        found = conditional_coherence(view, test[: size.n_samples], chosen, generator=generator)
+        free = unconditional_coherence(view, size.n_samples, chosen, generator=generator)
+        row = {"refined": refine, "conditional": found.leave_one_out, "unconditional": free}
+        rows.append({**row, "ceiling": found.real.mean_accuracy, "n": size.n_samples})
+    return rows
+
+
+# Report ------------------------------------------------------------------------------------------------------------
+
+
+def summary(far: list[dict], near: list[dict], steps: list[dict], targets: tuple[float, float, float]) -> list[dict]:
+    """Return each target beside what was measured."""
+    rows = []
+    for way in WAYS:
+        plain, refined = (
+            sum(row["distance"] for row in far if row["way"] == way and row["refined"] is refine)
+            for refine in (False, True)
+        )
+        measure = f"distance, {way}, refined / unrefined"
+        rows.append({"measure": measure, "measured": refined / plain, "target": f"≤ {targets[0]}"})
+    for kind in ("conditional", "unconditional"):
+        loss = near[0][kind] - near[1][kind]
+        rows.append({"measure": f"{kind} coherence lost", "measured": loss, "target": f"≤ {targets[1]}"})
+    by_steps = {(row["sampler"], row["steps"]): row["distance"] for row in steps}
+    ratio = by_steps["dpm++", 25] / by_steps["ddpm", 1000]
+    rows.append({"measure": "distance, 25 DPM-Solver++ / 1000 DDPM", "measured": ratio, "target": f"≤ {targets[2]}"})
+    return rows
+
+
+def draw_grid(model: DCMVAE, test: Any, size: Size, path: Path) -> None:
+    """Save rows of images: given, unrefined and refined, for every refined modality and way."""
+    rows = []
+    for m in size.modalities:
+        for way in WAYS:
+            if way != "prior":
+                names = model.modalities
+                source = m if way == "self" else names[(names.index(m) + 1) % len(names)]
+                rows.append((f"{source}, given", images_of(test, source, SHOWN)))
+            for refine in (False, True):
+                label = f"{m}, {way}, {'refined' if refine else 'CMVAE'}"
+                rows.append((label, generate(model, test, way, m, SHOWN, refine=refine)))
+    figure, axes = plt.subplots(len(rows), 1, figsize=(0.75 * SHOWN + 2.4, 0.75 * len(rows)))
+    for axis, (label, images) in zip(axes, rows, strict=True):
+        axis.imshow(torch.cat(list(images.clamp(0, 1)), 2).permute(1, 2, 0))
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.set_ylabel(label, rotation=0, ha="right", va="center")
+    figure.savefig(path, bbox_inches="tight", dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="cpu")
+    parser.add_argument("--cmvae", type=Path, help="folder of a saved CMVAE of the five modalities")
+    parser.add_argument("--decoders", type=Path, help="folder of a saved D-CMVAE, to be measured as it is")
+    parser.add_argument("--out", type=Path, default=Path("runs/diffusion"), help="folder of models and checkpoints")
+    parser.add_argument("--minutes", type=float, help="time of training, instead of the size's")
+    parser.add_argument("--smoke", action="store_true", help="run through everything in a minute, and record nothing")
+    arguments = parser.parse_args()
+    size = SIZES[arguments.size]
+    if arguments.smoke:
+        size = replace(size, **SMOKE)
+    if arguments.minutes:
+        size = replace(size, minutes=arguments.minutes)
+    train, test = polymnist_5k("train"), polymnist_5k("test")
+    if arguments.smoke:
+        train, test = train[:256], test[:128]
+    classifiers = train_classifiers(train, test).classifiers
+    if arguments.decoders:
+        model, spent = DCMVAE.from_pretrained(arguments.decoders), {}
+    else:
+        cmvae = CMVAE.from_pretrained(arguments.cmvae) if arguments.cmvae else trained_cmvae(train, size, arguments.out)
+        model, spent = trained_decoders(cmvae, train, size, arguments.out)
+    model.to(device()).eval()
+    report(model, train, test, classifiers, size, arguments, spent)
+
+
+def report(
+    model: DCMVAE, train: Any, test: Any, classifiers: Mapping[str, Any], size: Size, arguments: Any, spent: dict
+) -> None:
+    """Measure, and write the record; a smoke run writes it beside its models."""
+    used = cost(model, size)
+    far = distances(model, train, test, classifiers, size)
+    steps = curve(model, test, classifiers, size)
+    near = coherence(model, test, classifiers, size)
+    reached = summary(far, near, steps, size.targets)
+    lines = [
+        *table(reached, ["measure", "measured", "target"]),
+        "",
+        *table(far, ["way", "modality", "refined", "n", "distance", "low", "high"]),
+        "",
+        *table(near, ["refined", "conditional", "unconditional", "ceiling", "n"]),
+        "",
+        *table(steps, ["sampler", "steps", "modality", "n", "distance", "low", "high", "ms_image"]),
+        "",
+        *table([{**used, **spent}], [*used, *spent]),
+    ]
+    name = f"diffusion-{arguments.size}"
+    picture = arguments.out / f"{name}.png"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    draw_grid(model, test, size, picture)
+    if arguments.smoke:
+        print("\n".join(lines))
+        return
+    rows = [{"table": kind, **row} for kind, part in zip(("target", "distance", "coherence", "steps", "cost"),
+            (reached, far, near, steps, [{**used, **spent}]), strict=True) for row in part]  # fmt: skip
+    command = f"python benchmarks/diffusion.py --size {arguments.size}"
+    write_record(name, command, rows, lines, seed=SEED)
+    shutil.copyfile(picture, RECORDS / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

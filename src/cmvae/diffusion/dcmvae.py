@@ -1,0 +1,332 @@
+"""D-CMVAE: a frozen CMVAE whose reconstructions and samples are refined by diffusion decoders."""
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, Unpack
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cmvae.config import CMVAEConfig
+from cmvae.data.batches import iterate
+from cmvae.diffusion.conditions import draw_conditions
+from cmvae.diffusion.config import DiffusionConfig
+from cmvae.diffusion.decoder import DiffusionDecoder
+from cmvae.diffusion.sampling import Sampler, SamplingOptions
+from cmvae.diffusion.scaling import ScaleEstimate
+from cmvae.diffusion.storing import load_decoders, save_decoders
+from cmvae.likelihoods import Categorical, Mixed
+from cmvae.modality_dict import ModalityDict
+from cmvae.model import CMVAE
+from cmvae.outputs import ModelOutput
+
+__all__ = ["DCMVAE"]
+
+
+def _of_cmvae(member: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a member that calls the CMVAE's own, with its signature and docstring."""
+
+    @functools.wraps(member)
+    def call(self: "DCMVAE", *arguments: Any, **keywords: Any) -> Any:
+        return member(self.cmvae, *arguments, **keywords)
+
+    return call
+
+
+class DCMVAE(nn.Module):
+    """A trained CMVAE, frozen, and diffusion decoders that refine some or all of its modalities.
+
+    D-CMVAE (Palumbo et al., "Deep Generative Clustering with Multimodal Diffusion Variational Autoencoders", ICLR 2024)
+    in the scheme of DiffuseVAE (Pandey et al., TMLR 2022): the decoder of modality m learns p(x_m | x̂_m), x̂_m the mean
+    of the CMVAE's likelihood. :func:`cmvae.fit` trains the decoders. Clusters, encodings, selection and likelihoods are
+    the CMVAE's own.
+
+    Args:
+        cmvae: The trained model. It is copied, and the copy is frozen: neither training nor :meth:`prune_clusters`
+            changes what was passed.
+        decoders: The settings of each modality to be refined; or of all modalities, the defaults if None.
+
+    Attributes:
+        cmvae: The frozen model.
+        decoders: Modality to :class:`cmvae.DiffusionDecoder`, a mapping.
+
+    Raises:
+        ImportError: If diffusers is not installed (extra ``diffusion``).
+        KeyError: For a modality the model does not know.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: For a modality with no continuous values, or a model without ``input_dims``.
+
+    Example:
+        >>> config = CMVAEConfig(n_modalities=2, input_dims={"a": 3, "b": 4}, modalities_specific_dim=2)
+        >>> model = DCMVAE(CMVAE(config), {"a": DiffusionConfig(hidden_dim=16)})
+        >>> list(model.decoders)
+        ['a']
+    """
+
+    def __init__(self, cmvae: CMVAE, decoders: DiffusionConfig | Mapping[str, DiffusionConfig] | None = None) -> None:
+        super().__init__()
+        if not isinstance(cmvae, CMVAE):
+            raise TypeError(f"cmvae must be a CMVAE, got {type(cmvae).__name__}")
+        configs = _configs(cmvae, decoders)
+        self.cmvae = copy.deepcopy(cmvae).requires_grad_(False).eval()
+        shapes = cmvae.model_config.input_dims or {}
+        self.decoders = ModalityDict({m: DiffusionDecoder(shapes[m], config) for m, config in configs.items()})
+
+    # The CMVAE's own -------------------------------------------------------------------------------------------
+
+    encode = _of_cmvae(CMVAE.encode)
+    generate_from_prior = _of_cmvae(CMVAE.generate_from_prior)
+    predict_clusters = _of_cmvae(CMVAE.predict_clusters)
+    prune_clusters = _of_cmvae(CMVAE.prune_clusters)
+    compute_joint_nll = _of_cmvae(CMVAE.compute_joint_nll)
+
+    @property
+    def model_config(self) -> CMVAEConfig:
+        """The settings of the CMVAE."""
+        return self.cmvae.model_config
+
+    @property
+    def diffusion_configs(self) -> dict[str, DiffusionConfig]:
+        """The settings of the diffusion decoders, by modality."""
+        return {m: decoder.config for m, decoder in self._decoders()}
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The names of all modalities."""
+        return self.cmvae.modalities
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimension of z."""
+        return self.cmvae.latent_dim
+
+    @property
+    def n_clusters(self) -> int:
+        """The number of active clusters."""
+        return self.cmvae.n_clusters
+
+    @property
+    def active_clusters(self) -> Tensor:
+        """Which clusters are active, (C,) boolean."""
+        return self.cmvae.active_clusters
+
+    @property
+    def cluster_centers(self) -> Tensor:
+        """The centres μ_c, (C, latent_dim)."""
+        return self.cmvae.cluster_centers
+
+    @property
+    def pc_params(self) -> Tensor:
+        """The cluster weights π, (C,): zero at pruned clusters, summing to 1."""
+        return self.cmvae.pc_params
+
+    # Training --------------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the diffusion decoders; the CMVAE stays in eval mode."""
+        super().train(mode)
+        self.cmvae.eval()
+        return self
+
+    def denoiser_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what is trained: the parameters of the denoisers."""
+        for _, decoder in self._decoders():
+            yield from decoder.denoiser.parameters()
+
+    @torch.no_grad()
+    def estimate_scaling(self, inputs: Any, batch_size: int = 1024) -> None:
+        """Learn the scale of each refined modality from training data, if unknown yet; :func:`cmvae.fit` does it.
+
+        Args:
+            inputs: The samples, anything that ``CMVAE.encode`` accepts.
+            batch_size: So many are read at a time.
+
+        Raises:
+            ValueError: If a modality is observed nowhere, or has values outside [0, 1] where its scaling is ``'unit'``.
+        """
+        estimates = {m: ScaleEstimate(decoder.scaling, m) for m, decoder in self._decoders()}
+        for chunk in iterate(inputs, batch_size):
+            batch = self.cmvae._read(chunk)
+            for m, estimate in estimates.items():
+                if m in batch.data:
+                    estimate.update(batch.data[m][batch.observed[self.modalities.index(m)]])
+        for estimate in estimates.values():
+            estimate.finish()
+
+    def forward(self, inputs: Any, *, generator: Generator | None = None) -> ModelOutput:
+        """Evaluate the denoising loss of a batch, on reconstructions as :mod:`cmvae.diffusion.conditions` draws them.
+
+        In training mode it is that of the trained weights, a share of conditions withheld; in eval mode that of the
+        averaged weights.
+
+        Args:
+            inputs: The batch.
+            generator: Source of randomness.
+
+        Returns:
+            ``loss``, the sum over refined modalities of the squared error averaged over the samples that have observed
+            them, scalar; and ``metrics``, detached: ``denoising_M``, that error for each of them that the batch has.
+        """
+        batch = self.cmvae._read(inputs)
+        conditions = draw_conditions(self.cmvae, batch, list(self.decoders), generator)
+        # Connected to every parameter: a batch without a modality has zeros for its gradients.
+        loss = torch.stack([parameter.flatten()[0] for parameter in self.denoiser_parameters()]).sum() * 0
+        metrics = {}
+        for m, decoder in self._decoders():
+            if m in conditions.reconstructions:
+                x = batch.data[m][conditions.rows[m]]
+                error = decoder.loss(x, conditions.reconstructions[m], generator).mean()
+                metrics[f"denoising_{m}"] = error.detach()
+                loss = loss + error
+        return ModelOutput(loss=loss, metrics=metrics)
+
+    # Generation ------------------------------------------------------------------------------------------------
+
+    def decode(
+        self,
+        embedding: Mapping[str, Any],
+        modalities: str | Sequence[str] = "all",
+        *,
+        refine: bool | str | Sequence[str] = True,
+        seed: int | None = None,
+        generator: Generator | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> dict[str, Tensor]:
+        """Decode latents as :meth:`cmvae.CMVAE.decode`, and refine what it gives.
+
+        Args:
+            embedding: Latents, from :meth:`encode` or :meth:`generate_from_prior`.
+            modalities: Which to decode: a name, a list of them, or ``'all'``.
+            refine: True: all of these. False: none, which is the CMVAE's own. Names: those alone.
+            seed: Seed of the noise, instead of a ``generator``.
+            generator: Source of randomness.
+            **sampling: How to sample: ``sampler``, ``steps``, ``guidance``, ``batch_size``, ``clip``; see
+                :class:`cmvae.diffusion.sampling.Sampler`.
+
+        Returns:
+            {modality: (..., *input shape)}. What is refined are data, without gradients; the rest is the decoders'
+            output, which for ``'bernoulli'`` and ``'categorical'`` likelihoods are logits.
+
+        Raises:
+            ValueError: If a modality to be refined has no diffusion decoder, or for sampling options out of range.
+            TypeError: For an unknown option, or both a seed and a generator.
+        """
+        names = self.cmvae._names("modalities", modalities)
+        refined, sampler = self._refined(names, refine), Sampler(**sampling)
+        generator = self._generator(seed, generator)
+        decoded = self.cmvae.decode(embedding, names)
+        for m, decoder in self._decoders():
+            if m in refined:
+                mean = self.cmvae._likelihood(m).mean(decoded[m].detach())
+                rows = mean.reshape(-1, *decoder.shape)
+                decoded[m] = decoder.sample(rows, sampler, generator).reshape(mean.shape)
+        return decoded
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: Any,
+        cond_mod: str | Sequence[str] = "all",
+        gen_mod: str | Sequence[str] = "all",
+        N: int = 1,
+        flatten: bool = False,
+        *,
+        return_mean: bool = False,
+        refine: bool | str | Sequence[str] = True,
+        seed: int | None = None,
+        generator: Generator | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> dict[str, Tensor]:
+        """Generate modalities ``gen_mod`` from modalities ``cond_mod``: :meth:`encode`, then :meth:`decode`.
+
+        Arguments as of :meth:`cmvae.CMVAE.predict` and :meth:`decode`. With the same seed, what is refined is what
+        ``refine=False`` gives.
+
+        Returns:
+            {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
+        """
+        self._refined(self.cmvae._names("gen_mod", gen_mod), refine)
+        generator = self._generator(seed, generator)
+        embedding = self.encode(inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator)
+        return self.decode(embedding, gen_mod, refine=refine, generator=generator, **sampling)
+
+    def _refined(self, names: list[str], refine: bool | str | Sequence[str]) -> list[str]:
+        """Return which of the modalities ``names`` to refine."""
+        everything: list[str] = names if refine else []
+        wanted = everything if isinstance(refine, bool) else self.cmvae._names("refine", refine)
+        lacking = [m for m in wanted if m not in self.decoders]
+        if lacking:
+            raise ValueError(
+                f"refine is asked of {lacking}, which have no diffusion decoder; those that have one: "
+                f"{list(self.decoders)} (refine=False, or a list of these, leaves the others to the CMVAE)"
+            )
+        idle = [m for m in wanted if m not in names]
+        if idle:
+            raise ValueError(f"refine names {idle}, which are not generated; generated are {names}")
+        return wanted
+
+    def _generator(self, seed: int | None, generator: Generator | None) -> Generator | None:
+        if seed is None:
+            return generator
+        if generator is not None:
+            raise TypeError("pass a seed or a generator, not both")
+        return Generator(self.cluster_centers.device).manual_seed(seed)
+
+    def _decoders(self) -> list[tuple[str, DiffusionDecoder]]:
+        return self.decoders.items()  # type: ignore[return-value]
+
+    # Saving ----------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write the CMVAE as :meth:`cmvae.CMVAE.save_pretrained` does, and the decoders beside it.
+
+        The folder gets ``config.json``, ``model.safetensors``, ``diffusion.json`` and ``diffusion.safetensors``, and
+        ``CMVAE.from_pretrained`` reads it too. Of the decoders, the averaged weights are kept.
+        """
+        with save_decoders(self.decoders, self.diffusion_configs, save_directory):
+            self.cmvae.save_pretrained(save_directory)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        encoders: Mapping[str, nn.Module] | None = None,
+        decoders: Mapping[str, nn.Module] | None = None,
+        decoders_dist: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Load a model written by :meth:`save_pretrained`, in eval mode; arguments as of ``CMVAE.from_pretrained``.
+
+        Raises:
+            ValueError: If a file is missing, damaged or does not fit, naming it.
+        """
+        cmvae = CMVAE.from_pretrained(
+            pretrained_model_name_or_path, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist
+        )
+        configs, weights = load_decoders(pretrained_model_name_or_path)
+        model = cls(cmvae, configs)
+        weights.into(model.decoders)
+        return model.eval()
+
+
+def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:
+    """Return the settings of each modality to be refined, checked."""
+    if decoders is None or isinstance(decoders, DiffusionConfig):
+        decoders = dict.fromkeys(cmvae.modalities, decoders or DiffusionConfig())
+    if not isinstance(decoders, Mapping) or not all(isinstance(c, DiffusionConfig) for c in decoders.values()):
+        raise TypeError(f"decoders must be a DiffusionConfig or {{modality: DiffusionConfig}}, got {decoders!r}")
+    if not decoders:
+        raise ValueError(f"decoders is empty; allowed are any of {list(cmvae.modalities)}")
+    names = cmvae._names("decoders", list(decoders))
+    if cmvae.model_config.input_dims is None:
+        raise ValueError("diffusion decoders need the shapes of the modalities: CMVAEConfig.input_dims is None")
+    for m in names:
+        likelihood = cmvae._likelihood(m)
+        if isinstance(likelihood, Categorical | Mixed) or likelihood.counts:
+            raise ValueError(
+                f"modality {m!r} holds categories or counts: a diffusion decoder needs continuous values; pass "
+                "decoders={modality: DiffusionConfig} with the other modalities"
+            )
+    return dict(decoders)

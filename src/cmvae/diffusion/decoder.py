@@ -1,0 +1,153 @@
+"""The diffusion decoder of one modality: p(x | x̂), learned by denoising."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from cmvae.diffusion.config import DiffusionConfig
+from cmvae.diffusion.denoisers import build_denoiser
+from cmvae.diffusion.process import Process
+from cmvae.diffusion.sampling import Sampler, sample
+from cmvae.diffusion.scaling import ScaleEstimate, Scaling
+
+__all__ = ["DiffusionDecoder"]
+
+
+class DiffusionDecoder(nn.Module):
+    """A denoising diffusion model of data given a reconstruction of them, after DiffuseVAE (Pandey et al., 2022).
+
+    Args:
+        shape: Shape of one sample: (channels, height, width) for images, which get a U-Net; else a perceptron.
+        config: The settings.
+
+    Attributes:
+        denoiser: The network that is trained.
+        averaged: The exponential moving average of its weights: what samples, and what eval mode evaluates.
+        scaling: The scale on which both work.
+        process: The noising process.
+
+    Raises:
+        ImportError: If diffusers is not installed.
+        ValueError: If the settings do not suit the shape.
+    """
+
+    def __init__(self, shape: int | Sequence[int], config: DiffusionConfig | None = None) -> None:
+        super().__init__()
+        config = DiffusionConfig() if config is None else config
+        if not isinstance(config, DiffusionConfig):
+            raise TypeError(f"config must be a DiffusionConfig, got {type(config).__name__}")
+        self.config = config
+        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        kind = config.scaling or ("unit" if len(self.shape) == 3 else "standard")
+        self.clip = kind == "unit" if config.clip is None else config.clip
+        self.scaling = Scaling(self.shape, kind)
+        self.process = Process(config)
+        self.denoiser = build_denoiser(self.shape, config)
+        self.averaged = copy.deepcopy(self.denoiser).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "DiffusionDecoder":
+        """Set the mode; the averaged network stays in eval mode."""
+        super().train(mode)
+        self.averaged.eval()
+        return self
+
+    @torch.no_grad()
+    def estimate_scaling(self, data: Tensor) -> None:
+        """Learn the scale of data (n, *shape), if it is not known yet.
+
+        Raises:
+            ValueError: If there are no data, or values outside [0, 1] where the scaling is ``'unit'``.
+        """
+        estimate = ScaleEstimate(self.scaling, "x")
+        estimate.update(data)
+        estimate.finish()
+
+    def loss(self, x: Tensor, reconstruction: Tensor, generator: Generator | None = None) -> Tensor:
+        """Return the squared error of the denoiser's prediction at a random step, averaged over entries.
+
+        In eval mode the averaged weights are used, and no condition is withheld.
+
+        Args:
+            x: Data, (B, *shape).
+            reconstruction: x̂, of the same shape, floating.
+            generator: Source of randomness.
+
+        Returns:
+            (B,), at least float32.
+
+        Raises:
+            ValueError: If a shape is wrong, or the scale of the data is not known yet.
+        """
+        self._check_shapes(x=x, reconstruction=reconstruction)
+        clean, condition = self.scaling(x.to(reconstruction.dtype)), self.scaling(reconstruction)
+        steps = self.process.draw_steps(clean, generator)
+        noise = torch.empty_like(clean).normal_(generator=generator)
+        given = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
+        if self.training and self.config.condition_dropout:
+            uniform = torch.empty(len(clean), device=clean.device).uniform_(generator=generator)
+            given = uniform >= self.config.condition_dropout
+        network = self.denoiser if self.training else self.averaged
+        predicted = self._predict(network, self.process.noised(clean, noise, steps), condition, given, steps)
+        target = self.process.target(clean, noise, steps)
+        predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
+        return functional.mse_loss(predicted, target.to(predicted.dtype), reduction="none").flatten(1).mean(1)
+
+    @torch.no_grad()
+    def sample(
+        self, reconstruction: Tensor, sampler: Sampler | None = None, generator: Generator | None = None
+    ) -> Tensor:
+        """Draw x from p(x | x̂), with the averaged weights.
+
+        The noise to start from is drawn for all samples at once: with the deterministic samplers the batch size changes
+        nothing.
+
+        Args:
+            reconstruction: x̂, (B, *shape), floating.
+            sampler: How to sample.
+            generator: Source of randomness.
+
+        Returns:
+            Data, (B, *shape), on their own scale.
+
+        Raises:
+            ValueError: For a wrong shape, more steps than in training, guidance of a decoder that was trained without
+                withholding conditions, or a scale that is not known yet.
+        """
+        self._check_shapes(reconstruction=reconstruction)
+        sampler = Sampler() if sampler is None else sampler
+        if sampler.guidance != 1 and not self.config.condition_dropout:
+            raise ValueError(f"guidance {sampler.guidance} needs a decoder trained with condition_dropout above 0")
+        condition = self.scaling(reconstruction)
+        start = torch.empty_like(condition).normal_(generator=generator)
+        clip = self.clip if sampler.clip is None else sampler.clip
+        drawn = []
+        for noise, part in zip(start.split(sampler.batch_size), condition.split(sampler.batch_size), strict=True):
+
+            def estimate(y: Tensor, step: int, part: Tensor = part) -> Tensor:
+                found = self.process.original(y, self._guided(y, part, step, sampler.guidance), step)
+                return found.clamp(-1, 1) if clip else found
+
+            drawn.append(sample(estimate, noise, self.process, sampler, generator))
+        return self.scaling.inverse(torch.cat(drawn) if drawn else condition)
+
+    def _guided(self, y: Tensor, condition: Tensor, step: int, guidance: float) -> Tensor:
+        """Return the prediction at y_t with classifier-free guidance; both predictions from one call."""
+        wanted = [True] if guidance == 1 else [False] if guidance == 0 else [False, True]
+        given = torch.tensor(wanted, device=y.device).repeat_interleave(len(y))
+        steps = torch.full((len(given),), step, device=y.device)
+        both, conditions = torch.cat([y] * len(wanted)), torch.cat([condition] * len(wanted))
+        predicted = self._predict(self.averaged, both, conditions, given, steps).to(y.dtype).chunk(len(wanted))
+        return predicted[0] if len(wanted) == 1 else predicted[0].lerp(predicted[1], guidance)
+
+    def _predict(self, network: nn.Module, y: Tensor, condition: Tensor, given: Tensor, steps: Tensor) -> Tensor:
+        """Return a network's prediction at y_t; x̂ counts only where it is ``given``, (B,) boolean."""
+        condition = condition * given.reshape(-1, *[1] * len(self.shape)).to(condition)
+        return network(self.process.seen(y, condition), condition, given, steps)
+
+    def _check_shapes(self, **tensors: Tensor) -> None:
+        for name, tensor in tensors.items():
+            if tuple(tensor.shape[1:]) != self.shape:
+                raise ValueError(f"{name} must be (B, {str(self.shape)[1:-1]}), got {tuple(tensor.shape)}")

@@ -1,0 +1,126 @@
+"""The networks of diffusion decoders: a U-Net for images, a residual perceptron for everything else."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cmvae.diffusion.config import DiffusionConfig
+from cmvae.diffusion.library import from_diffusers
+
+__all__ = ["ImageDenoiser", "VectorDenoiser", "build_denoiser"]
+
+MAX_GROUPS = 32  # of a group normalisation
+HEAD_DIM = 8  # of the attention
+
+
+class ImageDenoiser(nn.Module):
+    """diffusers' U-Net on x_t, x̂ and a channel that is 1 where x̂ is given and 0 where it is withheld.
+
+    Images whose sides the U-Net cannot halve as often as it must are padded at the right and bottom by their border
+    pixels, and its output is cropped.
+
+    Args:
+        shape: (channels, height, width).
+        config: The settings.
+
+    Raises:
+        ValueError: If the shape is not that of an image.
+    """
+
+    def __init__(self, shape: Sequence[int], config: DiffusionConfig) -> None:
+        super().__init__()
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
+        channels, *size = shape
+        levels = len(config.channels)
+        self.patch = config.patch
+        self.multiple = self.patch * 2 ** (levels - 1)
+        self.unet = from_diffusers("UNet2DModel")(
+            sample_size=tuple(math.ceil(side / self.multiple) * self.multiple // self.patch for side in size),
+            in_channels=(2 * channels + 1) * self.patch**2,
+            out_channels=channels * self.patch**2,
+            block_out_channels=config.channels,
+            layers_per_block=config.layers_per_block,
+            down_block_types=("DownBlock2D",) * levels,
+            up_block_types=("UpBlock2D",) * levels,
+            add_attention=config.attention,
+            attention_head_dim=math.gcd(HEAD_DIM, config.channels[-1]),
+            norm_num_groups=_groups(config.channels),
+            dropout=config.dropout,
+        )
+
+    def forward(self, x: Tensor, condition: Tensor, given: Tensor, steps: Tensor) -> Tensor:
+        """Return the prediction (B, C, H, W).
+
+        Args:
+            x: x_t, (B, C, H, W).
+            condition: x̂, of the same shape, zero where it is withheld.
+            given: (B,), 1 where x̂ is given and 0 elsewhere.
+            steps: The steps t, (B,) int64.
+        """
+        height, width = x.shape[-2:]
+        flag = given.reshape(-1, 1, 1, 1).expand(-1, 1, height, width).to(x)
+        inputs = torch.cat([x, condition, flag], 1)
+        padding = (0, -width % self.multiple, 0, -height % self.multiple)
+        if any(padding):
+            inputs = functional.pad(inputs, padding, mode="replicate")
+        found = self.unet(functional.pixel_unshuffle(inputs, self.patch), steps).sample
+        return functional.pixel_shuffle(found, self.patch)[..., :height, :width]
+
+
+class VectorDenoiser(nn.Module):
+    """A residual perceptron on x_t, x̂ and whether x̂ is given, with the embedding of t added in every block.
+
+    Args:
+        shape: Shape of one sample; any, it is flattened.
+        config: The settings.
+    """
+
+    def __init__(self, shape: Sequence[int], config: DiffusionConfig) -> None:
+        super().__init__()
+        embeddings = "diffusers.models.embeddings"
+        size, width = math.prod(shape), config.hidden_dim
+        even = width + width % 2
+        self.time = from_diffusers("Timesteps", embeddings)(even, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.embedding = from_diffusers("TimestepEmbedding", embeddings)(even, width)
+        self.first = nn.Linear(2 * size + 1, width)
+        self.blocks = nn.ModuleList(_Block(width, config.dropout) for _ in range(config.n_blocks))
+        self.last = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, size))
+
+    def forward(self, x: Tensor, condition: Tensor, given: Tensor, steps: Tensor) -> Tensor:
+        """Return the prediction, of the shape of ``x``; arguments as of :class:`ImageDenoiser`."""
+        flat = torch.cat([x.flatten(1), condition.flatten(1), given.reshape(-1, 1).to(x)], -1)
+        embedded = self.embedding(self.time(steps).to(self.first.weight.dtype))
+        hidden = self.first(flat)
+        for block in self.blocks:
+            hidden = block(hidden, embedded)
+        return self.last(hidden).reshape(x.shape)
+
+
+class _Block(nn.Module):
+    """A residual layer: normalisation, the step's embedding, two linear maps."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.step = nn.Linear(width, width)
+        self.layers = nn.Sequential(
+            nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)
+        )
+
+    def forward(self, hidden: Tensor, embedded: Tensor) -> Tensor:
+        return hidden + self.layers(self.norm(hidden) + self.step(functional.silu(embedded)))
+
+
+def build_denoiser(shape: Sequence[int], config: DiffusionConfig) -> nn.Module:
+    """Build the denoiser of a modality: a U-Net for images (channels, height, width), a perceptron for the rest."""
+    return ImageDenoiser(shape, config) if len(shape) == 3 else VectorDenoiser(shape, config)
+
+
+def _groups(channels: Sequence[int]) -> int:
+    """Return the largest number of groups up to 32 that divides all numbers of channels."""
+    common = math.gcd(*channels)
+    return max(groups for groups in range(1, MAX_GROUPS + 1) if common % groups == 0)

@@ -1,0 +1,132 @@
+"""Sampling: from noise to data with any denoiser, by the schedulers of diffusers, at any number of steps."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+from torch import Generator, Tensor
+
+from cmvae.arguments import positive_int
+from cmvae.diffusion.library import from_diffusers
+from cmvae.diffusion.process import Process
+
+__all__ = ["SAMPLERS", "Sampler", "SamplingOptions", "sample", "sampling_steps"]
+
+# Levels with less than this log of signal to noise, ½ log(ᾱ / (1 − ᾱ)), are noise: the cosine schedule goes on to
+# −10, where dividing a predicted noise by √ᾱ leaves nothing of x_0. The linear one ends at −5.06.
+MIN_LOG_SNR = -5.1
+
+
+class _Solver(NamedTuple):
+    """A scheduler of diffusers, its arguments, and whether its steps draw noise."""
+
+    scheduler: str
+    arguments: dict[str, Any]
+    draws: bool
+
+
+# DPM-Solver++ of order 1 is DDIM (Lu et al., 2022, section 4), and takes any steps; diffusers' DDIMScheduler is wrong
+# for numbers of steps that do not divide T.
+SAMPLERS: dict[str, _Solver] = {
+    "ddpm": _Solver("DDPMScheduler", {"clip_sample": False}, draws=True),
+    "ddim": _Solver("DPMSolverMultistepScheduler", {"solver_order": 1}, draws=False),
+    "dpm++": _Solver("DPMSolverMultistepScheduler", {"solver_order": 2}, draws=False),
+}
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Keywords of everything that samples; see :class:`Sampler`."""
+
+    sampler: str
+    steps: int
+    guidance: float
+    batch_size: int
+    clip: bool | None
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How to sample.
+
+    Args:
+        sampler: ``'ddpm'`` (Ho et al., 2020), ``'ddim'`` (Song et al., 2021; deterministic after the first noise) or
+            ``'dpm++'``, the second-order multistep DPM-Solver++ (Lu et al., 2022; likewise).
+        steps: Evaluations of the denoiser, from 1 to the T of training.
+        guidance: Scale g ≥ 0 of classifier-free guidance (Ho and Salimans, 2022): the prediction is
+            (1 − g) · the one without x̂ + g · the one with it. 1: x̂ alone; 0: without it.
+        batch_size: At most so many samples at a time.
+        clip: Whether estimates of x_0 are held to [−1, 1]; None: as the decoder's settings say.
+
+    Raises:
+        ValueError: For a sampler that is not known, or a value out of its range.
+        TypeError: For a value of the wrong type.
+    """
+
+    sampler: str = "dpm++"
+    steps: int = 25
+    guidance: float = 1.0
+    batch_size: int = 256
+    clip: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler must be one of {list(SAMPLERS)}, got {self.sampler!r}")
+        positive_int("steps", self.steps)
+        positive_int("batch_size", self.batch_size)
+        if isinstance(self.guidance, bool) or not isinstance(self.guidance, int | float):
+            raise TypeError(f"guidance must be a number from 0, got {self.guidance!r}")
+        if not 0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance must be a finite number from 0, got {self.guidance!r}")
+        if self.clip is not None and not isinstance(self.clip, bool):
+            raise TypeError(f"clip must be True, False or None, got {self.clip!r}")
+
+
+def sampling_steps(process: Process, number: int) -> list[int]:
+    """Choose steps of the process, in falling order: evenly spaced, from pure noise.
+
+    Levels of noise that cannot be told from more noise are left out (see ``MIN_LOG_SNR``), so that as many steps as T,
+    or nearly, may come out a few fewer.
+
+    Raises:
+        ValueError: If there are more than T.
+    """
+    if number > process.n_steps:
+        raise ValueError(f"steps must be at most the {process.n_steps} of training, got {number}")
+    signal = process.alphas_cumprod.double()
+    usable = max(int((0.5 * (signal / (1 - signal)).log() >= MIN_LOG_SNR).sum()), 1)
+    ends = np.linspace(usable, 0, min(number, usable) + 1)[:-1]
+    return [int(end) - 1 for end in np.round(ends)]
+
+
+def sample(
+    estimate: Callable[[Tensor, int], Tensor],
+    start: Tensor,
+    process: Process,
+    sampler: Sampler,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Run the reverse process of the standard form.
+
+    Args:
+        estimate: (y_t, t) → the estimate of x_0 at y_t, a tensor of its shape.
+        start: Standard normal noise, (B, ...), floating.
+        process: The process.
+        sampler: How to sample.
+        generator: Source of the noise that ``'ddpm'`` adds on the way.
+
+    Returns:
+        x_0, of the shape of ``start``.
+
+    Raises:
+        ValueError: If there are more steps than in training.
+    """
+    solver = SAMPLERS[sampler.sampler]
+    scheduler = from_diffusers(solver.scheduler)(prediction_type="sample", **process.schedule, **solver.arguments)
+    scheduler.set_timesteps(timesteps=sampling_steps(process, sampler.steps))
+    draws = {"generator": generator} if solver.draws else {}
+    y = start
+    for step in scheduler.timesteps:
+        y = scheduler.step(estimate(y, int(step)), step, y, **draws).prev_sample
+    return y

@@ -1,0 +1,94 @@
+"""Diffusion decoders on disk: diffusion.json and diffusion.safetensors beside the files of the CMVAE."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cmvae.checkpoints import atomic_write, prepare_folder
+from cmvae.diffusion.config import DiffusionConfig
+
+__all__ = ["DIFFUSION_CONFIG", "DIFFUSION_WEIGHTS", "StoredWeights", "load_decoders", "save_decoders"]
+
+DIFFUSION_CONFIG = "diffusion.json"
+DIFFUSION_WEIGHTS = "diffusion.safetensors"
+TRAINED, AVERAGED = ".denoiser.", ".averaged."
+
+
+@contextmanager
+def save_decoders(decoders: nn.Module, configs: Mapping[str, DiffusionConfig], directory: str | Path) -> Iterator[None]:
+    """Write the decoders' files beside their targets, and rename them once the block has ended well.
+
+    The trained weights are left out: a saved model samples with the averaged ones.
+
+    Raises:
+        ValueError: If ``directory`` is a file.
+    """
+    folder = prepare_folder(directory)
+    kept = {k: v.detach().contiguous() for k, v in decoders.state_dict().items() if TRAINED not in k}
+    settings = {m: json.loads(config.to_json()) for m, config in configs.items()}
+    with atomic_write(folder / DIFFUSION_CONFIG) as path, atomic_write(folder / DIFFUSION_WEIGHTS) as weights:
+        save_file(kept, str(weights), metadata={"format": "pt"})
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        yield
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """The weights of a file, to be put into a model.
+
+    Attributes:
+        path: The file.
+        tensors: Name to tensor.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+
+    def into(self, decoders: nn.Module) -> None:
+        """Put the weights into decoders, the averaged ones in place of the trained too.
+
+        Raises:
+            ValueError: If they do not fit, or are not finite, naming the file.
+        """
+        trained = {k.replace(AVERAGED, TRAINED, 1): v for k, v in self.tensors.items() if AVERAGED in k}
+        bad = [name for name, value in self.tensors.items() if not bool(value.isfinite().all())]
+        if bad:
+            raise ValueError(f"{self.path}: NaN or infinity in {bad[:5]}")
+        dtypes = {value.dtype for value in trained.values()}
+        try:
+            for dtype in dtypes:
+                decoders.to(dtype)
+            decoders.load_state_dict({**self.tensors, **trained})
+        except (RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{self.path}: the file is damaged or does not fit the model: {reason}") from None
+
+
+def load_decoders(directory: str | Path) -> tuple[dict[str, DiffusionConfig], StoredWeights]:
+    """Read the settings and the weights that :func:`save_decoders` wrote.
+
+    Raises:
+        ValueError: If a file is missing or damaged, naming it.
+    """
+    config_path, weights_path = Path(directory) / DIFFUSION_CONFIG, Path(directory) / DIFFUSION_WEIGHTS
+    for path in (config_path, weights_path):
+        if not path.is_file():
+            raise ValueError(
+                f"{path}: no such file; diffusion decoders have {DIFFUSION_CONFIG} and {DIFFUSION_WEIGHTS}"
+            )
+    try:
+        stored = json.loads(config_path.read_text(encoding="utf-8"))
+        configs = {m: DiffusionConfig.from_json(json.dumps(fields)) for m, fields in dict(stored).items()}
+    except (ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{config_path}: {error}") from None
+    try:
+        tensors = load_file(str(weights_path))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{weights_path}: the file is damaged: {' '.join(str(error).split())}") from None
+    return configs, StoredWeights(weights_path, tensors)
