@@ -1,6 +1,6 @@
 """Cost of every operation against its floor, and how it grows.
 
-Usage: python benchmarks/cost.py (make bench). Writes records/cost.json, cost.md, growth.json, growth.md and growth.png.
+Usage: python benchmarks/cost.py (make bench). Writes records/cost and records/growth: .json, .md and .png.
 Runs on the GPU where there is one.
 
 A floor is the networks alone, run on the same rows. The two sides of a ratio run in turns within one process.
@@ -21,6 +21,7 @@ from timing import (
     RECORDS,
     VECTOR,
     build,
+    draw_ratios,
     in_turns,
     likelihood_floor,
     samples,
@@ -192,6 +193,7 @@ def main() -> None:
     rows = floors()
     columns = ["operation", "setting", "target", "ratio", "ms", "ms of the other"]
     write_record("cost", COMMAND, rows, table(rows, columns))
+    draw_ratios("cost", rows)
     rows = growth()
     for found in rows:
         found["ms"] = 1e3 * found["seconds"]

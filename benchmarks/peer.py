@@ -1,7 +1,8 @@
 """Cost against the library MultiVae: the same networks, sizes and data, in turns within one process.
 
-Usage: make bench-peer (which makes an environment of its own, with MultiVae in it). Writes records/peer.json and
-peer.md. MultiVae imports torchvision for the downloads of its data sets alone; a stand-in satisfies the import.
+Usage: make bench-peer (which makes an environment of its own, with MultiVae in it). Writes records/peer.json,
+peer.md and peer.png. MultiVae imports torchvision for the downloads of its data sets alone; a stand-in satisfies the
+import.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 
-from timing import IMAGE, VECTOR, build, in_turns, samples, table, training_step, write_record
+from timing import IMAGE, VECTOR, build, draw_ratios, in_turns, samples, table, training_step, write_record
 
 
 class _StandIn(types.ModuleType):
@@ -181,6 +182,7 @@ def main() -> None:
     rows = training() + evaluation()
     columns = ["operation", "setting", "target", "ratio", "ms, ours", "ms, MultiVae"]
     write_record("peer", "make bench-peer", rows, table(rows, columns), multivae=importlib.metadata.version("multivae"))
+    draw_ratios("peer", rows)
 
 
 if __name__ == "__main__":

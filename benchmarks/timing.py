@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import cmvae
@@ -158,3 +159,20 @@ def table(rows: list[dict], columns: list[str]) -> list[str]:
     """Return Markdown lines."""
     shown = [[f"{v:.3g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns] for row in rows]
     return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *shown)]
+
+
+def draw_ratios(name: str, rows: list[dict]) -> None:
+    """Draw the ratios as bars, each with the mark it is to reach."""
+    figure = Figure(figsize=(9, 1 + 0.4 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    labels = [f"{row['operation']}: {row['setting']}  {row['ratio']:.2f}" for row in rows]
+    axes.barh(labels, [row["ratio"] for row in rows], color="#4477aa")
+    for place, row in enumerate(rows):
+        if row["target"]:
+            mark = float(row["target"].split()[1])
+            axes.plot([mark, mark], [place - 0.45, place + 0.45], color="#cc3311", linewidth=2)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="ratio of times; red: what it is to reach")
+    axes.tick_params(labelsize=8)
+    with atomic_write(RECORDS / f"{name}.png") as path:
+        figure.savefig(path, dpi=110, format="png")
