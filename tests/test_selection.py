@@ -6,7 +6,7 @@ from torch import distributions, nn
 from torch.nn import functional
 
 from cmvae import CMVAE, IncompleteDataset, ModelOutput
-from cmvae.assignment import RULES, average_posteriors
+from cmvae.assignment import assign, average_posteriors
 from cmvae.selection import LOST_SHARE, ActiveMixture, penalised_entropy, select_clusters
 from helpers import (
     Decoder,
@@ -470,7 +470,7 @@ def test_ties_between_saturated_posteriors_are_broken_as_in_predicting(rule):
             expected = penalised_entropy(joint[..., active], observed, 1.0, 4)
             assert found.h_values[size] == pytest.approx(expected, rel=1e-9)
             posteriors = joint.softmax(-1)
-            counts = torch.bincount(RULES[rule](posteriors, observed), minlength=12)
+            counts = torch.bincount(assign(rule, posteriors, observed)[0], minlength=12)
             sums = average_posteriors(posteriors, observed).sum(0)
             fewest = active & (counts == counts[active].min())
             active = active.clone()

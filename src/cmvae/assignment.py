@@ -5,9 +5,9 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["RULES", "average_posteriors", "check_rule", "deciding_points"]
+__all__ = ["RULES", "assign", "average_posteriors", "check_rule", "deciding_points"]
 
-Rule = Callable[[Tensor, Tensor], Tensor]
+Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def average_posteriors(posteriors: Tensor, observed: Tensor) -> Tensor:
@@ -16,12 +16,12 @@ def average_posteriors(posteriors: Tensor, observed: Tensor) -> Tensor:
     return counted.sum(0) / observed.sum(0).unsqueeze(-1)
 
 
-def by_mean(posteriors: Tensor, observed: Tensor) -> Tensor:
+def by_mean(posteriors: Tensor, observed: Tensor, average: Tensor) -> Tensor:
     """Assign each sample the cluster of largest average posterior."""
-    return average_posteriors(posteriors, observed).argmax(-1)
+    return average.argmax(-1)
 
 
-def by_vote(posteriors: Tensor, observed: Tensor) -> Tensor:
+def by_vote(posteriors: Tensor, observed: Tensor, average: Tensor) -> Tensor:
     """Assign each sample the cluster most of its modalities vote for; ties go to the larger average posterior.
 
     The majority vote of Palumbo et al. (2024, section 3).
@@ -29,14 +29,29 @@ def by_vote(posteriors: Tensor, observed: Tensor) -> Tensor:
     votes = F.one_hot(posteriors.argmax(-1), posteriors.shape[-1]) * observed.unsqueeze(-1)
     counts = votes.sum(0)
     tied = counts == counts.amax(-1, keepdim=True)
-    return average_posteriors(posteriors, observed).masked_fill(~tied, -1).argmax(-1)
+    return average.masked_fill(~tied, -1).argmax(-1)
 
 
 RULES: dict[str, Rule] = {"mean": by_mean, "vote": by_vote, "joint": by_mean}
-"""Rules by name: (p(c|z_m) (M, B, C), observed (M, B)) → cluster indices (B,), int64.
+"""Rules by name: (p(c|z_m) (M, B, C), observed (M, B), their average (B, C)) → cluster indices (B,), int64.
 
 ``'joint'`` is given a single row, p(c|z̄) at the mean z̄ of the joint posterior q(z|X), instead of one per modality.
 """
+
+
+def assign(rule: str, posteriors: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the clusters, (B,) int64, that a rule gives samples, and the average of their posteriors, (B, C).
+
+    Args:
+        rule: A name in :data:`RULES`.
+        posteriors: p(c|z_m), (M, B, C); with ``'joint'`` at its :func:`deciding_points`.
+        observed: What is observed, (M, B) boolean.
+
+    Raises:
+        ValueError: If there is no such rule.
+    """
+    decide, average = check_rule(rule), average_posteriors(posteriors, observed)
+    return decide(posteriors, observed, average), average
 
 
 def deciding_points(rule: str, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cmvae.arguments import positive_float, positive_int
-from cmvae.assignment import average_posteriors, check_rule, deciding_points
+from cmvae.assignment import assign, average_posteriors, check_rule, deciding_points
 from cmvae.checkpoints import load_pretrained, save_pretrained
 from cmvae.data.batches import Batch, iterate
 from cmvae.generation import GenerativeVAE
@@ -154,7 +154,7 @@ class CMVAE(GenerativeVAE):
         Raises:
             ValueError: If the rule is unknown.
         """
-        assign = check_rule(rule)
+        check_rule(rule)
         chunks = self._expert_points(inputs, batch_size, sample, generator)
         parts = []
         for z, seen in chunks:
@@ -162,13 +162,12 @@ class CMVAE(GenerativeVAE):
             each = self.mixture.posterior(z)
             parts.append((each, seen, each if points is z else self.mixture.posterior(points), counted))
         posteriors, observed, deciding, counted = (torch.cat(values, 1) for values in zip(*parts, strict=True))
-        if bool(posteriors[observed].isnan().any()):
+        if bool((posteriors.isnan().any(-1) & observed).any()):
             raise ValueError("p(c|z_m) is not a number: latents or clusters are beyond what the dtype can hold")
+        clusters, average = assign(rule, deciding, counted)
         shown = posteriors.masked_fill(~observed.unsqueeze(-1), math.nan)
         return ModelOutput(
-            clusters=assign(deciding, counted),
-            pc_zs=dict(zip(self.modalities, shown, strict=True)),
-            probabilities=average_posteriors(deciding, counted),
+            clusters=clusters, pc_zs=dict(zip(self.modalities, shown, strict=True)), probabilities=average
         )
 
     def _expert_points(
@@ -176,9 +175,10 @@ class CMVAE(GenerativeVAE):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield z_m of every modality, (M, B, d), and what is observed, (M, B); every sample is encoded once."""
         for chunk in iterate(inputs, batch_size):
+            batch = self._read(chunk)
             with evaluating(self):
-                experts = self._experts(self._read(chunk))
-            yield experts.sample_each(1, generator).squeeze(2) if sample else experts.loc, experts.observed
+                z = self._experts(batch).sample_each(1, generator).squeeze(2) if sample else self._locations(batch)
+            yield z, batch.observed
 
     @torch.no_grad()
     def prune_clusters(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cmvae.assignment import average_posteriors, check_rule
+from cmvae.assignment import assign, check_rule
 
 __all__ = ["Selection", "penalised_entropy", "select_clusters"]
 
@@ -79,7 +79,7 @@ def select_clusters(
     Raises:
         ValueError: If the rule is unknown.
     """
-    assign = check_rule(rule)
+    check_rule(rule)
     evidence = ActiveMixture(log_densities, observed, logits, active)
     masses = evidence if deciding is None else ActiveMixture(*deciding, logits, active)
     h_values = [math.inf] * (len(logits) + 1)
@@ -92,10 +92,10 @@ def select_clusters(
         if size == 2:
             break
         posteriors = masses.posteriors()
-        counts = torch.bincount(assign(posteriors, masses.observed), minlength=len(current))
+        clusters, average = assign(rule, posteriors, masses.observed)
+        counts = torch.bincount(clusters, minlength=len(current))
         fewest = current & (counts == counts[current].min())
-        sums = average_posteriors(posteriors, masses.observed).sum(0)
-        lightest = int(sums.masked_fill(~fewest, math.inf).argmin())
+        lightest = int(average.sum(0).masked_fill(~fewest, math.inf).argmin())
         current[lightest] = False
         evidence.remove(lightest)
         if masses is not evidence:

@@ -183,6 +183,10 @@ class MultimodalVAE(nn.Module):
         scale, style_scale = self.family.scale(torch.stack(raw)), scale_each(self.family, style_raw)
         return Experts(self.family, torch.stack(loc), scale, style_loc, style_scale, batch.observed)
 
+    def _locations(self, batch: Batch) -> Tensor:
+        """Return the locations of q(z|x_m) alone, (M, B, d)."""
+        return torch.stack([self._expert(batch, i, m)[0] for i, m in enumerate(self.modalities)])
+
     def _expert(self, batch: Batch, index: int, modality: str) -> tuple[Tensor, ...]:
         """Return location and raw scale of z, (B, d), and of w, (B, dim_m), from one modality."""
         dims = (self.latent_dim, self.model_config.style_dim(modality))
@@ -324,10 +328,11 @@ def _rescale_factors(config: CMVAEConfig, modalities: Sequence[str]) -> dict[str
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Run networks in eval mode, and give every submodule its own mode back afterwards, whatever happens."""
-    modes = [(submodule, submodule.training) for submodule in module.modules()]
-    module.eval()
+    training = [submodule for submodule in module.modules() if submodule.training]
+    for submodule in training:
+        submodule.training = False
     try:
         yield
     finally:
-        for submodule, mode in modes:
-            submodule.training = mode
+        for submodule in training:
+            submodule.training = True

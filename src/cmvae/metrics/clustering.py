@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 from torch import Generator, Tensor
 
-from cmvae.assignment import check_rule
+from cmvae.assignment import assign, check_rule
 from cmvae.metrics.reading import batches, restrict
 from cmvae.metrics.subsets import choose_subsets, subset_name
 
@@ -131,7 +131,7 @@ def _assign(model: Any, inputs: Any, rows: Tensor, posteriors: dict[str, Tensor]
         assigned: Tensor = model.predict_clusters(inputs, rule=rule).clusters
         return assigned.cpu()
     chosen = torch.stack([posteriors[m][rows.to(posteriors[m].device)].cpu() for m in inputs["data"]])
-    return check_rule(rule)(chosen, torch.stack([inputs["masks"][m] for m in inputs["data"]])).cpu()
+    return assign(rule, chosen, torch.stack([inputs["masks"][m] for m in inputs["data"]]))[0].cpu()
 
 
 def as_categories(values: Any, name: str) -> np.ndarray:
