@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmvae.data.checks import CHUNK_ENTRIES, as_tensor
 
-__all__ = ["ByteImages", "SparseRows", "Stored", "as_values"]
+__all__ = ["ByteImages", "SparseRows", "StandardisedRows", "Stored", "as_values"]
 
 
 class Stored(ABC):
@@ -135,6 +135,40 @@ class SparseRows(Stored):
     def _dense(part: Any) -> Tensor:
         with np.errstate(over="ignore"):
             return torch.from_numpy(part.toarray().astype(np.float32, copy=False))
+
+
+class StandardisedRows(Stored):
+    """Rows that become (x − center) / spread, which are dense whatever the rows are.
+
+    Args:
+        rows: The values as they are, (n, features).
+        center: What is subtracted from each feature, (features,).
+        spread: What is divided by then, (features,), not zero.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+
+    def __init__(self, rows: Stored, center: Any, spread: Any) -> None:
+        self.rows = rows
+        self.center = torch.as_tensor(center, dtype=torch.float64)
+        self.spread = torch.as_tensor(spread, dtype=torch.float64)
+        self.shape = rows.shape
+        for name, values in (("center", self.center), ("spread", self.spread)):
+            if values.shape != self.shape[1:]:
+                raise ValueError(f"{name}: expected shape {self.shape[1:]}, got {tuple(values.shape)}")
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        """Return standardised rows as float32; see ``Stored``."""
+        return ((self.rows[rows] - self.center) / self.spread).to(torch.float32)
+
+    def cut(self, rows: slice | Tensor) -> Self:
+        """Return some rows in the same compact form."""
+        return type(self)(self.rows.cut(rows), self.center, self.spread)
+
+    def nonfinite(self) -> Tensor:
+        """Return which rows hold NaN or infinity as float32, before they are standardised."""
+        return self.rows.nonfinite()
 
 
 def as_values(value: Any, what: str) -> Tensor | Stored:
