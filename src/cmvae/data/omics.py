@@ -1,6 +1,6 @@
 """MuData in and out: modalities and layers as a dataset, embedding and clusters back into it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ from cmvae.arguments import positive_int
 from cmvae.data.batches import iterate
 from cmvae.data.checks import quoted
 from cmvae.data.datasets import IncompleteDataset
-from cmvae.data.omics_coding import COUNTS, LIKELIHOODS, CodedModality, OmicsCoding, blocks, learn_modality
+from cmvae.data.omics_coding import LIKELIHOODS, CodedModality, OmicsCoding, blocks, check_likelihood, learn_modality
 from cmvae.data.stored import SparseRows, StandardisedRows
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def from_mudata(
     for name, known in codings.items():
         values = _values(mdata, name, layers.get(name))
         likelihood = (likelihoods or {}).get(name) if known is None else known.likelihood
-        likelihood = _checked_likelihood(name, values, likelihood, mdata.mod[name].obs_names)
+        likelihood = check_likelihood(name, values, likelihood, mdata.mod[name].obs_names)
         var_names = tuple(map(str, mdata.mod[name].var_names))
         if known is None:
             known = learn_modality(name, values, var_names, layers.get(name), likelihood)
@@ -229,7 +229,7 @@ def _known(
             raise ValueError("coding is given, which holds modalities, layers and likelihoods: leave these out")
         codings = {coded.name: coded for coded in coding.modalities if coded.name in available}
         if not codings:
-            raise KeyError(f"mdata has the modalities {quoted(available)}, none of coding's {quoted(coding.input_dims)}")
+            raise KeyError(f"mdata has modalities {quoted(available)}, coding others: {quoted(coding.input_dims)}")
         return dict(codings)
     if isinstance(modalities, str):
         raise TypeError(f"modalities: expected a sequence of names, got the string {modalities!r}")
@@ -301,51 +301,6 @@ def _values(mdata: Any, name: str, layer: str | None) -> Any:
     return values
 
 
-def _checked_likelihood(name: str, values: Any, likelihood: str | None, obs_names: pd.Index) -> str:
-    """Return the likelihood, detected where it is None, of values that it allows; refuse others."""
-
-    def refuse(allowed: Callable[[Any], Any], what: str) -> None:
-        if (bad := _first_not(values, allowed)) is not None:
-            raise ValueError(f"modality {name!r}: {what}; got {bad[1]:.6g} in cell {obs_names[bad[0]]!r}")
-
-    refuse(np.isfinite, "values must be finite (take cells that lack the modality out of it)")
-    if likelihood is None:
-        if _first_not(values, _is_whole) is not None:
-            return "normal"
-        refuse(_is_nonnegative, "whole numbers, some negative, are no counts; if they are right, say so in likelihoods")
-        return "negative_binomial" if _first_not(values, _is_binary) is not None else "bernoulli"
-    if likelihood in COUNTS:
-        counts = f"{likelihood!r} needs counts, whole numbers of at least 0: another layer or likelihood"
-        refuse(lambda entries: _is_whole(entries) & _is_nonnegative(entries), counts)
-    if likelihood == "bernoulli":
-        refuse(_is_binary, "'bernoulli' needs 0 and 1")
-    return likelihood
-
-
-def _is_whole(entries: Any) -> Any:
-    return np.rint(entries) == entries
-
-
-def _is_nonnegative(entries: Any) -> Any:
-    return entries >= 0
-
-
-def _is_binary(entries: Any) -> Any:
-    return (entries == 0) | (entries == 1)
-
-
-def _first_not(values: Any, allowed: Callable[[Any], Any]) -> tuple[int, float] | None:
-    """Return row and value of the first entry that is not allowed; zeros that a sparse matrix leaves out are."""
-    for start, block in blocks(values):
-        entries = block.data if issparse(block) else block.ravel()
-        bad = np.flatnonzero(~allowed(entries))
-        if len(bad):
-            at = bad[0]
-            row = np.searchsorted(block.indptr, at, side="right") - 1 if issparse(block) else at // block.shape[1]
-            return start + int(row), float(entries[at])
-    return None
-
-
 def _columns(coded: CodedModality, values: Any, var_names: tuple[str, ...]) -> Any:
     """Return the coding's variables, found by name."""
     if var_names == coded.var_names:
@@ -372,8 +327,8 @@ def _stored(values: Any, coded: CodedModality, rows: np.ndarray) -> Any:
         return values if _in_order(values, rows) else values[rows]
     if not _in_order(values, rows):
         seen = rows >= 0
-        ones = np.ones(int(seen.sum()), dtype=values.dtype)
-        values = csr_array((ones, rows[seen], np.append(0, np.cumsum(seen))), shape=(len(rows), values.shape[0])) @ values
+        ones, bounds = np.ones(int(seen.sum()), dtype=values.dtype), np.append(0, np.cumsum(seen))
+        values = csr_array((ones, rows[seen], bounds), shape=(len(rows), values.shape[0])) @ values
     stored = SparseRows(values)
     return StandardisedRows(stored, coded.center, coded.spread) if coded.center else stored
 

@@ -1,16 +1,18 @@
 """How the modalities of a MuData become numbers: what is learned once and applied to other cells."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
 from sklearn.preprocessing import StandardScaler
 
 from cmvae.data.checks import CHUNK_ENTRIES, quoted
 
-__all__ = ["COUNTS", "LIKELIHOODS", "CodedModality", "OmicsCoding", "blocks", "learn_modality"]
+__all__ = ["COUNTS", "LIKELIHOODS", "CodedModality", "OmicsCoding", "blocks", "check_likelihood", "learn_modality"]
 
 COUNTS = ("negative_binomial", "poisson")
 REALS = ("normal", "laplace")
@@ -133,6 +135,61 @@ def _from_fields(entry: dict[str, Any]) -> CodedModality:
     if len(coded.center) != wanted or len(coded.spread) != wanted or not all(spread > 0 for spread in coded.spread):
         raise ValueError(f"center and spread of modality {coded.name!r} do not fit its variables")
     return coded
+
+
+def check_likelihood(name: str, values: Any, likelihood: str | None, obs_names: pd.Index) -> str:
+    """Return a likelihood that allows the values, found by looking at them where it is None.
+
+    Args:
+        name: Name of the modality.
+        values: (n, variables) array or CSR matrix.
+        likelihood: One of ``LIKELIHOODS``, or None.
+        obs_names: The n cells, for the errors.
+
+    Raises:
+        ValueError: For values that are not finite or that the likelihood does not allow, naming the first.
+    """
+
+    def refuse(allowed: Callable[[Any], Any], what: str) -> None:
+        if (bad := _first_not(values, allowed)) is not None:
+            raise ValueError(f"modality {name!r}: {what}; got {bad[1]:.6g} in cell {obs_names[bad[0]]!r}")
+
+    refuse(np.isfinite, "values must be finite (take cells that lack the modality out of it)")
+    if likelihood is None:
+        if _first_not(values, _is_whole) is not None:
+            return "normal"
+        refuse(_is_nonnegative, "whole numbers, some negative, are no counts; if they are right, say so in likelihoods")
+        return "negative_binomial" if _first_not(values, _is_binary) is not None else "bernoulli"
+    if likelihood in COUNTS:
+        counts = f"{likelihood!r} needs counts, whole numbers of at least 0: another layer or likelihood"
+        refuse(lambda entries: _is_whole(entries) & _is_nonnegative(entries), counts)
+    if likelihood == "bernoulli":
+        refuse(_is_binary, "'bernoulli' needs 0 and 1")
+    return likelihood
+
+
+def _is_whole(entries: Any) -> Any:
+    return np.rint(entries) == entries
+
+
+def _is_nonnegative(entries: Any) -> Any:
+    return entries >= 0
+
+
+def _is_binary(entries: Any) -> Any:
+    return (entries == 0) | (entries == 1)
+
+
+def _first_not(values: Any, allowed: Callable[[Any], Any]) -> tuple[int, float] | None:
+    """Return row and value of the first entry that is not allowed; zeros that a sparse matrix leaves out are."""
+    for start, block in blocks(values):
+        entries = block.data if issparse(block) else block.ravel()
+        bad = np.flatnonzero(~allowed(entries))
+        if len(bad):
+            at = bad[0]
+            row = np.searchsorted(block.indptr, at, side="right") - 1 if issparse(block) else at // block.shape[1]
+            return start + int(row), float(entries[at])
+    return None
 
 
 def learn_modality(
