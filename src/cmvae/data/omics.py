@@ -150,10 +150,10 @@ def to_mudata(
         ValueError: For cells that ``mdata`` does not have, cells named twice, or an unknown rule.
     """
     _check_mudata(mdata)
-    rows = _rows_of(mdata, cells.obs_names)
+    _rows_of(mdata, cells.obs_names)
     found = _assigned(model, cells.dataset, rule, positive_int("batch_size", batch_size))
     target = mdata.copy() if copy else mdata
-    n = target.n_obs
+    n, rows = target.n_obs, _rows_of(target, cells.obs_names)  # copies of views may be in another order
     embedding = np.full((n, model.latent_dim), np.nan, dtype=np.float32)
     probability = np.full(n, np.nan)
     codes = np.full(n, -1)
