@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
 import cmvae
 from cmvae.arguments import positive_int
-from cmvae.data.batches import iterate
 from cmvae.data.checks import quoted
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.data.omics_coding import LIKELIHOODS, CodedModality, OmicsCoding, blocks, check_likelihood, learn_modality
-from cmvae.data.stored import SparseRows, StandardisedRows
+from cmvae.data.stored import SparseRows, StandardisedRows, is_sparse
 
 if TYPE_CHECKING:
     from cmvae.model import CMVAE
@@ -94,7 +93,7 @@ def from_mudata(
     """
     _check_mudata(mdata)
     codings = _known(mdata, modalities, layers, likelihoods, coding)
-    layers = dict(layers or {}) if coding is None else {name: coded.layer for name, coded in codings.items()}
+    layers = dict(layers or {}) if coding is None else {coded.name: coded.layer for coded in coding.modalities}
     places = {name: _places(mdata, name) for name in codings}
     kept = np.any([rows >= 0 for rows in places.values()], axis=0)
     learned, data, masks = {}, {}, {}
@@ -293,7 +292,7 @@ def _values(mdata: Any, name: str, layer: str | None) -> Any:
         raise ValueError(f"modality {name!r} has no X; give one of its layers: {quoted(adata.layers)}")
     # A sparse matrix that is still in its file.
     values = values.to_memory() if hasattr(values, "to_memory") else values
-    values = values.tocsr() if issparse(values) else np.asarray(values)
+    values = values.tocsr() if is_sparse(values) else np.asarray(values)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"modality {name!r}: expected numbers, got dtype {values.dtype}")
     if 0 in values.shape:
@@ -309,7 +308,7 @@ def _columns(coded: CodedModality, values: Any, var_names: tuple[str, ...]) -> A
     if not names.is_unique:
         repeated = names[names.duplicated()].unique()[:_SHOWN]
         raise ValueError(f"modality {coded.name!r}: variables {quoted(repeated)} occur more than once")
-    columns = names.get_indexer(list(coded.var_names))
+    columns = names.get_indexer(pd.Index(coded.var_names))
     if (columns < 0).any():
         lacking = [name for name, column in zip(coded.var_names, columns, strict=True) if column < 0]
         raise KeyError(f"modality {coded.name!r} lacks {len(lacking)} variables, such as {quoted(lacking[:_SHOWN])}")
@@ -318,7 +317,7 @@ def _columns(coded: CodedModality, values: Any, var_names: tuple[str, ...]) -> A
 
 def _stored(values: Any, coded: CodedModality, rows: np.ndarray) -> Any:
     """Return values in the order of the cells, as a dataset keeps them; absent cells hold anything."""
-    if not issparse(values):
+    if not is_sparse(values):
         if coded.center:
             scaled = np.empty(values.shape, dtype=np.float32)
             for start, block in blocks(values):
@@ -328,7 +327,8 @@ def _stored(values: Any, coded: CodedModality, rows: np.ndarray) -> Any:
     if not _in_order(values, rows):
         seen = rows >= 0
         ones, bounds = np.ones(int(seen.sum()), dtype=values.dtype), np.append(0, np.cumsum(seen))
-        values = csr_array((ones, rows[seen], bounds), shape=(len(rows), values.shape[0])) @ values
+        chosen: Any = csr_array((ones, rows[seen], bounds), shape=(len(rows), values.shape[0]))
+        values = chosen @ values
     stored = SparseRows(values)
     return StandardisedRows(stored, coded.center, coded.spread) if coded.center else stored
 
@@ -357,8 +357,8 @@ def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
 def _assigned(model: "CMVAE", dataset: IncompleteDataset, rule: str, batch_size: int) -> dict[str, np.ndarray]:
     """Return embedding (n, d), cluster (n,) and its probability (n,), some cells at a time."""
     parts: dict[str, list[torch.Tensor]] = {"z": [], "clusters": [], "probability": []}
-    for chunk in iterate(dataset, batch_size):
-        batch = chunk.batch(slice(None))  # made dense once, for both
+    for start in range(0, len(dataset), batch_size):
+        batch = dataset.batch(range(start, min(start + batch_size, len(dataset))))  # made dense once, for both
         found = model.predict_clusters(batch, rule=rule)
         parts["clusters"].append(found.clusters)
         parts["probability"].append(found.probabilities.gather(-1, found.clusters[:, None])[:, 0])

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
 from sklearn.preprocessing import StandardScaler
 
 from cmvae.data.checks import CHUNK_ENTRIES, quoted
+from cmvae.data.stored import is_sparse
 
 __all__ = ["COUNTS", "LIKELIHOODS", "CodedModality", "OmicsCoding", "blocks", "check_likelihood", "learn_modality"]
 
@@ -128,7 +128,8 @@ class OmicsCoding:
 
 def _from_fields(entry: dict[str, Any]) -> CodedModality:
     lists = {field.name for field in fields(CodedModality) if str(field.type).startswith("tuple")}
-    coded = CodedModality(**{name: tuple(value) if name in lists else value for name, value in entry.items()})
+    values: dict[str, Any] = {name: tuple(value) if name in lists else value for name, value in entry.items()}
+    coded = CodedModality(**values)
     if coded.likelihood not in LIKELIHOODS:
         raise ValueError(f"unknown likelihood {coded.likelihood!r}")
     wanted = len(coded.var_names) if coded.likelihood in REALS else 0
@@ -183,11 +184,11 @@ def _is_binary(entries: Any) -> Any:
 def _first_not(values: Any, allowed: Callable[[Any], Any]) -> tuple[int, float] | None:
     """Return row and value of the first entry that is not allowed; zeros that a sparse matrix leaves out are."""
     for start, block in blocks(values):
-        entries = block.data if issparse(block) else block.ravel()
+        entries = block.data if is_sparse(block) else block.ravel()
         bad = np.flatnonzero(~allowed(entries))
         if len(bad):
             at = bad[0]
-            row = np.searchsorted(block.indptr, at, side="right") - 1 if issparse(block) else at // block.shape[1]
+            row = np.searchsorted(block.indptr, at, side="right") - 1 if is_sparse(block) else at // block.shape[1]
             return start + int(row), float(entries[at])
     return None
 

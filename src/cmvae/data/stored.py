@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmvae.data.checks import CHUNK_ENTRIES, as_tensor
 
-__all__ = ["ByteImages", "SparseRows", "StandardisedRows", "Stored", "as_values"]
+__all__ = ["ByteImages", "SparseRows", "StandardisedRows", "Stored", "as_values", "is_sparse"]
 
 
 class Stored(ABC):
@@ -100,7 +100,7 @@ class SparseRows(Stored):
     """
 
     def __init__(self, matrix: Any) -> None:
-        if not _is_sparse(matrix):
+        if not is_sparse(matrix):
             raise TypeError(f"matrix: expected a SciPy sparse matrix, got {type(matrix).__name__}")
         if matrix.ndim != 2:
             raise ValueError(f"matrix: expected shape (n, features), got {matrix.shape}")
@@ -184,7 +184,7 @@ def as_values(value: Any, what: str) -> Tensor | Stored:
     """
     if isinstance(value, Stored):
         return value
-    if _is_sparse(value):
+    if is_sparse(value):
         try:
             return SparseRows(value)
         except (TypeError, ValueError) as error:
@@ -192,7 +192,7 @@ def as_values(value: Any, what: str) -> Tensor | Stored:
     return as_tensor(value, what)
 
 
-def _is_sparse(value: Any) -> bool:
+def is_sparse(value: Any) -> bool:
     """Return whether a value is SciPy's; SciPy, slow to import, is loaded already where it is."""
     sparse = sys.modules.get("scipy.sparse")
     return sparse is not None and bool(sparse.issparse(value))
