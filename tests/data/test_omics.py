@@ -146,7 +146,9 @@ def test_a_layer_is_read_and_standardised_without_losing_its_sparse_form(monkeyp
     assert scipy.sparse.issparse(stored.rows.matrix)
     values = np.log1p(tables()[0].to_numpy().astype(np.float64))
     np.testing.assert_allclose(dense(cells, "rna"), (values - values.mean(0)) / values.std(0), atol=1e-5)
-    assert isinstance(cells.dataset[2:4].data["rna"], StandardisedRows)
+    part = cells.dataset[2:4]
+    assert isinstance(part.data["rna"], StandardisedRows)
+    np.testing.assert_array_equal(part.data["rna"][:], dense(cells, "rna")[2:4].astype(np.float32))
     np.testing.assert_array_equal(dense(cells, "rna")[[3, 1]], cells.dataset.batch([3, 1]).data["rna"].numpy())
     np.testing.assert_allclose(cells.coding.restore("rna", dense(cells, "rna")), values, atol=1e-5)
 
@@ -238,7 +240,10 @@ def test_a_damaged_coding_is_refused(text):
         OmicsCoding.from_json(text)
 
 
-@pytest.mark.parametrize("change", [{"likelihood": "cauchy"}, {"spread": [1.0]}, {"center": []}, {"spread": [0.0] * 4}])
+@pytest.mark.parametrize(
+    "change",
+    [{"likelihood": "cauchy"}, {"spread": [1.0]}, {"center": []}, {"spread": [0.0] * 4}, {"center": [], "spread": []}],
+)
 def test_a_coding_that_does_not_fit_is_refused(change):
     entry = json.loads(from_mudata(make(), ["protein"]).coding.to_json())["modalities"][0]
     with pytest.raises(ValueError, match="not a stored coding of a MuData"):
@@ -467,9 +472,9 @@ def changed(value, at=(2, 1), form=np.asarray):
     return with_rna(form(values))
 
 
-def stale():
+def stale(names=tuple(f"d{i}" for i in range(8))):
     mdata = make()
-    mdata.mod["rna"].obs_names = [f"d{i}" for i in range(8)]
+    mdata.mod["rna"].obs_names = list(names)
     return mdata
 
 
@@ -524,7 +529,11 @@ REFUSED = {
     ),
     "cells named twice": (
         lambda: from_mudata(with_rna(np.ones((5, 2)), ["x", "y", "x", "y", "z"])),
-        (ValueError, "the cells 'x', 'y' are named more than once"),
+        (ValueError, "mdata: the cells 'x', 'y' are named more than once"),
+    ),
+    "cells named twice since": (
+        lambda: from_mudata(stale(["c1"] * 8)),
+        (ValueError, "modality 'rna': the cells 'c1' are named more than once"),
     ),
     "an old MuData": (
         lambda: from_mudata(stale()),
@@ -605,6 +614,13 @@ def test_bad_input_is_refused_in_one_line(case):
     assert "\n" not in str(caught.value)
 
 
+def test_the_cell_at_fault_is_named_whatever_the_block(monkeypatch):
+    monkeypatch.setattr(cmvae.data.omics_coding, "CHUNK_ENTRIES", 3)  # one cell a block
+    for form in (np.asarray, scipy.sparse.csr_matrix):
+        with pytest.raises(ValueError, match="got -3 in cell 'c2'"):
+            from_mudata(changed(-3, form=form))
+
+
 def test_results_are_refused_for_other_cells():
     cells = from_mudata(make())
     model = make_model(cells.coding)
@@ -612,6 +628,9 @@ def test_results_are_refused_for_other_cells():
     with pytest.raises(ValueError, match="cells: mdata lacks 8 of them, such as 'c"):
         to_mudata(few, model, cells)
     assert not few.uns
+    twice = with_rna(np.ones((3, 2)), ["c1", "c1", "c2"])
+    with pytest.raises(ValueError, match="mdata: the cells 'c1' are named more than once"):
+        to_mudata(twice, model, cells)
     with pytest.raises(ValueError, match="batch_size must be"):
         to_mudata(make(), model, cells, batch_size=0)
     with pytest.raises(ValueError, match="rule"):
@@ -648,6 +667,16 @@ def test_a_file_that_is_no_h5mu_is_refused_by_name(write, backed, tmp_path):
         with pytest.raises(ValueError, match=r"cells\.h5mu: not an \.h5mu file that can be read: ") as caught:
             read_h5mu(path, backed=backed)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_with_a_part_missing_is_refused_by_name(tmp_path):
+    import h5py
+
+    make().write(tmp_path / "cells.h5mu")
+    with h5py.File(tmp_path / "cells.h5mu", "r+") as file:
+        del file["mod/rna/X/indptr"]
+    with pytest.raises(ValueError, match=r"cells\.h5mu: not an \.h5mu file that can be read: KeyError: "):
+        read_h5mu(tmp_path / "cells.h5mu")
 
 
 def test_a_file_that_is_not_there(tmp_path):

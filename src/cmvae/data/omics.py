@@ -186,7 +186,7 @@ def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
         raise ValueError(f"{path}: no such file")
     try:
         return mudata.read_h5mu(str(path), backed="r" if backed else None)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not an .h5mu file that can be read: {type(error).__name__}: {reason}") from error
 
