@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmvae.data.checks import CHUNK_ENTRIES, as_tensor
 
-__all__ = ["ByteImages", "SparseRows", "Stored", "as_values"]
+__all__ = ["ByteImages", "SparseRows", "StandardisedRows", "Stored", "as_values", "is_sparse"]
 
 
 class Stored(ABC):
@@ -100,7 +100,7 @@ class SparseRows(Stored):
     """
 
     def __init__(self, matrix: Any) -> None:
-        if not _is_sparse(matrix):
+        if not is_sparse(matrix):
             raise TypeError(f"matrix: expected a SciPy sparse matrix, got {type(matrix).__name__}")
         if matrix.ndim != 2:
             raise ValueError(f"matrix: expected shape (n, features), got {matrix.shape}")
@@ -137,6 +137,40 @@ class SparseRows(Stored):
             return torch.from_numpy(part.toarray().astype(np.float32, copy=False))
 
 
+class StandardisedRows(Stored):
+    """Rows that become (x − center) / spread, which are dense whatever the rows are.
+
+    Args:
+        rows: The values as they are, (n, features).
+        center: What is subtracted from each feature, (features,).
+        spread: What is divided by then, (features,), not zero.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+
+    def __init__(self, rows: Stored, center: Any, spread: Any) -> None:
+        self.rows = rows
+        self.center = torch.as_tensor(center, dtype=torch.float64)
+        self.spread = torch.as_tensor(spread, dtype=torch.float64)
+        self.shape = rows.shape
+        for name, values in (("center", self.center), ("spread", self.spread)):
+            if values.shape != self.shape[1:]:
+                raise ValueError(f"{name}: expected shape {self.shape[1:]}, got {tuple(values.shape)}")
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        """Return standardised rows as float32; see ``Stored``."""
+        return ((self.rows[rows] - self.center) / self.spread).to(torch.float32)
+
+    def cut(self, rows: slice | Tensor) -> Self:
+        """Return some rows in the same compact form."""
+        return type(self)(self.rows.cut(rows), self.center, self.spread)
+
+    def nonfinite(self) -> Tensor:
+        """Return which rows hold NaN or infinity as float32, before they are standardised."""
+        return self.rows.nonfinite()
+
+
 def as_values(value: Any, what: str) -> Tensor | Stored:
     """Return a tensor or array as a tensor, a sparse matrix as ``SparseRows``, anything stored as it is.
 
@@ -150,7 +184,7 @@ def as_values(value: Any, what: str) -> Tensor | Stored:
     """
     if isinstance(value, Stored):
         return value
-    if _is_sparse(value):
+    if is_sparse(value):
         try:
             return SparseRows(value)
         except (TypeError, ValueError) as error:
@@ -158,7 +192,7 @@ def as_values(value: Any, what: str) -> Tensor | Stored:
     return as_tensor(value, what)
 
 
-def _is_sparse(value: Any) -> bool:
+def is_sparse(value: Any) -> bool:
     """Return whether a value is SciPy's; SciPy, slow to import, is loaded already where it is."""
     sparse = sys.modules.get("scipy.sparse")
     return sparse is not None and bool(sparse.issparse(value))
