@@ -179,6 +179,8 @@ def draw(rows: list[dict]) -> None:
             panels[1, column].plot(values, [max(row["peak MiB"], 0.1) for row in found], "o-")
         for panel in panels[:, column]:
             panel.set(xscale="log", yscale="log")
+            panel.minorticks_off()
+            panel.set_xticks(AXES[axis], map(str, AXES[axis]))
             panel.grid(alpha=0.3)
         panels[0, column].legend(fontsize=7)
         panels[1, column].set_xlabel(axis)
