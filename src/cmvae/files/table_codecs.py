@@ -108,7 +108,11 @@ class TextCodec(Codec):
 
     def decode(self, values: np.ndarray, sample: bool) -> pd.DataFrame:
         """Return texts; see ``Codec``."""
-        return pd.DataFrame({self.column: self.tokenizer.decode(values.argmax(-1))})
+        return pd.DataFrame({self.column: self.read_texts(values)})
+
+    def read_texts(self, values: np.ndarray) -> list[str]:
+        """Return texts of numbers of words (n, length), or of shares (n, length, words)."""
+        return self.tokenizer.decode(values.argmax(-1) if values.ndim == 3 else values)
 
     def describe(self) -> str:
         """Return how many words there are."""
