@@ -7,6 +7,7 @@ from shutil import rmtree
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cmvae.config import CMVAEConfig
@@ -123,17 +124,26 @@ def change_clusters(folder: Path, run: Run, n_clusters: int, **trainer_arguments
         config.recipe.train_clusters(model, prepared.data, config.seed, **arguments)
         return model
 
-    return _finish(folder, prepared, train, trainer_arguments)
+    return _finish(folder, prepared, train, trainer_arguments, run.log)
 
 
-def _finish(folder: Path, prepared: Prepared, train: Callable[[], CMVAE], trainer_arguments: Mapping[str, Any]) -> Run:
-    """Train and write the run; where nothing can be resumed, a failure leaves nothing."""
+def _finish(
+    folder: Path,
+    prepared: Prepared,
+    train: Callable[[], CMVAE],
+    trainer_arguments: Mapping[str, Any],
+    before: pd.DataFrame | None = None,
+) -> Run:
+    """Train and write the run, its log after that of ``before``.
+
+    A failure leaves a partial folder where there is a checkpoint to go on from, else nothing.
+    """
     partial = partial_folder(folder)
     try:
         with quiet_training(bool(trainer_arguments.get("enable_progress_bar"))), torch.random.fork_rng():
             torch.manual_seed(prepared.config.seed)
             model = train()
-        run = _completed(prepared, model, partial)
+        run = _completed(prepared, model, pd.concat([before, read_log(partial / TRAINING)], ignore_index=True))
         write_run(partial, run)
         install(partial, folder)
     except BaseException:
@@ -143,7 +153,7 @@ def _finish(folder: Path, prepared: Prepared, train: Callable[[], CMVAE], traine
     return run
 
 
-def _completed(prepared: Prepared, model: CMVAE, partial: Path) -> Run:
+def _completed(prepared: Prepared, model: CMVAE, log: pd.DataFrame) -> Run:
     recipe, data = prepared.config.recipe, prepared.data
     # The paper's criterion is only evaluated, on a copy: started from tight clusters it merges too many.
     copied = CMVAE(model.model_config)
@@ -151,7 +161,6 @@ def _completed(prepared: Prepared, model: CMVAE, partial: Path) -> Run:
     h_values = copied.prune_clusters(data, batch_size=1024, rule=recipe.rule)
     order = number_clusters(model, data, recipe.rule, drop_empty=recipe.n_clusters == "auto")
     numbers, probabilities = assign_numbers(model, data, recipe.rule, order)
-    log = read_log(partial / TRAINING)
     metrics = {
         "n_samples": len(data),
         "n_clusters": len(order),

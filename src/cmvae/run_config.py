@@ -87,7 +87,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    modalities: dict[Annotated[str, Field(pattern=r"^[^/\\\0+]+$")], ModalityFile] = Field(min_length=1)
+    modalities: dict[Annotated[str, Field(pattern=r"^[^/\\+]+$")], ModalityFile] = Field(min_length=1)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: str = "auto"
     recipe: Recipe = Field(default_factory=Recipe)

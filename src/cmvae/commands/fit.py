@@ -171,7 +171,7 @@ def _settings(
     if epochs is not None:
         recipe = replace(recipe, max_epochs=epochs)
     update: dict[str, Any] = {"modalities": files, "recipe": recipe}
-    return settings.model_copy(update=update if seed is None else {**update, "seed": seed})
+    return RunConfig.make({**settings.model_dump(), **update, **({} if seed is None else {"seed": seed})})
 
 
 def _show_data(prepared: "Prepared") -> None:
@@ -190,9 +190,11 @@ def _show_data(prepared: "Prepared") -> None:
 
 def show_clusters(run: "Run", out: Path) -> None:
     """Print how many clusters there are, and their sizes."""
-    say(f"{run.metrics['n_clusters']} clusters found")
+    sizes = run.metrics["sizes"]
+    empty = f", {sizes.count(0)} of them without samples" if 0 in sizes else ""
+    say(f"{len(sizes)} clusters{empty}")
     table = Table("cluster", "samples", title="Clusters")
-    for number, size in enumerate(run.metrics["sizes"]):
+    for number, size in enumerate(sizes):
         table.add_row(str(number), str(size))
     console.print(table)
     say(f"Written to {out}: clusters.csv, model/, config.yaml, preprocessing.json, metrics.json, log.csv")

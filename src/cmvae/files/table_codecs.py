@@ -1,6 +1,5 @@
 """Tables of columns of any kind, and texts."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -56,9 +55,13 @@ class TableCodec(Codec):
         return self.coding.decode(values, sample)
 
     def describe(self) -> str:
-        """Return how many columns of each kind there are."""
-        kinds = Counter(column.kind for column in self.coding.columns)
-        return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
+        """Return the columns of each kind, by name where they are few."""
+        parts = []
+        for kind in KINDS:
+            names = [str(column.name) for column in self.coding.columns if column.kind == kind]
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            parts += [f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{more}"] if names else []
+        return "; ".join(parts)
 
     def fields(self) -> dict[str, Any]:
         """Return what a run keeps."""
