@@ -39,15 +39,16 @@ class TableFile(Source):
         super().__init__(path, modality)
         self._is_parquet = path.suffix == ".parquet"
         self._separator = "\t" if path.suffix == ".tsv" else ","
+        self._numbers: range | None = None  # ids that a Parquet file stores as a rule, not as a column
         with self._readable():
-            names, index = self._parquet_columns() if self._is_parquet else (self._header(), None)
+            names, index = self._parquet_columns(id_column) if self._is_parquet else (self._header(), None)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"{self.where}: columns {repeated[:_SHOWN]} occur more than once")
         self.id_column = id_column or index or names[0]
-        if self.id_column not in names:
+        if self.id_column not in names and self._numbers is None:
             raise ValueError(f"{self.where}: no id column {self.id_column!r}; its columns are {names[:10]}")
-        self.columns = [name for name in names if name != self.id_column]
+        self.columns = [name for name in names if name != self.id_column or self._numbers is not None]
         if not self.columns:
             raise ValueError(f"{self.where}: the table has no columns beside the ids, {self.id_column!r}")
 
@@ -97,16 +98,31 @@ class TableFile(Source):
             raise ValueError(f"the first row has {len(first)} fields, the header {len(header)}: name every column")
         return header
 
-    def _parquet_columns(self) -> tuple[list[str], str | None]:
-        """Return the columns of a Parquet file, and the one that is its stored index."""
+    def _parquet_columns(self, id_column: str | None) -> tuple[list[str], str | None]:
+        """Return the columns of a Parquet file, and the name of its stored index where it has one.
+
+        pandas stores an index of evenly spaced numbers as a range; one that starts at 0 and has no name only numbers
+        the rows.
+        """
         schema = pq.read_schema(self.path)
-        stored = [name for name in (schema.pandas_metadata or {}).get("index_columns", []) if isinstance(name, str)]
-        if len(stored) > 1:
-            raise ValueError(f"its index has {len(stored)} levels, {stored}: name one column with --id")
-        return list(schema.names), stored[0] if stored else None
+        stored = (schema.pandas_metadata or {}).get("index_columns", [])
+        if len(stored) > 1 and id_column is None:
+            raise ValueError(f"its index has {len(stored)} levels: name one column with --id")
+        index = stored[0] if stored else None
+        if isinstance(index, dict):
+            name = index.get("name")
+            plain = (index["start"], index["step"], name) == (0, 1, None)
+            if not plain and id_column in (None, name):
+                self._numbers = range(index["start"], index["stop"], index["step"])
+                return list(schema.names), name or "index"
+            index = None
+        return list(schema.names), index
 
     def _indexed(self, frame: pd.DataFrame, first: int = 0) -> pd.DataFrame:
-        ids = checked_ids(frame[self.id_column], self.where, first)
+        if self._numbers is None:
+            ids = checked_ids(frame[self.id_column], self.where, first)
+        else:
+            ids = list(map(str, self._numbers[first : first + len(frame)]))
         table = frame[self.columns]
         table.index = pd.Index(ids, dtype=object)
         return table
