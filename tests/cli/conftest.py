@@ -12,7 +12,11 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def modalities(files):
-    return ["--modality", f"a={files / 'a.csv'}", "--modality", f"b={files / 'b.parquet'}"] + [
+    return [
+        "--modality",
+        f"a={files / 'a.csv'}",
+        "--modality",
+        f"b={files / 'b.parquet'}",
         "--modality",
         f"img={files / 'img'}",
     ]

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from made_files import IDS, LABELS, N, contents, names, refused, run, table_a, table_b, write_images
 from safetensors.torch import load_file
 from sklearn.metrics import adjusted_rand_score
 
 from cmvae import CMVAE, CMVAEClusterer
 from cmvae.training import CMVAEModule
+from made_files import IDS, LABELS, N, contents, names, refused, run, table_a, table_b, write_images
 
 QUICK = ["--epochs", 2, "--device", "cpu"]
 
@@ -46,8 +46,18 @@ def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
 def test_the_run_folder_holds_what_repeats_it(fitted):
     folder, _ = fitted
     assert names(folder) == sorted(
-        ["config.yaml", "preprocessing.json", "metrics.json", "clusters.csv", "log.csv", "versions.json"]
-        + ["manifest.json", "model", "model/config.json", "model/model.safetensors"]
+        [
+            "config.yaml",
+            "preprocessing.json",
+            "metrics.json",
+            "clusters.csv",
+            "log.csv",
+            "versions.json",
+            "manifest.json",
+            "model",
+            "model/config.json",
+            "model/model.safetensors",
+        ]
     )
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["n_clusters"] == CMVAE.from_pretrained(folder / "model").n_clusters == 3
@@ -156,7 +166,7 @@ def test_yaml_names_files_relative_to_itself(files, tmp_path):
         }
     }
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(content))
-    status, out, err = run("fit", "--data", tmp_path / "data.yaml", "--clusters", 2, "--out", tmp_path / "run", *QUICK)
+    status, _out, err = run("fit", "--data", tmp_path / "data.yaml", "--clusters", 2, "--out", tmp_path / "run", *QUICK)
     assert status == 0, err
     model = CMVAE.from_pretrained(tmp_path / "run" / "model").model_config
     assert model.input_dims["img"] == (3, 8, 9)

@@ -6,12 +6,12 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
-from made_files import IDS, LABELS, contents, names, refused, run, table_a
 from PIL import Image
 
 from cmvae import CMVAE
 from cmvae.files import preprocessing
 from cmvae.metrics import clustering_scores
+from made_files import IDS, LABELS, contents, names, refused, run, table_a
 
 
 def predicted(path):

@@ -52,7 +52,7 @@ def test_all_rows_become_a_dataset_with_images_as_bytes():
 def test_ids_that_repeat_are_listed_across_parts():
     with filled(RowStore(["a", "b"])) as store:
         store.add("a", ["s2", "s8", "s8"], values(1, 2, 3), seen(3))
-        with pytest.raises(ValueError, match="modality 'a': duplicate ids: s2, s8$"):
+        with pytest.raises(ValueError, match=r"modality 'a': duplicate ids: s2, s8$"):
             store.check()
 
 

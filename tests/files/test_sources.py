@@ -113,10 +113,10 @@ def test_arrays_have_ids_or_numbers(tmp_path):
 def test_nothing_is_unpickled(tmp_path, name):
     with (tmp_path / name).open("wb") as file:
         (np.savez if name.endswith("z") else np.save)(file, np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="'m'.*not a readable array.*(allow_pickle=False|Python objects)"):
+    with pytest.raises(ValueError, match=r"'m'.*not a readable array.*(allow_pickle=False|Python objects)"):
         ArrayFile(tmp_path / name, "m")
     (tmp_path / name).write_bytes(b"PK\x03\x04 none")
-    with pytest.raises(ValueError, match="'m'.*not a readable array"):
+    with pytest.raises(ValueError, match=r"'m'.*not a readable array"):
         ArrayFile(tmp_path / name, "m")
 
 
@@ -169,7 +169,7 @@ def test_turned_photographs_stand_upright(tmp_path):
 
 
 def test_bad_images_are_named(tmp_path):
-    with pytest.raises(ValueError, match="'m'.*holds no images"):
+    with pytest.raises(ValueError, match=r"'m'.*holds no images"):
         ImageFolder(tmp_path, "m")
     (tmp_path / "a.jpg").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"'m': broken image .*a\.jpg"):

@@ -106,7 +106,7 @@ class ArrayCodec(Codec):
             raise ValueError(f"modality {modality!r}: expected numbers (n, *{self.shape}), got {got}")
         values = ((rows - self.center) / self.spread).astype(np.float32)
         flat = values.reshape(len(values), -1)
-        observed = ~np.isnan(flat).all(1)
+        observed = np.asarray(~np.isnan(flat).all(1))
         bad = np.flatnonzero(observed & ~np.isfinite(flat).all(1))
         if len(bad):
             raise ValueError(f"modality {modality!r}: NaN or infinity in {len(bad)} samples, the first {bad[:5]}")

@@ -87,7 +87,7 @@ class TableCodec(Codec):
         own = {**own, **params}
         if own.get("library_size") is True and self.median_total > 0:
             own.setdefault("size", self.median_total)
-        return blocks[0][0], own
+        return str(blocks[0][0]), own
 
 
 class TextCodec(Codec):

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow
@@ -68,14 +69,15 @@ class TableFile(Source):
                 batches = pq.ParquetFile(self.path).iter_batches(batch_size=rows)
                 frames: Iterator[pd.DataFrame] = (batch.to_pandas(ignore_metadata=True) for batch in batches)
             else:
-                frames = iter(self._csv(rows, texts))
+                frames = self._csv(rows, texts)
             for frame in frames:
                 table = self._indexed(frame, first)
                 first += len(table)
                 yield table.index.tolist(), table
 
-    def _csv(self, rows: int | None, texts: Sequence[str] = ()) -> pd.DataFrame:
+    def _csv(self, rows: int | None, texts: Sequence[str] = ()) -> Any:
         """Return the table, or with ``rows`` what iterates over its parts."""
+        options: Any = {"chunksize": rows}
         return pd.read_csv(
             self.path,
             sep=self._separator,
@@ -84,8 +86,8 @@ class TableFile(Source):
             na_values={self.id_column: [""], **dict.fromkeys(self.columns, MISSING)},
             keep_default_na=False,
             encoding="utf-8-sig",
-            chunksize=rows,
             low_memory=False,
+            **options,
         )
 
     def _header(self) -> list[str]:
