@@ -1,17 +1,20 @@
-"""The command line. Everything that is printed is printed here."""
+"""The command line: ``cmvae demo``, and the commands of :mod:`cmvae.commands`, which alone print."""
 
-import logging
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from typer.exceptions import TyperException
+
+from cmvae.commands.evaluate import evaluate
+from cmvae.commands.fit import fit
+from cmvae.commands.generate import generate
+from cmvae.commands.predict import predict
+from cmvae.commands.report import report
+from cmvae.commands.select import select
+from cmvae.commands.shared import EXIT_FAILED, EXIT_USAGE, console, errors, quieten, told_in_one_line
 
 if TYPE_CHECKING:
     from cmvae.demo import DemoResult
@@ -22,10 +25,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
-
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
@@ -83,7 +82,7 @@ def demo(
 
     Example: cmvae demo --out runs/demo --missing-rate 0.5
     """
-    with _told_in_one_line(out):
+    with told_in_one_line(lambda: _what_is_left(out), EXIT_FAILED):
         from cmvae.demo import DemoSettings, prepare_run, run_demo
 
         warmup = epochs * 6 // 7 if warmup_epochs is None else warmup_epochs
@@ -95,7 +94,7 @@ def demo(
             highlight=False,
             soft_wrap=True,
         )
-        _quieten()
+        quieten()
         result = run_demo(out, settings, resume=resume, accelerator=device, devices=1, enable_model_summary=False)
         _show_demo(result, out)
 
@@ -118,28 +117,12 @@ def _show_demo(result: "DemoResult", folder: Path) -> None:
     )
 
 
-def _quieten() -> None:
-    """Keep the training framework's advice away from people who did not write the training."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
+def _what_is_left(folder: Path) -> str:
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    if checkpoint.exists():
+        return f"the last checkpoint is {checkpoint}; go on with: cmvae demo --out {folder} --resume"
+    return "no checkpoint was written yet"
 
 
-@contextmanager
-def _told_in_one_line(folder: Path) -> Iterator[None]:
-    """Turn errors of the library into one line and an exit status, and say what an interruption leaves."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        checkpoint = folder / "checkpoints" / "last.ckpt"
-        if checkpoint.exists():
-            left = f"the last checkpoint is {checkpoint}; go on with: cmvae demo --out {folder} --resume"
-        else:
-            left = "no checkpoint was written yet"
-        errors.print(f"Interrupted: {left}")
-        sys.exit(EXIT_INTERRUPTED)
-    except (ValueError, TypeError, KeyError, FloatingPointError, OSError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        errors.print(f"Error: {' '.join(str(message).split())}", markup=False)
-        sys.exit(EXIT_FAILED)
+for command in (fit, predict, generate, evaluate, select, report):
+    app.command()(command)

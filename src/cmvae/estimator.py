@@ -2,29 +2,25 @@
 
 import copy
 import logging
-import math
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cmvae.arguments import positive_int
-from cmvae.assignment import check_rule
-from cmvae.config import CMVAEConfig
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.data.tables import Standardiser, Tables, read_tables, split_columns
-from cmvae.initialization import METHODS, collapse_clusters, initialize_clusters, latent_means
+from cmvae.initialization import latent_means
 from cmvae.model import CMVAE
-from cmvae.training import fit
+from cmvae.recipe import Recipe, assign_numbers, number_clusters, quiet_training
 from cmvae.vae import evaluating
 
 __all__ = ["CMVAEClusterer"]
@@ -32,25 +28,7 @@ __all__ = ["CMVAEClusterer"]
 logger = logging.getLogger(__name__)
 
 SINGLE = "x"
-WARMUP_STEPS = 480
-FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
-MIXTURE_SHARE = 6
 ACTIVE_UNIT_VARIANCE = 0.01
-
-
-@contextmanager
-def _silence(verbose: bool) -> Iterator[None]:
-    """Keep Lightning's notices to itself, unless progress is wanted."""
-    notices = logging.getLogger("lightning.pytorch")
-    level = notices.level
-    with warnings.catch_warnings():
-        if not verbose:
-            notices.setLevel(logging.ERROR)
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-        try:
-            yield
-        finally:
-            notices.setLevel(level)
 
 
 class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -150,9 +128,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 numbers, or a sample with nothing observed; the message names modality and samples.
         """
         self._forget()
-        self._check_settings()
+        recipe = self._recipe()
+        recipe.check()
         tables = self._read(X, fitting=True)
-        largest = self._largest(len(tables))
+        largest = recipe.largest(len(tables))
         self.standardiser_ = Standardiser.of(tables)
         data = self._dataset(tables)
         self.modalities_ = list(data.modalities)
@@ -160,9 +139,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model_ = CMVAE(self._config(data, largest))
-            with _silence(self.verbose):
-                self._train(data, seed)
+            shapes = {name: tuple(data.data[name].shape[1:]) for name in data.modalities}
+            self.model_ = CMVAE(recipe.config(shapes, largest))
+            with quiet_training(self.verbose):
+                recipe.train(self.model_, data, seed, accelerator=self.device, enable_progress_bar=self.verbose)
         # The paper's criterion is only evaluated: started from tight clusters it keeps, or merges, too many.
         self.h_values_ = copy.deepcopy(self.model_).prune_clusters(data, batch_size=1024, rule=self.rule)
         self._number_clusters(data)
@@ -217,12 +197,6 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
             delattr(self, name)
 
-    def _check_settings(self) -> None:
-        """Refuse what would only be noticed after training."""
-        check_rule(self.rule)
-        if self.start not in METHODS:
-            raise ValueError(f"start must be one of {list(METHODS)}, got {self.start!r}")
-
     def _read(self, X: Any, fitting: bool = False) -> Tables:
         if not fitting:
             check_is_fitted(self)
@@ -237,93 +211,22 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"n_samples = {len(tables)}: at least 2 samples are needed to find clusters")
         return tables
 
-    def _largest(self, n_samples: int) -> int:
-        """Return C, the number of clusters the model has room for."""
-        if isinstance(self.n_clusters, str):
-            if self.n_clusters != "auto":
-                raise ValueError(f"n_clusters must be a positive integer or 'auto', got {self.n_clusters!r}")
-            return min(positive_int("max_clusters", self.max_clusters), n_samples)
-        if positive_int("n_clusters", self.n_clusters) > n_samples:
-            raise ValueError(f"n_clusters = {self.n_clusters} clusters cannot be found in n_samples = {n_samples}")
-        return self.n_clusters
-
     def _dataset(self, tables: Tables) -> IncompleteDataset:
         data, masks = self.standardiser_.apply(tables)
         return IncompleteDataset(data, masks)
 
-    def _config(self, data: IncompleteDataset, clusters: int) -> CMVAEConfig:
-        names = data.modalities
-        return CMVAEConfig(
-            n_modalities=len(names),
-            input_dims={name: tuple(data.data[name].shape[1:]) for name in names},
-            latent_dim=self.latent_dim,
-            modalities_specific_dim=self.private_dim,
-            number_of_clusters=clusters,
-            prior_and_posterior_dist=self.latent_family,
-            covariance=self.covariance,
-            decoder_dist_params={name: {"scale": self.scale} for name in names},
-            hidden_dims=self.hidden_dims,
-            beta=self.beta,
-            K=1,
-        )
-
-    def _train(self, data: IncompleteDataset, seed: int) -> None:
-        """Warm up with one cluster, start the clusters, and train on with them."""
-        batch_size = self._batch_size(len(data))
-        warmup = self._warmup(math.ceil(len(data) / batch_size))
-        wanted: Any = self.n_clusters
-        stop = EarlyStopping("train/loss", patience=10, min_delta=1e-3, check_on_train_epoch_end=True)
-        collapse_clusters(self.model_)
-        self.model_.mixture.requires_grad_(False)
-        fit(self.model_, data, max_epochs=warmup, callbacks=[stop], **self._trainer_arguments(batch_size))
-        self.model_.mixture.requires_grad_(True)
-        initialize_clusters(self.model_, data, wanted, method=self.start, seed=seed)
-        fit(self.model_, data, max_epochs=max(1, warmup // MIXTURE_SHARE), **self._trainer_arguments(batch_size))
-
-    def _warmup(self, steps: int) -> int:
-        """Return the epochs with one cluster, of so many steps each."""
-        if not isinstance(self.max_epochs, str):
-            return positive_int("max_epochs", self.max_epochs)
-        if self.max_epochs != "auto":
-            raise ValueError(f"max_epochs must be a positive integer or 'auto', got {self.max_epochs!r}")
-        return min(max(math.ceil(WARMUP_STEPS / steps), FEWEST_EPOCHS), MOST_EPOCHS)
-
-    def _batch_size(self, n_samples: int) -> int:
-        if isinstance(self.batch_size, str):
-            if self.batch_size != "auto":
-                raise ValueError(f"batch_size must be a positive integer or 'auto', got {self.batch_size!r}")
-            return min(128, max(16, n_samples // 15))
-        return positive_int("batch_size", self.batch_size)
-
-    def _trainer_arguments(self, batch_size: int) -> dict[str, Any]:
-        return {
-            "batch_size": batch_size,
-            "learning_rate": self.learning_rate,
-            "accelerator": self.device,
-            "devices": 1,
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "enable_progress_bar": self.verbose,
-        }
+    def _recipe(self) -> Recipe:
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
 
     def _number_clusters(self, data: IncompleteDataset) -> None:
         """Number the active clusters from 0, first those that have samples; with ``'auto'`` only these stay."""
-        mixture = self.model_.mixture
-        clusters = self.model_.predict_clusters(data, rule=self.rule).clusters
-        occupied = torch.bincount(clusters, minlength=len(mixture.active)) > 0
-        if self.n_clusters == "auto":
-            mixture.keep(occupied)
-        active, taken = mixture.active.cpu().numpy(), occupied.cpu().numpy()
-        self._active = np.concatenate([np.flatnonzero(taken), np.flatnonzero(active & ~taken)])
-        self._number = np.full(len(active), -1)
+        self._active = number_clusters(self.model_, data, self.rule, drop_empty=self.n_clusters == "auto")
+        self._number = np.full(len(self.model_.active_clusters), -1)
         self._number[self._active] = np.arange(len(self._active))
         self.n_clusters_ = len(self._active)
 
     def _assign(self, data: IncompleteDataset) -> tuple[np.ndarray, np.ndarray]:
-        found = self.model_.predict_clusters(data, rule=self.rule)
-        probabilities = found.probabilities.double().cpu().numpy()[:, self._active]
-        return self._number[found.clusters.cpu().numpy()], probabilities / probabilities.sum(1, keepdims=True)
+        return assign_numbers(self.model_, data, self.rule, self._active)
 
     def _report_collapse(self, data: IncompleteDataset) -> None:
         """Warn where the model does not tell samples apart."""

@@ -1,0 +1,1 @@
+"""The commands on files, one a file; :mod:`cmvae.cli` gathers them."""

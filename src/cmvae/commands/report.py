@@ -1,0 +1,78 @@
+"""``cmvae report``: a run as a page to look at."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cmvae.commands.shared import say, told_in_one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cmvae.file_runs import Prepared
+    from cmvae.run_folder import Run
+
+__all__ = ["report"]
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path | None, typer.Option(help="Page to write.", show_default="RUN/report.html")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table of ids and labels to compare with.")] = None,
+    id_column: Annotated[str | None, typer.Option("--id", help="Id column of the labels.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column of labels, where there are several.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
+) -> None:
+    """Make one self-contained HTML page of a run; its files are read again.
+
+    Example: cmvae report runs/mine --out mine.html
+    """
+    with told_in_one_line():
+        from cmvae.file_runs import prepare_data
+        from cmvae.files.tables import read_column
+        from cmvae.files.writing import check_target
+        from cmvae.run_folder import read_run
+
+        page = run / "report.html" if out is None else out
+        found = read_run(run)
+        check_target(page, overwrite, (".html",))
+        truth = None if labels is None else read_column(labels, "--labels", id_column, column)
+        write_page(page, found, prepare_data(found.config, found.preprocessing), truth, run.name)
+        say(f"Written to {page}")
+
+
+def write_page(path: Path, run: "Run", prepared: "Prepared", labels: "pd.Series[str] | None", title: str) -> None:
+    """Write the page of a run; the one place that knows how :mod:`cmvae.report` makes it.
+
+    Raises:
+        ValueError: If this installation makes no pages.
+    """
+    from cmvae.checkpoints import atomic_write
+    from cmvae.files.table_codecs import TableCodec, TextCodec
+
+    try:
+        gathering = import_module("cmvae.report.gather")
+        page = import_module("cmvae.report.page")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"this installation makes no report pages: {error}") from None
+    codecs = run.preprocessing.codecs
+    tables = {name: codec.coding for name, codec in codecs.items() if isinstance(codec, TableCodec)}
+    texts = {name: codec.read_texts for name, codec in codecs.items() if isinstance(codec, TextCodec)}
+    content = gathering.gather_report(
+        run.model,
+        prepared.data,
+        ids=prepared.rows.ids,
+        labels=None if labels is None else labels.reindex(prepared.rows.ids).fillna("(none)").tolist(),
+        history=run.log,
+        h_values=[float("inf") if value is None else value for value in run.metrics["h_values"]],
+        features={name: coding.names for name, coding in tables.items()},
+        to_units={name: gathering.units_of_table(coding) for name, coding in tables.items()} | texts,
+        images=[name for name, codec in codecs.items() if codec.type == "images"],
+        cluster_names={int(cluster): str(number) for number, cluster in enumerate(run.order)},
+        title=title,
+        rule=run.config.recipe.rule,
+    )
+    with atomic_write(path) as temporary:
+        page.write_report(temporary, content)

@@ -1,0 +1,154 @@
+"""What the commands share: the console, errors in one line, options that name modalities."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from cmvae.run_config import ModalityFile
+
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "console",
+    "errors",
+    "known",
+    "named_pairs",
+    "quieten",
+    "say",
+    "table_files",
+    "told_in_one_line",
+    "with_columns",
+    "with_likelihoods",
+]
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+console = Console()
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def quieten() -> None:
+    """Keep the training framework's advice away from people who did not write the training."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+@contextmanager
+def told_in_one_line(left: Callable[[], str] | None = None, status: int = EXIT_USAGE) -> Iterator[None]:
+    """Turn errors of the library into one line and an exit status, and say what an interruption leaves.
+
+    Args:
+        left: Returns what is said after an interruption.
+        status: Exit status for bad input.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(f"Interrupted: {left() if left else 'nothing was written'}", markup=False)
+        sys.exit(EXIT_INTERRUPTED)
+    except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        errors.print(f"Error: {' '.join(str(message).split())}", markup=False)
+        sys.exit(EXIT_FAILED if isinstance(error, FloatingPointError) else status)
+
+
+def named_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
+    """Read NAME=VALUE, any number of times.
+
+    Raises:
+        ValueError: For another form, or a name that repeats.
+    """
+    pairs: dict[str, str] = {}
+    for value in values or ():
+        name, equals, rest = value.partition("=")
+        if not (name and equals and rest):
+            raise ValueError(f"{option} must be NAME=VALUE, got {value!r}")
+        if name in pairs:
+            raise ValueError(f"{option} names {name!r} more than once")
+        pairs[name] = rest
+    return pairs
+
+
+def table_files(
+    values: Iterable[str] | None, id_column: str | None, like: "Mapping[str, ModalityFile] | None" = None
+) -> "dict[str, ModalityFile]":
+    """Return the files that --modality NAME=PATH names, absolute.
+
+    Args:
+        values: What the options say.
+        id_column: What --id says, for all tables.
+        like: Files of the same names whose ids they share, where --id says nothing.
+    """
+    from cmvae.run_config import ModalityFile
+
+    found = {}
+    for name, path in named_pairs("--modality", values).items():
+        before = (like or {}).get(name)
+        column = id_column or (before.id if before else None)
+        found[name] = ModalityFile(path=str(Path(path).expanduser().absolute()), id=column)
+    return found
+
+
+def with_columns(files: "dict[str, ModalityFile]", values: Iterable[str] | None) -> "dict[str, ModalityFile]":
+    """Return the files with the kinds that --kind NAME.COLUMN=KIND names.
+
+    Raises:
+        ValueError: For another form, or an unknown modality.
+    """
+    changed = dict(files)
+    for value in values or ():
+        place, equals, kind = value.rpartition("=")
+        fitting = [name for name in files if place.startswith(f"{name}.") and len(place) > len(name) + 1]
+        if not (equals and kind and fitting):
+            raise ValueError(f"--kind must be NAME.COLUMN=KIND with one of the modalities {list(files)}, got {value!r}")
+        name = max(fitting, key=len)
+        kinds = {**changed[name].kinds, place[len(name) + 1 :]: kind}
+        changed[name] = changed[name].changed(kinds=kinds)
+    return changed
+
+
+def with_likelihoods(
+    files: "dict[str, ModalityFile]", likelihoods: Iterable[str] | None, networks: Iterable[str] | None
+) -> "dict[str, ModalityFile]":
+    """Return the files with what --likelihood NAME=LIKELIHOOD[,PARAMETER=VALUE] and --network NAME=NETWORK name.
+
+    Raises:
+        ValueError: For another form, an unknown modality, or an unknown name.
+    """
+    changed = dict(files)
+    for name, value in known("--likelihood", named_pairs("--likelihood", likelihoods), files).items():
+        likelihood, *parameters = value.split(",")
+        params: dict[str, Any] = named_pairs(f"--likelihood {name}", parameters)
+        values = {key: yaml.safe_load(text) for key, text in params.items()}
+        changed[name] = changed[name].changed(likelihood=likelihood, likelihood_params=values)
+    for name, value in known("--network", named_pairs("--network", networks), files).items():
+        changed[name] = changed[name].changed(network=value)
+    return changed
+
+
+def known(option: str, named: dict[str, str], modalities: Iterable[str]) -> dict[str, str]:
+    """Return ``named``, or refuse a modality that there is not.
+
+    Raises:
+        ValueError: With both lists of names.
+    """
+    unknown = [name for name in named if name not in list(modalities)]
+    if unknown:
+        raise ValueError(f"{option} names unknown modalities {unknown}; there are {list(modalities)}")
+    return named

@@ -1,0 +1,181 @@
+"""Rows of several modalities, joined on their ids by a database on disk: memory does not grow with the rows."""
+
+import errno
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from cmvae.data.datasets import IncompleteDataset
+from cmvae.data.stored import ByteImages
+
+__all__ = ["JoinedRows", "RowStore"]
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """Some samples.
+
+    Attributes:
+        ids: n ids.
+        data: Modality to (n, *) values; zeros where a sample lacks it.
+        masks: Modality to (n,) boolean.
+    """
+
+    ids: list[str]
+    data: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
+
+    def dataset(self) -> IncompleteDataset:
+        """Return the samples as a dataset; bytes of images stay bytes."""
+        data = {name: ByteImages(x) if x.dtype == np.uint8 and x.ndim == 4 else x for name, x in self.data.items()}
+        return IncompleteDataset(data, self.masks)
+
+    def patterns(self) -> list[str]:
+        """Return the modalities that each sample has, joined by +."""
+        names = np.array(list(self.masks))
+        return ["+".join(names[row]) for row in np.stack(list(self.masks.values()), 1)]
+
+
+class RowStore:
+    """An outer join on ids; samples are in the order in which their ids first came.
+
+    Args:
+        modalities: Their names, in order.
+
+    Example:
+        >>> with RowStore(["a", "b"]) as store:
+        ...     store.add("a", ["s1", "s2"], np.ones((2, 3)), np.array([True, True]))
+        ...     store.add("b", ["s2"], np.ones((1, 2)), np.array([True]))
+        ...     store.check()
+        ...     [rows.patterns() for rows in store.batches(10)]
+        [['a', 'a+b']]
+    """
+
+    def __init__(self, modalities: Sequence[str]) -> None:
+        self.modalities = list(modalities)
+        self._forms: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        self._repeated: dict[str, list[str]] = {name: [] for name in self.modalities}
+        # A database without a name is a file that SQLite removes when it is closed.
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("CREATE TABLE ids (position INTEGER PRIMARY KEY, id TEXT UNIQUE)")
+        for name in self.modalities:
+            table = self._table(name)
+            self._database.execute(f"CREATE TABLE {table} (position INTEGER PRIMARY KEY, value BLOB)")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the database."""
+        self._database.close()
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return int(self._database.execute("SELECT COUNT(*) FROM ids").fetchone()[0])
+
+    def add(self, modality: str, ids: Sequence[str], values: np.ndarray, observed: np.ndarray) -> None:
+        """Add rows of a modality.
+
+        Args:
+            modality: Its name.
+            ids: n ids.
+            values: (n, *), of the same shape and dtype in every call.
+            observed: (n,) boolean; the samples of the others are known, but lack the modality.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        self._forms.setdefault(modality, (values.dtype, values.shape[1:]))
+        table, values = self._table(modality), np.ascontiguousarray(values)
+        with _disk_errors():
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT OR IGNORE INTO ids (id) VALUES (?)", ((name,) for name in ids))
+            for name, value, seen in zip(ids, values, observed, strict=True):
+                insert = f"INSERT OR IGNORE INTO {table} SELECT position, ? FROM ids WHERE id = ?"
+                done = self._database.execute(insert, (value.tobytes() if seen else None, name))
+                if not done.rowcount:
+                    self._repeated[modality].append(name)
+            self._database.execute("COMMIT")
+
+    def check(self) -> None:
+        """Refuse what cannot be joined, once all rows are there.
+
+        Raises:
+            ValueError: For ids that repeat in a modality, a modality without samples or that shares no id with any
+                other, and samples with nothing observed; the message lists the first.
+        """
+        for name, repeated in self._repeated.items():
+            if repeated:
+                shown = sorted(set(repeated))
+                more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+                raise ValueError(f"modality {name!r}: duplicate ids: {', '.join(shown[:_SHOWN])}{more}")
+        for name in self.modalities:
+            if not self._first(name):
+                raise ValueError(f"modality {name!r}: no sample has it")
+            if len(self.modalities) > 1 and not self._shares(name):
+                others = {other: self._first(other) for other in self.modalities}
+                raise ValueError(
+                    f"modality {name!r} shares no id with any other modality; the first ids of each are {others}"
+                )
+        absent = " AND ".join(f"NOT EXISTS ({self._match(name, 'ids')})" for name in self.modalities)
+        nothing = self._database.execute(f"SELECT id FROM ids WHERE {absent} LIMIT {_SHOWN}").fetchall()
+        if nothing:
+            raise ValueError(f"samples {[row[0] for row in nothing]} have nothing observed in {self.modalities}")
+
+    def batches(self, rows: int) -> Iterator[JoinedRows]:
+        """Yield the samples in order, at most ``rows`` at a time."""
+        for start in range(1, len(self) + 1, rows):
+            span = (start, start + rows - 1)
+            found = self._database.execute("SELECT id FROM ids WHERE position BETWEEN ? AND ?", span).fetchall()
+            parts = {name: self._values(name, span, len(found)) for name in self.modalities}
+            data = {name: values for name, (values, _) in parts.items()}
+            yield JoinedRows([row[0] for row in found], data, {name: mask for name, (_, mask) in parts.items()})
+
+    def all_rows(self) -> JoinedRows:
+        """Return all samples at once."""
+        return next(self.batches(max(1, len(self))))
+
+    def _values(self, modality: str, span: tuple[int, int], n: int) -> tuple[np.ndarray, np.ndarray]:
+        dtype, shape = self._forms[modality]
+        values, mask = np.zeros((n, *shape), dtype), np.zeros(n, dtype=bool)
+        select = f"SELECT position, value FROM {self._table(modality)} WHERE position BETWEEN ? AND ? AND value NOTNULL"
+        for position, value in self._database.execute(select, span):
+            values[position - span[0]] = np.frombuffer(value, dtype).reshape(shape)
+            mask[position - span[0]] = True
+        return values, mask
+
+    def _first(self, modality: str) -> list[str]:
+        query = f"SELECT id FROM ids WHERE EXISTS ({self._match(modality, 'ids')}) LIMIT 3"
+        return [row[0] for row in self._database.execute(query)]
+
+    def _shares(self, modality: str) -> bool:
+        own = self._table(modality)
+        others = " OR ".join(f"EXISTS ({self._match(name, own)})" for name in self.modalities if name != modality)
+        query = f"SELECT 1 FROM {own} WHERE value NOTNULL AND ({others}) LIMIT 1"
+        return self._database.execute(query).fetchone() is not None
+
+    def _match(self, modality: str, other: str) -> str:
+        """Return the query for a modality's row at the position of another table's."""
+        table = self._table(modality)
+        return f"SELECT 1 FROM {table} AS m WHERE m.position = {other}.position AND m.value NOTNULL"
+
+    def _table(self, modality: str) -> str:
+        return f"modality_{self.modalities.index(modality)}"
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(errno.ENOSPC, f"joining the modalities on disk failed: {error}") from error

@@ -1,0 +1,100 @@
+"""Files of results: written beside their target, a part at a time, and renamed when whole."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet as pq
+from PIL import Image
+
+from cmvae.checkpoints import atomic_write
+
+__all__ = ["ROW_SUFFIXES", "atomic_folder", "check_target", "open_rows", "write_image"]
+
+ROW_SUFFIXES = (".csv", ".tsv", ".parquet")
+
+
+def check_target(path: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
+    """Refuse a target that is there already, unless it may be replaced, or has no known suffix.
+
+    Raises:
+        ValueError: Naming the path.
+    """
+    if suffixes and path.suffix not in suffixes:
+        raise ValueError(f"--out must end in {', '.join(suffixes)}, got {path}")
+    if suffixes and path.is_dir():
+        raise ValueError(f"--out must be a file, got the folder {path}")
+    if not path.parent.is_dir():
+        raise ValueError(f"--out: no such folder: {path.parent}")
+    if path.exists() and not overwrite:
+        raise ValueError(f"--out {path} exists; pass --overwrite to replace it")
+
+
+@contextmanager
+def open_rows(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that appends rows to a CSV, TSV or Parquet file.
+
+    Example:
+        >>> with open_rows(Path("rows.csv")) as append:  # doctest: +SKIP
+        ...     append(pd.DataFrame({"id": ["s1"]}))
+    """
+    with atomic_write(path) as temporary:
+        if path.suffix == ".parquet":
+            yield from _parquet_rows(temporary)
+            return
+        separator = "\t" if path.suffix == ".tsv" else ","
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+
+            def append(rows: pd.DataFrame) -> None:
+                rows.to_csv(file, sep=separator, index=False, header=not file.tell())
+
+            yield append
+
+
+def _parquet_rows(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    writers: list[Any] = []
+    try:
+
+        def append(rows: pd.DataFrame) -> None:
+            schema = writers[0].schema if writers else None
+            table = pyarrow.Table.from_pandas(rows, schema=schema, preserve_index=False)
+            if not writers:
+                writers.append(pq.ParquetWriter(path, table.schema))
+            writers[0].write_table(table)
+
+        yield append
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path``, which takes its place when all went well."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    old = temporary.with_name(temporary.name + ".old")
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            path.rename(old)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+    finally:
+        rmtree(temporary, ignore_errors=True)
+        rmtree(old, ignore_errors=True)
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write an image (H, W, C) of bytes, C being 1 or 3; of another number the first is taken for grey."""
+    Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]).save(path)

@@ -1,0 +1,311 @@
+import errno
+import json
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from sklearn.metrics import adjusted_rand_score
+
+from cmvae import CMVAE, CMVAEClusterer
+from cmvae.training import CMVAEModule
+from made_files import IDS, LABELS, N, contents, names, refused, run, table_a, table_b, write_images
+
+QUICK = ["--epochs", 2, "--device", "cpu"]
+
+
+def weights(folder):
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
+    folder, out = fitted
+    for words in ("2 continuous: x, y; 1 binary: smokes; 1 category: colour", "2 count: p, q", "10 × 12 pixels"):
+        assert words in out
+    assert "3 clusters\n" in out
+    samples = pd.read_csv(folder / "clusters.csv", dtype={"id": str})
+    assert list(samples) == ["id", "cluster", "probability", "modalities"]
+    assert samples["id"].tolist()[:50] == IDS[:50]
+    assert sorted(samples["id"]) == IDS
+    assert adjusted_rand_score(LABELS[samples["id"].astype(int)], samples["cluster"]) > 0.9
+    patterns = dict(zip(samples["id"], samples["modalities"], strict=True))
+    assert (patterns["000"], patterns["001"], patterns["007"], patterns["055"]) == ("a", "a+img", "a+b", "b+img")
+
+
+def test_the_run_folder_holds_what_repeats_it(fitted):
+    folder, _ = fitted
+    assert names(folder) == sorted(
+        [
+            "config.yaml",
+            "preprocessing.json",
+            "metrics.json",
+            "clusters.csv",
+            "log.csv",
+            "versions.json",
+            "manifest.json",
+            "model",
+            "model/config.json",
+            "model/model.safetensors",
+        ]
+    )
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["n_clusters"] == CMVAE.from_pretrained(folder / "model").n_clusters == 3
+    assert sum(metrics["sizes"]) == metrics["n_samples"] == N
+    assert metrics["observed"] == {"a": 50, "b": 55, "img": 51}
+    assert metrics["h_values"][:2] == [None, None]
+    assert metrics["epochs"] == {"warm-up": 12, "clusters": 2}
+    log = pd.read_csv(folder / "log.csv")
+    assert log["phase"].tolist() == ["warm-up"] * 12 + ["clusters"] * 2
+    assert log["train/loss"].iloc[-1] == metrics["loss"]
+    assert {"python", "cmvae", "torch"} <= set(json.loads((folder / "versions.json").read_text()))
+
+
+def test_config_repeats_the_run(fitted, tmp_path):
+    folder, _ = fitted
+    status, _, err = run("fit", "--config", folder / "config.yaml", "--out", tmp_path / "again")
+    assert status == 0, err
+    same = contents(tmp_path / "again")
+    assert same.pop("manifest.json")
+    assert {name: value for name, value in contents(folder).items() if name != "manifest.json"} == same
+
+
+def test_training_is_the_estimators(tmp_path):
+    rng = np.random.default_rng(0)
+    tables = {name: rng.normal(size=(40, 3)) * 5 + 7 for name in "ab"}
+    np.savez(tmp_path / "both.npz", **tables)
+    estimator = CMVAEClusterer(max_epochs=2, device="cpu", random_state=0, n_clusters=2).fit(tables)
+    seed = int(np.random.RandomState(0).randint(2**31 - 1))
+    options = ["--data", tmp_path / "both.npz", "--clusters", 2, "--seed", seed, "--out", tmp_path / "run", *QUICK]
+    assert run("fit", *options)[0] == 0
+    for name, value in weights(tmp_path / "run").items():
+        torch.testing.assert_close(value, estimator.model_.state_dict()[name], rtol=1e-5, atol=1e-5)
+    assert pd.read_csv(tmp_path / "run" / "clusters.csv")["cluster"].tolist() == estimator.labels_.tolist()
+
+
+@pytest.mark.parametrize(("phase", "epochs"), [("warm-up", 12), ("start", 0), ("clusters", 2)])
+def test_an_interrupted_run_goes_on_to_the_same_end(files, fitted, tmp_path, phase, epochs):
+    whole, out = fitted[0], tmp_path / "run"
+    if phase == "start":
+        stop = mock.patch("cmvae.recipe.initialize_clusters", side_effect=KeyboardInterrupt)
+    else:
+        began = CMVAEModule.on_train_epoch_end
+
+        def interrupt(module):
+            began(module)
+            if module.trainer.max_epochs == epochs and module.current_epoch == 1:
+                raise KeyboardInterrupt
+
+        stop = mock.patch.object(CMVAEModule, "on_train_epoch_end", interrupt)
+    with stop:
+        status, _, err = run("fit", "--config", whole / "config.yaml", "--out", out)
+    assert status == 130
+    assert err.strip().endswith(f"go on with: cmvae fit --out {out} --resume")
+    assert not out.exists()
+    refused("holds an interrupted run; pass --resume", "fit", "--config", whole / "config.yaml", "--out", out)
+    refused("alone", "fit", "--resume", "--out", out, "--epochs", 3)
+    status, _, err = run("fit", "--out", out, "--resume")
+    assert status == 0, err
+    if epochs:  # between the trainings the state of the random generator is not kept
+        assert_same_weights(weights(whole), weights(out))
+        assert (out / "clusters.csv").read_bytes() == (whole / "clusters.csv").read_bytes()
+    assert len(pd.read_csv(out / "log.csv")) == 14
+    assert names(tmp_path)[0] == "run"
+    assert not (tmp_path / "run.partial").exists()
+
+
+def test_options_override_what_was_read(files, tmp_path):
+    (tmp_path / "captions.csv").write_text("id,text\n" + "".join(f"{name},a red bird {name}\n" for name in IDS))
+    table = table_a().assign(number=range(N), grade=LABELS)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    options = ["--modality", f"a={tmp_path / 'a.csv'}", "--modality", f"b.c={files / 'b.parquet'}"]
+    options += ["--modality", f"words={tmp_path / 'captions.csv'}", "--kind", "words.text=text"]
+    options += ["--kind", "a.number=ignore", "--kind", "a.grade=category", "--likelihood", "b.c=poisson"]
+    options += ["--network", "a=mlp", "--clusters", 2, "--likelihood", "a=laplace", "--kind", "a.colour=category"]
+    status, out, err = run("fit", *options, "--kind", "a.smokes=binary", "--out", tmp_path / "run", *QUICK)
+    assert status == 0, err
+    assert "mixed: laplace, bernoulli, categorical" in out
+    model = CMVAE.from_pretrained(tmp_path / "run" / "model").model_config
+    assert model.decoders_dist == {"a": "mixed", "b.c": "poisson", "words": "categorical"}
+    columns = model.decoder_dist_params["a"]["columns"]
+    assert columns == [["laplace", 2, {"scale": "learned"}], ["bernoulli", 1, {}], ["categorical", [3, 3]]]
+    assert model.input_dims["words"][0] == 4
+    assert model.number_of_clusters == 2
+    assert "bird" in (tmp_path / "run" / "preprocessing.json").read_text()
+    made = tmp_path / "made"
+    assert run("generate", tmp_path / "run", "--out", made, "--samples", 2, "--draw")[0] == 0
+    assert list(pd.read_csv(made / "words.csv")) == ["id", "cluster", "text"]
+    assert list(pd.read_csv(made / "a.csv")) == ["id", "cluster", *[c for c in table if c not in ("id", "number")]]
+
+
+def test_library_size_is_the_data_s(tmp_path, files):
+    options = ["--modality", f"b={files / 'b.parquet'}", "--likelihood", "b=poisson,library_size=true"]
+    assert run("fit", *options, "--clusters", 2, "--out", tmp_path / "run", *QUICK)[0] == 0
+    config = CMVAE.from_pretrained(tmp_path / "run" / "model").model_config
+    median = float(np.median(table_b().iloc[5:].sum(axis=1)))
+    assert config.decoder_dist_params["b"] == {"library_size": True, "size": median}
+
+
+def test_yaml_names_files_relative_to_itself(files, tmp_path):
+    shutil.copy(files / "a.csv", tmp_path / "a.csv")
+    write_images(tmp_path / "pictures", IDS[:20])
+    content = {
+        "modalities": {
+            "a": {"path": "a.csv", "id": "id", "kinds": {"smokes": "category"}},
+            "img": {"path": "pictures", "size": [8, 9], "likelihood": "laplace", "network": "conv"},
+        }
+    }
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(content))
+    status, _out, err = run("fit", "--data", tmp_path / "data.yaml", "--clusters", 2, "--out", tmp_path / "run", *QUICK)
+    assert status == 0, err
+    model = CMVAE.from_pretrained(tmp_path / "run" / "model").model_config
+    assert model.input_dims["img"] == (3, 8, 9)
+    assert model.likelihood_of("img") == ("laplace", {"scale": "learned"})
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert written["modalities"]["a"]["path"] == str(tmp_path / "a.csv")
+
+
+# Bad input ---------------------------------------------------------------------------------------------------------
+
+
+def broken(folder, what):
+    """Make a modality's file that is wrong, and return its path."""
+    table, path = table_a(), folder / "bad.csv"
+    if what == "duplicates":
+        table.loc[[3, 9], "id"] = ["001", "007"]
+    elif what == "strangers":
+        table["id"] = "t" + table["id"]
+    elif what == "text":
+        table["note"] = ["yes", "no"] * (N // 2)
+    elif what == "hole":
+        table.loc[4, "x"] = np.nan
+    elif what == "image":
+        write_images(folder / "bad", IDS[:9])
+        whole = (folder / "bad" / "004.png").read_bytes()
+        (folder / "bad" / "004.png").write_bytes(whole[: len(whole) // 2])
+        return folder / "bad"
+    elif what == "h5mu":
+        (folder / "bad.h5mu").write_text("no HDF5")
+        return folder / "bad.h5mu"
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "message"),
+    [
+        ("duplicates", [], "modality 'bad': duplicate ids: 001, 007"),
+        ("strangers", [], "'a' shares no id with any other modality; the first ids of each are {'a': ['000', '001'"),
+        ("text", ["--kind", "bad.note=continuous"], "'bad': column 'note' holds something that is no number"),
+        ("hole", [], "'bad': single missing cells, which are not supported, in 1 rows, the first ['004']"),
+        ("image", [], "modality 'bad': broken image"),
+        ("h5mu", [], "no folder of images and none of"),
+    ],
+)
+def test_bad_files_are_told_in_one_line_and_nothing_is_written(files, tmp_path, what, options, message):
+    path = broken(tmp_path, what)
+    before = names(tmp_path)
+    given = ["--modality", f"a={files / 'a.csv'}", "--modality", f"bad={path}", *options]
+    refused(message, "fit", *given, "--out", tmp_path / "run")
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--modality", "a=nowhere.csv"], "modality 'a': no such file"),
+        (["--data", "nowhere.h5mu"], "no such file: nowhere.h5mu"),
+        (["--data", "bad.h5mu"], "bad.h5mu: not an .h5mu file"),
+        (["--data", "bad.npz"], "bad.npz: not a readable .npz file"),
+        (["--data", "nowhere.yaml"], "no such file: nowhere.yaml"),
+        (["--data", "bad.yaml"], "bad.yaml: not YAML"),
+        (["--data", "more.yaml"], "settings are for --config"),
+        (["--config", "typo.yaml"], "typo.yaml: recipe has unknown settings ['latent']"),
+        (["--config", "wrong.yaml"], "modalities.a.sise: Extra inputs are not permitted"),
+        ([], "no data: pass --modality"),
+        (["--modality", "a"], "--modality must be NAME=VALUE, got 'a'"),
+        (["--modality", "a=A", "--modality", "a=A"], "--modality names 'a' more than once"),
+        (["--modality", "a/b=A"], "modalities.a/b"),
+        (["--modality", "a=A", "--kind", "b.x=count"], "--kind must be NAME.COLUMN=KIND with one of"),
+        (["--modality", "a=A", "--kind", "a.none=count"], "kinds of unknown columns ['none']"),
+        (["--modality", "a=A", "--kind", "a.x=number"], "unknown kinds ['number']; allowed: continuous, binary"),
+        (["--modality", "a=A", "--kind", "a.x=text"], "a modality of texts has one column"),
+        (["--modality", "a=A", "--kind", "a.x=count"], "'x' (count) holds"),
+        (["--modality", "a=A", "--likelihood", "a=gauss"], "likelihood: must be one of 'normal'"),
+        (["--modality", "a=A", "--likelihood", "c=normal"], "--likelihood names unknown modalities ['c']"),
+        (["--modality", "a=A", "--network", "a=none"], "no networks are registered as 'none'"),
+        (["--modality", "a=A", "--network", "a=conv"], "shape"),
+        (["--modality", "a=A", "--id", "key"], "no id column 'key'"),
+        (["--modality", "a=A", "--clusters", "many"], "--clusters must be auto or a positive integer, got 'many'"),
+        (["--modality", "a=A", "--clusters", "999"], "999 clusters cannot be found in n_samples = 50"),
+        (["--modality", "a=A", "--data", "x.npz"], "--modality and --data exclude each other"),
+        (["--modality", "a=A", "--device", "abacus"], "abacus"),
+        (["--resume"], "no interrupted run to go on with"),
+        (["--resume", "--overwrite"], "--overwrite and --resume exclude each other"),
+        (["--seed", "-1"], "--seed"),
+    ],
+)
+def test_bad_options_are_told_in_one_line_and_nothing_is_written(files, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.h5mu").write_text("none")
+    (tmp_path / "bad.npz").write_text("none")
+    (tmp_path / "bad.yaml").write_text("{")
+    (tmp_path / "more.yaml").write_text("modalities: {a: a.csv}\nseed: 3\n")
+    (tmp_path / "typo.yaml").write_text("modalities: {a: a.csv}\nrecipe: {latent: 3}\n")
+    (tmp_path / "wrong.yaml").write_text("modalities: {a: {path: a.csv, sise: 3}}\n")
+    before = names(tmp_path)
+    given = [option.replace("=A", f"={files / 'a.csv'}") for option in options]
+    refused(message, "fit", *given, "--out", "run")
+    assert names(tmp_path) == before
+
+
+def test_results_are_replaced_only_where_asked(fitted, files, tmp_path):
+    shutil.copytree(fitted[0], tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("x")
+    before = contents(tmp_path)
+    given = ["fit", "--modality", f"a={files / 'a.csv'}", "--clusters", 2, *QUICK]
+    refused("holds the results of a run; pass --overwrite", *given, "--out", tmp_path / "run")
+    refused("something else than a run", *given, "--overwrite", "--out", tmp_path / "other")
+    refused("must be a folder, got the file", *given, "--overwrite", "--out", tmp_path / "other" / "thesis.txt")
+    assert contents(tmp_path) == before
+    assert run(*given, "--overwrite", "--out", tmp_path / "run")[0] == 0
+    assert list(json.loads((tmp_path / "run" / "preprocessing.json").read_text())["modalities"]) == ["a"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["other", "run"]
+
+
+@pytest.mark.parametrize("place", ["cmvae.checkpoints.save_model", "pandas.DataFrame.to_csv", "pathlib.Path.rename"])
+def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
+    shutil.copytree(fitted[0], tmp_path / "run")
+    before = contents(tmp_path / "run")
+    given = ["fit", "--modality", f"a={files / 'a.csv'}", "--clusters", 2, "--epochs", 1, "--device", "cpu"]
+    own, calls = Path.rename, []
+
+    def rename(path, target):
+        calls.append(path)
+        if path.name == "run.partial":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return own(path, target)
+
+    full = rename if "rename" in place else mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    with mock.patch(place, full):
+        refused("No space left on device", *given, "--overwrite", "--out", tmp_path / "run")
+    assert contents(tmp_path / "run") == before
+    assert run("evaluate", tmp_path / "run", "--labels", files / "labels.csv", "--column", "label")[0] == 0
+
+
+def test_help_has_an_example():
+    for command in ("fit", "predict", "generate", "evaluate", "select", "report"):
+        status, out, _ = run(command, "--help")
+        assert status == 0
+        assert f"Example: cmvae {command}" in " ".join(out.split())
