@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import cmvae
+from cmvae import __version__
 from cmvae.arguments import positive_int
 from cmvae.assignment import check_rule
 from cmvae.data.checks import check_known
@@ -128,7 +128,7 @@ def gather_report(
     plane, axes = _project(assigned.latents[rows])
     return ReportContent(
         title=title,
-        version=cmvae.__version__,
+        version=__version__,
         n_samples=len(dataset),
         projection=axes,
         rule=rule,
