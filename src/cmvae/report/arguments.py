@@ -10,7 +10,15 @@ import pandas as pd
 from cmvae.metrics.clustering import as_categories
 from cmvae.report.figures import _short
 
-__all__ = ["Labels", "read_features", "read_history", "read_ids", "read_labels", "read_selection"]
+__all__ = [
+    "Labels",
+    "read_cluster_names",
+    "read_features",
+    "read_history",
+    "read_ids",
+    "read_labels",
+    "read_selection",
+]
 
 LONGEST_NAME = 80
 
@@ -55,6 +63,19 @@ def read_labels(labels: Any, label_names: Any, n_samples: int) -> Labels | None:
     if lacking:
         raise ValueError(f"label_names: no name for the labels {lacking[:5]}; there are {list(by_label)[:5]}")
     return tuple(str(by_label[label]) for label in found.tolist()), codes
+
+
+def read_cluster_names(names: Mapping[int, str] | None, active: list[int]) -> tuple[str, ...]:
+    """Return what the active clusters are called: their index, where no name is given.
+
+    Raises:
+        ValueError: For the name of a cluster that is not active.
+    """
+    given = dict(names or {})
+    unknown = [index for index in given if index not in active]
+    if unknown:
+        raise ValueError(f"cluster_names: {unknown} are not active; the active clusters are {active}")
+    return tuple(str(given.get(index, index)) for index in active)
 
 
 def read_features(features: Sequence[Any] | None, n_features: int, modality: str) -> tuple[str, ...]:

@@ -16,7 +16,15 @@ from cmvae.data.kinds import KINDS
 from cmvae.metrics.clustering import clustering_scores
 from cmvae.metrics.reading import as_dataset
 from cmvae.model import CMVAE
-from cmvae.report.arguments import Labels, read_features, read_history, read_ids, read_labels, read_selection
+from cmvae.report.arguments import (
+    Labels,
+    read_cluster_names,
+    read_features,
+    read_history,
+    read_ids,
+    read_labels,
+    read_selection,
+)
 from cmvae.report.content import Agreement, Cluster, Difference, Modality, Pattern, ReportContent, Samples
 from cmvae.report.figures import _project
 from cmvae.report.generated import IMAGES, TABLE, TEXT, Generated, Units, generate
@@ -28,7 +36,7 @@ __all__ = ["gather_report", "units_of_table"]
 
 THUMBNAIL, PROTOTYPE = 40, 96  # pixels
 SHEET_BYTES, PROTOTYPE_BYTES = 4_000_000, 1_500_000  # of all image modalities together
-MOST_PATTERNS = 16
+MOST_PATTERNS = 12
 N_TELLING = 5
 LONGEST_TEXT = 300
 
@@ -63,7 +71,7 @@ def gather_report(
     rule: str = "mean",
     max_points: int = 2000,
     n_features: int = 8,
-    n_nearest: int = 8,
+    n_nearest: int = 7,
     n_draws: int = 5,
     batch_size: int = 1024,
     seed: int = 0,
@@ -115,14 +123,22 @@ def gather_report(
     labels = getattr(dataset, "labels", None) if labels is None else labels
     named, ids = read_labels(labels, label_names, len(dataset)), read_ids(ids, len(dataset))
     curves, selection = read_history(history), read_selection(h_values)
+    for name, value in {
+        "n_features": n_features,
+        "n_nearest": n_nearest,
+        "n_draws": n_draws,
+        "max_points": max_points,
+    }.items():
+        positive_int(name, value)
     active = model.active_clusters.nonzero().flatten()
+    called = read_cluster_names(cluster_names, active.tolist())
     generator = torch.Generator(device=active.device).manual_seed(seed)
-    generated = generate(model, units, active, positive_int("n_draws", n_draws), generator)
+    generated = generate(model, units, active, n_draws, generator)
     widths = {m: int(np.prod(generated.centres[m].shape[1:])) for m, k in generated.kinds.items() if k == TABLE}
     names = {m: read_features((features or {}).get(m), width, m) for m, width in widths.items()}
     moments = {m: Moments(len(active), width) for m, width in widths.items()}
     assigned = assign(model, dataset, units, generated.kinds, moments, rule, batch_size)
-    rows, nearest = _choose(assigned, len(active), n_nearest, positive_int("max_points", max_points), seed)
+    rows, nearest = _choose(assigned, len(active), n_nearest, max_points, seed)
     found = _Gathering(dataset, units, generated, assigned, names, rows, nearest)
     patterns, pattern_of = _patterns(assigned.observed, assigned.clusters, len(active))
     plane, axes = _project(assigned.latents[rows])
@@ -133,7 +149,7 @@ def gather_report(
         projection=axes,
         rule=rule,
         modalities=tuple(_modality(found, model, i) for i in range(len(model.modalities))),
-        clusters=tuple(_cluster(found, model, c, active, cluster_names or {}, n_features) for c in range(len(active))),
+        clusters=tuple(_cluster(found, model, c, int(active[c]), called[c], n_features) for c in range(len(active))),
         patterns=patterns,
         samples=_samples(found, list(model.modalities), plane, ids, pattern_of, named),
         agreement=_agreement(named, assigned.clusters, len(active)),
@@ -232,18 +248,15 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
-def _cluster(
-    found: _Gathering, model: CMVAE, cluster: int, active: torch.Tensor, names: Mapping[int, str], n_features: int
-) -> Cluster:
-    index = int(active[cluster])
+def _cluster(found: _Gathering, model: CMVAE, cluster: int, index: int, name: str, n_features: int) -> Cluster:
     probability = found.assigned.probability[found.assigned.clusters == cluster]
     texts = {m: found.generated.centres[m][cluster] for m, kind in found.generated.kinds.items() if kind == TEXT}
     return Cluster(
-        name=str(names.get(index, index)),
+        name=name,
         size=len(probability),
         certainty=float(probability.mean()) if len(probability) else None,
         unsure=int((probability < 0.5).sum()),
-        weight=float(model.pc_params[index]),
+        weight=float(model.pc_params.detach()[index]),
         nearest=tuple(np.searchsorted(found.rows, found.nearest[cluster]).tolist()),
         differences=_differences(found, list(model.modalities), cluster, n_features),
         texts={m: _shortened(str(text)) for m, text in texts.items()},

@@ -63,8 +63,6 @@ THEMES = {"light": _themed(LIGHT), "dark": _themed(DARK)}
 
 def style_sheet() -> str:
     """Return the colours as CSS variables, by the reader's preference; paper is light."""
-    rules = {
-        name: ":root{" + "".join(f"--{k}:{v};" for k, v in theme.items()) + "}" for name, theme in THEMES.items()
-    }
+    rules = {name: ":root{" + "".join(f"--{k}:{v};" for k, v in theme.items()) + "}" for name, theme in THEMES.items()}
     dark = f"@media screen and (prefers-color-scheme: dark){{{rules['dark']}}}"
     return f"{rules['light']}\n{dark}\n"

@@ -20,7 +20,8 @@ const count = (n) => whole.format(n);
 function number(x) {
   if (x === null || x === undefined) return "–";
   const size = Math.abs(x);
-  return size !== 0 && (size < 1e-3 || size >= 1e6) ? x.toExponential(2) : digits.format(x);
+  const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? x.toExponential(2) : digits.format(x);
+  return text.replace(/-/g, "−");
 }
 const signed = (x) => (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(2);
 const percent = (share) => {

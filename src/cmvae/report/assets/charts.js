@@ -79,7 +79,7 @@ function wholeRange() {
 
 function drawMap() {
   const { groups, traces } = mapTraces();
-  const bare = { showticklabels: false, ticks: "", zeroline: false, showgrid: false, fixedrange: false };
+  const bare = { showticklabels: false, ticks: "", zeroline: false, showgrid: false, showline: false, fixedrange: false };
   const changes = {
     xaxis: { ...bare, range: [...range.x], title: { text: `${data.projection} 1`, standoff: 4 } }, yaxis: { ...bare, range: [...range.y], title: { text: `${data.projection} 2`, standoff: 4 } },
     annotations: groupNames(groups), dragmode: coarse.matches ? false : "zoom", margin: { l: 30, r: 10, t: 10, b: 30 },
@@ -191,7 +191,7 @@ function drawTraining() {
       hovertemplate: "epoch %{x}: %{y:.5g}",
     };
   });
-  const changes = { xaxis: { title: { text: "epoch" }, rangemode: "normal" }, yaxis: { title: { text: plain(readable(quantity)) } }, showlegend: traces.length > 1, legend: { orientation: "h", y: 1.12, x: 0 } };
+  const changes = { xaxis: { title: { text: "epoch" }, range: [0.7, Math.max(...traces.flatMap((trace) => trace.x), 1) + 0.3] }, yaxis: { title: { text: plain(readable(quantity)) } }, showlegend: traces.length > 1, legend: { orientation: "h", y: 1.12, x: 0 } };
   Plotly.react("training-plot", traces, layout(changes, 300), config);
   const told = traces.filter((trace) => trace.y.length).map((trace) => `${trace.name}: from ${number(trace.y[0])} to ${number(trace.y.at(-1))} in ${plural(trace.x.at(-1), "epoch")}`).join("; ");
   byId("training-note").textContent = `${readable(quantity)}, ${told}. Of the whole run, whatever clusters are chosen above.`;

@@ -77,7 +77,7 @@ function versus(difference, largest) {
 
 function tellingTable(entries) {
   const largest = Math.max(3, ...entries.map((entry) => Math.abs(entry[3])));
-  const head = [{ text: "Most telling" }, { text: "Value", kind: "number" }, { text: "SD from mean", kind: "number" }, { text: "" }];
+  const head = [{ text: "Most telling" }, { text: "Value", kind: "number" }, { text: "SD off", kind: "number" }, { text: "" }];
   const rows = entries.map(([m, f, value, score]) => el("tr", {}, el("th", { scope: "row" }, featureName(m, f)), el("td", { class: "number" }, number(value)),
     el("td", { class: "number" }, signed(score)), el("td", {}, versus(score, largest))));
   const made = table("", head, rows);
@@ -129,7 +129,7 @@ function commonLabel(c) {
 function clusterCard(cluster, c) {
   const only = el("button", { type: "button", "aria-pressed": "false", "aria-label": `Show only cluster ${cluster.name}`, onclick: () => toggle(c) }, "Show only this");
   const facts = [["Size", `${plural(cluster.size, "sample")} (${percent(cluster.size / data.n_samples)}); the model expects ${percent(cluster.weight)}`]];
-  if (cluster.size) facts.push(["Certainty", `${percent(cluster.certainty)} on average, below 50 % for ${plural(cluster.unsure, "sample")}`]);
+  if (cluster.size) facts.push(["Certainty", `${percent(cluster.certainty)} on average; ${cluster.unsure ? count(cluster.unsure) : "none"} below 50 %`]);
   if (data.agreement) facts.push(["Mostly", commonLabel(c)]);
   const card = el("article", { class: "card cluster", "data-cluster": c, "aria-labelledby": `cluster-${c}` },
     el("header", {}, el("h3", { id: `cluster-${c}` }, mark(c), `Cluster ${cluster.name}`), only),
