@@ -19,18 +19,10 @@ from cmvae.report import gather_report, write_report
 from helpers import make_model
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-OPTIONS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-]
+OPTIONS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars"),
+)
 HOSTILE = '<script>document.title="taken"</script>'
 IMAGE = '"><img src=x onerror=document.title="taken">'
 SHAPES = {"table": (3,), "photo": (1, 6, 5)}
@@ -385,6 +377,17 @@ def test_it_is_printed_light_and_within_the_paper(page, report):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
     colours = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert colours == "rgb(255, 255, 255)"
+    # The printable width of A4. Nothing can be scrolled on paper.
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 703, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    )
+    cut = page.execute_script(
+        "dispatchEvent(new Event('beforeprint'));"
+        "return [...document.querySelectorAll('.scroll, .card, .plot')].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+        ".map((e) => e.id || e.className)"
+    )
+    assert cut == []
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
     hidden = [page.find_element(By.ID, i).is_displayed() for i in ("chips", "zoom-in", "contents", "pick")]
     assert not any(hidden)
 

@@ -71,7 +71,7 @@ def gather_report(
     rule: str = "mean",
     max_points: int = 2000,
     n_features: int = 8,
-    n_nearest: int = 7,
+    n_nearest: int = 6,
     n_draws: int = 5,
     batch_size: int = 1024,
     seed: int = 0,
@@ -159,9 +159,9 @@ def gather_report(
 
 
 def units_of_table(coding: TableCoding) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what turns the numbers of a coded table, (n, D), into units of its columns; the names are ``coding.names``.
+    """Return what turns the numbers of a coded table, (n, D), into units of its columns.
 
-    Categories stay shares, one number for each value.
+    Categories stay shares, one number for each value. What each number is called, ``coding.names`` tells.
     """
     columns = sorted(coding.columns, key=lambda column: KINDS.index(column.kind))
     center = np.repeat([column.center for column in columns], [column.width for column in columns])

@@ -128,7 +128,8 @@ function buildMap() {
   const how = data.projection === "t-SNE"
     ? "t-SNE of the shared latent means, started from their principal components: near is alike, but distances between groups and their sizes mean little."
     : "the first two principal components of the shared latent means.";
-  byId("map-note").textContent = `The plane shows ${of}, by ${how} Point at a sample to see it, click to keep it in the panel${coarse.matches ? "." : ", drag to zoom."}`;
+  byId("map-note").replaceChildren(`The plane shows ${of}, by ${how}`,
+    el("span", { class: "screen" }, ` Point at a sample to see it, click to keep it in the panel${coarse.matches ? "." : ", drag to zoom."}`));
   const offered = Object.keys(colourings).filter((by) => (by === "label" ? data.agreement : by === "pattern" ? data.patterns.length > 1 : true));
   byId("colours").hidden = offered.length < 2;
   for (const by of offered) {
