@@ -1,7 +1,7 @@
 """Gathering what a report shows, from a model and data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -206,19 +206,18 @@ def _modality(found: _Gathering, model: CMVAE, index: int) -> Modality:
     shape = (model.model_config.input_dims or {}).get(name) or centres.shape[1:]
     seen = found.assigned.clusters[found.assigned.observed[:, index]]
     counts = tuple(np.bincount(seen, minlength=len(centres)).tolist())
-    about = {"name": name, "kind": kind, "shape": tuple(shape), "observed": counts}
+    about = Modality(name, kind, tuple(shape), (), counts)
     if kind == TABLE:
-        return Modality(**about, features=found.features[name])
+        return replace(about, features=found.features[name])
     if kind == TEXT:
-        return Modality(**about, features=(), texts=_texts(found, name))
+        return replace(about, texts=_texts(found, name))
     low, high = found.assigned.ranges[name]
     scale = Scale(low, high) if low <= high else Scale(0.0, 1.0)
     share = list(found.generated.kinds.values()).count(IMAGES)
     pictures = np.concatenate([centres[:, None], found.generated.draws[name]], 1)
     prototypes = thumbnails(scale.bytes(pictures.reshape(-1, *centres.shape[1:])), PROTOTYPE)
-    return Modality(
-        **about,
-        features=(),
+    return replace(
+        about,
         sheet=as_sheet(_thumbnails(found, name, scale, prototypes), SHEET_BYTES // share),
         prototypes=as_sheet(prototypes, PROTOTYPE_BYTES // share),
     )

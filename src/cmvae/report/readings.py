@@ -67,7 +67,8 @@ def assign(
                 moments[m].add(values.reshape(len(values), -1), clusters[seen])
             else:
                 ranges[m] = min(ranges[m][0], values.min()), max(ranges[m][1], values.max())
-    return Assigned(*(np.concatenate(values) for values in zip(*parts, strict=True)), moments, ranges)
+    whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return Assigned(whole[0], whole[1], whole[2], whole[3], whole[4], moments, ranges)
 
 
 def _places(active: Tensor) -> np.ndarray:

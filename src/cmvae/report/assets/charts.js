@@ -2,7 +2,7 @@
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const coarse = matchMedia("(pointer: coarse)");
 let printing = false;
-const PAPER_WIDTH = 690;
+const PAPER_WIDTH = 680;
 const theme = () => data.themes[dark.matches && !printing ? "dark" : "light"];
 const config = { responsive: true, displayModeBar: false, displaylogo: false, scrollZoom: false, doubleClick: "reset" };
 
