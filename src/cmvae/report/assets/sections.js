@@ -1,0 +1,210 @@
+// What went in, the samples, the clusters, the labels.
+function buildOverview() {
+  const head = [{ text: "Modality" }, { text: "Kind" }, { text: "Values" }, { text: "Samples that have it", kind: "number" }, { text: "" }];
+  const nouns = { table: "table", images: "images", text: "texts" };
+  listeners.push(() => {
+    const n = shownSize();
+    const complete = shownSum(data.patterns.reduce(
+      (counts, p) => (p.observed.length && p.observed.every(Boolean) ? counts.map((k, c) => k + p.counts[c]) : counts),
+      data.clusters.map(() => 0),
+    ));
+    const sure = shownSum(data.clusters.map((cluster) => cluster.size * (cluster.certainty ?? 0)));
+    byId("tiles").replaceChildren(
+      tile(count(n), chosen.size ? `of ${plural(data.n_samples, "sample")}` : "samples"),
+      tile(count(data.modalities.length), data.modalities.length === 1 ? "modality" : "modalities"),
+      tile(count(chosen.size || data.clusters.length), chosen.size ? `of ${plural(data.clusters.length, "cluster")}` : "clusters"),
+      tile(n ? percent(complete / n) : "–", "have every modality"),
+      tile(n ? percent(sure / n) : "–", "mean certainty"),
+    );
+    const rows = data.modalities.map((m) => {
+      const k = shownSum(m.observed);
+      return el("tr", {}, el("th", { scope: "row" }, m.name), el("td", {}, nouns[m.kind]), el("td", {}, m.shape.join(" × ")),
+        el("td", { class: "number" }, `${count(k)} (${n ? percent(k / n) : "–"})`), el("td", {}, bar(n ? k / n : 0)));
+    });
+    fill("modalities", table(`of ${plural(n, "sample")} shown`, head, rows), "Modalities");
+    fill("patterns", patternTable(n), "Combinations of modalities");
+  });
+}
+
+function patternTable(n) {
+  const head = [...data.modalities.map((m) => ({ text: m.name, kind: "dot" })), { text: "Samples", kind: "number" }, { text: "" }];
+  const rows = data.patterns.map((p) => {
+    const k = shownSum(p.counts);
+    const dots = p.observed.length
+      ? p.observed.map((has) => el("td", { class: "dot" }, el("span", { "aria-hidden": "true" }, has ? "●" : "○"), el("span", { class: "hidden" }, has ? "yes" : "no")))
+      : [el("td", { colspan: data.modalities.length }, "other combinations")];
+    return { k, row: el("tr", {}, ...dots, el("td", { class: "number" }, `${count(k)} (${n ? percent(k / n) : "–"})`), el("td", {}, bar(n ? k / n : 0))) };
+  });
+  return table("● has it, ○ lacks it", head, rows.filter((r) => r.k > 0).map((r) => r.row), "dots");
+}
+
+// One sample, as the panel and the tip show it.
+function sampleParts(i, isTip) {
+  const s = data.samples;
+  const c = s.cluster[i];
+  const facts = [el("dt", {}, "Cluster"), el("dd", {}, mark(c), ` ${data.clusters[c].name}, with probability ${percent(s.probability[i])}`)];
+  if (s.label.length) facts.push(el("dt", {}, "Label"), el("dd", {}, data.agreement.labels[s.label[i]]));
+  const lacking = data.modalities.filter((_, m) => hasModality(i, m) === false).map((m) => m.name);
+  if (lacking.length) facts.push(el("dt", {}, "Lacks"), el("dd", {}, lacking.join(", ")));
+  const pictures = data.modalities.map((m, k) => (m.sheet ? sampleFigure(m, k, i, isTip ? 64 : 112) : null));
+  const texts = data.modalities.filter((m) => m.texts.length && m.texts[i]).map((m) => el("blockquote", {}, el("span", { class: "hidden" }, `${m.name}: `), m.texts[i]));
+  const parts = [el("p", { class: "title", style: { margin: "0" } }, s.ids[i]), el("dl", { class: "facts" }, ...facts)];
+  if (pictures.some(Boolean)) parts.push(el("div", { class: "pictures" }, ...pictures));
+  parts.push(...texts);
+  const telling = isTip ? s.telling[i].slice(0, 3) : s.telling[i];
+  if (telling.length) parts.push(tellingTable(telling));
+  return parts;
+}
+
+function sampleFigure(m, k, i, size) {
+  if (hasModality(i, k) === false) return null;
+  return el("figure", {}, picture(m.sheet, i, size, `${m.name} of sample ${data.samples.ids[i]}`), el("figcaption", {}, m.name));
+}
+
+function featureName(m, f) {
+  const tables = data.modalities.filter((modality) => modality.kind === "table");
+  const name = data.modalities[m].features[f];
+  return tables.length > 1 ? `${data.modalities[m].name}: ${name}` : name;
+}
+
+function versus(difference, largest) {
+  const share = 50 * Math.min(1, Math.abs(difference) / largest);
+  return el("span", { class: "versus", "aria-hidden": "true" }, el("i", {
+    class: difference < 0 ? "less" : "more",
+    style: difference < 0 ? { right: "50%", width: `${share}%` } : { left: "50%", width: `${share}%` },
+  }));
+}
+
+function tellingTable(entries) {
+  const largest = Math.max(3, ...entries.map((entry) => Math.abs(entry[3])));
+  const head = [{ text: "Most telling" }, { text: "Value", kind: "number" }, { text: "SD off", kind: "number" }, { text: "" }];
+  const rows = entries.map(([m, f, value, score]) => el("tr", {}, el("th", { scope: "row" }, featureName(m, f)), el("td", { class: "number" }, number(value)),
+    el("td", { class: "number" }, signed(score)), el("td", {}, versus(score, largest))));
+  const made = table("", head, rows);
+  made.querySelector("caption").remove();
+  return el("div", { class: "small", style: { marginTop: "0.6rem" } }, made);
+}
+
+let current = 0;
+function shownSamples() {
+  return data.samples.cluster.map((c, i) => (isShown(c) ? i : -1)).filter((i) => i >= 0);
+}
+
+function showSample(i, redraw = true) {
+  current = i;
+  byId("sample").replaceChildren(...sampleParts(i, false));
+  byId("pick").value = data.samples.ids[i];
+  if (redraw) drawRing();
+}
+
+function step(by) {
+  const shown = shownSamples();
+  if (!shown.length) return;
+  const place = shown.indexOf(current);
+  showSample(shown[place < 0 ? 0 : (place + by + shown.length) % shown.length]);
+}
+
+function buildSamplePanel() {
+  byId("previous").addEventListener("click", () => step(-1));
+  byId("next").addEventListener("click", () => step(1));
+  byId("ids").append(...data.samples.ids.map((id) => el("option", { value: id })));
+  byId("pick").addEventListener("change", (event) => {
+    const i = data.samples.ids.indexOf(event.target.value);
+    if (i >= 0) showSample(i); else event.target.value = data.samples.ids[current];
+  });
+  listeners.push(() => {
+    const shown = shownSamples();
+    if (shown.length && !shown.includes(current)) showSample(shown[0], false);
+    for (const id of ["previous", "next"]) byId(id).disabled = shown.length < 2;
+  });
+}
+
+function commonLabel(c) {
+  if (!data.agreement) return null;
+  const counts = data.agreement.counts.map((row) => row[c]);
+  const best = counts.indexOf(Math.max(...counts));
+  return data.clusters[c].size ? `${data.agreement.labels[best]} (${percent(counts[best] / data.clusters[c].size)})` : "–";
+}
+
+function clusterCard(cluster, c) {
+  const only = el("button", { type: "button", "aria-pressed": "false", "aria-label": `Show only cluster ${cluster.name}`, onclick: () => toggle(c) }, "Show only this");
+  const facts = [["Size", `${plural(cluster.size, "sample")} (${percent(cluster.size / data.n_samples)}); the model expects ${percent(cluster.weight)}`]];
+  if (cluster.size) facts.push(["Certainty", `${percent(cluster.certainty)} on average; ${cluster.unsure ? count(cluster.unsure) : "none"} below 50 %`]);
+  if (data.agreement) facts.push(["Mostly", commonLabel(c)]);
+  const card = el("article", { class: "card cluster", "data-cluster": c, "aria-labelledby": `cluster-${c}` },
+    el("header", {}, el("h3", { id: `cluster-${c}` }, mark(c), `Cluster ${cluster.name}`), only),
+    el("dl", { class: "facts" }, facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)])),
+    prototypes(cluster, c), nearest(cluster), differences(cluster));
+  listeners.push(() => {
+    card.hidden = !isShown(c);
+    only.setAttribute("aria-pressed", String(chosen.has(c)));
+  });
+  return card;
+}
+
+function prototypes(cluster, c) {
+  const made = data.modalities.filter((m) => m.prototypes).map((m) => {
+    const each = m.prototypes.count / data.clusters.length;
+    const draws = [...Array(each - 1).keys()].map((k) => picture(m.prototypes, c * each + k + 1, 44, `${m.name}, drawn from cluster ${cluster.name}`));
+    return el("figure", {}, el("div", { class: "prototype" }, picture(m.prototypes, c * each, 80, `${m.name}, generated at the centre of cluster ${cluster.name}`), ...draws),
+      el("figcaption", {}, `${m.name}: at the centre, and ${each - 1} drawn`));
+  });
+  const texts = Object.entries(cluster.texts).map(([name, text]) => el("blockquote", {}, `${name}: ${text || "(empty)"}`));
+  return made.length + texts.length ? el("div", {}, el("h4", {}, "What the model generates"), el("div", { class: "pictures" }, ...made), ...texts) : null;
+}
+
+function nearest(cluster) {
+  if (!cluster.nearest.length) return null;
+  const pictured = data.modalities.map((m, k) => [m, k]).filter(([m]) => m.sheet);
+  const items = cluster.nearest.map((i) => {
+    const id = data.samples.ids[i];
+    const pictures = pictured.map(([m, k]) => (hasModality(i, k) === false
+      ? el("span", { class: "absent", title: `lacks ${m.name}`, style: { width: "40px", height: `${Math.round((40 * m.sheet.height) / Math.max(m.sheet.width, m.sheet.height))}px` } }, "–")
+      : picture(m.sheet, i, 40, "")));
+    pictures.forEach((p) => { p.removeAttribute("role"); p.removeAttribute("aria-label"); p.setAttribute("aria-hidden", "true"); });
+    return el("li", {}, el("button", {
+      type: "button", class: pictures.length ? "" : "plain", title: id, "aria-label": `Show sample ${id} on the map`, onclick: () => {
+        showSample(i);
+        byId("map").scrollIntoView();
+      },
+    }, ...pictures, el("span", { class: "id" }, id)));
+  });
+  return el("div", {}, el("h4", {}, "Members nearest to the centre"), el("ul", { class: "members" }, ...items));
+}
+
+function differences(cluster) {
+  if (!cluster.differences.length) return null;
+  const largest = Math.max(...data.clusters.flatMap((k) => k.differences.map((d) => Math.abs(d.difference))));
+  const head = [{ text: "Feature" }, { text: "SD apart", kind: "number" }, { text: "" }, { text: "Here", kind: "number" }, { text: "Elsewhere", kind: "number" }, { text: "Generated", kind: "number" }];
+  const rows = cluster.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, featureName(d.modality, d.feature)), el("td", { class: "number" }, signed(d.difference)),
+    el("td", {}, versus(d.difference, largest)), ...[d.inside, d.outside, d.prototype].map((x) => el("td", { class: "number" }, number(x)))));
+  const made = table("", head, rows);
+  made.querySelector("caption").remove();
+  return el("div", { class: "small" }, el("h4", {}, "What sets it apart"), el("div", { class: "scroll", role: "region", "aria-label": `What sets cluster ${cluster.name} apart`, tabindex: "0" }, made));
+}
+
+function buildClusters() {
+  const hasTable = data.clusters.some((cluster) => cluster.differences.length);
+  byId("clusters-note").textContent = "Certainty is the mean probability with which members belong to their cluster."
+    + (hasTable ? " A feature sets a cluster apart by the difference of its mean there and elsewhere, in standard deviations (SD) of all samples; “generated” is what the model makes at the centre of the cluster." : "");
+  byId("cards").append(...data.clusters.map(clusterCard));
+}
+
+function buildLabels() {
+  if (!data.agreement) { byId("labels").remove(); return; }
+  const { labels, counts, scores } = data.agreement;
+  const names = { ACC: "accuracy under the best matching", NMI: "normalised mutual information", ARI: "adjusted Rand index" };
+  byId("scores").append(...Object.entries(scores).map(([name, value]) => tile(value.toFixed(3), `${name}, ${names[name]}`)));
+  const head = [{ text: "Label" }, ...data.clusters.map((cluster) => ({ text: cluster.name })), { text: "All", kind: "number" }];
+  const rows = counts.map((row, k) => {
+    const total = sum(row);
+    const cells = row.map((n) => el("td", { style: { background: `color-mix(in srgb, var(--accent) ${Math.round((42 * n) / Math.max(1, total))}%, transparent)` }, title: percent(n / Math.max(1, total)) }, count(n)));
+    return el("tr", {}, el("th", { scope: "row" }, labels[k]), ...cells, el("td", {}, count(total)));
+  });
+  const made = table("samples by label (rows) and cluster (columns)", head, rows, "cells");
+  fill("confusion", made, "Labels by clusters");
+  listeners.push(() => {
+    for (const row of made.rows) data.clusters.forEach((_, c) => { row.cells[c + 1].hidden = !isShown(c); });
+    [...made.tBodies[0].rows].forEach((row, k) => { row.hidden = shownSum(counts[k]) === 0; });
+  });
+}

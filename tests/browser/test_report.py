@@ -1,0 +1,415 @@
+"""The report as a reader meets it: in a real Chromium, without a window."""
+
+import base64
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from cmvae import IncompleteDataset
+from cmvae.initialization import latent_means
+from cmvae.report import gather_report, write_report
+from helpers import make_model
+
+BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+OPTIONS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars"),
+)
+HOSTILE = '<script>document.title="taken"</script>'
+IMAGE = '"><img src=x onerror=document.title="taken">'
+SHAPES = {"table": (3,), "photo": (1, 6, 5)}
+N = 60
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Write a report of a random model with a table and images, parts of them missing, and hostile names."""
+    model = make_model(SHAPES, number_of_clusters=3)
+    generator = torch.Generator().manual_seed(0)
+    data = {"table": 3 * torch.randn(N, 3, generator=generator), "photo": torch.rand(N, 1, 6, 5, generator=generator)}
+    masks = {"table": torch.arange(N) % 5 != 0, "photo": torch.arange(N) % 4 != 1}
+    masks["photo"] |= ~masks["table"]
+    labels = [("first", "second", IMAGE)[i % 3] for i in range(N)]
+    dataset = IncompleteDataset(data, masks, labels)
+    # Centres where samples are: every cluster has some.
+    model.cluster_centers = latent_means(model, dataset)[[0, 1, 2]].detach()
+    model.mixture.logits.data.zero_()
+    content = gather_report(
+        model,
+        dataset,
+        ids=[f"sample {i}" if i else HOSTILE for i in range(N)],
+        features={"table": [HOSTILE, IMAGE, "weight & <b>height</b>"]},
+        history={"train/loss": [3.0, 2.0, 1.5], "val/loss": [3.5, None, 2.0], "train/log_p_z": [-1.0, -2.0, -3.0]},
+        h_values=[float("inf"), float("inf"), 0.7, 0.4],
+        title="A report & <i>its</i> title",
+    )
+    assert all(cluster.size for cluster in content.clusters)
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(path, content)
+    return path, content
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Start Chromium; where it is not installed, tests are skipped, or fail if CMVAE_REQUIRE_BROWSER is set."""
+    if shutil.which(BROWSER) is None or shutil.which(DRIVER) is None:
+        reason = f"needs {BROWSER} and {DRIVER}: Debian's packages chromium and chromium-driver"
+        if os.environ.get("CMVAE_REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, report):
+    """Open the report afresh, on a light screen of 1280 by 900 pixels."""
+    screen(browser)
+    browser.get(report[0].as_uri())
+    assert browser.execute_script("return document.documentElement.dataset.ready") == "yes"
+    return browser
+
+
+def screen(browser, width=1280, scheme="light", touch=False):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": touch}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+
+
+def text(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector).text
+
+
+def shown_cards(page):
+    cards = page.find_elements(By.CSS_SELECTOR, "#cards .cluster")
+    return [int(card.get_attribute("data-cluster")) for card in cards if card.is_displayed()]
+
+
+def groups_of_map(page):
+    """Return the samples of the map's coloured traces, group by group."""
+    return page.execute_script(
+        "return document.getElementById('map-plot').data.slice(1, -1).map((trace) => trace.customdata)"
+    )
+
+
+def move_mouse_to(page, sample, click=False):
+    """Move the mouse to a sample of the map, and click."""
+    page.execute_script("document.getElementById('map-plot').scrollIntoView({block: 'center', behavior: 'instant'})")
+    x, y = page.execute_script(
+        """
+        const plot = document.getElementById("map-plot"), layout = plot._fullLayout, box = plot.getBoundingClientRect();
+        const trace = plot.data.slice(1, -1).find((t) => t.customdata.includes(arguments[0]));
+        const i = trace.customdata.indexOf(arguments[0]);
+        return [box.left + layout._size.l + layout.xaxis.d2p(trace.x[i]),
+                box.top + layout._size.t + layout.yaxis.d2p(trace.y[i])];
+        """,
+        sample,
+    )
+    kinds = ["mouseMoved", "mouseMoved"] + ["mousePressed", "mouseReleased"] * click
+    for kind, shift in zip(kinds, (4, 0, 0, 0), strict=False):
+        pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+        page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": x + shift, "y": y, **pressed})
+
+
+def wait_for(page, script, *arguments):
+    """Wait until a script returns something true."""
+    return WebDriverWait(page, 5).until(lambda _: page.execute_script(script, *arguments))
+
+
+def test_nothing_is_logged_and_nothing_asked_of_the_network(browser, report):
+    browser.get_log("browser"), browser.get_log("performance")
+    screen(browser)
+    browser.get(report[0].as_uri())
+    move_mouse_to(browser, 3, click=True)
+    browser.execute_script("document.querySelectorAll('main button, #chips button').forEach((b) => b.click())")
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert report[0].as_uri() in asked
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
+
+
+def test_the_network_is_forbidden(page):
+    script = "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('asked'), (e) => done(e.name))"
+    violated = (
+        "window.violated = null; addEventListener('securitypolicyviolation', (e) => { violated = e.violatedDirective })"
+    )
+    page.execute_script(violated)
+    assert page.execute_async_script(script) == "TypeError"
+    assert page.execute_script("return window.violated").startswith("connect-src")
+
+
+def test_names_of_the_user_are_text(page, report):
+    assert page.title == "A report & <i>its</i> title"
+    assert text(page, "h1") == page.title
+    assert HOSTILE in text(page, "#cards")
+    assert "weight & <b>height</b>" in text(page, "#cards")
+    assert IMAGE in text(page, "#confusion")
+    page.find_element(By.CSS_SELECTOR, "input[value=label]").click()
+    move_mouse_to(page, 0, click=True)
+    wait_for(page, "return document.getElementById('sample').textContent.includes(arguments[0])", HOSTILE)
+    assert page.find_elements(By.CSS_SELECTOR, "img, #cards b, #map-plot img") == []
+    assert page.title == "A report & <i>its</i> title"
+
+
+def test_hovering_shows_the_sample(page, report):
+    samples = report[1].samples
+    # One that has images, one that lacks them.
+    for sample, has_image in ((6, True), (1, False)):
+        move_mouse_to(page, sample)
+        title = "document.querySelector('#tip:not([hidden]) .title')?.textContent"
+        wait_for(page, f"return {title} === arguments[0]", samples.ids[sample])
+        tip = page.find_element(By.ID, "tip")
+        assert report[1].clusters[samples.cluster[sample]].name in tip.text
+        assert bool(tip.find_elements(By.CSS_SELECTOR, ".picture")) == has_image
+        assert ("Lacks" in tip.text) == (not has_image)
+        assert len(tip.find_elements(By.CSS_SELECTOR, "tbody tr")) == min(3, len(samples.telling[sample]))
+        box = tip.rect
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 1280
+
+
+def test_a_thumbnail_shows_its_own_sample(page, report):
+    sheet = report[1].modalities[1].sheet
+    image = page.execute_script("return getComputedStyle(document.querySelector('#sample .picture')).backgroundImage")
+    assert sheet.uri in image
+    move_mouse_to(page, 7, click=True)
+    wait_for(page, "return document.getElementById('pick').value === 'sample 7'")
+    style = page.execute_script(
+        "const s = getComputedStyle(document.querySelector('#sample .picture'));"
+        "return [s.backgroundPosition, s.width, s.height]"
+    )
+    width, height = (float(size.removesuffix("px")) for size in style[1:])
+    place = [-float(x.removesuffix("px")) / side for x, side in zip(style[0].split(), (width, height), strict=True)]
+    assert place == pytest.approx([7 % sheet.across, 7 // sheet.across])
+
+
+@pytest.mark.parametrize("where", ["#chips", "#key", "#cards"])
+def test_clicking_a_cluster_filters_the_page(page, report, where):
+    content = report[1]
+    page.execute_script(
+        f'document.querySelector(\'{where} button[data-cluster="1"], '
+        f'{where} [data-cluster="1"] header button\').click()'
+    )
+    size = content.clusters[1].size
+    assert text(page, "#status").startswith(f"Showing {size} of {N} samples: cluster {content.clusters[1].name}")
+    assert text(page, "#tiles dd") == str(size)
+    assert shown_cards(page) == [1]
+    members = [i for i, c in enumerate(content.samples.cluster) if c == 1]
+    assert [sorted(g) for g in groups_of_map(page)] == [[], members, []]
+    observed = [m.observed[1] for m in content.modalities]
+    cells = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "#modalities tbody td.number")]
+    assert [int(cell.split()[0]) for cell in cells] == observed
+    counts = [int(c.text.split()[0]) for c in page.find_elements(By.CSS_SELECTOR, "#patterns tbody td.number")]
+    assert counts == [p.counts[1] for p in content.patterns if p.counts[1]]
+    header = [c.text for c in page.find_elements(By.CSS_SELECTOR, "#confusion thead th") if c.is_displayed()]
+    assert header == ["Label", content.clusters[1].name, "All"]
+    # The panel shows one of its samples; and all come back.
+    assert page.find_element(By.ID, "pick").get_attribute("value") in [content.samples.ids[i] for i in members]
+    page.execute_script("document.querySelector('#chips .all').click()")
+    assert shown_cards(page) == [0, 1, 2]
+    assert text(page, "#tiles dd") == str(N)
+
+
+def test_colours_switch_between_cluster_label_and_modalities(page, report):
+    samples = report[1].samples
+    for by, of in (("label", samples.label), ("pattern", samples.pattern), ("cluster", samples.cluster)):
+        page.find_element(By.CSS_SELECTOR, f"input[value={by}]").click()
+        expected = [[i for i, g in enumerate(of) if g == group] for group in range(max(of) + 1)]
+        assert groups_of_map(page) == expected
+        marks = page.execute_script(
+            "return document.getElementById('map-plot').data.slice(1, -1).map((t) => t.marker.symbol)"
+        )
+        assert len(set(marks)) == len(marks)
+        assert len(page.find_elements(By.CSS_SELECTOR, "#key li")) == len(expected)
+
+
+def test_the_chosen_number_of_clusters_is_marked(page):
+    drawn = page.execute_script("const p = document.getElementById('selection-plot'); return [p.data, p.layout]")
+    (curve, mark), layout = drawn
+    assert (curve["x"], curve["y"]) == ([2, 3], [0.7, 0.4])
+    assert (mark["x"], mark["y"]) == ([3], [0.4])
+    assert layout["annotations"][0]["text"] == "kept: 3"
+
+
+def test_another_training_curve_can_be_chosen(page):
+    def drawn():
+        traces = page.execute_script("return document.getElementById('training-plot').data")
+        return {trace["name"]: (trace["x"], trace["y"]) for trace in traces}
+
+    assert drawn() == {"training": ([1, 2, 3], [3, 2, 1.5]), "validation": ([1, 3], [3.5, 2])}
+    select = page.find_element(By.ID, "quantity")
+    select.send_keys("log p z")
+    page.execute_script("arguments[0].dispatchEvent(new Event('change'))", select)
+    assert drawn() == {"training": ([1, 2, 3], [-1, -2, -3])}
+
+
+def test_the_keyboard_reaches_and_operates_everything(page, report):
+    def focused():
+        return page.switch_to.active_element
+
+    focused().send_keys(Keys.TAB)
+    assert focused().get_attribute("class") == "skip"
+    assert focused().rect["x"] >= 0
+    reached = []
+    for _ in range(120):
+        focused().send_keys(Keys.TAB)
+        if focused().tag_name == "body":
+            break
+        outline = page.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", focused().get_attribute("outerHTML")
+        reached.append(focused().get_attribute("outerHTML"))
+    clickable = "button:not(:disabled), a[href], select, summary, input:not([type=radio]), input:checked"
+    elements = [e for e in page.find_elements(By.CSS_SELECTOR, clickable) if e.is_displayed()]
+    lacking = [html for html in (e.get_attribute("outerHTML") for e in elements[1:]) if html not in reached]
+    assert lacking == []
+    # Every control says what it is.
+    for element in elements:
+        assert element.accessible_name, element.get_attribute("outerHTML")
+
+    chip = page.find_element(By.CSS_SELECTOR, "#chips [data-cluster='2']")
+    page.execute_script("arguments[0].focus()", chip)
+    focused().send_keys(Keys.ENTER)
+    assert shown_cards(page) == [2]
+    assert chip.get_attribute("aria-pressed") == "true"
+    key = page.find_element(By.CSS_SELECTOR, "#key [data-cluster='2']")
+    page.execute_script("arguments[0].focus()", key)
+    focused().send_keys(Keys.SPACE)
+    assert shown_cards(page) == [0, 1, 2]
+    assert focused().get_attribute("data-cluster") == "2"
+    page.execute_script("document.querySelector('input[value=cluster]').focus()")
+    focused().send_keys(Keys.ARROW_RIGHT)
+    assert len(groups_of_map(page)) == max(report[1].samples.label) + 1
+    page.execute_script("document.getElementById('pick').focus()")
+    focused().send_keys(Keys.CONTROL, "a")
+    focused().send_keys("sample 9", Keys.TAB)
+    assert text(page, "#sample .title") == "sample 9"
+    before = page.execute_script("return document.getElementById('map-plot').layout.xaxis.range")
+    page.find_element(By.ID, "zoom-in").send_keys(Keys.ENTER)
+    after = page.execute_script("return document.getElementById('map-plot').layout.xaxis.range")
+    assert after[1] - after[0] == pytest.approx(0.7 * (before[1] - before[0]))
+
+
+def test_a_member_is_shown_on_the_map(page, report):
+    sample = report[1].clusters[2].nearest[1]
+    page.execute_script(
+        "document.querySelectorAll('#cards .cluster')[2].querySelectorAll('.members button')[1].click()"
+    )
+    assert text(page, "#sample .title") == report[1].samples.ids[sample]
+    ring = page.execute_script("return document.getElementById('map-plot').data.at(-1)")
+    assert (ring["x"][0], ring["y"][0]) == pytest.approx(
+        (report[1].samples.x[sample], report[1].samples.y[sample]), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_scrolls_down_only(browser, report, width):
+    screen(browser, width, touch=True)
+    browser.get(report[0].as_uri())
+    assert browser.execute_script("return innerWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    wide = browser.execute_script(
+        "return [...document.querySelectorAll('main > section, .card, .plot, .map > *')].filter("
+        "(e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.id || e.className)"
+    )
+    assert wide == []
+    small = [
+        b
+        for b in browser.find_elements(By.CSS_SELECTOR, "button, select")
+        if b.is_displayed() and b.rect["height"] < 24
+    ]
+    assert small == []
+
+
+def test_dark_screens_get_a_dark_page(page):
+    def colours():
+        return page.execute_script(
+            "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
+            "document.getElementById('map-plot').layout.font.color,"
+            "document.querySelector('#map-plot .xtitle').style.fill]"
+        )
+
+    light = colours()
+    screen(page, scheme="dark")
+    wait_for(page, "return document.getElementById('map-plot').layout.font.color !== arguments[0]", light[2])
+    dark = colours()
+    brightness = [[sum(map(int, c[4:-1].split(","))) for c in found[:2]] for found in (light, dark)]
+    assert brightness[0][0] > 600 > 200 > brightness[0][1]
+    assert brightness[1][0] < 200 < 600 < brightness[1][1]
+    assert light[3] != dark[3]
+
+
+def test_it_is_printed_light_and_within_the_paper(page, report):
+    screen(page, scheme="dark")
+    page.execute_script(
+        """
+        addEventListener("beforeprint", () => { const l = document.getElementById("map-plot").layout;
+                                               window.printed = [l.font.color, l.width]; });
+        """
+    )
+    printed = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
+    pdf = base64.b64decode(printed["data"])
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Type /Page\n") >= 2
+    assert page.execute_script("return window.printed") == [
+        json.loads(report[0].read_text().split('id="report-data">')[1].split("</script>")[0])["themes"]["light"]["ink"],
+        680,
+    ]
+    # After it the screen is as before.
+    assert page.execute_script("return document.getElementById('map-plot').layout.autosize")
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
+    colours = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert colours == "rgb(255, 255, 255)"
+    # The printable width of A4. Nothing can be scrolled on paper.
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 703, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    )
+    cut = page.execute_script(
+        "dispatchEvent(new Event('beforeprint'));"
+        "return [...document.querySelectorAll('.scroll, .card, .plot')]"
+        ".filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.id || e.className)"
+    )
+    assert cut == []
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    hidden = [page.find_element(By.ID, i).is_displayed() for i in ("chips", "zoom-in", "contents", "pick")]
+    assert not any(hidden)
+
+
+def test_a_report_of_little_shows_no_empty_sections(browser, tmp_path):
+    model = make_model({"a": (3,)}, number_of_clusters=2)
+    write_report(tmp_path / "small.html", gather_report(model, {"a": torch.randn(5, 3)}))
+    screen(browser)
+    browser.get_log("browser")
+    browser.get((tmp_path / "small.html").as_uri())
+    sections = [s.get_attribute("id") for s in browser.find_elements(By.CSS_SELECTOR, "main > section")]
+    assert sections == ["overview", "map", "clusters"]
+    assert browser.get_log("browser") == []
+    assert np.isin(
+        sections, [a.get_attribute("href").split("#")[1] for a in browser.find_elements(By.CSS_SELECTOR, "nav a")]
+    ).all()
+
+
+def test_the_panel_of_a_sample_is_not_scrolled_sideways(page):
+    widths = "const p = document.getElementById(arguments[0]); return [p.scrollWidth, p.clientWidth]"
+    move_mouse_to(page, 6)
+    wait_for(page, "return !document.getElementById('tip').hidden")
+    for name in ("sample-panel", "tip"):
+        needed, given = page.execute_script(widths, name)
+        assert needed <= given, name
