@@ -225,7 +225,7 @@ def test_conventions_of_scikit_learn(estimator, check):
 
 @pytest.mark.parametrize(("setting", "value"), [("rule", "x"), ("start", "x")])
 def test_settings_are_refused_before_training(setting, value, monkeypatch):
-    monkeypatch.setattr("cmvae.estimator.fit", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("cmvae.recipe.fit", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=setting):
         CMVAEClusterer(**QUICK, **{setting: value}).fit(groups()[0])
 
@@ -234,7 +234,7 @@ def test_a_fit_that_fails_leaves_nothing_of_the_one_before(monkeypatch):
     tables, _ = groups(60)
     model = CMVAEClusterer(3, **QUICK, max_epochs=1, random_state=0).fit(tables["a"])
     assert model.n_features_in_ == 5
-    monkeypatch.setattr("cmvae.estimator.initialize_clusters", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("cmvae.recipe.initialize_clusters", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.fit(tables)
     with pytest.raises(NotFittedError):
@@ -250,7 +250,7 @@ def test_clusters_without_samples_come_last_and_are_reported(monkeypatch):
         model.mixture.set_components(torch.full((5,), 0.2), 1e3 * torch.eye(5, 4) + 1e3)
         model.mixture.centers.data[[2, 4]] = torch.tensor([[-1.0, 0, 0, 0], [1.0, 0, 0, 0]])
 
-    monkeypatch.setattr("cmvae.estimator.initialize_clusters", start)
+    monkeypatch.setattr("cmvae.recipe.initialize_clusters", start)
     settings = {**QUICK, "covariance": "identity", "max_epochs": 2, "random_state": 0}
     with pytest.warns(UserWarning, match="3 of 5 clusters have no samples"):
         model = CMVAEClusterer(5, **settings).fit(tables)
