@@ -65,7 +65,8 @@ def write_page(path: Path, run: "Run", prepared: "Prepared", labels: "pd.Series[
         prepared.data,
         ids=prepared.rows.ids,
         labels=None if labels is None else labels.reindex(prepared.rows.ids).fillna("(none)").tolist(),
-        history=run.log.drop(columns=["phase", "epoch"], errors="ignore"),  # a row is an epoch, of one phase or the other
+        # A row is an epoch, of one phase or the other; each phase counts its own from 0.
+        history=run.log.drop(columns=["phase", "epoch"], errors="ignore"),
         h_values=[float("inf") if value is None else value for value in run.metrics["h_values"]],
         features={name: coding.names for name, coding in tables.items()},
         to_units={name: gathering.units_of_table(coding) for name, coding in tables.items()} | texts,
