@@ -219,6 +219,17 @@ def test_the_page_gets_all_that_the_run_knows(fitted, files, tmp_path, monkeypat
     refused("this installation makes no report pages: no page", *given, "--overwrite")
 
 
+def test_the_page_of_a_run_is_written_with_the_curves_of_both_phases(fitted, files, tmp_path):
+    page = tmp_path / "page.html"
+    status, _, err = run("report", fitted[0], "--labels", files / "labels.csv", "--column", "label", "--out", page)
+    assert status == 0, err
+    told = json.loads(page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0])
+    log = pd.read_csv(fitted[0] / "log.csv")
+    assert set(log["phase"]) == {"warm-up", "clusters"}
+    np.testing.assert_allclose(told["history"]["train/loss"], log["train/loss"], rtol=1e-3)
+    assert "epoch" not in told["history"]
+
+
 # Harmed runs -------------------------------------------------------------------------------------------------------
 
 
