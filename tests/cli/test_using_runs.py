@@ -1,6 +1,7 @@
 import errno
 import json
 import shutil
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from PIL import Image
 
 from cmvae import CMVAE
+from cmvae.file_generation import generate_clusters
 from cmvae.files import preprocessing
 from cmvae.metrics import clustering_scores
+from cmvae.run_folder import read_run
 from made_files import IDS, LABELS, contents, names, refused, run, table_a
 
 
@@ -109,6 +112,18 @@ def test_clusters_are_generated_in_the_units_of_the_data(fitted, tmp_path):
     assert names(out) == ["a.parquet"]
     assert not pd.read_parquet(out / "a.parquet").equals(a)
     assert names(tmp_path) == ["made", "made/a.parquet"]
+
+
+def test_clusters_are_generated_by_the_numbers_of_the_run(fitted, tmp_path):
+    found = read_run(fitted[0])
+    turned = replace(found, order=found.order[::-1].copy())
+    made = {}
+    for name, which, cluster in (("own", found, 0), ("turned", turned, 2), ("other", turned, 0)):
+        (tmp_path / name).mkdir()
+        generate_clusters(which, tmp_path / name, [cluster], 5, ["b"], draw=False, seed=0)
+        made[name] = pd.read_csv(tmp_path / name / "b.csv")[["p", "q"]]
+    assert made["own"].equals(made["turned"])
+    assert not made["own"].equals(made["other"])
 
 
 def test_modalities_are_generated_from_others(fitted, files, tmp_path):
