@@ -38,7 +38,7 @@ def report(tmp_path_factory):
     data = {"table": 3 * torch.randn(N, 3, generator=generator), "photo": torch.rand(N, 1, 6, 5, generator=generator)}
     masks = {"table": torch.arange(N) % 5 != 0, "photo": torch.arange(N) % 4 != 1}
     masks["photo"] |= ~masks["table"]
-    labels = [("first", "second", IMAGE)[i % 3] for i in range(N)]
+    labels = [("<i>one</i>", "second", IMAGE)[i % 3] for i in range(N)]
     dataset = IncompleteDataset(data, masks, labels)
     # Centres where samples are: every cluster has some.
     model.cluster_centers = latent_means(model, dataset)[[0, 1, 2]].detach()
@@ -173,6 +173,7 @@ def test_names_of_the_user_are_text(page, report):
     assert "weight & <b>height</b>" in text(page, "#cards")
     assert IMAGE in text(page, "#confusion")
     page.find_element(By.CSS_SELECTOR, "input[value=label]").click()
+    assert "<i>one</i>" in [node.text for node in page.find_elements(By.CSS_SELECTOR, "#map-plot .annotation-text")]
     move_mouse_to(page, 0, click=True)
     wait_for(page, "return document.getElementById('sample').textContent.includes(arguments[0])", HOSTILE)
     assert page.find_elements(By.CSS_SELECTOR, "img, #cards b, #map-plot img") == []
