@@ -1,5 +1,10 @@
+import os
+
 import pytest
 import torch
+
+# Consoles take their width when they are made, which is when the first test imports them.
+os.environ["COLUMNS"] = "250"
 
 # Tests may run side by side, each in a process of its own.
 torch.set_num_threads(1)

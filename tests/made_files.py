@@ -1,7 +1,6 @@
 """Made-up files of three groups, and the command line run in this process."""
 
 import io
-import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from unittest import mock
@@ -21,8 +20,7 @@ def run(*arguments):
     """Run the command line; return exit status, what was printed, and what was printed as an error."""
     out, err = io.StringIO(), io.StringIO()
     argv = ["cmvae", *map(str, arguments)]
-    wide = mock.patch.dict(os.environ, {"COLUMNS": "250"})
-    with wide, mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+    with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
         try:
             main()
             status = 0
