@@ -62,7 +62,7 @@ VARIANTS = {
 STARTS = {
     "start: Gaussian mixture from k-means": ({"start": "gmm"}, {}),
     "start: clusters as narrow as the latent means": ({}, {"cmvae.initialization._read_latents": "narrow"}),
-    "one epoch after the start": ({}, {"cmvae.estimator.MIXTURE_SHARE": 10**9}),
+    "one epoch after the start": ({}, {"cmvae.recipe.MIXTURE_SHARE": 10**9}),
 }
 INCOMPLETE_STARTS = {
     "start: incomplete samples weigh as much as complete ones": ({}, {"cmvae.initialization._read_latents": "equal"}),
@@ -122,7 +122,7 @@ def from_one_warmup(method, rate, seed, settings, variants):
         warm.append((copy.deepcopy(model), torch.get_rng_state()))
         return initialize_clusters(model, *arguments, **options)
 
-    with patch("cmvae.estimator.initialize_clusters", keep):
+    with patch("cmvae.recipe.initialize_clusters", keep):
         first = CMVAEClusterer(random_state=seed, **settings).fit(tables)
     rows = [{"method": method, **scored(labels, first.labels_), "clusters": first.n_clusters_}]
     data = first._dataset(first._read(tables))
@@ -135,7 +135,7 @@ def from_one_warmup(method, rate, seed, settings, variants):
             for target, value in replaced.items():
                 stack.enter_context(patch(target, replacement(value)))
             stack.enter_context(patch("cmvae.estimator.CMVAE", lambda config, model=model: copy.deepcopy(model)))
-            stack.enter_context(patch("cmvae.estimator.fit", after_warmup(state)))
+            stack.enter_context(patch("cmvae.recipe.fit", after_warmup(state)))
             other = CMVAEClusterer(random_state=seed, **settings, **changes).fit(tables)
         rows.append({"method": name, **scored(labels, other.labels_), "clusters": other.n_clusters_})
     return [{"rate": rate, "seed": seed, **row} for row in rows]
