@@ -42,6 +42,8 @@ def test_rules(seed):
     voted = assign("vote", posteriors, observed)[0]
     assert voted.tolist() == [vote_by_hand(posteriors[:, b], observed[:, b]) for b in range(50)]
     assert voted.dtype == torch.int64
+    for rule in ("mean", "vote"):
+        torch.testing.assert_close(assign(rule, posteriors, observed)[1], average)
     assert (voted != average.argmax(-1)).any()
 
 

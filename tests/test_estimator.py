@@ -80,6 +80,17 @@ def test_h_values_are_there_also_where_the_number_is_given():
     assert np.isfinite(model.h_values_[2:]).all()
 
 
+def test_the_paper_s_criterion_is_evaluated_and_prunes_nothing(monkeypatch):
+    def prune(model, *_, **settings):
+        model.mixture.keep(model.active_clusters & (model.active_clusters.cumsum(0) == 1))
+        return [0.5]
+
+    monkeypatch.setattr("cmvae.model.CMVAE.prune_clusters", prune)
+    model = CMVAEClusterer(**QUICK, random_state=0).fit(groups()[0])
+    assert model.h_values_ == [0.5]
+    assert model.n_clusters_ == 3
+
+
 def test_same_seed_same_labels_and_the_global_generator_is_left_alone():
     import torch
 

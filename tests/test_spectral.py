@@ -43,6 +43,19 @@ def test_a_stretched_cloud_is_one_group_though_its_parts_are_stable(seed):
     assert count_groups(points, 10) == 1
 
 
+def test_groups_count_from_the_jaccard_index_at_which_hennig_calls_them_valid(monkeypatch):
+    points, _ = blobs(0, [20, 20], 2, 4.0)
+    monkeypatch.setattr("cmvae.spectral.group_stability", lambda *_: np.array([1.0, 0.76, 0.74, 0.7]))
+    monkeypatch.setattr("cmvae.spectral._information_criterion", lambda points, groups: -groups.max())
+    assert count_groups(points, 4) == 2
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_few_samples_of_many_dimensions_are_divided_where_they_lie_apart(seed):
+    points, _ = blobs(seed, [20, 20, 20], 12, 4.0)
+    assert count_groups(points, 6) == 3
+
+
 def test_the_scale_of_the_points_does_not_matter():
     points, _ = blobs(3, [50, 50, 50], 4, 4.0)
     assert np.array_equal(spectral_groups(points, 3), spectral_groups(1e3 * points + 7, 3))
