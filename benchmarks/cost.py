@@ -3,7 +3,8 @@
 Usage: python benchmarks/cost.py (make bench). Writes records/cost and records/growth: .json, .md and .png.
 Runs on the GPU where there is one.
 
-A floor is the networks alone, run on the same rows. The two sides of a ratio run in turns within one process.
+A floor is the networks alone, run on the same rows, never compiled. The two sides of a ratio run in turns within one
+process.
 """
 
 import ctypes
@@ -60,6 +61,10 @@ def floors() -> list[dict]:
         rounds = 60 if shape == VECTOR else 15 if K == 1 else 7
         rows.append(row("training step / floor", setting, in_turns(sides, rounds), "ours", "floor", target))
     rows[3]["setting"] += " (floor: all targets)"
+    model, data = build(VECTOR, 6), samples(VECTOR, 6)
+    sides = {"ours": training_step(torch.compile(model), data), "floor": training_floor(model, data)}
+    setting = "6 MLP modalities, 40 clusters, K = 1, torch.compile"
+    rows.insert(1, row("training step / floor", setting, in_turns(sides, 60), "ours", "floor", 1.25))
     model, data = build(VECTOR, 6), samples(VECTOR, 6, 50)
     sides = {"ours": lambda: model.compute_joint_nll(data, K=1000), "floor": likelihood_floor(model, 50, 1000)}
     setting = "50 samples, K = 1000, 6 MLP modalities"

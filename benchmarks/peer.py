@@ -124,7 +124,9 @@ def training() -> list[dict]:
     """Compare training steps: forward and backward."""
     settings = [
         ("6 MLP modalities, 40 clusters, K = 1", VECTOR, 6, 0.0, {}, 3.5),
+        ("6 MLP modalities, 40 clusters, K = 1, ours by torch.compile", VECTOR, 6, 0.0, {}, 3.5),
         ("2 MLP modalities, 40 clusters, K = 1", VECTOR, 2, 0.0, {}, 4),
+        ("2 MLP modalities, 40 clusters, K = 1, ours by torch.compile", VECTOR, 2, 0.0, {}, 4),
         ("5 image modalities, K = 1", IMAGE, 5, 0.0, {}, 1.05),
         ("5 image modalities, K = 1, one sampled target each", IMAGE, 5, 0.0, {"cross_modal_targets": 1}, 2),
         ("6 MLP modalities, half of the entries missing", VECTOR, 6, 0.5, {}, 5),
@@ -133,6 +135,8 @@ def training() -> list[dict]:
     rows = []
     for setting, shape, modalities, missing, changes, target in settings:
         ours, peer = pair(shape, modalities, **changes)
+        if setting.endswith("torch.compile"):
+            ours = torch.compile(ours)
         data = samples(shape, modalities, missing=missing)
         sides = {"ours": training_step(ours, data), "peer": training_step(peer, peer_samples(data))}
         seconds = in_turns(sides, 40 if shape == VECTOR else 9)

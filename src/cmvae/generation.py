@@ -27,7 +27,7 @@ class GenerativeVAE(MultimodalVAE):
         return_mean: bool = False,
         *,
         flatten: bool = False,
-        batch_size: int = 8192,
+        batch_size: int = 512,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Draw latents given the modalities ``cond_mod`` that each sample has observed, with networks in eval mode.

@@ -36,7 +36,7 @@ def collapse_clusters(model: CMVAE) -> None:
 
 
 @torch.no_grad()
-def latent_means(model: CMVAE, data: Any, batch_size: int = 8192) -> Tensor:
+def latent_means(model: CMVAE, data: Any, batch_size: int = 512) -> Tensor:
     """Return the mean of q(z|X) of every sample, (n, latent_dim), with networks in eval mode."""
     with evaluating(model):
         return torch.cat([model.encode(chunk, return_mean=True).z[:, 0] for chunk in iterate(data, batch_size)])
@@ -49,7 +49,7 @@ def initialize_clusters(
     *,
     method: Literal["spectral", "gmm"] = "spectral",
     seed: int | None = None,
-    batch_size: int = 8192,
+    batch_size: int = 512,
 ) -> None:
     """Start the clusters where the latent means of the data lie.
 

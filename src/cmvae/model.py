@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor, nn
 
+from cmvae.alignment import READING_SCALE, alignment_loss
 from cmvae.arguments import positive_float, positive_int
 from cmvae.assignment import assign, average_posteriors, check_rule, deciding_points
 from cmvae.checkpoints import load_pretrained, save_pretrained
@@ -63,6 +64,7 @@ class CMVAE(GenerativeVAE):
         *,
         K: int | None = None,
         beta: float | None = None,
+        alignment: float | None = None,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Evaluate the training objective of a batch (SPEC: the bound of :mod:`cmvae.objectives`).
@@ -73,6 +75,9 @@ class CMVAE(GenerativeVAE):
             inputs: The batch.
             K: Importance samples; by default the config's.
             beta: Weight of the divergence, for schedules; by default the config's.
+            alignment: For the start of training, the weight of :func:`cmvae.alignment_loss` in the loss. The bound
+                then holds q(z|x_m) constant, narrowed to a quarter of its scale: z learns from the alignment alone,
+                decoders learn to read it.
             generator: Source of randomness.
 
         Returns:
@@ -88,6 +93,9 @@ class CMVAE(GenerativeVAE):
         weight = self.model_config.beta if beta is None else positive_float("beta", beta)
         batch = self._read(inputs)
         experts = self._experts(batch)
+        aligned = None if alignment is None else positive_float("alignment", alignment) * alignment_loss(experts)
+        if aligned is not None:
+            experts = experts.hold_shared(READING_SCALE)
         targets = self.model_config.cross_modal_targets if self.training else None
         latents = draw_latents(experts, self._priors, draws, generator, targets)
 
@@ -101,7 +109,24 @@ class CMVAE(GenerativeVAE):
             bound = dreg_bound(*arguments, estimator=self.model_config.dreg_estimator)
         with torch.no_grad():
             metrics = self._metrics(bound, experts)
-        return ModelOutput(loss=-bound.value.mean(), loss_sum=-bound.value.sum(), metrics=metrics)
+        loss, loss_sum = -bound.value.mean(), -bound.value.sum()
+        if aligned is not None:
+            loss, loss_sum = loss + aligned, loss_sum + aligned * len(batch)
+            metrics["alignment"] = aligned.detach()
+        return ModelOutput(loss=loss, loss_sum=loss_sum, metrics=metrics)
+
+    def align(self, inputs: Any) -> ModelOutput:
+        """Evaluate :func:`cmvae.alignment_loss` of a batch, which needs the encoders alone.
+
+        Args:
+            inputs: The batch.
+
+        Returns:
+            ``loss``, scalar; ``loss_sum``, times the size of the batch; ``metrics`` with ``alignment``, the same.
+        """
+        batch = self._read(inputs)
+        loss = alignment_loss(self._experts(batch))
+        return ModelOutput(loss=loss, loss_sum=loss * len(batch), metrics={"alignment": loss.detach()})
 
     def _metrics(self, bound: Bound, experts: Experts) -> dict[str, Tensor]:
         weights = bound.weights / len(bound.value)
@@ -130,7 +155,7 @@ class CMVAE(GenerativeVAE):
         *,
         rule: str = "mean",
         sample: bool = False,
-        batch_size: int = 8192,
+        batch_size: int = 512,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Assign samples to clusters, with networks in eval mode.

@@ -61,6 +61,10 @@ class Experts:
             style_scale=tuple(scale.detach() for scale in self.style_scale),
         )
 
+    def hold_shared(self, narrowed: float = 1.0) -> "Experts":
+        """Return the same experts with the parameters of q(z | x_m) held constant, its scales times ``narrowed``."""
+        return replace(self, loc=self.loc.detach(), scale=self.scale.detach() * narrowed)
+
     def select(self, rows: Tensor) -> "Experts":
         """Return the experts of the samples ``rows``, indices (R,)."""
         return replace(

@@ -30,6 +30,11 @@ class EpochCheckpoints(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    def forget_best(self) -> None:
+        """Let the next epoch be the best so far, because the loss changes its meaning."""
+        self.best_k_models, self.best_model_score, self.best_model_path = {}, None, ""
+        self.kth_best_model_path, self.kth_value, self.current_score = "", None, None
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the state that training starts from."""
         super().on_train_start(trainer, pl_module)

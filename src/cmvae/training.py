@@ -1,15 +1,14 @@
-"""Training through Lightning: the module around a CMVAE, its warm-up, and :func:`fit`."""
+"""Training through Lightning: the module around a CMVAE, and :func:`fit`."""
 
-import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -20,15 +19,14 @@ from cmvae.arguments import positive_int
 from cmvae.data.batches import collate
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.diffusion.dcmvae import DCMVAE
-from cmvae.initialization import check_number, collapse_clusters, initialize_clusters
+from cmvae.initialization import check_number
 from cmvae.model import CMVAE
 from cmvae.modules import ModelModule, NonFiniteLossError
 from cmvae.outputs import ModelOutput
 from cmvae.runs import EpochCheckpoints, check_checkpoint, last_checkpoint, run_folder
+from cmvae.warmup import Alignment, WarmUp
 
-__all__ = ["CMVAEModule", "NonFiniteLossError", "WarmUp", "fit"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["CMVAEModule", "NonFiniteLossError", "fit"]
 
 
 class CMVAEModule(ModelModule):
@@ -38,9 +36,27 @@ class CMVAEModule(ModelModule):
         model: The model.
         learning_rate: Step size of the default optimiser, Adam with amsgrad, as in the paper.
         optimizer: Parameters → optimiser, instead of the default.
+
+    Attributes:
+        options: Arguments of ``CMVAE.forward`` in training, which a callback may set: ``{"beta": 0.5}``.
+        encoders_alone: Train by ``CMVAE.align`` instead.
     """
 
     model: CMVAE
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.options: dict[str, float] = {}
+        self.encoders_alone = False
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """Return the loss of a batch.
+
+        Raises:
+            NonFiniteLossError: If it is not finite.
+        """
+        output = self.model.align(batch) if self.encoders_alone else self.model(batch, **self.options)
+        return self._step(batch, "train", output)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimiser."""
@@ -63,68 +79,12 @@ class CMVAEModule(ModelModule):
 
     def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the terms of the loss summed over modalities."""
-        shown = {name: terms[name] for name in ("loss", "log_p_z", "log_q_z", "log_p_w", "log_q_w")}
+        names = ("loss", "alignment", "log_p_z", "log_q_z", "log_p_w", "log_q_w")
+        shown = {name: terms[name] for name in names if name in terms}
         for kind in ("self", "cross"):
-            shown[kind] = torch.stack([v for name, v in terms.items() if name.startswith(f"{kind}_log_")]).sum()
+            parts = [value for name, value in terms.items() if name.startswith(f"{kind}_log_")]
+            shown |= {kind: torch.stack(parts).sum()} if parts else {}
         return shown
-
-
-class WarmUp(Callback):
-    """Train with a single cluster first, then start the clusters where the latent means lie.
-
-    A mixture with random centres, trained from the start, settles in poor clusters; VaDE (Jiang et al., 2017)
-    starts it from a mixture fitted to the latents of a model trained without one.
-
-    Args:
-        epochs: Epochs with a single cluster, fixed at zero with scale 1.
-        data: The samples the clusters are fitted to, anything that ``CMVAE.encode`` accepts.
-        n_clusters: How many start, as in :func:`cmvae.initialize_clusters`.
-        seed: Seed of the fit.
-    """
-
-    def __init__(
-        self, epochs: int, data: Any, n_clusters: int | Literal["auto"] | None = None, seed: int | None = None
-    ) -> None:
-        super().__init__()
-        self.epochs = epochs
-        self.data = data
-        self.n_clusters = n_clusters
-        self.seed = seed
-        self._trained: list[nn.Parameter] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make one cluster of all, unless training is resumed."""
-        model = cast(CMVAEModule, pl_module).model
-        if trainer.current_epoch == 0:
-            collapse_clusters(model)
-        if trainer.current_epoch < self.epochs:
-            self._trained = [parameter for parameter in model.mixture.parameters() if parameter.requires_grad]
-            self._train_mixture(False)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clusters when the warm-up is over."""
-        if trainer.current_epoch == self.epochs:
-            model = cast(CMVAEModule, pl_module).model
-            self._train_mixture(True)
-            initialize_clusters(model, self.data, self.n_clusters, seed=self.seed)
-            # On several devices each has fitted clusters of its own: those of the first count.
-            started = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
-            model.mixture.load_state_dict(trainer.strategy.broadcast(started))
-            logger.info("clusters started after %d epochs of warm-up", self.epochs)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave nothing frozen that was not, and say so where training ended within the warm-up."""
-        self._train_mixture(True)
-        if trainer.current_epoch < self.epochs:
-            logger.warning("training ended within the warm-up: the model has a single cluster")
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave nothing frozen that was not."""
-        self._train_mixture(True)
-
-    def _train_mixture(self, trained: bool) -> None:
-        for parameter in self._trained:
-            parameter.requires_grad_(trained)
 
 
 def fit(
@@ -134,6 +94,7 @@ def fit(
     *,
     max_epochs: int = 100,
     warmup_epochs: int = 0,
+    alignment_epochs: tuple[int, int] | None = None,
     initial_clusters: int | Literal["auto"] | None = None,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
@@ -158,6 +119,9 @@ def fit(
         max_epochs: Epochs in all, a resumed run's first ones included.
         warmup_epochs: So many of them with a single cluster, after which :func:`initialize_clusters` starts the
             clusters on ``train_data``; 0 trains all clusters from where they are. Not for a D-CMVAE.
+        alignment_epochs: Instead, for modalities that share little but the cluster, such as images of the same class:
+            epochs in which the encoders alone learn what modalities share, after which the clusters start, and
+            epochs in which decoders learn to read it (:class:`cmvae.warmup.Alignment`); in as many more β rises.
         initial_clusters: How many clusters start after the warm-up: a number, ``'auto'``, or None for all.
         batch_size: Samples per step, where the data are no ``DataLoader``.
         learning_rate: Step size of Adam, for a CMVAE with amsgrad.
@@ -183,6 +147,7 @@ def fit(
     module = _module(model, learning_rate, optimizer)
     positive_int("max_epochs", max_epochs)
     _check_warmup(model, warmup_epochs, max_epochs, initial_clusters)
+    _check_alignment(model, alignment_epochs, max_epochs, warmup_epochs)
     train_loader = _loader("train_data", train_data, batch_size, shuffle=True)
     val_loader = None if val_data is None else _loader("val_data", val_data, batch_size, shuffle=False)
     if resume_from is not None:
@@ -198,6 +163,8 @@ def fit(
         own.append(EpochCheckpoints(folder, "train/loss" if val_loader is None else "val/loss"))
     if warmup_epochs:
         own.append(WarmUp(warmup_epochs, data, initial_clusters, seed))
+    if alignment_epochs is not None:
+        own.append(Alignment(alignment_epochs, data, initial_clusters, seed))
     arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **trainer_arguments}
     arguments.setdefault("logger", CSVLogger(folder, name="logs"))
     if "default_root_dir" in arguments:
@@ -236,6 +203,21 @@ def _check_warmup(model: CMVAE | DCMVAE, epochs: Any, max_epochs: int, initial_c
         raise ValueError(f"warmup_epochs must be an integer from 0 to max_epochs - 1, got {epochs!r}")
     if isinstance(model, DCMVAE) and (epochs or initial_clusters is not None):
         raise ValueError("warmup_epochs and initial_clusters start clusters; those of a DCMVAE are frozen: leave them")
+
+
+def _check_alignment(model: CMVAE | DCMVAE, epochs: Any, max_epochs: int, warmup_epochs: int) -> None:
+    if epochs is None:
+        return
+    if isinstance(getattr(model, "_orig_mod", model), DCMVAE):
+        raise ValueError("alignment_epochs align experts; those of a DCMVAE are frozen: leave it")
+    numbers = list(epochs) if isinstance(epochs, Sequence) and not isinstance(epochs, str) else []
+    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
+        raise ValueError(f"alignment_epochs must be two positive integers, got {epochs!r}")
+    if numbers[0] + 2 * numbers[1] >= max_epochs:
+        least = numbers[0] + 2 * numbers[1] + 1
+        raise ValueError(f"alignment_epochs = {tuple(numbers)} need max_epochs of at least {least}, got {max_epochs}")
+    if warmup_epochs:
+        raise ValueError(f"warmup_epochs = {warmup_epochs} and alignment_epochs are two ways to begin: give one")
 
 
 class _Batches(Dataset[ModelOutput]):

@@ -73,7 +73,7 @@ def clustering_by_subset(
     labels: Any,
     *,
     rule: str = "mean",
-    batch_size: int = 8192,
+    batch_size: int = 512,
     max_subsets: int | None = None,
     generator: Generator | None = None,
 ) -> dict[str, dict[str, float]]:
