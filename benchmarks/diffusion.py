@@ -1,9 +1,9 @@
 """What diffusion decoders make of a CMVAE on PolyMNIST-5k: Fréchet distances, coherence, steps and time.
 
-    python benchmarks/diffusion.py --size cpu --cmvae FOLDER
+    python benchmarks/diffusion.py --size cpu --cmvae runs/polymnist/polymnist-cpu/model
 
-takes a saved CMVAE (or without one trains it first), trains the decoders, or reads them with ``--decoders FOLDER``, and
-writes ``records/diffusion-SIZE.json``, ``.md`` and ``.png``.
+takes a CMVAE that benchmarks/polymnist.py left (or trains it first), trains the decoders, or reads them with
+``--decoders FOLDER``, and writes ``records/diffusion-SIZE.json``, ``.md`` and ``.png``.
 
 Distances are over the penultimate features of the digit classifiers, between as many generated images as there are real
 ones of the test set, each with a bootstrap interval. ``self``: x_m from itself; ``cross``: from the next modality;
@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import polymnist
 import torch
 from timing import RECORDS, device, table, write_record
 from torch import Generator, Tensor
 
-from cmvae import CMVAE, DCMVAE, CMVAEConfig, DiffusionConfig, fit
+from cmvae import CMVAE, DCMVAE, DiffusionConfig, fit
 from cmvae.datasets import polymnist_5k
 from cmvae.metrics import (
     conditional_coherence,
@@ -43,13 +44,12 @@ class Size:
     """What a run costs.
 
     Attributes:
-        modalities: The modalities that are refined; the CMVAE has all five.
+        modalities: The modalities that are refined; the CMVAE may have more.
         decoder: Settings of every decoder.
         minutes: Time of training the decoders, at most.
         batch_size: Samples in a step.
         learning_rate: Step size of Adam.
         precision: Lightning's name of it.
-        cmvae_epochs: Epochs of a CMVAE that is trained here.
         n_samples: Images behind a distance or a coherence.
         n_curve: Images behind a distance of the curve over steps.
         targets: Largest ratio of distances, and largest loss of coherence.
@@ -61,7 +61,6 @@ class Size:
     batch_size: int
     learning_rate: float
     precision: str
-    cmvae_epochs: int
     n_samples: int
     n_curve: int
     targets: tuple[float, float, float]
@@ -77,7 +76,6 @@ SIZES = {
         batch_size=64,
         learning_rate=1e-3,
         precision="bf16-mixed",
-        cmvae_epochs=15,
         n_samples=2000,
         n_curve=250,
         targets=(0.6, 0.02, 1.15),
@@ -89,13 +87,12 @@ SIZES = {
         batch_size=256,
         learning_rate=3e-4,
         precision="bf16-mixed",
-        cmvae_epochs=250,
         n_samples=2000,
         n_curve=2000,
         targets=(0.3, 0.01, 1.1),
     ),
 }
-SMOKE = {"minutes": 0.1, "cmvae_epochs": 1, "n_samples": 64, "n_curve": 16, "batch_size": 16}
+SMOKE = {"minutes": 0.1, "n_samples": 64, "n_curve": 16, "batch_size": 16}
 CURVE = (("dpm++", 5), ("dpm++", 10), ("dpm++", 25), ("dpm++", 50), ("ddim", 25), ("ddim", 50), ("ddpm", 1000))
 
 
@@ -118,24 +115,13 @@ class View:
 # Models ------------------------------------------------------------------------------------------------------------
 
 
-def trained_cmvae(train: Any, size: Size, out: Path) -> CMVAE:
-    """Train a CMVAE with the paper's settings for PolyMNIST."""
-    shapes = dict.fromkeys(train.modalities, (3, 28, 28))
-    config = CMVAEConfig(
-        n_modalities=len(shapes),
-        input_dims=shapes,
-        latent_dim=32,
-        modalities_specific_dim=32,
-        beta=2.5,
-        number_of_clusters=40,
-        decoders_dist=dict.fromkeys(shapes, "laplace"),
-        decoder_dist_params={name: {"scale": 0.75} for name in shapes},
-        K=1,
-        loss="iwae_looser",
-    )
-    torch.manual_seed(SEED)
-    model = CMVAE(config)
-    fit(model, train, max_epochs=size.cmvae_epochs, seed=SEED, run_dir=out / "cmvae-run", overwrite=True)
+def trained_cmvae(name: str, data: Any, smoke: bool, out: Path) -> CMVAE:
+    """Train the CMVAE that benchmarks/polymnist.py trains."""
+    size = polymnist.SIZES[name]
+    if smoke:
+        size = replace(size, epochs=4, alignment=(1, 1))
+    model = polymnist.build(size, SEED)
+    polymnist.train(model, data, size, SEED, out / "cmvae-run")
     model.save_pretrained(out / "cmvae")
     return model
 
@@ -317,7 +303,7 @@ def draw_grid(model: DCMVAE, test: Any, size: Size, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--cmvae", type=Path, help="folder of a saved CMVAE of the five modalities")
+    parser.add_argument("--cmvae", type=Path, help="folder of a saved CMVAE of PolyMNIST-5k")
     parser.add_argument("--decoders", type=Path, help="folder of a saved D-CMVAE, to be measured as it is")
     parser.add_argument("--out", type=Path, default=Path("runs/diffusion"), help="folder of models and checkpoints")
     parser.add_argument("--minutes", type=float, help="time of training, instead of the size's")
@@ -329,13 +315,18 @@ def main() -> None:
     if arguments.minutes:
         size = replace(size, minutes=arguments.minutes)
     train, test = polymnist_5k("train"), polymnist_5k("test")
+    classifiers = train_classifiers(train, test).classifiers
+    number = polymnist.SIZES[arguments.size].modalities
+    cmvae = None if arguments.cmvae is None else CMVAE.from_pretrained(arguments.cmvae)
+    model = None if arguments.decoders is None else DCMVAE.from_pretrained(arguments.decoders)
+    if cmvae or model:
+        number = len((cmvae or model).modalities)
+    train, test = (polymnist_5k(split, modalities=number) for split in ("train", "test"))
     if arguments.smoke:
         train, test = train[:256], test[:128]
-    classifiers = train_classifiers(train, test).classifiers
-    if arguments.decoders:
-        model, spent = DCMVAE.from_pretrained(arguments.decoders), {}
-    else:
-        cmvae = CMVAE.from_pretrained(arguments.cmvae) if arguments.cmvae else trained_cmvae(train, size, arguments.out)
+    spent: dict[str, float] = {}
+    if model is None:
+        cmvae = cmvae or trained_cmvae(arguments.size, train, arguments.smoke, arguments.out)
         model, spent = trained_decoders(cmvae, train, size, arguments.out)
     model.to(device()).eval()
     report(model, train, test, classifiers, size, arguments, spent)
