@@ -1,0 +1,24 @@
+"""Formulas as MathML, which browsers show without a script: ``$…$`` in a line, ``$$…$$`` by itself."""
+
+import html
+import re
+
+from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
+
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+_LEFT_OVER = re.compile(r"\\[A-Za-z]+")
+
+
+def on_page_content(content: str, page: object, **_: object) -> str:
+    """Return a page's HTML with its formulas converted."""
+    return _FORMULA.sub(lambda match: _converted(match, page), content)
+
+
+def _converted(match: re.Match[str], page: object) -> str:
+    source = html.unescape(match[2]).strip()
+    formula = convert(source, display="block" if match[1] == "div" else "inline")
+    unknown = _LEFT_OVER.findall(formula)
+    if unknown:
+        raise PluginError(f"{page}: {unknown} of the formula {source} cannot be shown")
+    return formula
