@@ -9,7 +9,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 RECORDS = Path("benchmarks/records")
-_LOADS = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:)?//|<link\b[^>]*href=[\"']?(?:https?:)?//")
+_ELSEWHERE = r"[\"']?(?:https?:)?//"
+_LOADS = re.compile(rf"<(?:script|img|iframe|source)\b[^>]*\bsrc={_ELSEWHERE}|<link\b[^>]*\bhref={_ELSEWHERE}")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
