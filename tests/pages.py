@@ -1,8 +1,8 @@
 """The code of a Markdown page, run block by block in the present folder, as a reader would.
 
-``python`` blocks share one namespace. ``bash`` blocks hold ``cmvae`` and ``python`` commands alone. A block whose title is
-the name of a file becomes that file. A ``text`` block titled ``prints`` is what the block before it prints. What installs
-is titled ``installation`` and not run.
+``python`` blocks share one namespace. ``bash`` blocks hold ``cmvae`` and ``python`` commands alone. A block whose title
+is the name of a file becomes that file. A ``text`` block titled ``prints`` is what the block before it prints. What
+installs is titled ``installation`` and not run.
 """
 
 import io

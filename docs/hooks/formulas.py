@@ -7,7 +7,12 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-_LEFT_OVER = re.compile(r"\\[A-Za-z]+")
+# What the converter leaves to the reader's eye: the space after a function's name, and a relation's own sign.
+_FINER = {
+    "<mi>log</mi>": '<mi>log</mi><mspace width="0.17em"/>',
+    "<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>",
+}
+_LEFT_OVER = re.compile(r"\\[A-Za-z]+|<mi>&</mi>")
 
 
 def on_page_content(content: str, page: object, **_: object) -> str:
@@ -21,4 +26,6 @@ def _converted(match: re.Match[str], page: object) -> str:
     unknown = _LEFT_OVER.findall(formula)
     if unknown:
         raise PluginError(f"{page}: {unknown} of the formula {source} cannot be shown")
+    for plain, finer in _FINER.items():
+        formula = formula.replace(plain, finer)
     return formula
