@@ -17,7 +17,8 @@ from pathlib import Path
 from made_files import run
 
 INSTALLATION, PRINTS = "installation", "prints"
-SHELLS = ("bash", "console", "sh")
+SHELLS = ("bash", "sh")
+_FENCE = re.compile(r"^\s*```\w", re.MULTILINE)
 _BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -33,10 +34,12 @@ class Block:
 
 def read_blocks(text):
     """Return the blocks of a page."""
-    return [
+    blocks = [
         Block(match[1], match[2] or "", match[3], text.count("\n", 0, match.start()) + 1)
         for match in _BLOCK.finditer(text)
     ]
+    assert len(blocks) == len(_FENCE.findall(text)), "blocks begin at the start of a line, and end"
+    return blocks
 
 
 def shortened(text, changes):
@@ -62,6 +65,8 @@ def run_page(path, changes=None):
             printed = _run_python(block, path, names)
         elif block.language in SHELLS:
             printed = "".join(_run_command(words, where) for words in _commands(block.code))
+        else:
+            assert block.language == "text", f"{where}: {block.language} is not run"
     return names
 
 

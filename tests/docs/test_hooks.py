@@ -94,6 +94,8 @@ def test_blocks_are_run_in_order_in_one_namespace(tmp_path, monkeypatch):
     ("text", "message"),
     [
         ('```python\nprint(1)\n```\n```text title="prints"\n2\n```\n', "page.md, line 4: it prints"),
+        ("```console\n$ ls\n```\n", "console is not run"),
+        ("- a\n\n  ```python\n  1\n  ```\n", "at the start of a line"),
         ("```bash\nls\n```\n", "ls is no command that is run"),
         ("```bash\ncmvae predict nowhere --out x.csv\n```\n", "no such run folder"),
         ("```bash\npython -c 'raise SystemExit(3)'\n```\n", "SystemExit"),
