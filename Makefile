@@ -1,5 +1,6 @@
 # make demo   the demonstration, in an environment of its own
 # make test   lint, types and tests, as CI runs them
+# make docs   the documentation, as a site in build/site; a warning is an error
 # make bench  what every operation costs, against its floor; make bench-peer: against MultiVae
 # Needs only Python (3.11 or newer) and make.
 
@@ -10,7 +11,9 @@ OUT ?= runs/demo
 
 PEER := .venv-peer
 
-.PHONY: demo test lint bench bench-peer clean
+SOURCES := src tests benchmarks docs
+
+.PHONY: demo test lint docs bench bench-peer clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,12 +24,15 @@ demo: $(VENV)/.installed
 	$(BIN)/cmvae demo --out $(OUT) --overwrite
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
 test: lint
 	$(BIN)/python -m pytest -n 2
+
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/cost.py

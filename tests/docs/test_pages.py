@@ -1,0 +1,47 @@
+"""Every page of the documentation does what it says."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pages import INSTALLATION, read_blocks, run_page
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+# What would take long is trained for less; tests/cli runs the demonstration itself.
+FEW = r"CMVAEClusterer\(random_state=0\)"
+SHORTENED = {
+    "index.md": {
+        r"```bash\ncmvae demo\n": "```bash\ncmvae demo --help\n",
+        FEW: "CMVAEClusterer(3, max_epochs=1, random_state=0)",
+    },
+    "tables.md": {
+        r"visits=visits.parquet --out runs/patients": "visits=visits.parquet --epochs 10 --out runs/patients",
+        FEW: "CMVAEClusterer(max_epochs=10, random_state=0)",
+    },
+    "single-cell.md": {"max_epochs=70": "max_epochs=36", "warmup_epochs=60": "warmup_epochs=30"},
+    "model.md": {r"max_epochs=\d+, warmup_epochs=\d+": "max_epochs=2, warmup_epochs=1"},
+}
+
+
+@pytest.fixture
+def _own_modules():
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "multivae"]:
+        del sys.modules[name]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("_own_modules")
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(DOCS / page, SHORTENED.get(page))
+
+
+def test_only_installations_are_left_out():
+    for page in PAGES:
+        for block in read_blocks((DOCS / page).read_text(encoding="utf-8")):
+            if block.title == INSTALLATION:
+                assert all(line.split()[0] in ("make", "pip", "#") for line in block.code.splitlines() if line), page
