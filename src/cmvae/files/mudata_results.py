@@ -1,0 +1,92 @@
+"""Results of cells, put back into a copy of their .h5mu file."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmvae.checkpoints import atomic_write
+from cmvae.data.checks import quoted
+from cmvae.files.mudata import library
+
+__all__ = ["write_results"]
+
+KEY = "cmvae"  # what the names of results start with, as in cmvae.data.to_mudata
+_SHOWN = 5
+
+
+def write_results(
+    source: Path,
+    target: Path,
+    ids: Sequence[str],
+    clusters: np.ndarray,
+    probabilities: np.ndarray,
+    embedding: np.ndarray,
+    account: Mapping[str, Any],
+) -> None:
+    """Write a copy of an .h5mu file with results of its cells, named as ``cmvae.data.to_mudata`` names them.
+
+    Cells without results get NaN. Nothing else in the file changes, and its matrices are not read.
+
+    Args:
+        source: The file.
+        target: The copy.
+        ids: n cells.
+        clusters: Their clusters, (n,).
+        probabilities: The probabilities of these, (n,).
+        embedding: The means of q(z|X), (n, d).
+        account: What the results came from, for ``.uns``.
+
+    Raises:
+        ValueError: For cells that the file does not have.
+        OSError: If it cannot be written.
+    """
+    io, h5py = library("anndata.io"), library("h5py")
+    # Strings as objects: there are versions of anndata that cannot write those of pandas 3.
+    with atomic_write(target) as temporary, pd.option_context("future.infer_string", False):
+        shutil.copyfile(source, temporary)
+        with _told_as_system_errors(target), h5py.File(temporary, "r+") as file:
+            table = io.read_elem(file["obs"])
+            rows, n = _rows_of(table.index, ids, source), len(table)
+            occupied, numbers = np.unique(clusters, return_inverse=True)
+            names = pd.Index([str(number) for number in occupied], dtype=object)
+            table[f"{KEY}_cluster"] = pd.Categorical.from_codes(_placed(numbers, rows, n, -1), names)
+            table[f"{KEY}_probability"] = _placed(probabilities, rows, n, np.nan)
+            io.write_elem(file, "obs", table)
+            for group in ("obsm", "uns"):
+                if group not in file:
+                    io.write_elem(file, group, {})
+            io.write_elem(file["obsm"], f"X_{KEY}", _placed(embedding.astype(np.float32), rows, n, np.nan))
+            io.write_elem(file["uns"], KEY, dict(account))
+
+
+def _rows_of(names: pd.Index, ids: Sequence[str], source: Path) -> np.ndarray:
+    """Return the rows of cells, (n,)."""
+    own = pd.Index(list(map(str, names)), dtype=object)
+    if not own.is_unique:
+        raise ValueError(f"{source}: cells of .obs are named more than once, such as {own[own.duplicated()][0]!r}")
+    rows = own.get_indexer(pd.Index(list(ids), dtype=object))
+    if (rows < 0).any():
+        lacking = [name for name, row in zip(ids, rows, strict=True) if row < 0]
+        raise ValueError(f"{source}: .obs lacks {len(lacking)} cells, such as {quoted(lacking[:_SHOWN])}")
+    return rows
+
+
+def _placed(values: np.ndarray, rows: np.ndarray, n: int, otherwise: float) -> np.ndarray:
+    """Return values (r, *) at their rows of n."""
+    placed = np.full((n, *values.shape[1:]), otherwise, dtype=values.dtype)
+    placed[rows] = values
+    return placed
+
+
+@contextmanager
+def _told_as_system_errors(path: Path) -> Iterator[None]:
+    """Turn HDF5's errors while writing, not all of which are the system's, into these."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
