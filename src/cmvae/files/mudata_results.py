@@ -46,22 +46,33 @@ def write_results(
         OSError: If it cannot be written.
     """
     io, h5py = library("anndata.io"), library("h5py")
-    # Strings as objects: there are versions of anndata that cannot write those of pandas 3.
-    with atomic_write(target) as temporary, pd.option_context("future.infer_string", False):
+    occupied, numbers = np.unique(clusters, return_inverse=True)
+    # Of objects: there are versions of anndata that cannot write the strings of pandas 3.
+    categories = pd.Index([str(cluster) for cluster in occupied], dtype=object)
+    with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
         with _told_as_system_errors(target), h5py.File(temporary, "r+") as file:
-            table = io.read_elem(file["obs"])
-            rows, n = _rows_of(table.index, ids, source), len(table)
-            occupied, numbers = np.unique(clusters, return_inverse=True)
-            names = pd.Index([str(number) for number in occupied], dtype=object)
-            table[f"{KEY}_cluster"] = pd.Categorical.from_codes(_placed(numbers, rows, n, -1), names)
-            table[f"{KEY}_probability"] = _placed(probabilities, rows, n, np.nan)
-            io.write_elem(file, "obs", table)
+            names = io.read_elem(file["obs"]).index
+            rows, n = _rows_of(names, ids, source), len(names)
+            codes = _placed(numbers, rows, n, -1)
+            columns = {
+                f"{KEY}_cluster": pd.Categorical.from_codes(codes, categories),
+                f"{KEY}_probability": _placed(probabilities, rows, n, np.nan),
+            }
+            _add_columns(file["obs"], columns)
             for group in ("obsm", "uns"):
                 if group not in file:
                     io.write_elem(file, group, {})
             io.write_elem(file["obsm"], f"X_{KEY}", _placed(embedding.astype(np.float32), rows, n, np.nan))
             io.write_elem(file["uns"], KEY, dict(account))
+
+
+def _add_columns(table: Any, columns: Mapping[str, Any]) -> None:
+    """Add columns to a table in a file, which has those that were there before in the order of its attribute."""
+    before = [name for name in map(str, table.attrs["column-order"]) if name not in columns]
+    for name, values in columns.items():
+        library("anndata.io").write_elem(table, name, values)
+    table.attrs["column-order"] = [*before, *columns]
 
 
 def _rows_of(names: pd.Index, ids: Sequence[str], source: Path) -> np.ndarray:
