@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import sys
 import warnings
 from unittest import mock
@@ -133,6 +134,17 @@ def test_cells_are_those_of_from_mudata(path, layer, most, monkeypatch):
     }
 
 
+def test_arrays_that_do_not_say_so_are_read(path, tmp_path):
+    shutil.copy(path, tmp_path / "old.h5mu")
+    with h5py.File(tmp_path / "old.h5mu", "r+") as file:
+        for place in ("obs/_index", "var/_index", "layers/dense"):
+            del file["mod/protein"][place].attrs["encoding-type"]
+            del file["mod/protein"][place].attrs["encoding-version"]
+    old, new = (MuDataModality(folder, "protein", layer="dense").read() for folder in (tmp_path / "old.h5mu", path))
+    np.testing.assert_array_equal(old.values, new.values)
+    assert (list(old.obs_names), old.var_names) == (list(new.obs_names), new.var_names)
+
+
 def test_modalities_are_in_the_order_of_the_mudata(path):
     assert list(h5mu_files(path)) == ["rna", "protein"]  # HDF5's own order is that of the alphabet
     run = {"x": ModalityFile(path="old", array="protein", layer="raw"), "rna": ModalityFile(path="old")}
@@ -215,6 +227,32 @@ def test_the_description_says_what_the_variables_are():
 # Refusals ----------------------------------------------------------------------------------------------------------
 
 
+def change_index(path):
+    with h5py.File(path, "r+") as file:
+        file["mod/rna/obs/_index"].attrs["encoding-type"] = "ropes"
+
+
+def change_columns(path):
+    with h5py.File(path, "r+") as file:
+        file["mod/rna/X/indices"][0] = GENES
+
+
+def change_columns_of_csc(path):
+    with h5py.File(path, "r+") as file:
+        file["mod/protein/layers/raw/indices"][0] = 84
+
+
+def change_bounds(path):
+    with h5py.File(path, "r+") as file:
+        file["mod/rna/X/indptr"][1] = 10**7
+
+
+def without_modalities(path):
+    with h5py.File(path, "r+") as file:
+        for name in list(file["mod"]):
+            del file["mod"][name]
+
+
 def without(place):
     def change(path):
         with h5py.File(path, "r+") as file:
@@ -262,6 +300,21 @@ REFUSED = {
     "no X": (without("mod/rna/X"), {}, ValueError, "it has no X; name one of its layers: none"),
     "words": (as_words, {}, TypeError, "modality 'rna'.*expected numbers, got dtype"),
     "another shape": (cut_rows, {}, ValueError, r"a matrix \(79, 30\) for 80 cells, 30 names"),
+    "names of another kind": (
+        change_index,
+        {},
+        ValueError,
+        "_index is stored as 'ropes', not as one of array",
+    ),
+    "a column beyond the last": (change_columns, {}, ValueError, "indices must be < 30"),
+    "a row beyond the last": (
+        change_columns_of_csc,
+        {"array": "protein", "layer": "raw"},
+        ValueError,
+        "indices must be < 84",
+    ),
+    "entries beyond the last": (change_bounds, {}, ValueError, "indptr must be a non-decreasing sequence"),
+    "no modalities": (without_modalities, {}, ValueError, "it holds no modalities"),
     "a layer": (None, {"layer": "counts"}, KeyError, "unknown layer 'counts'; there are none"),
     "a modality": (None, {"array": "atac"}, KeyError, "unknown modality 'atac'; there are 'rna', 'protein'"),
 }

@@ -15,9 +15,19 @@ from cmvae.data.omics import mudata_package
 from cmvae.files.source import Source, checked_ids
 from cmvae.run_config import ModalityFile
 
-__all__ = ["MUDATA_SUFFIX", "MuDataModality", "OmicsRows", "h5mu_files", "library", "open_h5mu", "read_obs_column"]
+__all__ = [
+    "MUDATA_SUFFIX",
+    "MuDataModality",
+    "OmicsRows",
+    "h5mu_files",
+    "library",
+    "open_h5mu",
+    "read_index",
+    "read_obs_column",
+]
 
 MUDATA_SUFFIX = ".h5mu"
+READABLE = ("array", "string-array", "nullable-string-array", "categorical", "nullable-integer", "nullable-boolean")
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,10 @@ class MuDataModality(Source):
             if self.array not in file["mod"]:
                 names = _modality_names(file)
                 raise KeyError(f"{self.where}: unknown modality {self.array!r}; there are {quoted(names)}")
-            group, read = file["mod"][self.array], library("anndata.io").read_elem
+            group = file["mod"][self.array]
             node = self._node(group)
-            self._ids = checked_ids(read(group["obs"]).index, self.where)
-            self._var_names = tuple(map(str, read(group["var"]).index))
+            self._ids = checked_ids(read_index(group["obs"]), self.where)
+            self._var_names = tuple(map(str, read_index(group["var"])))
             self._check(node)
 
     def read(self) -> OmicsRows:
@@ -77,8 +87,7 @@ class MuDataModality(Source):
         """Yield ids and rows; see ``Source``."""
         with open_h5mu(self.path) as file:
             node = self._node(file["mod"][self.array])
-            is_csc = node.attrs.get("encoding-type") == "csc_matrix"
-            whole = library("anndata.io").read_elem(node).tocsr() if is_csc else None
+            whole = _by_columns(node) if _kind(node) == "csc_matrix" else None
             for start in range(0, len(self._ids), rows):
                 ids = self._ids[start : start + rows]
                 values = _rows(node, start, start + len(ids)) if whole is None else whole[start : start + len(ids)]
@@ -96,7 +105,7 @@ class MuDataModality(Source):
         return group["X"] if self.layer is None else layers[self.layer]
 
     def _check(self, node: Any) -> None:
-        kind = node.attrs.get("encoding-type")
+        kind = _kind(node)
         if kind not in ("array", "csr_matrix", "csc_matrix"):
             raise TypeError(f"{self.where}: expected an array or a sparse matrix of numbers, got {kind!r}")
         dtype = node.dtype if kind == "array" else node["data"].dtype
@@ -149,31 +158,56 @@ def read_obs_column(path: Path, column: str | None, what: str) -> "pd.Series[str
         ValueError: If the file is none, or the column is not there.
     """
     with open_h5mu(path) as file:
-        read = library("anndata.io").read_elem
-        name, _, own = (column or "").partition(":")
-        table = read(file["obs"])
-        if column not in table and own and name in file["mod"]:
-            table, column = read(file["mod"][name]["obs"]), own
-    columns = list(map(str, table))
-    if column is None and len(columns) != 1:
-        raise ValueError(f"{what} {path}: name a column with --column; .obs has {columns[:10]}")
-    column = column or columns[0]
-    if column not in columns:
-        raise ValueError(f"{what} {path}: .obs has no column {column!r}; it has {columns[:10]}")
-    labels = table[column].dropna().astype(str)
-    labels.index = pd.Index(list(map(str, labels.index)), dtype=object)
-    return labels
+        table, (name, _, own) = file["obs"], (column or "").partition(":")
+        if own and column not in table and name in file["mod"]:
+            table, column = file["mod"][name]["obs"], own
+        columns = list(map(str, table.attrs.get("column-order", ())))
+        if column is None and len(columns) != 1:
+            raise ValueError(f"{what} {path}: name a column with --column; .obs has {columns[:10]}")
+        column = column or columns[0]
+        if column not in columns:
+            raise ValueError(f"{what} {path}: .obs has no column {column!r}; it has {columns[:10]}")
+        index = pd.Index(list(map(str, read_index(table))), dtype=object)
+        return pd.Series(_read(table[column]), index).dropna().astype(str)
 
 
 def _rows(node: Any, start: int, stop: int) -> Any:
     """Return some rows of an array or of a CSR matrix in a file."""
-    if node.attrs.get("encoding-type") == "array":
+    if _kind(node) == "array":
         return node[start:stop]
     # Not through anndata's own slices, which do not work with every SciPy.
     bounds = node["indptr"][start : stop + 1]
     entries = slice(int(bounds[0]), int(bounds[-1]))
     shape = (stop - start, int(node.attrs["shape"][1]))
-    return csr_array((node["data"][entries], node["indices"][entries], bounds - bounds[0]), shape=shape)
+    values = csr_array((node["data"][entries], node["indices"][entries], bounds - bounds[0]), shape=shape)
+    values.check_format(full_check=True)  # of a damaged file: a column beyond the last would be written to
+    return values
+
+
+def _by_columns(node: Any) -> Any:
+    """Return a CSC matrix in a file as CSR."""
+    values = library("anndata.io").read_elem(node)
+    values.check_format(full_check=True)
+    return values.tocsr()
+
+
+def _kind(node: Any) -> str | None:
+    """Return what something in a file is stored as; arrays of some writers do not say so."""
+    kind = node.attrs.get("encoding-type", None if hasattr(node, "keys") else "array")
+    return None if kind is None else str(kind)
+
+
+def read_index(table: Any) -> Any:
+    """Return the index of a table in a file."""
+    return _read(table[table.attrs["_index"]])
+
+
+def _read(node: Any) -> Any:
+    """Return something in a file as the object that it is."""
+    kind = _kind(node)
+    if kind not in READABLE:
+        raise ValueError(f"{node.name} is stored as {kind!r}, not as one of {', '.join(READABLE)}")
+    return library("anndata.io").read_elem(node)
 
 
 def _modality_names(file: Any) -> list[str]:
@@ -205,7 +239,7 @@ def open_h5mu(path: Path) -> Iterator[Any]:
     h5py = library("h5py")
     try:
         with h5py.File(path, "r") as file:
-            if "mod" not in file or "obs" not in file:
+            if not all(hasattr(file.get(name), "keys") for name in ("mod", "obs")) or not len(file["mod"]):
                 raise ValueError("it holds no modalities (an .h5ad holds one: mudata.MuData({'NAME': adata}) takes it)")
             if file.attrs.get("axis", 0) == 1:
                 raise ValueError("its modalities share variables (axis=1); expected some that share cells (axis=0)")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cmvae.checkpoints import atomic_write
 from cmvae.data.checks import quoted
-from cmvae.files.mudata import library
+from cmvae.files.mudata import library, read_index
 
 __all__ = ["write_results"]
 
@@ -52,7 +52,7 @@ def write_results(
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
         with _told_as_system_errors(target), h5py.File(temporary, "r+") as file:
-            names = io.read_elem(file["obs"]).index
+            names = read_index(file["obs"])
             rows, n = _rows_of(names, ids, source), len(names)
             codes = _placed(numbers, rows, n, -1)
             columns = {
@@ -69,13 +69,13 @@ def write_results(
 
 def _add_columns(table: Any, columns: Mapping[str, Any]) -> None:
     """Add columns to a table in a file, which has those that were there before in the order of its attribute."""
-    before = [name for name in map(str, table.attrs["column-order"]) if name not in columns]
+    before = [name for name in map(str, table.attrs.get("column-order", ())) if name not in columns]
     for name, values in columns.items():
         library("anndata.io").write_elem(table, name, values)
     table.attrs["column-order"] = [*before, *columns]
 
 
-def _rows_of(names: pd.Index, ids: Sequence[str], source: Path) -> np.ndarray:
+def _rows_of(names: Sequence[str], ids: Sequence[str], source: Path) -> np.ndarray:
     """Return the rows of cells, (n,)."""
     own = pd.Index(list(map(str, names)), dtype=object)
     if not own.is_unique:
