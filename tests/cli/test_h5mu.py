@@ -302,7 +302,7 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(tmp_path, what, m
     [
         *NO_H5MU.items(),
         ("few variables", "modality 'rna' lacks 3 variables, such as 'g27', 'g28', 'g29'"),
-        ("others", "bad.h5mu has modalities 'atac', the run others: 'rna', 'protein'"),
+        ("others", "bad.h5mu has modalities 'atac'; those the run read from an .h5mu: 'rna', 'protein'"),
         ("fractions", "modality 'rna': 'negative_binomial' needs counts"),
     ],
 )
@@ -347,6 +347,21 @@ def test_bad_ends_of_predictions_are_told_and_nothing_is_written(fitted, cells, 
     assert contents(tmp_path) == {"out.h5mu": b"old"}
     assert run(*given, "--out", out, "--overwrite")[0] == 0
     assert "cmvae_cluster" in read_mudata(out).obs
+
+
+def test_another_kind_of_file_than_the_run_s_is_told(fitted, cells, tmp_path):
+    pd.DataFrame({"cell": CELLS, "g0": 1.5 * GROUPS}).to_csv(tmp_path / "rna.csv", index=False)
+    message = "this is no file of the kind that the modality was learned from"
+    given = ["--modality", f"rna={tmp_path / 'rna.csv'}"]
+    refused(message, "predict", fitted[0], *given, "--out", tmp_path / "o.csv")
+    assert run("fit", *given, *QUICK, "--out", tmp_path / "run")[0] == 0
+    before = contents(tmp_path)
+    for options, told in (
+        (["--modality", f"rna={cells}"], message),
+        (["--data", cells], "those the run read from an .h5mu: none"),
+    ):
+        refused(told, "predict", tmp_path / "run", *options, "--out", tmp_path / "o.csv")
+    assert contents(tmp_path) == before
 
 
 def test_labels_that_are_not_there_are_told(fitted, cells):

@@ -123,8 +123,8 @@ def h5mu_files(path: Path, like: Mapping[str, ModalityFile] | None = None) -> di
 
     Args:
         path: The file.
-        like: Modalities of a run: those of them that the file has are returned, read as they were; others of the
-            file are passed over.
+        like: Modalities of a run: those of them that were read from an .h5mu, and that the file has, are returned,
+            read as they were; others of the file are passed over.
 
     Raises:
         ImportError: If the extra ``omics`` is not installed.
@@ -135,14 +135,16 @@ def h5mu_files(path: Path, like: Mapping[str, ModalityFile] | None = None) -> di
     where = str(path.absolute())
     if like is None:
         return {name: ModalityFile(path=where, array=name) for name in names}
-    places = {name: (file.array or name, file.layer) for name, file in like.items()}
+    places = {
+        name: (file.array or name, file.layer) for name, file in like.items() if Path(file.path).suffix == MUDATA_SUFFIX
+    }
     found = {
         name: ModalityFile(path=where, array=array, layer=layer)
         for name, (array, layer) in places.items()
         if array in names
     }
     if not found:
-        raise ValueError(f"{path} has modalities {quoted(names)}, the run others: {quoted(places)}")
+        raise ValueError(f"{path} has modalities {quoted(names)}; those the run read from an .h5mu: {quoted(places)}")
     return found
 
 

@@ -59,8 +59,6 @@ class OmicsCodec(Codec):
 
     def encode(self, rows: Any, modality: str) -> tuple[Any, np.ndarray]:
         """Return (n, variables) float32; what is sparse stays so, and is not standardised yet. See ``Codec``."""
-        if not isinstance(rows, OmicsRows):
-            raise ValueError(f"modality {modality!r}: expected cells of an .h5mu file, got a {type(rows).__name__}")
         values = pick_variables(self.coded, rows.values, rows.var_names)
         check_likelihood(modality, values, self.coded.likelihood, rows.obs_names)
         if self.coded.center and not is_sparse(values):

@@ -111,7 +111,10 @@ class Preprocessing:
         try:
             for name in store.modalities:
                 codec = self.codecs[name]
-                for ids, rows in open_source(name, files[name]).chunks(self.chunk_rows, codec.texts):
+                source = open_source(name, files[name])
+                if isinstance(source, MuDataModality) != isinstance(codec, OmicsCodec):
+                    raise ValueError(f"{source.where}: this is no file of the kind that the modality was learned from")
+                for ids, rows in source.chunks(self.chunk_rows, codec.texts):
                     store.add(name, ids, *codec.encode(rows, name))
             store.check()
         except BaseException:
