@@ -221,7 +221,7 @@ def predict_h5mu(run: Run, files: Mapping[str, ModalityFile], source: Path, out:
         for rows in store.batches(run.preprocessing.chunk_rows):
             data = run.preprocessing.dataset(rows)
             numbers, probabilities = assign_numbers(run.model, data, rule, run.order)
-            means = latent_means(run.model, data, rows_at_once(run.model)).cpu().numpy()
+            means = latent_means(run.model, data).cpu().numpy()
             parts.append((numbers, probabilities[np.arange(len(numbers)), numbers], means))
             ids += rows.ids
     numbers, probability, embedding = map(np.concatenate, zip(*parts, strict=True))

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -21,7 +22,9 @@ import cmvae.recipe
 from cmvae import CMVAE
 from cmvae.data import from_mudata, to_mudata
 from cmvae.data.omics_coding import OmicsCoding
+from cmvae.file_runs import predict_h5mu
 from cmvae.files import preprocessing
+from cmvae.files.mudata import h5mu_files
 from cmvae.run_folder import read_run
 from made_files import contents, names, refused, run
 from made_mudata import (
@@ -130,7 +133,7 @@ def test_nothing_sparse_is_made_dense_as_a_whole(cells, tmp_path, monkeypatch):
         monkeypatch.setattr(form, "toarray", lambda self, *a, own=form.toarray: sizes.append(self.shape) or own(self))
         monkeypatch.setattr(form, "todense", mock.Mock(side_effect=AssertionError))
     monkeypatch.setattr(preprocessing, "MOST_ROWS", 16)
-    monkeypatch.setattr(cmvae.recipe, "MOST_ROWS", 16)
+    monkeypatch.setattr(cmvae.recipe, "CHUNK_ENTRIES", 16 * GENES)
     files = ["--data", cells, "--layer", "protein=raw", *QUICK]
     assert run("fit", *files, "--out", tmp_path / "run")[0] == 0
     assert run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.csv")[0] == 0
@@ -166,6 +169,17 @@ def test_results_go_back_into_a_copy_of_the_file(fitted, cells, tmp_path):
     assert numbers.tolist() == other.obs["cmvae_cluster"].astype(int).tolist()
     assert (mdata.mod["rna"].X != make_mudata().mod["rna"].X).nnz == 0
     assert mdata.obs["group"].tolist() == make_mudata().obs["group"].tolist()
+
+
+def test_clusters_have_the_numbers_of_the_run(fitted, cells, tmp_path):
+    found, like = read_run(fitted[0]), h5mu_files(cells)
+    turned = replace(found, order=found.order[::-1].copy())
+    total, sizes = predict_h5mu(turned, like, cells, tmp_path / "out.h5mu")
+    assert total == N
+    assert sizes.tolist() == found.metrics["sizes"][::-1]
+    mdata = read_mudata(tmp_path / "out.h5mu")
+    assert (2 - mdata.obs["cmvae_cluster"].astype(int)).to_dict() == samples_of(fitted[0])["cluster"].to_dict()
+    assert mdata.uns["cmvae"]["active_clusters"].tolist() == turned.order.tolist()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
