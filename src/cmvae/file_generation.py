@@ -74,9 +74,8 @@ def translate_files(
 
         def parts() -> Iterator[tuple[list[str], dict[str, torch.Tensor], None]]:
             for rows in store.batches(run.preprocessing.chunk_rows):
-                made = run.model.predict(
-                    rows.dataset(), list(files), list(modalities), return_mean=not draw, generator=generator
-                )
+                data, given = run.preprocessing.dataset(rows), list(files)
+                made = run.model.predict(data, given, list(modalities), return_mean=not draw, generator=generator)
                 yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
 
         _write(run, folder, modalities, parts(), draw, generator, suffix)
@@ -105,7 +104,7 @@ Writer = Callable[[list[str], Any, Any], None]
 def _writer(run: Run, folder: Path, name: str, suffix: str, stack: ExitStack) -> Writer:
     """Return what writes parts of a modality: ids, rows, and clusters or None."""
     kind = run.preprocessing.codecs[name].type
-    if kind in ("table", "text"):
+    if kind in ("table", "text", "omics"):
         append = stack.enter_context(open_rows(folder / f"{name}{suffix}"))
 
         def write_rows(ids: list[str], rows: Any, numbers: Any) -> None:

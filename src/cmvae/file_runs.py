@@ -12,11 +12,16 @@ import torch
 
 from cmvae.config import CMVAEConfig
 from cmvae.data.datasets import IncompleteDataset
+from cmvae.data.omics import account_of
+from cmvae.data.omics_coding import OmicsCoding
 from cmvae.files.join import JoinedRows
+from cmvae.files.mudata_results import write_results
+from cmvae.files.omics_codec import OmicsCodec
 from cmvae.files.preprocessing import Preprocessing
 from cmvae.files.writing import open_rows
+from cmvae.initialization import latent_means
 from cmvae.model import CMVAE
-from cmvae.recipe import assign_numbers, number_clusters, quiet_training
+from cmvae.recipe import assign_numbers, number_clusters, quiet_training, rows_at_once
 from cmvae.run_config import ModalityFile, RunConfig
 from cmvae.run_folder import (
     TRAINING,
@@ -31,7 +36,7 @@ from cmvae.run_folder import (
     write_run,
 )
 
-__all__ = ["Prepared", "change_clusters", "fit_run", "predict_files", "prepare_data"]
+__all__ = ["Prepared", "change_clusters", "fit_run", "predict_files", "predict_h5mu", "prepare_data"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def prepare_data(config: RunConfig, preprocessing: Preprocessing | None = None) 
     settings = config.recipe.config(preprocessing.shapes(), largest, likelihoods, networks)
     with torch.random.fork_rng():
         CMVAE(settings)  # refuses networks that cannot take a shape
-    return Prepared(config, preprocessing, rows, rows.dataset(), settings)
+    return Prepared(config, preprocessing, rows, preprocessing.dataset(rows), settings)
 
 
 def fit_run(folder: Path, prepared: Prepared, *, resume: bool = False, **trainer_arguments: Any) -> Run:
@@ -158,7 +163,7 @@ def _completed(prepared: Prepared, model: CMVAE, log: pd.DataFrame) -> Run:
     # The paper's criterion is only evaluated, on a copy: started from tight clusters it merges too many.
     copied = CMVAE(model.model_config)
     copied.load_state_dict(model.state_dict())
-    h_values = copied.prune_clusters(data, batch_size=1024, rule=recipe.rule)
+    h_values = copied.prune_clusters(data, batch_size=min(1024, rows_at_once(model)), rule=recipe.rule)
     order = number_clusters(model, data, recipe.rule, drop_empty=recipe.n_clusters == "auto")
     numbers, probabilities = assign_numbers(model, data, recipe.rule, order)
     metrics = {
@@ -189,7 +194,40 @@ def predict_files(run: Run, files: Mapping[str, ModalityFile], out: Path) -> tup
     counts = np.zeros(len(run.order), dtype=int)
     with run.preprocessing.join(files) as store, open_rows(out) as append:
         for rows in store.batches(run.preprocessing.chunk_rows):
-            numbers, probabilities = assign_numbers(run.model, rows.dataset(), run.config.recipe.rule, run.order)
+            data = run.preprocessing.dataset(rows)
+            numbers, probabilities = assign_numbers(run.model, data, run.config.recipe.rule, run.order)
             counts += np.bincount(numbers, minlength=len(counts))
             append(samples_table(rows.ids, numbers, probabilities, rows.patterns()))
     return int(counts.sum()), counts
+
+
+def predict_h5mu(run: Run, files: Mapping[str, ModalityFile], source: Path, out: Path) -> tuple[int, np.ndarray]:
+    """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
+
+    Clusters have the numbers of the run; ``.uns["cmvae"]["active_clusters"]`` tells which of the model's each is.
+
+    Args:
+        run: The run.
+        files: Modality to file, of any of the run's modalities.
+        source: The .h5mu file.
+        out: The copy.
+
+    Returns:
+        How many cells there are, and how many in each cluster.
+    """
+    rule, ids = run.config.recipe.rule, []
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    with run.preprocessing.join(files) as store:
+        for rows in store.batches(run.preprocessing.chunk_rows):
+            data = run.preprocessing.dataset(rows)
+            numbers, probabilities = assign_numbers(run.model, data, rule, run.order)
+            means = latent_means(run.model, data).cpu().numpy()
+            parts.append((numbers, probabilities[np.arange(len(numbers)), numbers], means))
+            ids += rows.ids
+    numbers, probability, embedding = map(np.concatenate, zip(*parts, strict=True))
+    codecs = run.preprocessing.codecs.values()
+    coding = OmicsCoding(tuple(codec.coded for codec in codecs if isinstance(codec, OmicsCodec)))
+    h_values = [np.inf if value is None else value for value in run.metrics["h_values"]]
+    account = {**account_of(run.model, coding, rule, h_values), "active_clusters": run.order}
+    write_results(source, out, ids, numbers, probability, embedding, account)
+    return len(ids), np.bincount(numbers, minlength=len(run.order))

@@ -16,17 +16,19 @@ from lightning.pytorch.callbacks import EarlyStopping
 from cmvae.arguments import positive_int
 from cmvae.assignment import check_rule
 from cmvae.config import CMVAEConfig
+from cmvae.data.checks import CHUNK_ENTRIES
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.initialization import METHODS, collapse_clusters, initialize_clusters
 from cmvae.model import CMVAE
 from cmvae.runs import LAST_CHECKPOINT
 from cmvae.training import fit
 
-__all__ = ["CLUSTERS", "WARMUP", "Recipe", "assign_numbers", "number_clusters", "quiet_training"]
+__all__ = ["CLUSTERS", "WARMUP", "Recipe", "assign_numbers", "number_clusters", "quiet_training", "rows_at_once"]
 
 WARMUP_STEPS = 480
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 MIXTURE_SHARE = 6
+MOST_ROWS = 8192
 WARMUP, CLUSTERS = "1-warmup", "2-clusters"  # folders of the two trainings within a run's
 
 
@@ -158,7 +160,8 @@ class Recipe:
         """Start ``n_clusters`` clusters where the latents lie, and train on with them; see :meth:`train`."""
         if not resume:
             wanted: Any = self.n_clusters
-            initialize_clusters(model, data, wanted, method=self.start, seed=seed)
+            size = rows_at_once(model)
+            initialize_clusters(model, data, wanted, method=self.start, seed=seed, batch_size=size)
         warmup = self._warmup(math.ceil(len(data) / self._batch_size(len(data))))
         files = _files(run_dir, CLUSTERS, resume)
         self._fit(model, data, max(1, warmup // MIXTURE_SHARE), **files, **trainer_arguments)
@@ -204,6 +207,12 @@ def _files(run_dir: Path | None, name: str, resume: bool) -> dict[str, Any]:
     return {"run_dir": folder, "resume_from": _last(folder) if goes_on else None, "overwrite": True}
 
 
+def rows_at_once(model: CMVAE) -> int:
+    """Return how many samples are made dense at a time: 8192, fewer where they are wide."""
+    widest = max(math.prod(shape) for shape in (model.model_config.input_dims or {}).values())
+    return max(1, min(MOST_ROWS, CHUNK_ENTRIES // widest))
+
+
 def number_clusters(model: CMVAE, data: MultimodalBaseDataset, rule: str, drop_empty: bool) -> np.ndarray:
     """Return the active clusters in the order of their numbers: first those that have samples.
 
@@ -214,7 +223,7 @@ def number_clusters(model: CMVAE, data: MultimodalBaseDataset, rule: str, drop_e
         drop_empty: Deactivate the others.
     """
     mixture = model.mixture
-    clusters = model.predict_clusters(data, rule=rule).clusters
+    clusters = model.predict_clusters(data, rule=rule, batch_size=rows_at_once(model)).clusters
     occupied = torch.bincount(clusters, minlength=len(mixture.active)) > 0
     if drop_empty:
         mixture.keep(occupied)
@@ -233,7 +242,7 @@ def assign_numbers(
         rule: The assignment rule.
         order: The active clusters, from :func:`number_clusters`.
     """
-    found = model.predict_clusters(data, rule=rule)
+    found = model.predict_clusters(data, rule=rule, batch_size=rows_at_once(model))
     probabilities = found.probabilities.double().cpu().numpy()[:, order]
     number = np.full(len(model.active_clusters), -1)
     number[order] = np.arange(len(order))

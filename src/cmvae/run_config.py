@@ -33,9 +33,10 @@ class ModalityFile(BaseModel):
     """Where a modality is and how it is read.
 
     Attributes:
-        path: A table, an array, or a folder of images.
+        path: A table, an array, a folder of images, or an .h5mu file.
         id: The id column of a table; None: a Parquet file's stored index, else the first column.
-        array: The array's name in an .npz.
+        array: The array's name in an .npz, or the modality's in an .h5mu; None: the only array, the same name.
+        layer: The layer of an .h5mu's modality; None: ``X``.
         ids: A text file with the ids of an array, one a line.
         kinds: Column of a table to 'continuous', 'binary', 'count', 'category', 'text' or 'ignore'.
         likelihood: A name of ``cmvae.likelihoods.LIKELIHOODS``; None: as the kinds say.
@@ -49,6 +50,7 @@ class ModalityFile(BaseModel):
     path: Annotated[str, Field(min_length=1)]
     id: str | None = None
     array: str | None = None
+    layer: str | None = None
     ids: str | None = None
     kinds: dict[str, str] = Field(default_factory=dict)
     likelihood: Annotated[str | None, BeforeValidator(_known_likelihood)] = None

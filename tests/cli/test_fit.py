@@ -209,7 +209,7 @@ def broken(folder, what):
         ("text", ["--kind", "bad.note=continuous"], "'bad': column 'note' holds something that is no number"),
         ("hole", [], "'bad': single missing cells, which are not supported, in 1 rows, the first ['004']"),
         ("image", [], "modality 'bad': broken image"),
-        ("h5mu", [], "no folder of images and none of"),
+        ("h5mu", [], "bad.h5mu: not an .h5mu file"),
     ],
 )
 def test_bad_files_are_told_in_one_line_and_nothing_is_written(files, tmp_path, what, options, message):

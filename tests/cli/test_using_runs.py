@@ -62,7 +62,7 @@ def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(fitted, files
         (["--modality", "img=A"], "modality 'img': expected images, got a DataFrame"),
         (["--modality", "a=nowhere"], "no such file"),
         (["--modality", "a=OTHER"], "'colour' (category) holds ['purple']: unknown categories"),
-        (["--modality", "a=A", "--out", "found.txt"], "--out must end in .csv, .tsv, .parquet, got found.txt"),
+        (["--modality", "a=A", "--out", "found.txt"], "--out must end in .csv, .tsv, .parquet, .h5mu, got found.txt"),
         (["--modality", "a=A", "--out", "old.csv"], "--out old.csv exists; pass --overwrite"),
         (["--modality", "a=A", "--out", "none/found.csv"], "--out: no such folder: none"),
     ],

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from cmvae.data import ByteImages
+from cmvae.files.array_codecs import ArrayCodec, ImageCodec
 from cmvae.files.join import RowStore
+from cmvae.files.preprocessing import Preprocessing
 
 
 def values(*rows):
@@ -43,7 +45,8 @@ def test_samples_are_joined_outer_in_order_of_appearance(rows):
 
 def test_all_rows_become_a_dataset_with_images_as_bytes():
     with filled(RowStore(["a", "b"])) as store:
-        data = store.all_rows().dataset()
+        rows = store.all_rows()
+    data = Preprocessing({"a": ArrayCodec((1,), 0.0, 1.0), "b": ImageCodec((1, 2, 2))}).dataset(rows)
     assert isinstance(data.data["b"], ByteImages)
     assert data.masks["a"].tolist() == [True, True, False, True, False]
     assert data.masks["b"].tolist() == [True, False, True, False, True]

@@ -13,21 +13,25 @@ __all__ = ["evaluate"]
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    labels: Annotated[Path, typer.Option(help="Table of ids and labels (.csv, .tsv, .parquet).")],
+    labels: Annotated[
+        Path, typer.Option(help="Table of ids and labels (.csv, .tsv, .parquet), or .h5mu with labels in .obs.")
+    ],
     id_column: Annotated[str | None, typer.Option("--id", help="Its id column; else as for fit.")] = None,
     column: Annotated[str | None, typer.Option(help="The column of labels, where there are several.")] = None,
 ) -> None:
     """Compare the clusters of the training samples with labels: accuracy, mutual information, Rand index.
 
     Example: cmvae evaluate runs/mine --labels labels.csv --column type
+
+    Example: cmvae evaluate runs/cells --labels cells.h5mu --column cell_type
     """
     with told_in_one_line():
-        from cmvae.files.tables import read_column
+        from cmvae.files.labels import read_labels
         from cmvae.metrics.clustering import clustering_scores
         from cmvae.run_folder import read_run
 
         samples = read_run(run).samples.set_index("id")
-        truth = read_column(labels, "--labels", id_column, column)
+        truth = read_labels(labels, id_column, column)
         both = samples.index.intersection(truth.index)
         if not len(both):
             raise ValueError(

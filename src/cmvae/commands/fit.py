@@ -9,11 +9,13 @@ from rich.table import Table
 
 from cmvae.commands.shared import (
     console,
+    data_files,
     quieten,
     say,
     table_files,
     told_in_one_line,
     with_columns,
+    with_layers,
     with_likelihoods,
 )
 
@@ -33,8 +35,8 @@ def fit(
         Options,
         typer.Option(
             metavar="NAME=PATH",
-            help="A table (.csv, .tsv, .parquet), an array (.npy, .npz) or a folder of images (file name without "
-            "suffix = id); once for each modality.",
+            help="A table (.csv, .tsv, .parquet), an array (.npy, .npz), a folder of images (file name without "
+            "suffix = id) or the modality of that name in an .h5mu; once for each modality.",
         ),
     ] = None,
     data: Annotated[
@@ -62,6 +64,9 @@ def fit(
             "modality; parameters follow after commas, as in rna=poisson,library_size=true.",
         ),
     ] = None,
+    layer: Annotated[
+        Options, typer.Option(metavar="NAME=LAYER", help="The layer of an .h5mu's modality to read, instead of X.")
+    ] = None,
     network: Annotated[
         Options, typer.Option(metavar="NAME=NETWORK", help="mlp, conv, resnet or sequence, instead of the usual one.")
     ] = None,
@@ -80,6 +85,8 @@ def fit(
     Shows what each column was taken for, trains, finds the number of clusters, and writes a run folder.
 
     Example: cmvae fit --modality rna=rna.csv --modality photo=photos/ --out runs/mine
+
+    Example: cmvae fit --data cells.h5mu --layer rna=counts --out runs/cells
     """
     with told_in_one_line(lambda: what_is_left(out)):
         from cmvae.file_runs import fit_run, prepare_data
@@ -88,13 +95,13 @@ def fit(
 
         partial = prepare(out, overwrite=overwrite, resume=resume)
         if resume:
-            given = [modality, data, id_column, kind, likelihood, network, clusters, config, seed, epochs]
+            given = [modality, data, id_column, kind, likelihood, layer, network, clusters, config, seed, epochs]
             if any(value is not None for value in given):
                 raise ValueError("--resume takes the settings of the interrupted run: pass --out, and --device, alone")
             settings = RunConfig.read(partial / CONFIG)
         else:
             files = _files(modality, data, id_column, config)
-            files = with_likelihoods(with_columns(files, kind), likelihood, network)
+            files = with_likelihoods(with_columns(with_layers(files, layer), kind), likelihood, network)
             settings = _settings(config, files, clusters, seed, epochs)
         if device is not None:
             settings = settings.model_copy(update={"device": device})
@@ -129,28 +136,12 @@ def _files(
         raise ValueError("--modality and --data exclude each other")
     files = {} if config is None else dict(RunConfig.read(config).modalities)
     if data is not None:
-        files = _data_files(data, id_column)
+        files = data_files(data, id_column)
     for name, file in table_files(modality, id_column).items():
         files[name] = files[name].changed(path=file.path, id=file.id or files[name].id) if name in files else file
     if not files:
         raise ValueError("no data: pass --modality NAME=PATH, --data FILE or --config FILE")
     return files
-
-
-def _data_files(data: Path, id_column: str | None) -> "dict[str, ModalityFile]":
-    from cmvae.files.arrays import array_names
-    from cmvae.files.mudata import h5mu_files
-    from cmvae.run_config import ModalityFile, read_data_yaml
-
-    if data.suffix == ".npz":
-        path = str(data.absolute())
-        return {name: ModalityFile(path=path, array=name) for name in array_names(data)}
-    if data.suffix == ".h5mu":
-        return h5mu_files(data)
-    if data.suffix in (".yaml", ".yml"):
-        files = read_data_yaml(data)
-        return {name: file.changed(id=file.id or id_column) for name, file in files.items()}
-    raise ValueError(f"--data must be an .npz, .h5mu or .yaml file, got {data}")
 
 
 def _settings(
@@ -181,11 +172,18 @@ def _show_data(prepared: "Prepared") -> None:
     table = Table("modality", "samples", "what", "likelihood", "network", title=f"{len(prepared.rows.ids)} samples")
     for name, codec in prepared.preprocessing.codecs.items():
         dist, params = prepared.settings.likelihood_of(name)
-        blocks = [block[0] for block in params.get("columns", ())]
         network = prepared.settings.network_of(name) or choose_networks(codec.shape, str(dist))
         seen = str(int(prepared.rows.masks[name].sum()))
-        table.add_row(name, seen, codec.describe(), f"mixed: {', '.join(blocks)}" if blocks else str(dist), network)
+        table.add_row(name, seen, codec.describe(), _likelihood_words(str(dist), params), network)
     console.print(table)
+
+
+def _likelihood_words(dist: str, params: dict[str, Any]) -> str:
+    """Say what a likelihood is: its blocks, and whether counts are relative to the sample's total."""
+    blocks = [block[0] for block in params.get("columns", ())]
+    if blocks:
+        return f"mixed: {', '.join(blocks)}"
+    return f"{dist}, library size" if params.get("library_size") else dist
 
 
 def show_clusters(run: "Run", out: Path) -> None:

@@ -20,7 +20,9 @@ __all__ = ["report"]
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path | None, typer.Option(help="Page to write.", show_default="RUN/report.html")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Table of ids and labels to compare with.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Table of ids and labels to compare with, or .h5mu with labels in .obs.")
+    ] = None,
     id_column: Annotated[str | None, typer.Option("--id", help="Id column of the labels.")] = None,
     column: Annotated[str | None, typer.Option(help="The column of labels, where there are several.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
@@ -31,14 +33,14 @@ def report(
     """
     with told_in_one_line():
         from cmvae.file_runs import prepare_data
-        from cmvae.files.tables import read_column
+        from cmvae.files.labels import read_labels
         from cmvae.files.writing import check_target
         from cmvae.run_folder import read_run
 
         page = run / "report.html" if out is None else out
         found = read_run(run)
         check_target(page, overwrite, (".html",))
-        truth = None if labels is None else read_column(labels, "--labels", id_column, column)
+        truth = None if labels is None else read_labels(labels, id_column, column)
         write_page(page, found, prepare_data(found.config, found.preprocessing), truth, run.name)
         say(f"Written to {page}")
 
@@ -50,6 +52,7 @@ def write_page(path: Path, run: "Run", prepared: "Prepared", labels: "pd.Series[
         ValueError: If this installation makes no pages.
     """
     from cmvae.checkpoints import atomic_write
+    from cmvae.files.omics_codec import OmicsCodec
     from cmvae.files.table_codecs import TableCodec, TextCodec
 
     try:
@@ -59,6 +62,11 @@ def write_page(path: Path, run: "Run", prepared: "Prepared", labels: "pd.Series[
         raise ValueError(f"this installation makes no report pages: {error}") from None
     codecs = run.preprocessing.codecs
     tables = {name: codec.coding for name, codec in codecs.items() if isinstance(codec, TableCodec)}
+    cells = {name: codec for name, codec in codecs.items() if isinstance(codec, OmicsCodec)}
+    names = {name: coding.names for name, coding in tables.items()}
+    names |= {name: list(codec.coded.var_names) for name, codec in cells.items()}
+    units = {name: gathering.units_of_table(coding) for name, coding in tables.items()}
+    units |= {name: codec.restore for name, codec in cells.items()}
     texts = {name: codec.read_texts for name, codec in codecs.items() if isinstance(codec, TextCodec)}
     content = gathering.gather_report(
         run.model,
@@ -68,8 +76,8 @@ def write_page(path: Path, run: "Run", prepared: "Prepared", labels: "pd.Series[
         # A row is an epoch, of one phase or the other; each phase counts its own from 0.
         history=run.log.drop(columns=["phase", "epoch"], errors="ignore"),
         h_values=[float("inf") if value is None else value for value in run.metrics["h_values"]],
-        features={name: coding.names for name, coding in tables.items()},
-        to_units={name: gathering.units_of_table(coding) for name, coding in tables.items()} | texts,
+        features=names,
+        to_units=units | texts,
         images=[name for name, codec in codecs.items() if codec.type == "images"],
         cluster_names={int(cluster): str(number) for number, cluster in enumerate(run.order)},
         title=title,

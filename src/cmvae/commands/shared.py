@@ -19,6 +19,7 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
     "console",
+    "data_files",
     "errors",
     "known",
     "named_pairs",
@@ -27,6 +28,7 @@ __all__ = [
     "table_files",
     "told_in_one_line",
     "with_columns",
+    "with_layers",
     "with_likelihoods",
 ]
 
@@ -93,16 +95,49 @@ def table_files(
     Args:
         values: What the options say.
         id_column: What --id says, for all tables.
-        like: Files of the same names whose ids they share, where --id says nothing.
+        like: Files of the same names whose ids they share, where --id says nothing, and of .h5mu files the modality
+            and the layer.
     """
+    from cmvae.files.mudata import MUDATA_SUFFIX
     from cmvae.run_config import ModalityFile
 
     found = {}
     for name, path in named_pairs("--modality", values).items():
         before = (like or {}).get(name)
         column = id_column or (before.id if before else None)
-        found[name] = ModalityFile(path=str(Path(path).expanduser().absolute()), id=column)
+        file = ModalityFile(path=str(Path(path).expanduser().absolute()), id=column)
+        if before and Path(path).suffix == MUDATA_SUFFIX:
+            file = file.changed(array=before.array, layer=before.layer)
+        found[name] = file
     return found
+
+
+def data_files(
+    data: Path, id_column: str | None, like: "Mapping[str, ModalityFile] | None" = None
+) -> "dict[str, ModalityFile]":
+    """Return the modalities that --data FILE names.
+
+    Args:
+        data: An .npz with an array for each modality, an .h5mu, or a YAML file that names them.
+        id_column: What --id says, for all tables.
+        like: Files of a run of the same modalities; an .h5mu is read as they were.
+
+    Raises:
+        ValueError: For another file, or one that is missing or damaged.
+    """
+    from cmvae.files.arrays import array_names
+    from cmvae.files.mudata import MUDATA_SUFFIX, h5mu_files
+    from cmvae.run_config import ModalityFile, read_data_yaml
+
+    if data.suffix == ".npz":
+        path = str(data.absolute())
+        return {name: ModalityFile(path=path, array=name) for name in array_names(data)}
+    if data.suffix == MUDATA_SUFFIX:
+        return h5mu_files(data, like)
+    if data.suffix in (".yaml", ".yml"):
+        files = read_data_yaml(data)
+        return {name: file.changed(id=file.id or id_column) for name, file in files.items()}
+    raise ValueError(f"--data must be an .npz, .h5mu or .yaml file, got {data}")
 
 
 def with_columns(files: "dict[str, ModalityFile]", values: Iterable[str] | None) -> "dict[str, ModalityFile]":
@@ -121,6 +156,16 @@ def with_columns(files: "dict[str, ModalityFile]", values: Iterable[str] | None)
         kinds = {**changed[name].kinds, place[len(name) + 1 :]: kind}
         changed[name] = changed[name].changed(kinds=kinds)
     return changed
+
+
+def with_layers(files: "dict[str, ModalityFile]", values: Iterable[str] | None) -> "dict[str, ModalityFile]":
+    """Return the files with the layers that --layer NAME=LAYER names.
+
+    Raises:
+        ValueError: For another form, or an unknown modality.
+    """
+    layers = known("--layer", named_pairs("--layer", values), files)
+    return files | {name: files[name].changed(layer=layer) for name, layer in layers.items()}
 
 
 def with_likelihoods(

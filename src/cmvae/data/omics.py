@@ -15,13 +15,21 @@ import cmvae
 from cmvae.arguments import positive_int
 from cmvae.data.checks import quoted
 from cmvae.data.datasets import IncompleteDataset
-from cmvae.data.omics_coding import LIKELIHOODS, CodedModality, OmicsCoding, blocks, check_likelihood, learn_modality
+from cmvae.data.omics_coding import (
+    LIKELIHOODS,
+    CodedModality,
+    OmicsCoding,
+    blocks,
+    check_likelihood,
+    learn_modality,
+    pick_variables,
+)
 from cmvae.data.stored import SparseRows, StandardisedRows, is_sparse
 
 if TYPE_CHECKING:
     from cmvae.model import CMVAE
 
-__all__ = ["OmicsData", "from_mudata", "read_h5mu", "to_mudata"]
+__all__ = ["OmicsData", "account_of", "from_mudata", "mudata_package", "read_h5mu", "to_mudata"]
 
 _SHOWN = 5
 
@@ -106,7 +114,7 @@ def from_mudata(
             known = learn_modality(name, values, var_names, layers.get(name), likelihood)
         learned[name] = known
         rows = places[name][kept]
-        data[name], masks[name] = _stored(_columns(known, values, var_names), known, rows), rows >= 0
+        data[name], masks[name] = _stored(pick_variables(known, values, var_names), known, rows), rows >= 0
     found = OmicsCoding(tuple(learned.values())) if coding is None else coding
     dataset = IncompleteDataset(data, masks, None if labels is None else _labels(mdata, labels, kept))
     return OmicsData(dataset, tuple(map(str, mdata.obs_names[kept])), found)
@@ -163,7 +171,7 @@ def to_mudata(
     target.obsm[f"X_{key}"] = embedding
     target.obs[f"{key}_cluster"] = pd.Categorical.from_codes(codes, categories=categories)
     target.obs[f"{key}_probability"] = probability
-    target.uns[key] = _account(model, cells.coding, rule, h_values)
+    target.uns[key] = account_of(model, cells.coding, rule, h_values)
     return target if copy else None
 
 
@@ -181,7 +189,7 @@ def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
         ImportError: If mudata is not installed.
         ValueError: If there is no such file, or it is something else or damaged, naming it.
     """
-    mudata = _mudata()
+    mudata = mudata_package()
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     try:
@@ -194,8 +202,12 @@ def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
 # Checks and choices ----------------------------------------------------------------------------------------------
 
 
-def _mudata() -> Any:
-    """Return the package mudata, or say which extra brings it."""
+def mudata_package() -> Any:
+    """Return the package mudata.
+
+    Raises:
+        ImportError: If it is not installed, with the extra that brings it.
+    """
     try:
         return import_module("mudata")
     except ModuleNotFoundError as error:
@@ -205,7 +217,7 @@ def _mudata() -> Any:
 
 
 def _check_mudata(mdata: Any) -> None:
-    kind = _mudata().MuData
+    kind = mudata_package().MuData
     if not isinstance(mdata, kind):
         wrapped = "; give mudata.MuData({'NAME': adata})" if type(mdata).__name__ == "AnnData" else ""
         raise TypeError(f"mdata: expected a mudata.MuData, got {type(mdata).__name__}{wrapped}")
@@ -300,21 +312,6 @@ def _values(mdata: Any, name: str, layer: str | None) -> Any:
     return values
 
 
-def _columns(coded: CodedModality, values: Any, var_names: tuple[str, ...]) -> Any:
-    """Return the coding's variables, found by name."""
-    if var_names == coded.var_names:
-        return values
-    names = pd.Index(var_names)
-    if not names.is_unique:
-        repeated = names[names.duplicated()].unique()[:_SHOWN]
-        raise ValueError(f"modality {coded.name!r}: variables {quoted(repeated)} occur more than once")
-    columns = names.get_indexer(pd.Index(coded.var_names))
-    if (columns < 0).any():
-        lacking = [name for name, column in zip(coded.var_names, columns, strict=True) if column < 0]
-        raise KeyError(f"modality {coded.name!r} lacks {len(lacking)} variables, such as {quoted(lacking[:_SHOWN])}")
-    return values[:, columns]
-
-
 def _stored(values: Any, coded: CodedModality, rows: np.ndarray) -> Any:
     """Return values in the order of the cells, as a dataset keeps them; absent cells hold anything."""
     if not is_sparse(values):
@@ -366,13 +363,14 @@ def _assigned(model: "CMVAE", dataset: IncompleteDataset, rule: str, batch_size:
     return {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
 
 
-def _account(model: "CMVAE", coding: OmicsCoding, rule: str, h_values: Sequence[float] | None) -> dict[str, Any]:
+def account_of(model: "CMVAE", coding: OmicsCoding, rule: str, h_values: Sequence[float] | None) -> dict[str, Any]:
     """Return what the results came from, of kinds that HDF5 can hold."""
+    versions = {"cmvae": cmvae.__version__, "torch": str(torch.__version__), "mudata": mudata_package().__version__}
     account: dict[str, Any] = {
         "config": model.model_config.to_json(),
         "coding": coding.to_json(),
         "rule": rule,
-        "versions": {"cmvae": cmvae.__version__, "torch": str(torch.__version__), "mudata": _mudata().__version__},
+        "versions": versions,
         "active_clusters": model.active_clusters.nonzero().flatten().cpu().numpy(),
         "weights": model.pc_params.detach().double().cpu().numpy(),
     }

@@ -12,11 +12,22 @@ from sklearn.preprocessing import StandardScaler
 from cmvae.data.checks import CHUNK_ENTRIES, quoted
 from cmvae.data.stored import is_sparse
 
-__all__ = ["COUNTS", "LIKELIHOODS", "CodedModality", "OmicsCoding", "blocks", "check_likelihood", "learn_modality"]
+__all__ = [
+    "COUNTS",
+    "LIKELIHOODS",
+    "REALS",
+    "CodedModality",
+    "OmicsCoding",
+    "blocks",
+    "check_likelihood",
+    "learn_modality",
+    "pick_variables",
+]
 
 COUNTS = ("negative_binomial", "poisson")
 REALS = ("normal", "laplace")
 LIKELIHOODS = (*COUNTS, "bernoulli", *REALS)
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -221,6 +232,31 @@ def learn_modality(
         raise ValueError(f"modality {name!r}: all its counts are 0")
     # A cell of which nothing was counted says nothing of how much is counted where something is.
     return CodedModality(name, var_names, layer, likelihood, float(np.median(totals[totals > 0])))
+
+
+def pick_variables(coded: CodedModality, values: Any, var_names: tuple[str, ...]) -> Any:
+    """Return the values of a coding's variables, found by name.
+
+    Args:
+        coded: The coding.
+        values: (n, all variables) array or CSR matrix.
+        var_names: What the variables are called.
+
+    Raises:
+        KeyError: For variables that are lacking.
+        ValueError: For names that occur more than once.
+    """
+    if var_names == coded.var_names:
+        return values
+    names = pd.Index(var_names)
+    if not names.is_unique:
+        repeated = names[names.duplicated()].unique()[:_SHOWN]
+        raise ValueError(f"modality {coded.name!r}: variables {quoted(repeated)} occur more than once")
+    columns = names.get_indexer(pd.Index(coded.var_names))
+    if (columns < 0).any():
+        lacking = [name for name, column in zip(coded.var_names, columns, strict=True) if column < 0]
+        raise KeyError(f"modality {coded.name!r} lacks {len(lacking)} variables, such as {quoted(lacking[:_SHOWN])}")
+    return values[:, columns]
 
 
 def blocks(values: Any) -> Iterator[tuple[int, Any]]:

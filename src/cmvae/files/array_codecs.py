@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from cmvae.data.stored import ByteImages
 from cmvae.files.codec import Codec
 from cmvae.files.images import read_image
 
@@ -49,6 +50,10 @@ class ImageCodec(Codec):
         shape: Any = self.shape
         values = [read_image(path, shape, modality) for path in rows]
         return np.stack(values), np.ones(len(values), dtype=bool)
+
+    def stored(self, values: Any) -> ByteImages:
+        """Return images that stay bytes; see ``Codec``."""
+        return ByteImages(values)
 
     def decode(self, values: np.ndarray, sample: bool) -> np.ndarray:
         """Return (n, H, W, C) uint8; see ``Codec``."""

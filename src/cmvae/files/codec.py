@@ -15,7 +15,7 @@ class Codec(ABC):
     """What was learned of a modality's rows: their coding, scales, sizes or words.
 
     Attributes:
-        type: What the rows are: 'table', 'text', 'images' or 'array'.
+        type: What the rows are: 'table', 'text', 'images', 'array' or 'omics'.
         shape: The input shape of the model.
         texts: Columns that are texts, whatever they look like.
     """
@@ -25,13 +25,17 @@ class Codec(ABC):
     texts: tuple[str, ...] = ()
 
     @abstractmethod
-    def encode(self, rows: Any, modality: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return a model's values of rows, (n, *), and which samples have the modality, (n,) boolean.
+    def encode(self, rows: Any, modality: str) -> tuple[Any, np.ndarray]:
+        """Return a model's values of rows, an array (n, *) or CSR matrix, and which samples have the modality, (n,).
 
         Raises:
             ValueError: If the rows are not like those it was learned from; the message names the modality.
             TypeError: For text where numbers were.
         """
+
+    def stored(self, values: Any) -> Any:
+        """Return values of :meth:`encode`, of samples put together, in the form that a dataset keeps."""
+        return values
 
     @abstractmethod
     def decode(self, values: np.ndarray, sample: bool) -> Any:
@@ -42,7 +46,7 @@ class Codec(ABC):
             sample: Which of the two they are.
 
         Returns:
-            A DataFrame of tables and texts, an array (n, H, W, C) of bytes of images, else an array.
+            A DataFrame of tables, texts and cells, an array (n, H, W, C) of bytes of images, else an array.
         """
 
     @abstractmethod

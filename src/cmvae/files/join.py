@@ -5,15 +5,17 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from cmvae.data.datasets import IncompleteDataset
-from cmvae.data.stored import ByteImages
+from cmvae.data.stored import is_sparse
 
 __all__ = ["JoinedRows", "RowStore"]
 
+COLUMN = np.dtype(np.int32)  # of sparse rows
 _SHOWN = 5
 
 
@@ -23,18 +25,13 @@ class JoinedRows:
 
     Attributes:
         ids: n ids.
-        data: Modality to (n, *) values; zeros where a sample lacks it.
+        data: Modality to (n, *) values, CSR where sparse ones were added; zeros where a sample lacks it.
         masks: Modality to (n,) boolean.
     """
 
     ids: list[str]
-    data: dict[str, np.ndarray]
+    data: dict[str, Any]
     masks: dict[str, np.ndarray]
-
-    def dataset(self) -> IncompleteDataset:
-        """Return the samples as a dataset; bytes of images stay bytes."""
-        data = {name: ByteImages(x) if x.dtype == np.uint8 and x.ndim == 4 else x for name, x in self.data.items()}
-        return IncompleteDataset(data, self.masks)
 
     def patterns(self) -> list[str]:
         """Return the modalities that each sample has, joined by +."""
@@ -59,7 +56,7 @@ class RowStore:
 
     def __init__(self, modalities: Sequence[str]) -> None:
         self.modalities = list(modalities)
-        self._forms: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        self._forms: dict[str, tuple[np.dtype[Any], tuple[int, ...], bool]] = {}
         self._repeated: dict[str, list[str]] = {name: [] for name in self.modalities}
         # A database without a name is a file that SQLite removes when it is closed.
         self._database = sqlite3.connect("", isolation_level=None)
@@ -83,26 +80,26 @@ class RowStore:
         """Return the number of samples."""
         return int(self._database.execute("SELECT COUNT(*) FROM ids").fetchone()[0])
 
-    def add(self, modality: str, ids: Sequence[str], values: np.ndarray, observed: np.ndarray) -> None:
+    def add(self, modality: str, ids: Sequence[str], values: Any, observed: np.ndarray) -> None:
         """Add rows of a modality.
 
         Args:
             modality: Its name.
             ids: n ids.
-            values: (n, *), of the same shape and dtype in every call.
+            values: (n, *) array, or CSR matrix, of the same form, shape and dtype in every call.
             observed: (n,) boolean; the samples of the others are known, but lack the modality.
 
         Raises:
             OSError: If the disk is full.
         """
-        self._forms.setdefault(modality, (values.dtype, values.shape[1:]))
-        table, values = self._table(modality), np.ascontiguousarray(values)
+        self._forms.setdefault(modality, (values.dtype, values.shape[1:], is_sparse(values)))
+        table = self._table(modality)
         with _disk_errors():
             self._database.execute("BEGIN")
             self._database.executemany("INSERT OR IGNORE INTO ids (id) VALUES (?)", ((name,) for name in ids))
-            for name, value, seen in zip(ids, values, observed, strict=True):
+            for name, value, seen in zip(ids, _packed(values), observed, strict=True):
                 insert = f"INSERT OR IGNORE INTO {table} SELECT position, ? FROM ids WHERE id = ?"
-                done = self._database.execute(insert, (value.tobytes() if seen else None, name))
+                done = self._database.execute(insert, (value if seen else None, name))
                 if not done.rowcount:
                     self._repeated[modality].append(name)
             self._database.execute("COMMIT")
@@ -145,13 +142,17 @@ class RowStore:
         """Return all samples at once."""
         return next(self.batches(max(1, len(self))))
 
-    def _values(self, modality: str, span: tuple[int, int], n: int) -> tuple[np.ndarray, np.ndarray]:
-        dtype, shape = self._forms[modality]
+    def _values(self, modality: str, span: tuple[int, int], n: int) -> tuple[Any, np.ndarray]:
+        dtype, shape, sparse = self._forms[modality]
+        condition = "position BETWEEN ? AND ? AND value NOTNULL ORDER BY position"
+        found = self._database.execute(f"SELECT position, value FROM {self._table(modality)} WHERE {condition}", span)
+        rows = ((position - span[0], value) for position, value in found)
+        if sparse:
+            return _unpacked(rows, dtype, (n, shape[0]))
         values, mask = np.zeros((n, *shape), dtype), np.zeros(n, dtype=bool)
-        select = f"SELECT position, value FROM {self._table(modality)} WHERE position BETWEEN ? AND ? AND value NOTNULL"
-        for position, value in self._database.execute(select, span):
-            values[position - span[0]] = np.frombuffer(value, dtype).reshape(shape)
-            mask[position - span[0]] = True
+        for row, value in rows:
+            values[row] = np.frombuffer(value, dtype).reshape(shape)
+            mask[row] = True
         return values, mask
 
     def _first(self, modality: str) -> list[str]:
@@ -171,6 +172,31 @@ class RowStore:
 
     def _table(self, modality: str) -> str:
         return f"modality_{self.modalities.index(modality)}"
+
+
+def _packed(values: Any) -> Iterator[bytes]:
+    """Yield the bytes of each row; of a sparse one those of its columns, then those of its entries."""
+    if not is_sparse(values):
+        yield from (value.tobytes() for value in np.ascontiguousarray(values))
+        return
+    columns = values.indices.astype(COLUMN)
+    for start, stop in pairwise(values.indptr):
+        yield columns[start:stop].tobytes() + values.data[start:stop].tobytes()
+
+
+def _unpacked(
+    rows: Iterator[tuple[int, bytes]], dtype: np.dtype[Any], shape: tuple[int, int]
+) -> tuple[Any, np.ndarray]:
+    """Return sparse rows in the order of their numbers as a CSR matrix of ``shape``, and which rows there are."""
+    counts, mask = np.zeros(shape[0] + 1, dtype=np.int64), np.zeros(shape[0], dtype=bool)
+    columns, entries = [np.zeros(0, COLUMN)], [np.zeros(0, dtype)]
+    for row, value in rows:
+        counts[row + 1] = n = len(value) // (COLUMN.itemsize + dtype.itemsize)
+        mask[row] = True
+        columns.append(np.frombuffer(value, COLUMN, n))
+        entries.append(np.frombuffer(value, dtype, n, n * COLUMN.itemsize))
+    parts = (np.concatenate(entries), np.concatenate(columns), counts.cumsum())
+    return csr_array(parts, shape=shape), mask
 
 
 @contextmanager

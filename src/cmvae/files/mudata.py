@@ -1,29 +1,253 @@
-"""MuData files: the one place that knows how :mod:`cmvae.data` reads them."""
+"""MuData files (.h5mu): their modalities, cells and columns, the matrices a part at a time."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+from scipy.sparse import csr_array
+
+from cmvae.data.checks import quoted
+from cmvae.data.omics import mudata_package
+from cmvae.files.source import Source, checked_ids
 from cmvae.run_config import ModalityFile
 
-__all__ = ["h5mu_files"]
+__all__ = [
+    "MUDATA_SUFFIX",
+    "MuDataModality",
+    "OmicsRows",
+    "h5mu_files",
+    "library",
+    "open_h5mu",
+    "read_index",
+    "read_obs_column",
+]
 
-HDF5 = b"\x89HDF\r\n\x1a\n"
+MUDATA_SUFFIX = ".h5mu"
+READABLE = ("array", "string-array", "nullable-string-array", "categorical", "nullable-integer", "nullable-boolean")
 
 
-def h5mu_files(path: Path) -> dict[str, ModalityFile]:
-    """Return the modalities of an .h5mu file.
+@dataclass(frozen=True)
+class OmicsRows:
+    """Cells of one modality.
+
+    Attributes:
+        values: (n, variables) array, or CSR where they are stored sparse.
+        obs_names: The n cells.
+        var_names: The variables.
+        layer: The layer that the values are; None: ``X``.
+    """
+
+    values: Any
+    obs_names: pd.Index
+    var_names: tuple[str, ...]
+    layer: str | None = None
+
+
+class MuDataModality(Source):
+    """Cells of one modality of an .h5mu file, their names being the ids.
+
+    What is stored by rows is read a part at a time, sparse or not; a matrix stored by columns (CSC) is read as a
+    whole, and stays sparse.
+
+    Args:
+        path: The file.
+        modality: Name for the errors.
+        array: The modality's name in the file; None: ``modality``.
+        layer: The layer to read; None: ``X``.
 
     Raises:
-        ValueError: If it is missing, is none, or cannot be read by this installation.
+        ImportError: If the extra ``omics`` is not installed.
+        KeyError: For a modality or a layer that is not there, with those that are.
+        ValueError: If the file is missing, damaged or something else, or the modality has no cells or variables.
+        TypeError: For values that are no real numbers.
+    """
+
+    def __init__(self, path: Path, modality: str, array: str | None = None, layer: str | None = None) -> None:
+        super().__init__(path, modality)
+        self.array, self.layer = array or modality, layer
+        with open_h5mu(path) as file:
+            if self.array not in file["mod"]:
+                names = _modality_names(file)
+                raise KeyError(f"{self.where}: unknown modality {self.array!r}; there are {quoted(names)}")
+            group = file["mod"][self.array]
+            node = self._node(group)
+            self._ids = checked_ids(read_index(group["obs"]), self.where)
+            self._var_names = tuple(map(str, read_index(group["var"])))
+            self._check(node)
+
+    def read(self) -> OmicsRows:
+        """Return all cells; sparse values stay sparse."""
+        return next(rows for _, rows in self.chunks(len(self._ids)))
+
+    def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], OmicsRows]]:
+        """Yield ids and rows; see ``Source``."""
+        with open_h5mu(self.path) as file:
+            node = self._node(file["mod"][self.array])
+            whole = _by_columns(node) if _kind(node) == "csc_matrix" else None
+            for start in range(0, len(self._ids), rows):
+                ids = self._ids[start : start + rows]
+                values = _rows(node, start, start + len(ids)) if whole is None else whole[start : start + len(ids)]
+                yield ids, OmicsRows(values, pd.Index(ids, dtype=object), self._var_names, self.layer)
+
+    def _node(self, group: Any) -> Any:
+        """Return the matrix in the file, nothing of it read."""
+        if "mod" in group or "obs" not in group:
+            raise ValueError(f"{self.where}: expected an AnnData as modality {self.array!r}")
+        layers = group.get("layers", {})
+        if self.layer is not None and self.layer not in layers:
+            raise KeyError(f"{self.where}: unknown layer {self.layer!r}; there are {quoted(layers)}")
+        if self.layer is None and "X" not in group:
+            raise ValueError(f"{self.where}: it has no X; name one of its layers: {quoted(layers)}")
+        return group["X"] if self.layer is None else layers[self.layer]
+
+    def _check(self, node: Any) -> None:
+        kind = _kind(node)
+        if kind not in ("array", "csr_matrix", "csc_matrix"):
+            raise TypeError(f"{self.where}: expected an array or a sparse matrix of numbers, got {kind!r}")
+        dtype = node.dtype if kind == "array" else node["data"].dtype
+        if dtype.kind not in "biuf":
+            raise TypeError(f"{self.where}: expected numbers, got dtype {dtype}")
+        shape = tuple(map(int, node.shape if kind == "array" else node.attrs["shape"]))
+        if shape != (len(self._ids), len(self._var_names)):
+            raise ValueError(f"{self.where}: a matrix {shape} for {len(self._ids)} cells, {len(self._var_names)} names")
+        if 0 in shape:
+            raise ValueError(f"{self.where}: it is empty: {shape[0]} cells, {shape[1]} variables")
+
+
+def h5mu_files(path: Path, like: Mapping[str, ModalityFile] | None = None) -> dict[str, ModalityFile]:
+    """Return the modalities of an .h5mu file.
+
+    Args:
+        path: The file.
+        like: Modalities of a run: those of them that were read from an .h5mu, and that the file has, are returned,
+            read as they were; others of the file are passed over.
+
+    Raises:
+        ImportError: If the extra ``omics`` is not installed.
+        ValueError: If the file is missing, damaged or something else, or has none of the modalities.
+    """
+    with open_h5mu(path) as file:
+        names = _modality_names(file)
+    where = str(path.absolute())
+    if like is None:
+        return {name: ModalityFile(path=where, array=name) for name in names}
+    places = {
+        name: (file.array or name, file.layer) for name, file in like.items() if Path(file.path).suffix == MUDATA_SUFFIX
+    }
+    found = {
+        name: ModalityFile(path=where, array=array, layer=layer)
+        for name, (array, layer) in places.items()
+        if array in names
+    }
+    if not found:
+        raise ValueError(f"{path} has modalities {quoted(names)}; those the run read from an .h5mu: {quoted(places)}")
+    return found
+
+
+def read_obs_column(path: Path, column: str | None, what: str) -> "pd.Series[str]":
+    """Return a column of the cells of an .h5mu file as strings, its index their names; cells without a value left out.
+
+    Args:
+        path: The file.
+        column: A column of ``.obs``, or MODALITY:COLUMN of that of a modality; None: the only one.
+        what: What it holds, for the errors.
+
+    Raises:
+        ValueError: If the file is none, or the column is not there.
+    """
+    with open_h5mu(path) as file:
+        table, (name, _, own) = file["obs"], (column or "").partition(":")
+        if own and column not in table and name in file["mod"]:
+            table, column = file["mod"][name]["obs"], own
+        columns = list(map(str, table.attrs.get("column-order", ())))
+        if column is None and len(columns) != 1:
+            raise ValueError(f"{what} {path}: name a column with --column; .obs has {columns[:10]}")
+        column = column or columns[0]
+        if column not in columns:
+            raise ValueError(f"{what} {path}: .obs has no column {column!r}; it has {columns[:10]}")
+        index = pd.Index(list(map(str, read_index(table))), dtype=object)
+        return pd.Series(_read(table[column]), index).dropna().astype(str)
+
+
+def _rows(node: Any, start: int, stop: int) -> Any:
+    """Return some rows of an array or of a CSR matrix in a file."""
+    if _kind(node) == "array":
+        return node[start:stop]
+    # Not through anndata's own slices, which do not work with every SciPy.
+    bounds = node["indptr"][start : stop + 1]
+    entries = slice(int(bounds[0]), int(bounds[-1]))
+    shape = (stop - start, int(node.attrs["shape"][1]))
+    values = csr_array((node["data"][entries], node["indices"][entries], bounds - bounds[0]), shape=shape)
+    values.check_format(full_check=True)  # of a damaged file: a column beyond the last would be written to
+    return values
+
+
+def _by_columns(node: Any) -> Any:
+    """Return a CSC matrix in a file as CSR."""
+    values = library("anndata.io").read_elem(node)
+    values.check_format(full_check=True)
+    return values.tocsr()
+
+
+def _kind(node: Any) -> str | None:
+    """Return what something in a file is stored as; arrays of some writers do not say so."""
+    kind = node.attrs.get("encoding-type", None if hasattr(node, "keys") else "array")
+    return None if kind is None else str(kind)
+
+
+def read_index(table: Any) -> Any:
+    """Return the index of a table in a file."""
+    return _read(table[table.attrs["_index"]])
+
+
+def _read(node: Any) -> Any:
+    """Return something in a file as the object that it is."""
+    kind = _kind(node)
+    if kind not in READABLE:
+        raise ValueError(f"{node.name} is stored as {kind!r}, not as one of {', '.join(READABLE)}")
+    return library("anndata.io").read_elem(node)
+
+
+def _modality_names(file: Any) -> list[str]:
+    """Return the modalities of an open file, in the order of the MuData."""
+    names, order = list(file["mod"]), [str(name) for name in file["mod"].attrs.get("mod-order", ())]
+    return order if sorted(order) == sorted(names) else names
+
+
+def library(name: str) -> Any:
+    """Return a module of the extra ``omics``.
+
+    Raises:
+        ImportError: If the extra is not installed, naming it.
+    """
+    mudata_package()
+    return import_module(name)
+
+
+@contextmanager
+def open_h5mu(path: Path) -> Iterator[Any]:
+    """Open an .h5mu file for reading; what is wrong with it is told with its name.
+
+    Raises:
+        ImportError: If the extra ``omics`` is not installed.
+        ValueError: If the file is missing, damaged or something else.
     """
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
-    with path.open("rb") as file:
-        if file.read(len(HDF5)) != HDF5:
-            raise ValueError(f"{path}: not an .h5mu file: it is no HDF5 file")
+    h5py = library("h5py")
     try:
-        omics = import_module("cmvae.data.omics")
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{path}: this installation does not read .h5mu files: {error}") from None
-    names = list(omics.read_h5mu(path, backed=True).mod)
-    return {name: ModalityFile(path=str(path.absolute()), array=name) for name in names}
+        with h5py.File(path, "r") as file:
+            if not all(hasattr(file.get(name), "keys") for name in ("mod", "obs")) or not len(file["mod"]):
+                raise ValueError("it holds no modalities (an .h5ad holds one: mudata.MuData({'NAME': adata}) takes it)")
+            if file.attrs.get("axis", 0) == 1:
+                raise ValueError("its modalities share variables (axis=1); expected some that share cells (axis=0)")
+            yield file
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        if str(path) in str(error):
+            raise
+        reason = " ".join(str(error.args[0] if error.args else error).split())
+        raise ValueError(f"{path}: not an .h5mu file that can be read: {reason}") from error

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.array_codecs import ArrayCodec, ImageCodec
 from cmvae.files.arrays import ARRAY_SUFFIXES, ArrayFile
 from cmvae.files.codec import Codec
 from cmvae.files.images import ImageFolder
-from cmvae.files.join import RowStore
+from cmvae.files.join import JoinedRows, RowStore
+from cmvae.files.mudata import MUDATA_SUFFIX, MuDataModality, OmicsRows
+from cmvae.files.omics_codec import OmicsCodec
 from cmvae.files.source import Source
 from cmvae.files.table_codecs import TableCodec, TextCodec, learn_table
 from cmvae.files.tables import TABLE_SUFFIXES, TableFile
@@ -21,7 +24,9 @@ from cmvae.run_config import ModalityFile
 
 __all__ = ["Preprocessing", "open_source"]
 
-CODECS: dict[str, type[Codec]] = {codec.type: codec for codec in (TableCodec, TextCodec, ImageCodec, ArrayCodec)}
+CODECS: dict[str, type[Codec]] = {
+    codec.type: codec for codec in (TableCodec, TextCodec, ImageCodec, ArrayCodec, OmicsCodec)
+}
 CHUNK_BYTES = 1 << 25
 MOST_ROWS = 8192
 
@@ -31,15 +36,21 @@ def open_source(modality: str, file: ModalityFile) -> Source:
 
     Raises:
         ValueError: If it is missing, damaged, or no kind of file that is read.
+        KeyError: For a modality or a layer that an .h5mu file does not have.
+        ImportError: For an .h5mu file, if the extra ``omics`` is not installed.
     """
     path = Path(file.path)
+    if path.suffix == MUDATA_SUFFIX:
+        return MuDataModality(path, modality, file.array, file.layer)
+    if file.layer is not None:
+        raise ValueError(f"modality {modality!r}: layers are those of {MUDATA_SUFFIX} files, and {path} is none")
     if path.is_dir():
         return ImageFolder(path, modality)
     if path.suffix in ARRAY_SUFFIXES:
         return ArrayFile(path, modality, file.array, None if file.ids is None else Path(file.ids))
     if path.suffix in TABLE_SUFFIXES or not path.exists():
         return TableFile(path, modality, file.id)
-    allowed = ", ".join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES))
+    allowed = ", ".join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES, MUDATA_SUFFIX))
     raise ValueError(f"modality {modality!r}: {path} is no folder of images and none of {allowed}")
 
 
@@ -100,13 +111,20 @@ class Preprocessing:
         try:
             for name in store.modalities:
                 codec = self.codecs[name]
-                for ids, rows in open_source(name, files[name]).chunks(self.chunk_rows, codec.texts):
+                source = open_source(name, files[name])
+                if isinstance(source, MuDataModality) != isinstance(codec, OmicsCodec):
+                    raise ValueError(f"{source.where}: this is no file of the kind that the modality was learned from")
+                for ids, rows in source.chunks(self.chunk_rows, codec.texts):
                     store.add(name, ids, *codec.encode(rows, name))
             store.check()
         except BaseException:
             store.close()
             raise
         return store
+
+    def dataset(self, rows: JoinedRows) -> IncompleteDataset:
+        """Return joined samples as a dataset; bytes of images stay bytes, and sparse values sparse."""
+        return IncompleteDataset({name: self.codecs[name].stored(x) for name, x in rows.data.items()}, rows.masks)
 
     @property
     def chunk_rows(self) -> int:
@@ -141,6 +159,8 @@ def _learned(name: str, file: ModalityFile) -> Codec:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=RuntimeWarning)
         rows = source.read()
+    if isinstance(rows, OmicsRows):
+        return _no_table(name, file, OmicsCodec.of(rows, name, file.likelihood))
     if not isinstance(rows, np.ndarray):
         return learn_table(rows, file.kinds, file.likelihood, name)
     if rows.dtype == np.uint8 and rows.ndim == 4:

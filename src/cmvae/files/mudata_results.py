@@ -1,0 +1,103 @@
+"""Results of cells, put back into a copy of their .h5mu file."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cmvae.checkpoints import atomic_write
+from cmvae.data.checks import quoted
+from cmvae.files.mudata import library, read_index
+
+__all__ = ["write_results"]
+
+KEY = "cmvae"  # what the names of results start with, as in cmvae.data.to_mudata
+_SHOWN = 5
+
+
+def write_results(
+    source: Path,
+    target: Path,
+    ids: Sequence[str],
+    clusters: np.ndarray,
+    probabilities: np.ndarray,
+    embedding: np.ndarray,
+    account: Mapping[str, Any],
+) -> None:
+    """Write a copy of an .h5mu file with results of its cells, named as ``cmvae.data.to_mudata`` names them.
+
+    Cells without results get NaN. Nothing else in the file changes, and its matrices are not read.
+
+    Args:
+        source: The file.
+        target: The copy.
+        ids: n cells.
+        clusters: Their clusters, (n,).
+        probabilities: The probabilities of these, (n,).
+        embedding: The means of q(z|X), (n, d).
+        account: What the results came from, for ``.uns``.
+
+    Raises:
+        ValueError: For cells that the file does not have.
+        OSError: If it cannot be written.
+    """
+    io, h5py = library("anndata.io"), library("h5py")
+    occupied, numbers = np.unique(clusters, return_inverse=True)
+    # Of objects: there are versions of anndata that cannot write the strings of pandas 3.
+    categories = pd.Index([str(cluster) for cluster in occupied], dtype=object)
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
+        with _told_as_system_errors(target), h5py.File(temporary, "r+") as file:
+            names = read_index(file["obs"])
+            rows, n = _rows_of(names, ids, source), len(names)
+            codes = _placed(numbers, rows, n, -1)
+            columns = {
+                f"{KEY}_cluster": pd.Categorical.from_codes(codes, categories),
+                f"{KEY}_probability": _placed(probabilities, rows, n, np.nan),
+            }
+            _add_columns(file["obs"], columns)
+            for group in ("obsm", "uns"):
+                if group not in file:
+                    io.write_elem(file, group, {})
+            io.write_elem(file["obsm"], f"X_{KEY}", _placed(embedding.astype(np.float32), rows, n, np.nan))
+            io.write_elem(file["uns"], KEY, dict(account))
+
+
+def _add_columns(table: Any, columns: Mapping[str, Any]) -> None:
+    """Add columns to a table in a file, which has those that were there before in the order of its attribute."""
+    before = [name for name in map(str, table.attrs.get("column-order", ())) if name not in columns]
+    for name, values in columns.items():
+        library("anndata.io").write_elem(table, name, values)
+    table.attrs["column-order"] = [*before, *columns]
+
+
+def _rows_of(names: Sequence[str], ids: Sequence[str], source: Path) -> np.ndarray:
+    """Return the rows of cells, (n,)."""
+    own = pd.Index(list(map(str, names)), dtype=object)
+    if not own.is_unique:
+        raise ValueError(f"{source}: cells of .obs are named more than once, such as {own[own.duplicated()][0]!r}")
+    rows = own.get_indexer(pd.Index(list(ids), dtype=object))
+    if (rows < 0).any():
+        lacking = [name for name, row in zip(ids, rows, strict=True) if row < 0]
+        raise ValueError(f"{source}: .obs lacks {len(lacking)} cells, such as {quoted(lacking[:_SHOWN])}")
+    return rows
+
+
+def _placed(values: np.ndarray, rows: np.ndarray, n: int, otherwise: float) -> np.ndarray:
+    """Return values (r, *) at their rows of n."""
+    placed = np.full((n, *values.shape[1:]), otherwise, dtype=values.dtype)
+    placed[rows] = values
+    return placed
+
+
+@contextmanager
+def _told_as_system_errors(path: Path) -> Iterator[None]:
+    """Turn HDF5's errors while writing, not all of which are the system's, into these."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error

@@ -1,0 +1,400 @@
+"""An .h5mu file from fit to the page, and back into an .h5mu."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import yaml
+
+pytest.importorskip("mudata")
+
+import mudata
+from sklearn.metrics import adjusted_rand_score
+
+import cmvae.recipe
+from cmvae import CMVAE
+from cmvae.data import from_mudata, to_mudata
+from cmvae.data.omics_coding import OmicsCoding
+from cmvae.file_runs import predict_h5mu
+from cmvae.files import preprocessing
+from cmvae.files.mudata import h5mu_files
+from cmvae.run_folder import read_run
+from made_files import contents, names, refused, run
+from made_mudata import (
+    CELLS,
+    GENES,
+    GROUPS,
+    PROTEIN,
+    PROTEIN_COUNTS,
+    PROTEINS,
+    RNA,
+    RNA_COUNTS,
+    N,
+    as_adata,
+    make_mudata,
+    plain_strings,
+    read_mudata,
+    write_mudata,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of mudata about its next version, of pandas about its options
+
+QUICK = ["--epochs", 1, "--clusters", 2, "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    return write_mudata(tmp_path_factory.mktemp("cells") / "cells.h5mu")
+
+
+@pytest.fixture(scope="module")
+def fitted(cells):
+    """A run folder, and what was printed; not to be changed."""
+    status, out, err = run("fit", "--data", cells, "--out", cells.parent / "run", "--epochs", 10, "--device", "cpu")
+    assert status == 0, err
+    assert not err, err
+    return cells.parent / "run", out
+
+
+def samples_of(folder):
+    return pd.read_csv(folder / "clusters.csv", dtype={"id": str}).set_index("id")
+
+
+def changed(**modalities):
+    """Return the MuData with some modalities replaced."""
+    mdata = make_mudata()
+    return mudata.MuData({**mdata.mod, **modalities})
+
+
+# From file to run --------------------------------------------------------------------------------------------------
+
+
+def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
+    folder, out = fitted
+    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if "│" in line]
+    rna = ["rna", "80", "30 counts: g0, g1, g2, g3, g4 and 25 more", "negative_binomial, library size", "mlp"]
+    assert lines[0] == rna
+    assert lines[1] == ["protein", "84", "6 continuous: p0, p1, p2, p3, p4 and 1 more", "normal", "mlp"]
+    assert "3 clusters\n" in out
+    samples = samples_of(folder)
+    assert sorted(samples.index) == CELLS.tolist()
+    assert [samples.loc[name, "modalities"] for name in ("c00", "c10", "c85")] == ["rna", "rna+protein", "protein"]
+    counted = samples.drop(index="c20")  # of which nothing was counted
+    groups = GROUPS[[int(name[1:]) for name in counted.index]]
+    assert adjusted_rand_score(groups, counted["cluster"]) > 0.9
+
+
+def test_the_run_repeats_itself(fitted, tmp_path):
+    status, _, err = run("fit", "--config", fitted[0] / "config.yaml", "--out", tmp_path / "again")
+    assert status == 0, err
+    assert contents(tmp_path / "again") == contents(fitted[0])
+
+
+def test_layers_likelihoods_and_networks_are_what_options_say(cells, tmp_path):
+    options = ["--layer", "protein=raw", "--likelihood", "protein=poisson,library_size=false", "--network", "rna=mlp"]
+    status, out, err = run("fit", "--data", cells, *options, *QUICK, "--out", tmp_path / "run")
+    assert status == 0, err
+    assert "6 counts of layer raw: p0" in out
+    config = CMVAE.from_pretrained(tmp_path / "run" / "model").model_config
+    assert config.likelihood_of("protein") == ("poisson", {"library_size": False})
+    assert config.likelihood_of("rna")[0] == "negative_binomial"
+    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["modalities"]
+    assert kept["protein"]["layer"] == "raw"
+    assert run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.csv")[0] == 0  # of the same layer
+    assert run("fit", "--config", tmp_path / "run" / "config.yaml", "--out", tmp_path / "again")[0] == 0
+    assert contents(tmp_path / "again") == contents(tmp_path / "run")
+
+
+def test_cells_are_joined_with_tables_of_other_modalities(cells, tmp_path):
+    size = pd.DataFrame({"cell": CELLS, "size": 10.0 * GROUPS + np.random.default_rng(0).normal(size=N)})
+    size.to_csv(tmp_path / "size.csv", index=False)
+    shutil.copy(cells, tmp_path / "x.h5mu")
+    content = {"genes": {"path": "x.h5mu", "array": "rna"}, "size": "size.csv"}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"modalities": content}))
+    assert run("fit", "--data", tmp_path / "data.yaml", *QUICK, "--out", tmp_path / "run")[0] == 0
+    assert set(samples_of(tmp_path / "run")["modalities"]) == {"genes+size", "size"}
+    given = ["predict", tmp_path / "run", "--out", tmp_path / "o.csv", "--overwrite"]
+    for options in (["--modality", f"genes={tmp_path / 'x.h5mu'}"], ["--data", tmp_path / "x.h5mu"]):
+        status, said, err = run(*given, *options)
+        assert status == 0, err
+        assert "80 samples" in said
+
+
+def test_nothing_sparse_is_made_dense_as_a_whole(cells, tmp_path, monkeypatch):
+    sizes = []
+    for form in (scipy.sparse.csr_array, scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.csc_matrix):
+        monkeypatch.setattr(form, "toarray", lambda self, *a, own=form.toarray: sizes.append(self.shape) or own(self))
+        monkeypatch.setattr(form, "todense", mock.Mock(side_effect=AssertionError))
+    monkeypatch.setattr(preprocessing, "MOST_ROWS", 16)
+    monkeypatch.setattr(cmvae.recipe, "CHUNK_ENTRIES", 16 * GENES)
+    files = ["--data", cells, "--layer", "protein=raw", *QUICK]
+    assert run("fit", *files, "--out", tmp_path / "run")[0] == 0
+    assert run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.csv")[0] == 0
+    assert run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.h5mu")[0] == 0
+    assert run("generate", tmp_path / "run", "--from", f"rna={cells}", "--out", tmp_path / "made")[0] == 0
+    for features in (GENES, PROTEINS):
+        assert max(shape[0] for shape in sizes if shape[1] == features) == 16
+
+
+# From run to results -----------------------------------------------------------------------------------------------
+
+
+def test_results_go_back_into_a_copy_of_the_file(fitted, cells, tmp_path):
+    out = tmp_path / "out.h5mu"
+    before = cells.read_bytes()
+    status, said, err = run("predict", fitted[0], "--data", cells, "--out", out)
+    assert status == 0, err
+    assert not err
+    assert f"Written to {out}: 90 samples; in cluster 0:" in said
+    assert cells.read_bytes() == before
+    mdata, samples, found = read_mudata(out), samples_of(fitted[0]), read_run(fitted[0])
+    assert dict(mdata.obs["cmvae_cluster"].astype(int)) == dict(samples["cluster"])
+    np.testing.assert_allclose(mdata.obs["cmvae_probability"], samples["probability"][mdata.obs_names], atol=1e-5)
+    account = mdata.uns["cmvae"]
+    assert account["active_clusters"].tolist() == found.order.tolist()
+    assert account["rule"] == "joint"
+    assert account["h_values"][2] == pytest.approx(found.metrics["h_values"][2])
+    # The same model and the same cells, without files.
+    coding, other = OmicsCoding.from_json(account["coding"]), make_mudata()
+    to_mudata(other, found.model, from_mudata(other, coding=coding), rule="joint")
+    np.testing.assert_allclose(mdata.obsm["X_cmvae"], other.obsm["X_cmvae"], rtol=1e-4, atol=1e-5)
+    numbers = found.order[mdata.obs["cmvae_cluster"].astype(int)]
+    assert numbers.tolist() == other.obs["cmvae_cluster"].astype(int).tolist()
+    assert (mdata.mod["rna"].X != make_mudata().mod["rna"].X).nnz == 0
+    assert mdata.obs["group"].tolist() == make_mudata().obs["group"].tolist()
+
+
+def test_clusters_have_the_numbers_of_the_run(fitted, cells, tmp_path):
+    found, like = read_run(fitted[0]), h5mu_files(cells)
+    turned = replace(found, order=found.order[::-1].copy())
+    total, sizes = predict_h5mu(turned, like, cells, tmp_path / "out.h5mu")
+    assert total == N
+    assert sizes.tolist() == found.metrics["sizes"][::-1]
+    mdata = read_mudata(tmp_path / "out.h5mu")
+    assert (2 - mdata.obs["cmvae_cluster"].astype(int)).to_dict() == samples_of(fitted[0])["cluster"].to_dict()
+    assert mdata.uns["cmvae"]["active_clusters"].tolist() == turned.order.tolist()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_results_as_tables_are_the_run_s(fitted, cells, tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(preprocessing, "MOST_ROWS", 7)
+    out = tmp_path / f"out{suffix}"
+    assert run("predict", fitted[0], "--data", cells, "--out", out)[0] == 0
+    found = pd.read_parquet(out) if suffix == ".parquet" else pd.read_csv(out)
+    pd.testing.assert_frame_equal(found.set_index("id"), samples_of(fitted[0]), check_dtype=False, atol=1e-5)
+
+
+def test_cells_of_another_file_are_read_by_the_names_of_variables(fitted, cells, tmp_path):
+    order = np.random.default_rng(0).permutation(GENES)
+
+    def make():
+        rna = as_adata(np.hstack([RNA_COUNTS[RNA][:40][:, order], np.ones((40, 2))]), CELLS[RNA][:40], "g")  # dense
+        rna.var_names = [*(f"g{i}" for i in order), "new", "newer"]
+        return mudata.MuData({"extra": as_adata(np.ones((3, 2)), ["c01", "x1", "x2"], "e"), "rna": rna})
+
+    path = write_mudata(tmp_path / "new.h5mu", make)
+    status, _, err = run("predict", fitted[0], "--data", path, "--out", tmp_path / "out.h5mu")
+    assert status == 0, err
+    mdata = read_mudata(tmp_path / "out.h5mu")
+    assert mdata.obs_names[mdata.obs["cmvae_cluster"].isna()].tolist() == ["x1", "x2"]
+    assert np.isnan(mdata.obsm["X_cmvae"]).all(1).sum() == 2
+    assert run("predict", fitted[0], "--modality", f"rna={cells}", "--out", tmp_path / "rna.csv")[0] == 0
+    alone = pd.read_csv(tmp_path / "rna.csv").set_index("id")
+    assert set(alone["modalities"]) == {"rna"}
+    seen = mdata.obs.dropna(subset="cmvae_cluster")
+    assert seen["cmvae_cluster"].astype(int).tolist() == alone.loc[seen.index, "cluster"].tolist()
+
+
+def test_cells_are_generated_in_the_units_of_the_data(fitted, cells, tmp_path):
+    out = tmp_path / "made"
+    assert run("generate", fitted[0], "--samples", 30, "--draw", "--out", out)[0] == 0
+    rna, protein = pd.read_csv(out / "rna.csv"), pd.read_csv(out / "protein.csv")
+    assert list(rna) == ["id", "cluster", *(f"g{i}" for i in range(GENES))]
+    assert set(rna.dtypes[2:]) == {np.dtype(np.int64)}
+    assert rna.iloc[:, 2:].sum(axis=1).mean() == pytest.approx(np.median(RNA_COUNTS[RNA].sum(1)), rel=0.1)
+    assert protein.iloc[:, 2:].to_numpy().mean() == pytest.approx(np.log1p(PROTEIN_COUNTS[PROTEIN]).mean(), rel=0.2)
+    assert run("generate", fitted[0], "--from", f"rna={cells}", "--out", tmp_path / "other")[0] == 0
+    assert names(tmp_path / "other") == ["protein.csv"]
+    made = pd.read_csv(tmp_path / "other" / "protein.csv").set_index("id").drop(index="c20")
+    assert made.index.tolist() == [name for name in CELLS[RNA] if name != "c20"]
+    groups = GROUPS[[int(name[1:]) for name in made.index]]
+    for group in range(3):
+        marked = made[[f"p{i}" for i in range(PROTEINS) if i % 3 == group]].mean(axis=1)
+        assert marked[groups == group].mean() > marked[groups != group].mean() + 0.8
+
+
+def test_labels_of_obs_are_compared_with_and_the_page_knows_the_variables(fitted, cells, tmp_path):
+    status, out, err = run("evaluate", fitted[0], "--labels", cells, "--column", "group")
+    assert status == 0, err
+    assert "90 of 90 samples have a label; 3 labels" in out
+    page = tmp_path / "page.html"
+    status, _, err = run("report", fitted[0], "--labels", cells, "--column", "group", "--out", page)
+    assert status == 0, err
+    told = json.loads(page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0])
+    assert told["agreement"]["labels"] == ["group 0", "group 1", "group 2"]
+    assert [entry["features"][-1] for entry in told["modalities"]] == ["g29", "p5"]
+    numbers = samples_of(fitted[0])["cluster"][CELLS].to_numpy()
+    tables = [(RNA_COUNTS, RNA), (np.log1p(PROTEIN_COUNTS), PROTEIN)]
+    differences = [(int(own["name"]), d) for own in told["clusters"] for d in own["differences"]]
+    assert {d["modality"] for _, d in differences} == {0, 1}
+    for number, d in differences:  # in the data's units
+        values, seen = tables[d["modality"]]
+        inside = values[seen & (numbers == number), d["feature"]].mean()
+        assert d["inside"] == pytest.approx(inside, rel=1e-3)
+
+
+def test_the_run_takes_another_number_of_clusters(fitted, tmp_path):
+    shutil.copytree(fitted[0], tmp_path / "run")
+    status, out, err = run("select", tmp_path / "run", "--clusters", 4)
+    assert status == 0, err
+    assert "4 clusters" in out
+
+
+# Bad input ---------------------------------------------------------------------------------------------------------
+
+
+def broken(folder, what):
+    path = folder / "bad.h5mu"
+    if what == "text":
+        path.write_text("no HDF5")
+    elif what == "h5ad":
+        with plain_strings():
+            make_mudata().mod["rna"].write_h5ad(path)
+    elif what == "half":
+        write_mudata(path)
+        path.write_bytes(path.read_bytes()[:3000])
+    elif what == "nan":
+        values = RNA_COUNTS[RNA].copy()
+        values[3, 1] = np.nan
+        write_mudata(path, lambda: changed(rna=as_adata(scipy.sparse.csr_matrix(values), CELLS[RNA], "g")))
+    elif what == "strangers":
+        write_mudata(path, lambda: changed(protein=as_adata(PROTEIN_COUNTS, [f"x{i}" for i in range(N)], "p")))
+    elif what == "few variables":
+        write_mudata(path, lambda: changed(rna=as_adata(RNA_COUNTS[RNA][:, :27], CELLS[RNA], "g")))
+    elif what == "others":
+        write_mudata(path, lambda: mudata.MuData({"atac": make_mudata().mod["rna"]}))
+    elif what == "fractions":
+        write_mudata(path, lambda: changed(rna=as_adata(RNA_COUNTS[RNA] + 0.5, CELLS[RNA], "g")))
+    return path
+
+
+NO_H5MU = {
+    "text": "bad.h5mu: not an .h5mu file that can be read",
+    "half": "truncated file",
+    "h5ad": "it holds no modalities (an .h5ad holds one",
+    "missing": "no such file",
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        *NO_H5MU.items(),
+        (
+            "nan",
+            "modality 'rna': values must be finite (take cells that lack the modality out of it); got nan in cell 'c0",
+        ),
+        ("strangers", "modality 'rna' shares no id with any other modality"),
+    ],
+)
+def test_bad_files_are_told_in_one_line_and_nothing_is_written(tmp_path, what, message):
+    path = broken(tmp_path, what)
+    before = names(tmp_path)
+    refused(message, "fit", "--data", path, *QUICK, "--out", tmp_path / "run")
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        *NO_H5MU.items(),
+        ("few variables", "modality 'rna' lacks 3 variables, such as 'g27', 'g28', 'g29'"),
+        ("others", "bad.h5mu has modalities 'atac'; those the run read from an .h5mu: 'rna', 'protein'"),
+        ("fractions", "modality 'rna': 'negative_binomial' needs counts"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".h5mu", ".csv"])
+def test_bad_files_are_not_predicted(fitted, tmp_path, what, message, suffix):
+    path = broken(tmp_path, what)
+    before = contents(tmp_path)
+    refused(message, "predict", fitted[0], "--data", path, "--out", tmp_path / f"out{suffix}")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--layer", "atac=raw"], "--layer names unknown modalities ['atac']; there are ['rna', 'protein']"),
+        (["--likelihood", "atac=normal"], "--likelihood names unknown modalities ['atac']"),
+        (["--network", "atac=mlp"], "--network names unknown modalities ['atac']"),
+        (["--layer", "protein=counts"], "unknown layer 'counts'; there are "),
+        (["--layer", "protein"], "--layer must be NAME=VALUE, got 'protein'"),
+        (["--likelihood", "protein=poisson"], "modality 'protein': 'poisson' needs counts"),
+        (["--likelihood", "rna=categorical"], "modality 'rna': likelihood must be one of 'negative_binomial'"),
+        (["--kind", "rna.g0=count"], "modality 'rna': kinds are for the columns of tables"),
+        (["--network", "rna=conv"], "shape"),
+    ],
+)
+def test_bad_options_are_told_in_one_line_and_nothing_is_written(cells, tmp_path, options, message):
+    refused(message, "fit", "--data", cells, *options, *QUICK, "--out", tmp_path / "run")
+    assert names(tmp_path) == []
+
+
+def test_bad_ends_of_predictions_are_told_and_nothing_is_written(fitted, cells, tmp_path):
+    out = tmp_path / "out.h5mu"
+    out.write_text("old")
+    given = ["predict", fitted[0], "--data", cells]
+    refused("out.h5mu exists; pass --overwrite", *given, "--out", out)
+    refused("exclude each other", *given, "--modality", f"rna={cells}", "--out", tmp_path / "o.csv")
+    table = ["predict", fitted[0], "--modality", f"rna={cells}", "--out", out, "--overwrite"]
+    refused("is a copy of an .h5mu file with the results in it: pass one as --data", *table)
+    refused("--data must be an .npz, .h5mu or .yaml file", *given[:2], "--data", "x.h5ad", "--out", tmp_path / "o.csv")
+    with mock.patch("anndata.io.write_elem", side_effect=OSError(28, "No space left on device")):
+        refused("No space left on device", *given, "--out", out, "--overwrite")
+    assert contents(tmp_path) == {"out.h5mu": b"old"}
+    assert run(*given, "--out", out, "--overwrite")[0] == 0
+    assert "cmvae_cluster" in read_mudata(out).obs
+
+
+def test_another_kind_of_file_than_the_run_s_is_told(fitted, cells, tmp_path):
+    pd.DataFrame({"cell": CELLS, "g0": 1.5 * GROUPS}).to_csv(tmp_path / "rna.csv", index=False)
+    message = "this is no file of the kind that the modality was learned from"
+    given = ["--modality", f"rna={tmp_path / 'rna.csv'}"]
+    refused(message, "predict", fitted[0], *given, "--out", tmp_path / "o.csv")
+    assert run("fit", *given, *QUICK, "--out", tmp_path / "run")[0] == 0
+    before = contents(tmp_path)
+    for options, told in (
+        (["--modality", f"rna={cells}"], message),
+        (["--data", cells], "those the run read from an .h5mu: none"),
+    ):
+        refused(told, "predict", tmp_path / "run", *options, "--out", tmp_path / "o.csv")
+    assert contents(tmp_path) == before
+
+
+def test_labels_that_are_not_there_are_told(fitted, cells):
+    refused("name a column with --column; .obs has ['group', 'donor'", "evaluate", fitted[0], "--labels", cells)
+    refused(".obs has no column 'kind'", "evaluate", fitted[0], "--labels", cells, "--column", "kind")
+
+
+def test_a_run_whose_file_is_gone_says_so(fitted, cells, tmp_path):
+    moved = Path(shutil.move(cells, tmp_path / "elsewhere.h5mu"))
+    try:
+        refused("no such file", "report", fitted[0], "--out", tmp_path / "page.html")
+    finally:
+        shutil.move(moved, cells)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_without_the_extra_it_is_named_and_nothing_is_written(fitted, cells, tmp_path, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "mudata", None)
+    given = ["fit"] if command == "fit" else ["predict", fitted[0]]
+    refused("pip install 'cmvae[omics]'", *given, "--data", cells, "--out", tmp_path / "out.csv")
+    assert names(tmp_path) == []
