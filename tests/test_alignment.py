@@ -29,56 +29,78 @@ def experts(family="laplace_with_softmax", observed=None, modalities=3, batch=7,
     return Experts(FAMILIES[family], loc, scale, style, style, observed)
 
 
-def plain(found, scale):
-    """The formula of the docstring, pair by pair and sample by sample."""
+def plain(found, sharpness):
+    """The formula of the docstring, modality by modality and sample by sample."""
     kind = torch.distributions.Normal if found.family.is_normal else torch.distributions.Laplace
+    standard, power = kind(torch.tensor(0.0).double(), 1.0), sharpness / found.loc.shape[-1]
+    standardised, offsets = {}, []
+    for m, (loc, mask) in enumerate(zip(found.loc, found.observed, strict=True)):
+        seen = loc[mask]
+        centred = loc - seen.mean(0)
+        standardised[m] = centred / (centred[mask].square().mean() + 1e-8).sqrt()
+        offsets += [(loc[i] - standardised[m][i].detach()).square().mean() for i in mask.nonzero().flatten()]
     terms = []
-    for m, n in [(m, n) for m in range(len(found.loc)) for n in range(len(found.loc)) if m != n]:
+    for m, n in [(m, n) for m in standardised for n in standardised if m != n]:
         candidates = found.observed[n].nonzero().flatten().tolist()
         for i in (found.observed[m] & found.observed[n]).nonzero().flatten().tolist():
-            logs = {j: kind(0.0, scale).log_prob(found.loc[m, i] - found.loc[n, j]).sum() for j in candidates}
+            logs = {j: power * standard.log_prob(standardised[m][i] - standardised[n][j]).sum() for j in candidates}
             terms.append(logs[i] - torch.stack(list(logs.values())).logsumexp(0))
-    return -torch.stack(terms).mean()
+    return torch.stack(offsets).mean() - torch.stack(terms).mean()
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-@pytest.mark.parametrize("scale", [1.0, 4.0])
+@pytest.mark.parametrize("sharpness", [1.0, 8.0])
 @pytest.mark.parametrize("incomplete", [False, True])
-def test_the_loss_is_the_formula_and_so_is_its_gradient(family, scale, incomplete):
+def test_the_loss_is_the_formula_and_so_is_its_gradient(family, sharpness, incomplete):
     observed = torch.rand(3, 7, generator=torch.Generator().manual_seed(3)) < 0.6 if incomplete else None
     if incomplete:
         observed[0] |= ~observed.any(0)
     found = experts(family, observed)
-    fast, slow = alignment_loss(found, scale), plain(found, scale)
+    fast, slow = alignment_loss(found, sharpness), plain(found, sharpness)
     assert torch.allclose(fast, slow, rtol=1e-10)
     (own,), (expected,) = torch.autograd.grad(fast, found.loc), torch.autograd.grad(slow, found.loc)
     assert torch.allclose(own, expected, atol=1e-10)
 
 
-def test_it_is_zero_for_aligned_samples_far_apart_and_log_of_the_batch_for_equal_ones():
+def test_it_falls_with_alignment_to_zero_and_is_the_log_of_the_batch_where_locations_say_nothing():
+    found = experts(batch=200, dim=40)
+    with torch.no_grad():
+        same = torch.randn(1, 200, 40, dtype=torch.double)
+        found.loc[:] = same - same.mean(1, keepdim=True)
+        found.loc[:] /= found.loc[0].square().mean().sqrt()
+        assert alignment_loss(found, 64.0).item() == pytest.approx(0, abs=1e-4)
+        found.loc[1] *= -1
+        assert alignment_loss(found, 64.0) > 5
+        found.loc[:] = 1.0  # standardised: all at zero, one away from themselves
+        assert alignment_loss(found).item() == pytest.approx(math.log(200) + 1)
+
+
+def test_the_contrast_does_not_depend_on_the_scale_of_the_locations():
     found = experts()
     with torch.no_grad():
-        found.loc[:] = 1e3 * torch.randn(1, 7, 4, dtype=torch.double)
-        assert alignment_loss(found) == pytest.approx(0)
-        found.loc[:] = 1.0
-        assert alignment_loss(found) == pytest.approx(math.log(7))
+        found.loc[:] -= found.loc.mean(1, keepdim=True)
+        found.loc[:] /= found.loc.square().mean((1, 2), keepdim=True).sqrt()
+        at_scale = alignment_loss(found)
+        found.loc[:] *= 1e-2
+        assert (alignment_loss(found) - at_scale).item() == pytest.approx(0.99**2, abs=1e-3)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_what_no_pair_shows_gives_zero_and_gradients_without_nan(family):
-    observed = torch.eye(3, 7, dtype=torch.bool)  # no sample has two modalities
-    found = experts(family, observed)
-    loss = alignment_loss(found)
-    assert loss == 0
-    assert torch.autograd.grad(loss, found.loc)[0].eq(0).all()
+def test_what_no_pair_shows_gives_no_contrast_and_gradients_without_nan(family):
+    lonely = torch.eye(3, 7, dtype=torch.bool)  # no sample has two modalities, no modality two samples
     without = torch.ones(3, 7, dtype=torch.bool)
     without[1] = False
-    found = experts(family, without)
-    with torch.no_grad():
-        found.loc[2] = found.loc[0]  # distances of zero
-    gradient = torch.autograd.grad(alignment_loss(found), found.loc)[0]
-    assert gradient.isfinite().all()
-    assert gradient[1].eq(0).all()
+    for observed in (lonely, without):
+        found = experts(family, observed)
+        with torch.no_grad():
+            found.loc[2] = found.loc[0]  # distances of zero
+        loss = alignment_loss(found)
+        gradient = torch.autograd.grad(loss, found.loc)[0]
+        assert loss.isfinite()
+        assert gradient.isfinite().all()
+        assert gradient[~observed].eq(0).all()
+    found = experts(family, lonely)
+    assert alignment_loss(found).item() == pytest.approx(found.loc[lonely].square().mean().item())
 
 
 # In the model ------------------------------------------------------------------------------------------------------
@@ -173,10 +195,10 @@ def accuracy(trained, data):
 
 def test_alignment_finds_groups_that_training_from_scratch_does_not():
     data = shares_the_group_alone()
-    arguments = {"max_epochs": 18, "batch_size": 50, "learning_rate": 3e-3, "seed": 0, "logger": False}
+    arguments = {"max_epochs": 21, "batch_size": 50, "learning_rate": 3e-3, "seed": 0, "logger": False}
     aligned, plainly = model(number_of_clusters=3), model(number_of_clusters=3)
-    fit(aligned, data, alignment_epochs=(10, 2), enable_checkpointing=False, **arguments, **QUIET)
-    fit(plainly, data, warmup_epochs=10, enable_checkpointing=False, **arguments, **QUIET)
+    fit(aligned, data, alignment_epochs=(15, 2), enable_checkpointing=False, **arguments, **QUIET)
+    fit(plainly, data, warmup_epochs=15, enable_checkpointing=False, **arguments, **QUIET)
     assert accuracy(aligned, data) > 0.95
     assert accuracy(plainly, data) < 0.7
 

@@ -152,5 +152,31 @@ def test_samples_weigh_as_much_as_they_have_observed():
 
 def test_unknown_methods_are_refused():
     points, _ = blobs(0, [20, 20])
-    with pytest.raises(ValueError, match=r"method must be one of \['spectral', 'gmm'\], got 'magic'"):
+    with pytest.raises(ValueError, match=r"method must be one of \['spectral', 'shared', 'gmm'\], got 'magic'"):
         initialize_clusters(model_of(), {"a": points, "b": points}, 2, method="magic")
+
+
+def test_shared_groups_are_those_that_each_modality_shows():
+    points, _ = blobs(0, [60, 60, 60])
+    again, _ = blobs(1, [60, 60, 60])
+    shuffled = again[torch.as_tensor(np.random.default_rng(0).permutation(180))]
+    counts = {}
+    for other, name in ((again, "agreeing"), (shuffled, "independent")):
+        for method in ("spectral", "shared"):
+            model = model_of(clusters=12)
+            initialize_clusters(model, {"a": points, "b": other}, "auto", method=method, seed=0)
+            counts[name, method] = model.n_clusters
+    assert counts["agreeing", "spectral"] == counts["agreeing", "shared"] == 3
+    assert counts["independent", "spectral"] > 3
+    assert counts["independent", "shared"] == 1
+
+
+def test_shared_groups_are_counted_only_where_samples_have_two_modalities():
+    points, _ = blobs(0, [20, 30])
+    masks = {"a": torch.arange(50) % 2 == 0, "b": torch.arange(50) % 2 == 1}
+    data = IncompleteDataset({"a": points, "b": points}, masks)
+    with pytest.raises(ValueError, match="no sample has two modalities"):
+        initialize_clusters(model_of(), data, "auto", method="shared")
+    model = model_of()
+    initialize_clusters(model, data, 2, method="shared")
+    assert model.n_clusters == 2

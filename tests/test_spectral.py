@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from cmvae.spectral import count_groups, group_stability, spectral_groups
+from cmvae.spectral import count_groups, count_shared_groups, group_agreement, group_stability, spectral_groups
 
 
 def blobs(seed, sizes, dim, separation):
@@ -104,3 +104,53 @@ def test_copies_of_one_point_are_one_group():
     assert count_groups(np.ones((40, 3)), 5) == 1
     copies = np.repeat(np.array([[0.0, 0.0], [5.0, 5.0]]), 30, axis=0)
     assert adjusted_rand_score(np.repeat([0, 1], 30), spectral_groups(copies, 2)) == 1.0
+
+
+# Groups that modalities share --------------------------------------------------------------------------------------
+
+
+def views_of(seed=0, n=600, groups=3, private=0.0, offset=0.0):
+    """Two views of the same groups; a share of the first view's samples is moved apart within their group."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n) % groups
+    centers = 12 * np.eye(groups, 6)
+    views = np.stack([centers[labels] + generator.normal(size=(n, 6)) for _ in range(2)])
+    views[0] += 5 * np.eye(6)[5] * (generator.random(n) < private)[:, None]
+    views[1] += offset
+    return views, labels, np.ones((2, n), dtype=bool)
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+def test_groups_that_one_modality_makes_up_do_not_count(offset):
+    views, labels, observed = views_of(private=0.5, offset=offset)
+    points = views.mean(0)
+    assert count_shared_groups(points, views, observed, 12) == 3
+    agreement = group_agreement(points, views, observed, 12)
+    assert agreement[2] > 0.99
+    assert agreement[5] < 0.4
+    assert adjusted_rand_score(labels, spectral_groups(points, 3)) == 1
+
+
+def test_the_agreement_is_the_jaccard_index_of_what_two_modalities_see():
+    views, labels, observed = views_of(groups=2)
+    wrong = np.flatnonzero(labels == 0)[:60]
+    views[1, wrong] = views[1, labels == 1][:60]
+    points = 12 * np.eye(2, 6)[labels] + 1e-3 * views[0]
+    # Of 300 the second modality sees 60 in the other group: 240 of 300, and 300 of 360.
+    assert group_agreement(points, views, observed, 2)[1] == pytest.approx(240 / 300)
+
+
+def test_only_samples_that_have_both_count():
+    views, labels, observed = views_of(groups=2)
+    observed[0, :200], observed[1, 200:400] = False, False
+    complete = group_agreement(views[:, 400:].mean(0), views[:, 400:], observed[:, 400:], 2)
+    views[0, :200], views[1, 200:400] = 1e9, -1e9  # what is not observed changes nothing
+    points = 12 * np.eye(2, 6)[labels] + np.random.default_rng(1).normal(size=(600, 6))
+    assert group_agreement(points, views, observed, 2)[1] == complete[1] == 1
+
+
+def test_independent_modalities_agree_on_one_group():
+    generator = np.random.default_rng(0)
+    views = np.stack([12 * np.eye(2, 3)[generator.integers(2, size=500)] for _ in range(2)])
+    views += generator.normal(size=views.shape)
+    assert count_shared_groups(views.mean(0), views, np.ones((2, 500), dtype=bool), 8) == 1

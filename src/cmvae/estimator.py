@@ -54,7 +54,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         scale: Scale of the likelihoods of standardised features, a number or ``'learned'`` (σ-VAE; Rybkin et al.,
             2021).
         beta: Weight β of the divergence.
-        start: Where the clusters start, ``'spectral'`` or ``'gmm'``.
+        start: Where the clusters start, the ``method`` of :func:`cmvae.initialize_clusters`.
         rule: The assignment rule, ``'joint'``, ``'mean'`` or ``'vote'``.
         max_epochs: Epochs with a single cluster; ``'auto'``: 480 steps, and at least 10 epochs. Training stops
             earlier when the bound no longer improves. A sixth as many follow with all clusters.
@@ -92,7 +92,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         latent_family: str = "normal_with_softplus",
         scale: float | Literal["learned"] = "learned",
         beta: float = 1.0,
-        start: Literal["spectral", "gmm"] = "spectral",
+        start: Literal["spectral", "shared", "gmm"] = "spectral",
         rule: str = "joint",
         max_epochs: int | Literal["auto"] = "auto",
         batch_size: int | Literal["auto"] = "auto",

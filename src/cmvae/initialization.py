@@ -1,5 +1,6 @@
 """Where the clusters start: one cluster for a warm-up, then a mixture fitted to the latent means."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +14,12 @@ from cmvae.arguments import positive_int
 from cmvae.data.batches import iterate
 from cmvae.mixture import MixturePrior
 from cmvae.model import CMVAE
-from cmvae.spectral import count_groups, spectral_groups
+from cmvae.spectral import count_groups, count_shared_groups, spectral_groups
 from cmvae.vae import evaluating
 
 __all__ = ["collapse_clusters", "initialize_clusters", "latent_means"]
 
-METHODS = ("spectral", "gmm")
+METHODS = ("spectral", "shared", "gmm")
 MAX_SAMPLES = 4000
 RELATIVE_FLOOR = 1e-3  # of the latents' variance: no cluster gets thinner
 ABSOLUTE_FLOOR = 1e-6
@@ -47,7 +48,7 @@ def initialize_clusters(
     data: Any,
     n_clusters: int | Literal["auto"] | None = None,
     *,
-    method: Literal["spectral", "gmm"] = "spectral",
+    method: Literal["spectral", "shared", "gmm"] = "spectral",
     seed: int | None = None,
     batch_size: int = 512,
 ) -> None:
@@ -66,14 +67,17 @@ def initialize_clusters(
         n_clusters: How many clusters start active. None: all C of the model. ``'auto'``: as many as the data
             show, at most C.
         method: ``'spectral'``: normalised cut of the neighbour graph; ``'auto'`` counts stable groups
-            (:func:`cmvae.spectral.count_groups`). ``'gmm'``: a Gaussian mixture fitted by
-            expectation–maximisation to the average of the experts' means, from k-means; ``'auto'`` has the
-            smallest Bayesian information criterion (Schwarz, 1978).
+            (:func:`cmvae.spectral.count_groups`). ``'shared'``: the same groups, but ``'auto'`` counts those that each
+            modality shows by itself (:func:`cmvae.spectral.count_shared_groups`): for modalities that share the
+            cluster and little else, where groups of the averages may be of one modality's own making. ``'gmm'``: a
+            Gaussian mixture fitted by expectation–maximisation to the average of the experts' means, from k-means;
+            ``'auto'`` has the smallest Bayesian information criterion (Schwarz, 1978).
         seed: Seed of the draws; without it, drawn from PyTorch's global generator.
         batch_size: Samples encoded at a time.
 
     Raises:
-        ValueError: If ``n_clusters`` exceeds C or the number of different samples, or the method is unknown.
+        ValueError: If ``n_clusters`` exceeds C or the number of different samples, the method is unknown, or
+            ``'shared'`` groups are to be counted where no sample has two modalities.
     """
     largest = model.model_config.number_of_clusters
     check_number(model, n_clusters, "n_clusters")
@@ -81,8 +85,8 @@ def initialize_clusters(
         raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
     if seed is None:
         seed = int(torch.randint(2**31, ()))
-    means, spread, seen = _read_latents(model, data, batch_size, seed)
-    distinct = len(np.unique(means, axis=0))
+    latents = _read_latents(model, data, batch_size, seed)
+    means, distinct = latents.means, len(np.unique(latents.means, axis=0))
     wanted = n_clusters if n_clusters == "auto" else n_clusters or largest
     if wanted != "auto" and wanted > distinct:
         raise ValueError(f"{wanted} clusters cannot start from {distinct} different samples")
@@ -91,9 +95,9 @@ def initialize_clusters(
         if method == "gmm":
             labels = _mixture_groups(means, wanted, min(largest, distinct), seed)
         else:
-            number = count_groups(means, min(largest, distinct), seed) if wanted == "auto" else wanted
+            number = wanted if wanted != "auto" else _count(latents, min(largest, distinct), method, seed)
             labels = spectral_groups(means, number)
-        _start_components(model.mixture, means, labels, seen, spread)
+        _start_components(model.mixture, latents, labels)
 
 
 def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
@@ -110,9 +114,26 @@ def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
         raise ValueError(f"{argument} must be at most number_of_clusters = {largest}, got {n_clusters}")
 
 
+@dataclass(frozen=True)
+class _Latents:
+    """What the clusters start from.
+
+    Attributes:
+        means: Means of q(z|X), (n, d).
+        views: Locations of q(z|x_m), (M, n, d).
+        observed: (M, n) boolean.
+        spread: The average covariance of q(z|X), (d, d), over all samples, those included that are left out here.
+    """
+
+    means: np.ndarray
+    views: np.ndarray
+    observed: np.ndarray
+    spread: np.ndarray
+
+
 @torch.no_grad()
-def _read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return means, (n, d), and average covariance, (d, d), of q(z|X), and the share of modalities observed, (n,)."""
+def _read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> _Latents:
+    """Return the latents of the samples, or of MAX_SAMPLES of them."""
     with evaluating(model):
         chunks = [model._experts(model._read(chunk)) for chunk in iterate(data, batch_size)]
     loc, scale, observed = (
@@ -120,14 +141,23 @@ def _read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> tuple[
         for name in ("loc", "scale", "observed")
     )
     weights = (observed / observed.sum(0))[..., None]
-    points, seen = (weights * loc).sum(0), observed.mean(0)
+    points = (weights * loc).sum(0)
     offsets = (np.sqrt(weights) * (loc - points)).reshape(-1, points.shape[1])
     within = (weights * scale**2).sum((0, 1)) * model.mixture.unit_variance
     spread = (offsets.T @ offsets + np.diag(within)) / len(points)
+    rows = np.arange(len(points))
     if len(points) > MAX_SAMPLES:
         rows = np.random.default_rng(seed).choice(len(points), MAX_SAMPLES, replace=False)
-        points, seen = points[rows], seen[rows]
-    return points, spread, seen
+    return _Latents(points[rows], loc[:, rows], observed[:, rows] > 0, spread)
+
+
+def _count(latents: _Latents, largest: int, method: str, seed: int) -> int:
+    """Return the number of groups by the rule of a method."""
+    if method != "shared":
+        return count_groups(latents.means, largest, seed)
+    if not (latents.observed.sum(0) > 1).any():
+        raise ValueError("method 'shared' counts groups that modalities agree on, but no sample has two modalities")
+    return count_shared_groups(latents.means, latents.views, latents.observed, largest)
 
 
 def _mixture_groups(points: np.ndarray, wanted: int | str, largest: int, seed: int) -> np.ndarray:
@@ -155,15 +185,14 @@ def _mixture_groups(points: np.ndarray, wanted: int | str, largest: int, seed: i
 
 
 @torch.no_grad()
-def _start_components(
-    mixture: MixturePrior, points: np.ndarray, labels: np.ndarray, seen: np.ndarray, spread: np.ndarray
-) -> None:
+def _start_components(mixture: MixturePrior, latents: _Latents, labels: np.ndarray) -> None:
     """Fit the mixture's components to grouped points by expectation–maximisation; leave only those active.
 
     The E step is the mixture's own posterior, whatever its family and form of covariance. In the M step a sample
     weighs as much as the share of modalities it has observed: the latents of the others are blurred. All
-    covariances are widened at the end, and by the same ``spread``, (d, d): within the steps it would merge clusters.
+    covariances are widened at the end, and by the same ``spread``: within the steps it would merge clusters.
     """
+    points, seen = latents.means, latents.observed.mean(0)
     labels = np.unique(labels, return_inverse=True)[1]
     number = labels.max() + 1
     tensor = torch.as_tensor(points).to(mixture.centers)
@@ -171,7 +200,7 @@ def _start_components(
     started = torch.arange(len(mixture.logits), device=tensor.device) < number
     for step in range(EM_STEPS + 1):
         weights, means, covariances = _maximise(points, members * seen[:, None])
-        _install(mixture, weights, means, covariances + (spread if step == EM_STEPS else 0))
+        _install(mixture, weights, means, covariances + (latents.spread if step == EM_STEPS else 0))
         mixture.keep(started)
         members = mixture.posterior(tensor)[:, :number].double().cpu().numpy()
 

@@ -51,7 +51,7 @@ class Recipe:
     latent_family: str = "normal_with_softplus"
     scale: float | Literal["learned"] = "learned"
     beta: float = 1.0
-    start: Literal["spectral", "gmm"] = "spectral"
+    start: Literal["spectral", "shared", "gmm"] = "spectral"
     rule: str = "joint"
     max_epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"

@@ -1,5 +1,7 @@
 """Groups among points by spectral clustering of a neighbour graph, and how many of them are real."""
 
+import itertools
+
 import numpy as np
 from scipy.linalg import eigh, qr, svd
 from scipy.sparse import csr_array, diags_array
@@ -7,12 +9,13 @@ from scipy.sparse.linalg import eigsh
 from scipy.special import logsumexp
 from sklearn.neighbors import NearestNeighbors
 
-__all__ = ["count_groups", "group_stability", "spectral_groups"]
+__all__ = ["count_groups", "count_shared_groups", "group_agreement", "group_stability", "spectral_groups"]
 
 NEIGHBOURS = 10
 SCALE_NEIGHBOUR = 7
 DENSE_BELOW = 500
 STABLE = 0.75
+AGREED = 0.5
 FLOOR = 1e-2  # of the points' variances: what covariances are drawn to
 SUBSET = 0.632  # the share of different points in a bootstrap sample
 
@@ -49,6 +52,64 @@ def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
     """
     stable = np.flatnonzero(group_stability(points, largest, seed) > STABLE) + 1
     return min(stable.tolist(), key=lambda k: _information_criterion(points, spectral_groups(points, k)))
+
+
+def count_shared_groups(points: np.ndarray, views: np.ndarray, observed: np.ndarray, largest: int) -> int:
+    """Return the largest number of groups of which the modalities agree on every one, by :func:`group_agreement`.
+
+    They agree on a group whose Jaccard index is above one half: samples that one modality sees in it, the other one
+    sees in it more often than not. Of a group that is cut in two by what a single modality shows, or by chance, the
+    index is at most a third.
+
+    Args:
+        points: (n, d).
+        views: (M, n, d).
+        observed: (M, n) boolean.
+        largest: The largest number considered.
+    """
+    agreed = np.flatnonzero(group_agreement(points, views, observed, largest) > AGREED) + 1
+    return int(agreed.max())
+
+
+def group_agreement(points: np.ndarray, views: np.ndarray, observed: np.ndarray, largest: int) -> np.ndarray:
+    """Return how well modalities, each by itself, agree on the worst of 1, 2, …, ``largest`` groups.
+
+    The points are grouped by :func:`spectral_groups`. A modality sees a sample in the group to whose mean, over this
+    modality's locations, its own location is closest. The agreement on a group is the Jaccard index of the samples
+    that two modalities see in it, among those that have both, over all pairs of modalities together.
+
+    Args:
+        points: What is grouped, (n, d): the average of the locations, say.
+        views: The location of each sample by each modality, (M, n, d).
+        observed: Which of these count, (M, n) boolean.
+        largest: The largest number of groups; numbers beyond n / 4 are left out.
+
+    Returns:
+        The smallest agreement among k groups at index k − 1; 1 for one group.
+    """
+    largest = max(1, min(largest, len(points) // 4))
+    vectors = _leading_vectors(points, largest)
+    agreement = [1.0]
+    for k in range(2, largest + 1):
+        groups = _group(vectors, k)
+        seen = [_nearest_group(view, mask, groups, k) for view, mask in zip(views, observed, strict=True)]
+        common, either = np.zeros(k), np.zeros(k)
+        for first, second in itertools.combinations(range(len(views)), 2):
+            both = observed[first] & observed[second]
+            members = np.eye(k, dtype=bool)[seen[first][both]], np.eye(k, dtype=bool)[seen[second][both]]
+            common += (members[0] & members[1]).sum(0)
+            either += (members[0] | members[1]).sum(0)
+        agreement.append(float(np.divide(common, either, out=np.zeros(k), where=either > 0).min()))
+    return np.array(agreement)
+
+
+def _nearest_group(view: np.ndarray, observed: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
+    """Return the group with the nearest mean among what is observed, for each point of a view (n, d): (n,)."""
+    members = np.eye(number)[groups[observed]]
+    sizes = members.sum(0)
+    means = members.T @ view[observed] / np.maximum(sizes, 1)[:, None]
+    distances = np.square(view).sum(1)[:, None] - 2 * view @ means.T + np.square(means).sum(1)
+    return np.where(sizes > 0, distances, np.inf).argmin(1)
 
 
 def _information_criterion(points: np.ndarray, groups: np.ndarray) -> float:

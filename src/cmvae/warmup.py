@@ -28,6 +28,8 @@ class ClusterStart(Callback):
         seed: Seed of the fit.
     """
 
+    method: Literal["spectral", "shared"] = "spectral"
+
     def __init__(
         self, epochs: int, data: Any, n_clusters: int | Literal["auto"] | None = None, seed: int | None = None
     ) -> None:
@@ -52,7 +54,7 @@ class ClusterStart(Callback):
         if trainer.current_epoch == self.epochs:
             model = _model(pl_module)
             self._train_mixture(True)
-            initialize_clusters(model, self.data, self.n_clusters, seed=self.seed)
+            initialize_clusters(model, self.data, self.n_clusters, method=self.method, seed=self.seed)
             # On several devices each has fitted clusters of its own: those of the first count.
             started = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
             model.mixture.load_state_dict(trainer.strategy.broadcast(started))
@@ -87,7 +89,8 @@ class Alignment(ClusterStart):
     Where modalities share little but the cluster, as images of the same class do, the objective leaves z unused for
     thousands of steps: no decoder can read it, so no encoder learns to write it. Here
 
-    1. for some epochs the encoders learn by :func:`cmvae.alignment.alignment_loss` alone, and the clusters start;
+    1. for some epochs the encoders learn by :func:`cmvae.alignment.alignment_loss` alone, and the clusters start,
+       ``'auto'`` of them being as many as modalities agree on;
     2. for some more, decoders, private latents and clusters learn by the objective with β at most 1, the shared
        latent by the alignment alone;
     3. for as many again β rises to its value; from there on the objective is the model's own.
@@ -98,6 +101,8 @@ class Alignment(ClusterStart):
         n_clusters: How many start.
         seed: Seed of that fit.
     """
+
+    method = "shared"
 
     def __init__(
         self,
