@@ -76,8 +76,8 @@ SIZES = {
         batch_size=64,
         learning_rate=1e-3,
         precision="bf16-mixed",
-        n_samples=2000,
-        n_curve=250,
+        n_samples=1000,
+        n_curve=200,
         targets=(0.6, 0.02, 1.15),
     ),
     "gpu": Size(

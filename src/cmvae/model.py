@@ -14,6 +14,7 @@ from cmvae.assignment import assign, average_posteriors, check_rule, deciding_po
 from cmvae.checkpoints import load_pretrained, save_pretrained
 from cmvae.data.batches import Batch, iterate
 from cmvae.generation import GenerativeVAE
+from cmvae.hub import model_folder
 from cmvae.marginal import estimate_log_marginal
 from cmvae.objectives import DIVERGENCE, Bound, Draws, draw_latents, dreg_bound, iwae_bound
 from cmvae.outputs import ModelOutput
@@ -313,6 +314,7 @@ class CMVAE(GenerativeVAE):
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
+        revision: str | None = None,
         encoders: Mapping[str, nn.Module] | None = None,
         decoders: Mapping[str, nn.Module] | None = None,
         decoders_dist: Mapping[str, Any] | None = None,
@@ -320,7 +322,9 @@ class CMVAE(GenerativeVAE):
         """Load a model written by :meth:`save_pretrained`, in eval mode; nothing is unpickled.
 
         Args:
-            pretrained_model_name_or_path: The folder.
+            pretrained_model_name_or_path: The folder, or the id of a model on the Hugging Face Hub, ``owner/name``
+                (:func:`cmvae.hub.model_folder`).
+            revision: Branch, tag or commit there.
             encoders: The custom encoders, if the model was built with such; their weights are loaded.
             decoders: The custom decoders, likewise.
             decoders_dist: Callable likelihoods, likewise.
@@ -328,5 +332,7 @@ class CMVAE(GenerativeVAE):
         Raises:
             ValueError: If a file is missing, damaged or does not fit, naming it; if custom networks or
                 likelihoods are not passed again.
+            ImportError: If the Hub is needed and huggingface_hub is not installed (extra ``hub``).
         """
-        return load_pretrained(cls, pretrained_model_name_or_path, encoders, decoders, decoders_dist)
+        folder = model_folder(pretrained_model_name_or_path, revision)
+        return load_pretrained(cls, folder, encoders, decoders, decoders_dist)

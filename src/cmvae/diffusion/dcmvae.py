@@ -17,6 +17,7 @@ from cmvae.diffusion.decoder import DiffusionDecoder
 from cmvae.diffusion.sampling import Sampler, SamplingOptions
 from cmvae.diffusion.scaling import ScaleEstimate
 from cmvae.diffusion.storing import load_decoders, save_decoders
+from cmvae.hub import model_folder
 from cmvae.likelihoods import Categorical, Mixed
 from cmvae.modality_dict import ModalityDict
 from cmvae.model import CMVAE
@@ -293,6 +294,7 @@ class DCMVAE(nn.Module):
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
+        revision: str | None = None,
         encoders: Mapping[str, nn.Module] | None = None,
         decoders: Mapping[str, nn.Module] | None = None,
         decoders_dist: Mapping[str, Any] | None = None,
@@ -302,10 +304,9 @@ class DCMVAE(nn.Module):
         Raises:
             ValueError: If a file is missing, damaged or does not fit, naming it.
         """
-        cmvae = CMVAE.from_pretrained(
-            pretrained_model_name_or_path, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist
-        )
-        configs, weights = load_decoders(pretrained_model_name_or_path)
+        folder = model_folder(pretrained_model_name_or_path, revision)
+        cmvae = CMVAE.from_pretrained(folder, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist)
+        configs, weights = load_decoders(folder)
         model = cls(cmvae, configs)
         weights.into(model.decoders)
         return model.eval()
