@@ -72,12 +72,12 @@ SIZES = {
         decoder=DiffusionConfig(
             channels=(48, 96), patch=2, layers_per_block=1, prediction="v", schedule="cosine", ema_decay=0.995
         ),
-        minutes=22,
+        minutes=16,
         batch_size=64,
         learning_rate=1e-3,
         precision="bf16-mixed",
-        n_samples=1000,
-        n_curve=200,
+        n_samples=500,
+        n_curve=100,
         targets=(0.6, 0.02, 1.15),
     ),
     "gpu": Size(

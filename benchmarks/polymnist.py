@@ -243,7 +243,7 @@ def data_of_size(name: str, folder: Path | None, missing: bool) -> tuple[Any, An
 
 def summary(found: Mapping[str, float], size: Size, missing: bool) -> list[dict]:
     """Return each score beside its target and the paper's."""
-    wanted = dict(zip(found, size.targets, strict=False))
+    wanted = dict(zip(found, size.targets[:4], strict=False))
     if missing:
         wanted = {next(iter(found)): size.targets[4]}
     return [
