@@ -249,6 +249,13 @@ def test_bad_arguments(arguments, message):
         fit(model(), shares_the_group_alone(60), **{"max_epochs": 9, **arguments}, run_dir="run", **QUIET)
 
 
+def test_a_single_modality_has_nothing_to_align_with():
+    net = CMVAE(CMVAEConfig(n_modalities=1, input_dims={"a": 6}, modalities_specific_dim=3))
+    data = {"a": shares_the_group_alone(60).data["a"]}
+    with pytest.raises(ValueError, match=r"align modalities with each other, the model has only \('a',\)"):
+        fit(net, data, max_epochs=9, alignment_epochs=(1, 1), run_dir="run", **QUIET)
+
+
 def test_alignment_is_a_callback_that_any_trainer_takes():
     callback = Alignment((1, 2), None)
     assert (callback.epochs, callback.reading) == (1, 2)
