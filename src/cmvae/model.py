@@ -75,9 +75,9 @@ class CMVAE(GenerativeVAE):
             inputs: The batch.
             K: Importance samples; by default the config's.
             beta: Weight of the divergence, for schedules; by default the config's.
-            alignment: For the start of training, the weight of :func:`cmvae.alignment.alignment_loss` in the loss. The bound
-                then holds q(z|x_m) constant, narrowed to a quarter of its scale: z learns from the alignment alone,
-                decoders learn to read it.
+            alignment: For the start of training, the weight of :func:`cmvae.alignment.alignment_loss` in the loss.
+                The bound then holds q(z|x_m) constant, narrowed to a quarter of its scale: z learns from the alignment
+                alone, decoders learn to read it.
             generator: Source of randomness.
 
         Returns:
