@@ -36,14 +36,13 @@ class _LocationScale(Likelihood):
         super().__init__()
         self.log_scale: nn.Parameter | None = None
         self._log_scale = 0.0
+        lowest, highest = _SCALES
         if isinstance(scale, str) and scale == "learned":
             self.log_scale = nn.Parameter(torch.zeros(()))
-        elif isinstance(scale, Real) and not isinstance(scale, bool) and _SCALES[0] <= scale <= _SCALES[1]:
+        elif isinstance(scale, Real) and not isinstance(scale, bool) and lowest <= scale <= highest:
             self._log_scale = math.log(float(scale))
         else:
-            raise ValueError(
-                f"scale must be a number from {_SCALES[0]:g} to {_SCALES[1]:g} or 'learned'; got {scale!r}"
-            )
+            raise ValueError(f"scale must be a number from {lowest:g} to {highest:g} or 'learned'; got {scale!r}")
 
     @property
     def scale(self) -> float:
