@@ -207,6 +207,12 @@ def test_the_objective_becomes_the_models_own_step_by_step():
     assert best["epoch"] == 8
 
 
+def test_losses_at_a_smaller_beta_are_forgotten():
+    trainer = fit(model(beta=40.0), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1), batch_size=30,
+                  learning_rate=1e-6, seed=0, run_dir="run", **QUIET)  # fmt: skip
+    assert torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)["epoch"] == 3
+
+
 def test_a_beta_below_one_is_kept():
     steps = Steps()
     fit(model(beta=0.5), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1), batch_size=30,

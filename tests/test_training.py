@@ -348,6 +348,17 @@ def test_a_warm_up_that_fails_leaves_the_mixture_as_it_was(tmp_path, caplog):
     assert "training ended within the warm-up" in caplog.text
 
 
+def test_clusters_start_on_the_training_data_by_the_seed_of_the_run(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "cmvae.warmup.initialize_clusters", lambda *arguments, **keywords: calls.append((*arguments, keywords))
+    )
+    trained, samples = model(), data()
+    fit(trained, samples, max_epochs=2, warmup_epochs=1, initial_clusters=3, seed=7, logger=False,
+        enable_checkpointing=False, **QUIET)  # fmt: skip
+    assert calls == [(trained, samples, 3, {"seed": 7})]
+
+
 @pytest.mark.parametrize(("epochs", "clusters"), [(1, 1), (2, 1), (3, 4)])
 def test_a_run_that_ends_with_a_single_cluster_says_so(caplog, epochs, clusters):
     class Stop(cmvae.training.Callback):
@@ -358,6 +369,7 @@ def test_a_run_that_ends_with_a_single_cluster_says_so(caplog, epochs, clusters)
     fit(trained, data(), max_epochs=5, warmup_epochs=2, callbacks=[Stop()], logger=False,
         enable_checkpointing=False, **QUIET)  # fmt: skip
     assert trained.n_clusters == clusters
+    assert all(parameter.requires_grad for parameter in trained.parameters())
     assert ("the model has a single cluster" in caplog.text) == (clusters == 1)
 
 

@@ -76,7 +76,7 @@ def _write(folder: Path, name: str, recipe: Mapping[str, Any], arrays: Mapping[s
         whole = np.ascontiguousarray(array)
         with atomic_write(folder / f"{name}-{key}.npy") as temporary:
             np.save(temporary, whole, allow_pickle=False)
-        sums[key] = zlib.crc32(whole)
+        sums[key] = zlib.crc32(whole.data)
     return json.dumps({"recipe": dict(recipe), "crc32": sums}, indent=2)
 
 
@@ -87,7 +87,7 @@ def _read(folder: Path, name: str, recipe: Mapping[str, Any], keys: Sequence[str
         if not isinstance(record, dict) or record.get("recipe") != dict(recipe):
             return None
         sums = record["crc32"]
-        arrays = {key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys}
-        return arrays if all(zlib.crc32(array) == sums[key] for key, array in arrays.items()) else None
+        arrays: dict[str, np.ndarray] = {key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys}
+        return arrays if all(zlib.crc32(array.data) == sums[key] for key, array in arrays.items()) else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, tokenize.TokenError):
         return None

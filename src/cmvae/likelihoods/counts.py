@@ -178,7 +178,7 @@ class NegativeBinomial(_Counts):
         self.log_inverse_dispersion: nn.Parameter | None = None
         self._fixed = 0.0
         lowest, highest = _DISPERSIONS
-        if _is_positive(inverse_dispersion) and lowest <= inverse_dispersion <= highest:
+        if _is_positive(inverse_dispersion) and lowest <= float(inverse_dispersion) <= highest:
             self._fixed = math.log(float(inverse_dispersion))
         elif not isinstance(inverse_dispersion, str) or inverse_dispersion not in ("feature", "modality"):
             raise ValueError(
