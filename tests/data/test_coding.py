@@ -148,6 +148,11 @@ def test_cells_that_cannot_be_are_named(column, value, error, message):
         coding.encode(table, "t")
 
 
+def test_categories_are_in_the_order_of_their_size():
+    coding = TableCoding.of(pd.DataFrame({"x": [10, 2, "b", "a", 10]}), ["category"])
+    assert coding.names == ["x=2", "x=10", "x=a", "x=b"]
+
+
 def test_other_columns_and_kinds_are_refused():
     coding, table = TableCoding.of(frame()), frame()
     with pytest.raises(ValueError, match=r"'t'.*unknown columns \['mass'\], missing columns \['weight'\]"):

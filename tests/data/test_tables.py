@@ -65,7 +65,7 @@ def test_what_is_no_table_of_real_numbers_is_refused(table, message):
         read_tables({"a": table})
 
 
-@pytest.mark.parametrize("size", [1e-250, 1.0, 1e7, 1e250])
+@pytest.mark.parametrize("size", [1e-250, 1.0, 1e7, 1e250, 3e307])
 def test_columns_of_any_size_are_standardised(size):
     table = size * np.array([[1.0, 5.0, 0.1], [2.0, 5.0, 0.1], [4.0, 5.0, 0.1]])
     standardiser = Standardiser.of(read_tables({"a": table}))
@@ -75,3 +75,9 @@ def test_columns_of_any_size_are_standardised(size):
     values, coding = encode_table(table)
     np.testing.assert_array_equal(values, data["a"])
     np.testing.assert_allclose(coding.decode(values), table, rtol=1e-6)
+
+
+def test_samples_that_lack_a_modality_do_not_count_in_its_moments():
+    table = np.array([[1.0], [np.nan], [3.0]])
+    standardiser = Standardiser.of(read_tables({"a": table, "b": np.ones((3, 1))}))
+    assert (standardiser.center["a"], standardiser.spread["a"]) == (2.0, 1.0)
