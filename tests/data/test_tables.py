@@ -81,3 +81,10 @@ def test_samples_that_lack_a_modality_do_not_count_in_its_moments():
     table = np.array([[1.0], [np.nan], [3.0]])
     standardiser = Standardiser.of(read_tables({"a": table, "b": np.ones((3, 1))}))
     assert (standardiser.center["a"], standardiser.spread["a"]) == (2.0, 1.0)
+
+
+def test_tables_are_joined_on_every_sample_that_one_of_them_has():
+    tables = read_tables({"a": FRAME, "b": pd.DataFrame({"r": [7.0, 8.0]}, index=["w", "y"])})
+    assert list(tables.index) == ["x", "y", "z", "w"]
+    assert tables.observed["a"].tolist() == [True, True, True, False]
+    np.testing.assert_array_equal(tables.data["b"][:, 0], [np.nan, 8.0, np.nan, 7.0])
