@@ -229,6 +229,12 @@ def test_the_objective_becomes_the_models_own_step_by_step():
     assert best["epoch"] == 8
 
 
+def test_losses_at_a_smaller_beta_are_forgotten():
+    trainer = fit(model(beta=40.0), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1), batch_size=30,
+                  learning_rate=1e-6, seed=0, run_dir="run", **QUIET)  # fmt: skip
+    assert torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)["epoch"] == 3
+
+
 def test_a_beta_below_one_is_kept():
     steps = Steps()
     fit(model(beta=0.5), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1), batch_size=30,
@@ -269,6 +275,13 @@ def test_a_resumed_run_ends_where_the_whole_one_does(stop):
 def test_bad_arguments(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
         fit(model(), shares_the_group_alone(60), **{"max_epochs": 9, **arguments}, run_dir="run", **QUIET)
+
+
+def test_a_single_modality_has_nothing_to_align_with():
+    net = CMVAE(CMVAEConfig(n_modalities=1, input_dims={"a": 6}, modalities_specific_dim=3))
+    data = {"a": shares_the_group_alone(60).data["a"]}
+    with pytest.raises(ValueError, match=r"align modalities with each other, the model has only \('a',\)"):
+        fit(net, data, max_epochs=9, alignment_epochs=(1, 1), run_dir="run", **QUIET)
 
 
 def test_alignment_is_a_callback_that_any_trainer_takes():

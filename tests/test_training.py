@@ -348,6 +348,31 @@ def test_a_warm_up_that_fails_leaves_the_mixture_as_it_was(tmp_path, caplog):
     assert "training ended within the warm-up" in caplog.text
 
 
+def test_clusters_start_on_the_training_data_by_the_seed_of_the_run(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "cmvae.warmup.initialize_clusters", lambda *arguments, **keywords: calls.append((*arguments, keywords))
+    )
+    trained, samples = model(), data()
+    fit(trained, samples, max_epochs=2, warmup_epochs=1, initial_clusters=3, seed=7, logger=False,
+        enable_checkpointing=False, **QUIET)  # fmt: skip
+    assert calls == [(trained, samples, 3, {"seed": 7})]
+
+
+@pytest.mark.parametrize(("epochs", "clusters"), [(1, 1), (2, 1), (3, 4)])
+def test_a_run_that_ends_with_a_single_cluster_says_so(caplog, epochs, clusters):
+    class Stop(cmvae.training.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = trainer.current_epoch == epochs - 1
+
+    trained = model()
+    fit(trained, data(), max_epochs=5, warmup_epochs=2, callbacks=[Stop()], logger=False,
+        enable_checkpointing=False, **QUIET)  # fmt: skip
+    assert trained.n_clusters == clusters
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+    assert ("the model has a single cluster" in caplog.text) == (clusters == 1)
+
+
 def test_a_broken_encoder_is_named_and_not_what_it_spoils(tmp_path):
     trained = model()
     with torch.no_grad():

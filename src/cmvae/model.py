@@ -76,9 +76,9 @@ class CMVAE(GenerativeVAE):
             inputs: The batch.
             K: Importance samples; by default the config's.
             beta: Weight of the divergence, for schedules; by default the config's.
-            alignment: For the start of training, the weight of :func:`cmvae.alignment_loss` in the loss. The bound
-                then holds q(z|x_m) constant, narrowed to a quarter of its scale: z learns from the alignment alone,
-                decoders learn to read it.
+            alignment: For the start of training, the weight of :func:`cmvae.alignment.alignment_loss` in the loss.
+                The bound then holds q(z|x_m) constant, narrowed to a quarter of its scale: z learns from the alignment
+                alone, decoders learn to read it.
             generator: Source of randomness.
 
         Returns:
@@ -117,7 +117,7 @@ class CMVAE(GenerativeVAE):
         return ModelOutput(loss=loss, loss_sum=loss_sum, metrics=metrics)
 
     def align(self, inputs: Any) -> ModelOutput:
-        """Evaluate :func:`cmvae.alignment_loss` of a batch, which needs the encoders alone.
+        """Evaluate :func:`cmvae.alignment.alignment_loss` of a batch, which needs the encoders alone.
 
         Args:
             inputs: The batch.

@@ -210,6 +210,8 @@ def _check_alignment(model: CMVAE | DCMVAE, epochs: Any, max_epochs: int, warmup
         return
     if isinstance(getattr(model, "_orig_mod", model), DCMVAE):
         raise ValueError("alignment_epochs align experts; those of a DCMVAE are frozen: leave it")
+    if len(model.modalities) < 2:
+        raise ValueError(f"alignment_epochs align modalities with each other, the model has only {model.modalities}")
     numbers = list(epochs) if isinstance(epochs, Sequence) and not isinstance(epochs, str) else []
     if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
         raise ValueError(f"alignment_epochs must be two positive integers, got {epochs!r}")

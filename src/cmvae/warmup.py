@@ -63,7 +63,8 @@ class ClusterStart(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave nothing frozen that was not, and say so where training ended within the warm-up."""
         self._train_mixture(True)
-        if trainer.current_epoch < self.epochs:
+        # The clusters start with the epoch after the warm-up: until then as many epochs are over, or fewer.
+        if trainer.current_epoch <= self.epochs:
             logger.warning("training ended within the warm-up: the model has a single cluster")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -280,6 +280,28 @@ def test_complete_and_incomplete_data_may_be_concatenated():
         assert torch.equal(batch.observed, expected[:, order])
 
 
+def test_a_mask_that_only_some_samples_have_is_kept():
+    data = {"a": torch.zeros(1), "b": torch.full((1,), torch.nan)}
+    items = [{"data": {**data, "b": torch.zeros(1)}, "masks": {"a": torch.tensor(True)}}]
+    items += [{"data": data, "masks": {"b": torch.tensor(False)}}]
+    batch = read_inputs(Items(items), ["a", "b"], dtype=torch.float32, device="cpu")
+    assert batch.observed.tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda data: {"data": data}])
+@pytest.mark.parametrize("turned", [False, True])
+def test_samples_that_make_no_batch_are_refused(wrap, turned):
+    def read_all(*items):
+        with pytest.raises(ValueError, match="samples do not make a batch") as caught:
+            read_inputs(Items([wrap(item) for item in items[:: -1 if turned else 1]]), ["a", "b"], dtype=torch.float32,
+                        device="cpu")  # fmt: skip
+        return str(caught.value)
+
+    message = read_all({"a": torch.zeros(2)}, {"a": torch.zeros(2), "b": torch.zeros(1)})
+    assert "['a', 'b']" in message
+    assert "differ in fields or shapes" in read_all({"a": torch.zeros(2)}, {"a": torch.zeros(3)})
+
+
 @pytest.mark.parametrize("wrap", [dict, lambda data: {"data": data}, lambda data: Items([{"a": x} for x in data["a"]])])
 def test_chunks_name_samples_by_their_place_in_the_whole(wrap):
     a = torch.zeros(9, 2)

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -147,6 +148,11 @@ def test_cells_that_cannot_be_are_named(column, value, error, message):
         coding.encode(table, "t")
 
 
+def test_categories_are_in_the_order_of_their_size():
+    coding = TableCoding.of(pd.DataFrame({"x": [10, 2, "b", "a", 10]}), ["category"])
+    assert coding.names == ["x=2", "x=10", "x=a", "x=b"]
+
+
 def test_other_columns_and_kinds_are_refused():
     coding, table = TableCoding.of(frame()), frame()
     with pytest.raises(ValueError, match=r"'t'.*unknown columns \['mass'\], missing columns \['weight'\]"):
@@ -170,6 +176,21 @@ def test_bad_json_is_refused():
     for text in [*texts, json.dumps(wrong_kind), json.dumps(no_spread)]:
         with pytest.raises(ValueError, match="not a stored coding of a table"):
             TableCoding.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spread": "1"}, {"spread": math.inf}, {"spread": True}, {"center": None}, {"center": math.nan},
+        {"name": [1]}, {"name": True}, {"kind": ["count"]}, {"kind": "category"}, {"kind": "binary", "values": [0]},
+        {"kind": "category", "values": [[1]]},
+    ],
+)  # fmt: skip
+def test_fields_that_no_column_has_are_refused(change):
+    column = {"name": "a", "kind": "continuous", "center": 0, "spread": 1.0, "values": []}
+    assert TableCoding.from_json(json.dumps({"columns": [column]})).names == ["a"]
+    with pytest.raises(ValueError, match=r"columns \[.*\] have no known kind, numbers or values"):
+        TableCoding.from_json(json.dumps({"columns": [{**column, **change}]}))
 
 
 def test_a_mixed_table_goes_through_a_model():

@@ -29,6 +29,9 @@ def kind(values, **arguments):
         (RNG.integers(1990, 2020, N), "continuous"),
         (RNG.integers(0, 10, N), "continuous"),
         (RNG.integers(0, 11, N), "count"),
+        (np.arange(0, 100, 10).repeat(3), "continuous"),
+        (np.append(COUNTS, np.inf), "continuous"),
+        ([f"name {i % 10}" for i in range(20)], "category"),
         (RNG.integers(2, 21, N), "count"),
         (RNG.integers(2, 20, N), "continuous"),
         (np.tile([0, 1], 5), "binary"),
@@ -66,6 +69,9 @@ def test_tables_of_counts_have_rare_columns():
     gone[3:9] = np.nan
     assert column_kinds(gone) == ["count"] * 4
     assert column_kinds(pd.DataFrame({"a": COUNTS, "b": COUNTS > 9})) == ["count", "binary"]
+    assert column_kinds(pd.DataFrame({"a": COUNTS, "b": np.nan})) == ["count", "continuous"]
+    assert column_kinds(pd.DataFrame(counts, dtype=object)) == ["count"] * 4
+    assert column_kinds(counts, {2: "count"}) == ["count", "binary", "count", "continuous"]
 
 
 def test_kinds_can_be_named():
@@ -81,6 +87,8 @@ def test_kinds_can_be_named():
     ("values", "message"),
     [
         (range(100, 120), "counts up by one"),
+        (range(20), "counts up by one"),
+        ([f"name {i % 11}" for i in range(20)], "11 different texts in 20 rows"),
         ([f"name {i}" for i in range(20)], "20 different texts in 20 rows"),
         ([1.5, "n/a", 2.5, None, 3.5], r"text among numbers: \['n/a'\]"),
         (["1", "2", "?"], r"text among numbers: \['\?'\]"),

@@ -50,9 +50,10 @@ def test_one_hot_captions_become_indices(folder, dtype):
     assert torch.equal(cubicc(folder).data["caption"], tensors()["captions"][SPLITS["train"]])
 
 
-def test_captions_may_be_other_numbers_and_labels_a_column(folder):
-    torch.save(tensors()["captions"].float(), folder / "captions.pt")
-    torch.save(tensors()["labels"].double()[:, None], folder / "labels.pt")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int16, torch.uint16])
+def test_captions_may_be_other_numbers_and_labels_a_column(folder, dtype):
+    torch.save(tensors()["captions"].to(dtype), folder / "captions.pt")
+    torch.save(tensors()["labels"].to(dtype)[:, None], folder / "labels.pt")
     ds = cubicc(folder)
     assert torch.equal(ds.data["caption"], tensors()["captions"][SPLITS["train"]])
     assert torch.equal(ds.labels, tensors()["labels"][SPLITS["train"]])
@@ -93,6 +94,7 @@ CASES = [
     (save("labels.pt", Evil()), "labels.pt", "not a tensor"),
     (save("labels.pt", {"a": torch.zeros(2)}), "labels.pt", "expected a tensor, got dict"),
     (save("labels.pt", torch.zeros(N, 2)), "labels.pt", r"expected shape \(n,\), got \(9, 2\)"),
+    (save("labels.pt", T["labels"] + 1j), "labels.pt", "expected integers, got dtype torch.complex64"),
     (save("labels.pt", torch.rand(N)), "labels.pt", "expected integers, got dtype torch.float32"),
     (save("images.pt", T["images"][1:]), "images.pt", r"expected shape \(9, C, H, W\), got \(8, 3, 8, 8\)"),
     (save("images.pt", 2 * T["images"]), "images.pt", r"expected floats in \[0, 1\], got values from"),
@@ -109,6 +111,8 @@ CASES = [
     ),
     (lambda folder: (folder / "train_split.npy").unlink(), "train_split.npy", "the file does not exist"),
     (lambda folder: (folder / "train_split.npy").write_bytes(b"x"), "train_split.npy", "not an array"),
+    (lambda folder: (folder / "train_split.npy").write_bytes(b"PK\x03\x04 not"), "train_split.npy", "not an array"),
+    (lambda folder: spoil_bytes(folder / "train_split.npy", 8, b"\x02"), "train_split.npy", "not an array"),
     (save_rows(np.array([object()])), "train_split.npy", "not an array"),
     (save_rows(np.array([0, 9])), "train_split.npy", "indices from 0 to 9 for 9 samples"),
     (save_rows(np.array([-1, 3])), "train_split.npy", "indices from -1 to 3 for 9 samples"),
@@ -116,6 +120,12 @@ CASES = [
     (save_rows(np.array(["a"])), "train_split.npy", "expected indices of shape"),
     (save_rows(np.zeros((2, 2))), "train_split.npy", r"expected indices of shape \(n,\), got shape \(2, 2\)"),
 ]
+
+
+def spoil_bytes(path, start, content):
+    whole = bytearray(path.read_bytes())
+    whole[start : start + len(content)] = content
+    path.write_bytes(whole)
 
 
 def cut(path):
@@ -130,6 +140,22 @@ def test_a_file_at_fault_is_named(folder, spoil, file, message, capsys):
     assert str(folder / file) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whatever_is_damaged_the_file_is_named(folder, zipped):
+    torch.save(tensors()["labels"], folder / "labels.pt", _use_new_zipfile_serialization=zipped)
+    whole, generator, messages = (folder / "labels.pt").read_bytes(), np.random.default_rng(0), []
+    for _ in range(200):
+        damaged = np.frombuffer(whole, dtype=np.uint8).copy()
+        damaged[generator.integers(len(whole), size=8)] = generator.integers(256, size=8)
+        (folder / "labels.pt").write_bytes(damaged.tobytes())
+        try:
+            cubicc(folder)
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 100
+    assert all(str(folder) in message and "\n" not in message for message in messages)
 
 
 def test_a_split_that_there_is_not(folder):

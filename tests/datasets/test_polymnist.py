@@ -206,6 +206,9 @@ def test_wrong_folders_and_names_are_named(published):
         read_polymnist(published[0], "test")
     (published[0] / "test" / "m2" / "copy of 0.3.png").unlink()
     assert len(read_polymnist(published[0], "test")) == 4
+    (published[0] / "test" / "m2" / f"0.{10**20}.png").touch()
+    with pytest.raises(ValueError, match=r"0.1000*.png: expected a name of the form INDEX.LABEL.png"):
+        read_polymnist(published[0], "test")
     (published[0] / "empty" / "m0").mkdir(parents=True)
     with pytest.raises(ValueError, match="empty holds no images in m0"):
         read_polymnist(published[0], "empty", modalities=1)

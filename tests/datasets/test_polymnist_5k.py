@@ -134,6 +134,8 @@ def other_array(folder):
         lambda folder: flip_a_bit(folder / "train-m1.npy"),
         lambda folder: cut_off(folder / "train-m1.npy"),
         lambda folder: (folder / "train-m1.npy").write_bytes(b""),
+        lambda folder: (folder / "train-m1.npy").write_bytes(b"PK\x03\x04 not a zip file"),
+        lambda folder: (folder / "train-m1.npy").write_bytes(b"\x93NUMPY\x01\x00\x02\x00{\n"),
         lambda folder: (folder / "train-m1.npy").unlink(),
         lambda folder: (folder / "train.json").unlink(),
         lambda folder: (folder / "train.json").write_text("[]"),
@@ -185,6 +187,11 @@ def test_a_whole_cache_needs_no_writing(small, monkeypatch, tmp_path):
     assert_equal(as_bytes(polymnist_5k(cache=tmp_path)), first)
     with pytest.raises(OSError, match=r"cannot write to .* \(Permission denied\)"):
         polymnist_5k("test", cache=tmp_path)
+
+
+def test_arrays_of_any_layout_are_kept(tmp_path):
+    made = np.arange(12).reshape(3, 4).T
+    assert np.array_equal(cached_arrays(tmp_path, "x", {"v": 1}, ["a"], lambda: {"a": made})["a"], made)
 
 
 def test_a_run_that_is_cut_off_leaves_nothing_that_is_believed(tmp_path):

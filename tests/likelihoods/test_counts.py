@@ -256,6 +256,9 @@ def test_other_values_than_counts_are_refused(name, bad):
         ("negative_binomial", {}, None, "'feature' needs .*input_dims"),
         ("negative_binomial", {"inverse_dispersion": "cell"}, (3,), "inverse_dispersion must be .*'cell'"),
         ("negative_binomial", {"inverse_dispersion": -1}, (3,), "inverse_dispersion must be .*-1"),
+        ("negative_binomial", {"inverse_dispersion": 9e-7}, (3,), r"a number from 1e-06 to 1e\+09; got 9e-07"),
+        ("negative_binomial", {"inverse_dispersion": 1e10}, (3,), "a number from .*; got 10000000000"),
+        ("negative_binomial", {"inverse_dispersion": torch.ones(3)}, (3,), "inverse_dispersion must be .*tensor"),
     ],
 )
 def test_bad_options_are_refused(name, params, shape, message):

@@ -92,6 +92,16 @@ def test_categorical_with_an_impossible_class():
         assert torch.autograd.grad(log_p.sum(), logits)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("family", [Normal, Laplace])
+def test_scales_whose_squares_no_float_holds_are_refused(family):
+    for scale in (1e-200, 1e-19, 1e19, 1e200, 10**400):
+        with pytest.raises(ValueError, match=r"scale must be a number from 1e-18 to 1e\+18 or 'learned'; got 1"):
+            family(scale)
+    zeros = torch.zeros(1, 3)
+    for scale in (1e-18, 1e18):
+        assert family(scale).log_prob_of_samples(zeros, zeros, 1).isfinite().all()
+
+
 def test_densities_have_unit_mass():
     grid = torch.linspace(-60, 60, 400_001, dtype=F64)
     for likelihood in (Normal(1.7), Laplace(1.7)):
@@ -169,6 +179,10 @@ def test_categorical_targets_are_checked():
         check(good, "text", (3,))
         check(good, "text")
     check(torch.tensor([[0, 2, 1]]), "text", (3, 3))
+    for dtype in (torch.uint8, torch.uint16):  # of which uint16 has no comparisons
+        check(torch.tensor([0, 2], dtype=dtype), "text", (3,))
+        with pytest.raises(ValueError, match="from 0 to 2 are allowed; got values from 0 to 3"):
+            check(torch.tensor([0, 3], dtype=dtype), "text", (3,))
     for bad in (torch.tensor([0, 3]), torch.tensor([-1, 0])):
         with pytest.raises(ValueError, match=r"'text'.*from 0 to 2 are allowed"):
             check(bad, "text", (3,))
@@ -231,7 +245,7 @@ def test_custom_modules_are_trained():
         ("bernoulli", {"scale": 1}, r"'img'.*\['scale'\]; allowed: none"),
         (lambda r, t: r, {"scale": 1}, r"'img'.*allowed: none"),
         *[
-            ("laplace", {"scale": bad}, "'img'.*positive finite number or 'learned'; got")
+            ("laplace", {"scale": bad}, "'img'.*scale must be a number from .* or 'learned'; got")
             for bad in (0, -1.0, math.inf, math.nan, True, "learnt", None)
         ],
     ],

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,8 +20,13 @@ def bars(n=240, seed=0, noise=0.15):
     shapes = torch.zeros(3, 1, 12, 12)
     shapes[0, :, 4:8], shapes[1, :, :, 4:8], shapes[2, :, 4:8, 4:8] = 0.8, 0.8, 0.8
     grey, coloured = shapes[labels], shapes[labels].expand(-1, 3, -1, -1) * torch.rand(n, 3, 1, 1, generator=generator)
-    data = {m: x + noise * torch.rand(x.shape, generator=generator) for m, x in (("g", grey), ("c", 1 - coloured))}
+    images = {"g": grey, "c": 1 - coloured}
+    data = {m: (x + noise * torch.rand(x.shape, generator=generator)).clamp(max=1) for m, x in images.items()}
     return MultimodalBaseDataset(data, labels)
+
+
+def changed(data, change):
+    return MultimodalBaseDataset({m: change(x) for m, x in data.data.items()}, data.labels)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +80,7 @@ def test_the_same_again_comes_from_the_cache_and_something_else_does_not(trained
         (bars(), bars(90, seed=3), SETTINGS),
         (bars(), bars(90, seed=1), {**SETTINGS, "seed": 1}),
         (bars(), bars(90, seed=1), {**SETTINGS, "epochs": 4}),
+        (bars(), bars(90, seed=1), {**SETTINGS, "limit_train_batches": 1}),
     ]
     for train, test, settings in others:
         train_classifiers(train, test, cache=cache, **settings)
@@ -87,6 +94,12 @@ def test_the_seed_decides(tmp_path):
     ]
     assert same(runs[0], runs[1])
     assert not same(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_images_of_any_floating_dtype_are_learned(tmp_path, dtype):
+    data = changed(bars(60), lambda x: x.to(dtype))
+    assert train_classifiers(data, data, cache=tmp_path, **{**SETTINGS, "epochs": 1, "seed": np.int64(3)}).classifiers
 
 
 def test_the_environment_names_the_cache(tmp_path, monkeypatch):
@@ -135,6 +148,14 @@ def test_what_does_not_fit_is_refused(tmp_path):
         train_classifiers(gaps, test, **settings)
     with pytest.raises(ValueError, match="train has no labels"):
         train_classifiers(MultimodalBaseDataset(train.data), test, **settings)
+    with pytest.raises(
+        ValueError, match=r"train: images of modality 'g' must be .* \[0, 1\], got torch.float32 from 0"
+    ):
+        train_classifiers(changed(train, lambda x: 255 * x), test, **settings)
+    with pytest.raises(ValueError, match=r"test: images of modality 'g' must be floats in \[0, 1\], got torch.uint8"):
+        train_classifiers(train, changed(test, lambda x: (255 * x).byte()), **settings)
+    with pytest.raises(TypeError, match=r"seed must be an integer, got 1\.5"):
+        train_classifiers(train, test, **{**settings, "seed": 1.5})
     with pytest.raises(ValueError, match="input_shape"):
         DigitClassifier((3, 4, 28))
     file = tmp_path / "file"

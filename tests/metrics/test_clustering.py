@@ -148,6 +148,23 @@ def test_a_sample_counts_by_what_it_has_observed_of_a_subset():
     assert all(scores["ACC"] == 1.0 for scores in found.values())
 
 
+@pytest.mark.parametrize("kind", [int, float, torch.tensor])
+def test_masks_of_other_datasets_may_be_numbers(kind):
+    class Samples(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, i):
+            masks = {"a": kind(1), "b": kind(int(i < 3)), "c": kind(0)}
+            return {"data": {m: posteriors([i % 2])[0] for m in "abc"}, "masks": masks}
+
+    found = clustering_by_subset(Clusterer(), Samples(), [0, 1, 0, 1])
+    assert {name: scores["samples"] for name, scores in found.items()} == {
+        "a": 4, "b": 3, "a+b": 4, "a+c": 4, "b+c": 3, "a+b+c": 4,
+    }  # fmt: skip
+    assert all(scores["ACC"] == 1.0 for scores in found.values())
+
+
 @pytest.mark.parametrize("rule", ["mean", "vote", "joint"])
 def test_subsets_of_a_real_model_are_what_it_predicts_from_them(rule):
     model, data, labels = make_model(), make_data(n=30), np.arange(30) % 3

@@ -90,6 +90,8 @@ def test_bad_settings_of_the_interval_are_refused():
     a = np.random.default_rng(0).normal(size=(5, 2))
     with pytest.raises(ValueError, match="level"):
         frechet_interval(a, a, level=1)
+    with pytest.raises(TypeError, match=r"level must be a positive number, got '0\.9'"):
+        frechet_interval(a, a, level="0.9")
     with pytest.raises(ValueError, match="n_resamples"):
         frechet_interval(a, a, n_resamples=0)
     with pytest.raises(TypeError):

@@ -31,6 +31,16 @@ def test_integers_are_cast_and_shapes_checked():
         encoder(x[:, :3])
 
 
+@pytest.mark.parametrize("size", [None, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_room_for_large_counts(dtype, size):
+    inner = MLPEncoder((3,), 3, 2).to(dtype)
+    x = torch.tensor([[10**6, 300, 0], [70_000, 1, 2]])
+    seen = (x if size is None else x * (size / x.sum(-1, keepdim=True))).double().log1p().to(dtype)
+    got = LogCountEncoder(inner, (3,), [CountBlock(0, 3, size)])(x)
+    torch.testing.assert_close(fields(got), fields(inner(seen)), atol=0.02, rtol=0.02)
+
+
 def test_with_a_size_the_encoder_sees_shares():
     encoder = LogCountEncoder(MLPEncoder((4,), 3, 2), (4,), [CountBlock(0, 4, 50.0)])
     x = torch.tensor([[1.0, 2.0, 0.0, 5.0]])

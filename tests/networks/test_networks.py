@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -154,6 +155,11 @@ def test_other_shapes_are_refused(network, x):
         (lambda: ConvEncoder((1, 8, 8), 2, 2, channels=()), "channels"),
         (lambda: ResNetEncoder((8, 8), 2, 2), "channels, height, width"),
         (lambda: ResNetEncoder((1, 8, 8), 2, 0), "style_dim"),
+        (lambda: MLPEncoder((3,), 2, 0), "style_dim"),
+        (lambda: MLPEncoder((3,), 2.0, 2), r"latent_dim must hold positive integers; got 2\.0"),
+        (lambda: ConvEncoder((1, 8, 8), 2, -1), "style_dim"),
+        (lambda: ConvDecoder(None, (1, 8, 8)), "latent_dim_total must hold positive integers; got None"),
+        (lambda: SequenceEncoder((5, 4), 2, 1.5), "style_dim"),
         (lambda: ResNetDecoder(0, (1, 8, 8)), "latent_dim_total"),
         (lambda: ResNetDecoder(2, (1, 8, 8), channels=0), "channels"),
         (lambda: SequenceDecoder(2, (8,)), "length, vocabulary"),
@@ -162,6 +168,14 @@ def test_other_shapes_are_refused(network, x):
 def test_bad_sizes_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_sizes_may_be_integers_of_numpy():
+    shape = tuple(np.array([1, 8, 8]))
+    assert ConvEncoder(shape, np.int64(2), np.int32(3))(torch.zeros(4, 1, 8, 8)).style_embedding.shape == (4, 3)
+    for decoder in (ConvDecoder(np.int64(5), shape), ResNetDecoder(np.int64(5), shape, channels=2)):
+        assert decoder(torch.zeros(4, 5)).reconstruction.shape == (4, 1, 8, 8)
+    assert SequenceDecoder(np.int64(5), shape[:2])(torch.zeros(4, 5)).reconstruction.shape == (4, 1, 8)
 
 
 def test_registry_takes_new_pairs(monkeypatch):

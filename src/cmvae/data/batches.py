@@ -157,18 +157,35 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
 
 
 def collate(items: list[Any]) -> Any:
-    """Collate samples as PyTorch does; where only some have masks, the others count as observed everywhere.
+    """Collate samples as PyTorch does; where only some have a mask, the others count as observed there.
 
     That is what a ``ConcatDataset`` of complete and incomplete data gives, whose masks PyTorch's own collation
-    drops.
+    drops, as it does with what the first sample does not hold.
+
+    Raises:
+        ValueError: For samples that differ in their modalities, or in the shape of one.
+        TypeError: For samples that hold anything but tensors, arrays, numbers and strings.
     """
-    if any(isinstance(item, Mapping) and "masks" in item for item in items):
-        whole = torch.ones((), dtype=torch.bool)
-        items = [
-            item if "masks" in item else ModelOutput({**item, "masks": dict.fromkeys(item["data"], whole)})
-            for item in items
-        ]
-    return default_collate(items)
+    if any(_is_sample(item) and "masks" in item for item in items):
+        items = [_with_every_mask(item) for item in items]
+    held = {frozenset(item["data"] if _is_sample(item) else item) for item in items if isinstance(item, Mapping)}
+    if len(held) > 1:
+        shown = " and ".join(str(sorted(map(str, names))) for names in list(held)[:2])
+        raise ValueError(f"samples do not make a batch, their modalities differ: {shown}")
+    try:
+        return default_collate(items)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"samples do not make a batch, they differ in fields or shapes: {error}") from error
+
+
+def _with_every_mask(item: Mapping[str, Any]) -> ModelOutput:
+    """Return a sample with a mask for each of its modalities."""
+    whole = torch.ones((), dtype=torch.bool)
+    return ModelOutput({**item, "masks": {**dict.fromkeys(item["data"], whole), **(item.get("masks") or {})}})
+
+
+def _is_sample(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("data"), Mapping)
 
 
 def _floats(value: Any, what: str) -> Tensor:

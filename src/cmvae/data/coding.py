@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from cmvae.data.kinds import KINDS, as_frame, column_kinds
+from cmvae.data.tables import moments
 
 __all__ = ["CodedColumn", "TableCoding", "encode_table"]
 
 _SHOWN = 5
-_CONSTANT = 1e-12  # relative to the largest value: rounding makes the deviation of a constant tiny rather than 0
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,11 @@ class TableCoding:
             columns = tuple(CodedColumn(**{**column, "values": tuple(column["values"])}) for column in fields)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"not a stored coding of a table: {error}") from None
-        bad = [column.name for column in columns if column.kind not in KINDS or not column.spread > 0]
+        bad = [column.name for column in columns if not _is_sound(column)]
         if bad or not columns:
-            raise ValueError(f"not a stored coding of a table: columns {bad[:_SHOWN]} have no known kind or no spread")
+            raise ValueError(
+                f"not a stored coding of a table: columns {bad[:_SHOWN]} have no known kind, numbers or values"
+            )
         return cls(columns)
 
     @property
@@ -209,6 +211,21 @@ def encode_table(
     """Learn a table's coding and apply it: numbers (n, D) float32, and the :class:`TableCoding`; errors as there."""
     coding = TableCoding.of(table, kinds, modality)
     return coding.encode(table, modality), coding
+
+
+def _is_sound(column: CodedColumn) -> bool:
+    """Tell whether the fields of a column that was read from a file are those of one that was learned."""
+    numbers = [number for number in (column.center, column.spread) if type(number) in (int, float)]
+    values_fit = len(column.values) == 2 if column.kind == "binary" else column.kind != "category" or column.values
+    return (
+        column.kind in KINDS
+        and type(column.name) in (str, int)
+        and len(numbers) == 2
+        and bool(np.isfinite(numbers).all())
+        and column.spread > 0
+        and bool(values_fit)
+        and all(isinstance(value, str | int | float | bool) for value in column.values)
+    )
 
 
 def _observed(frame: pd.DataFrame, modality: str) -> np.ndarray:
@@ -230,9 +247,8 @@ def _learned(name: Any, kind: str, column: "pd.Series[Any]", modality: str) -> C
     """Measure one column without missing cells."""
     name = name if isinstance(name, str) else int(name)
     if kind == "continuous":
-        numbers = _numbers(name, column, modality)
-        center, spread = float(numbers.mean()), float(numbers.std())
-        return CodedColumn(name, kind, center, 1.0 if spread <= _CONSTANT * np.abs(numbers).max() else spread)
+        center, spread = moments(_numbers(name, column, modality))
+        return CodedColumn(name, kind, float(center), float(spread))
     if kind == "category":
         if isinstance(column.dtype, pd.CategoricalDtype):
             values = list(map(_plain, column.cat.categories))

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["Standardiser", "Tables", "read_tables"]
+__all__ = ["Standardiser", "Tables", "moments", "read_tables"]
 
 SHOWN = 5
+CONSTANT = 1e-12  # relative to the largest value
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,8 @@ class Standardiser:
         if empty:
             warnings.warn(f"modalities {empty} are left out: no sample has them", stacklevel=4)
         kept = {name: values[tables.observed[name]] for name, values in tables.data.items() if name not in empty}
-        center = {name: values.mean(0) for name, values in kept.items()}
-        # Rounding makes the deviation of a constant column tiny rather than zero.
-        spread = {name: values.std(0) for name, values in kept.items()}
-        for name, values in kept.items():
-            constant = spread[name] <= 1e-12 * np.abs(values).max(0)
-            spread[name] = np.where(constant, 1.0, spread[name])
+        measured = {name: moments(values) for name, values in kept.items()}
+        center, spread = ({name: found[i] for name, found in measured.items()} for i in (0, 1))
         return cls(center, spread, tables.columns)
 
     def apply(self, tables: Tables) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -105,6 +102,16 @@ class Standardiser:
     def restore(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return standardised values in the units of the data, float64."""
         return values.astype(np.float64) * self.spread[name] + self.center[name]
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and standard deviations over n samples, values (n, ...) float64; 1 for what is constant."""
+    # In units of a power of two, which rounds nothing, so that squares of large numbers do not overflow.
+    unit = np.ldexp(1.0, np.frexp(np.abs(values).max(0))[1] - 1)
+    center, spread = (values / unit).mean(0) * unit, (values / unit).std(0) * unit
+    # Rounding makes the deviation of a constant column tiny rather than zero.
+    constant = spread <= CONSTANT * np.abs(values).max(0)
+    return center, np.where(constant, 1.0, spread)
 
 
 def read_tables(tables: Mapping[str, Any]) -> Tables:
@@ -174,18 +181,29 @@ def _numbers(name: str, table: Any) -> np.ndarray:
         values = table.astype(np.float64).to_numpy()
     else:
         try:
-            values = np.asarray(table).astype(np.float64)
-        except (TypeError, ValueError) as error:
+            values = _real(table).astype(np.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"modality {name!r} holds something that is no number: {error}") from None
     if values.ndim == 0 or 0 in values.shape[1:]:
         raise ValueError(f"modality {name!r}: expected samples along the first axis, got shape {values.shape}")
     return values[:, None] if values.ndim == 1 else values
 
 
+def _real(table: Any) -> np.ndarray:
+    """Return an array; refuse what would be made real numbers with a loss, or without a sense."""
+    if isinstance(table, np.ma.MaskedArray):
+        raise TypeError("masked arrays are not supported, their mask would be lost; put NaN there")
+    values = np.asarray(table)
+    if values.dtype.kind in "cmM":
+        raise TypeError(f"got dtype {values.dtype}")
+    return values
+
+
 def _is_numeric(column: "pd.Series[Any]") -> bool:
     if column.dtype == object:
         return all(isinstance(value, int | float | np.number | np.bool_) or value is None for value in column)
-    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+    is_number = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+    return is_number and not pd.api.types.is_complex_dtype(column)
 
 
 def _check_cells(name: str, values: np.ndarray) -> np.ndarray:

@@ -3,12 +3,14 @@
 import json
 import logging
 import os
+import tokenize
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from cmvae.checkpoints import atomic_write
 
@@ -69,10 +71,12 @@ def cached_arrays(
 
 def _write(folder: Path, name: str, recipe: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     """Write arrays, and return the text of their record."""
+    sums = {}
     for key, array in arrays.items():
+        whole = np.ascontiguousarray(array)
         with atomic_write(folder / f"{name}-{key}.npy") as temporary:
-            np.save(temporary, array, allow_pickle=False)
-    sums = {key: zlib.crc32(np.ascontiguousarray(array).data) for key, array in arrays.items()}
+            np.save(temporary, whole, allow_pickle=False)
+        sums[key] = zlib.crc32(whole.data)
     return json.dumps({"recipe": dict(recipe), "crc32": sums}, indent=2)
 
 
@@ -83,7 +87,7 @@ def _read(folder: Path, name: str, recipe: Mapping[str, Any], keys: Sequence[str
         if not isinstance(record, dict) or record.get("recipe") != dict(recipe):
             return None
         sums = record["crc32"]
-        arrays = {key: np.load(folder / f"{name}-{key}.npy", mmap_mode="r", allow_pickle=False) for key in keys}
-        return arrays if all(zlib.crc32(array) == sums[key] for key, array in arrays.items()) else None
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        arrays: dict[str, np.ndarray] = {key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys}
+        return arrays if all(zlib.crc32(array.data) == sums[key] for key, array in arrays.items()) else None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, tokenize.TokenError):
         return None

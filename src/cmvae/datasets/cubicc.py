@@ -1,6 +1,5 @@
 """CUBICC: photographs of birds and captions of them, grouped into eight species, as published."""
 
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def _load(path: Path) -> Tensor:
         raise ValueError(f"{path}: the file does not exist")
     try:
         value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of a damaged file a reader raises whatever it runs into
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: not a tensor that can be read ({reason})") from error
     if not isinstance(value, Tensor) or value.layout != torch.strided:
@@ -73,9 +72,7 @@ def _read_labels(path: Path) -> Tensor:
     labels = labels.squeeze(-1) if labels.ndim == 2 else labels
     if labels.ndim != 1 or not len(labels):
         raise ValueError(f"{path}: expected shape (n,), got {tuple(labels.shape)}")
-    if not bool((labels == labels.long()).all()):
-        raise ValueError(f"{path}: expected integers, got dtype {labels.dtype}")
-    return labels.long()
+    return _whole(labels, path, "integers")
 
 
 def _read_rows(path: Path, n_samples: int) -> Tensor:
@@ -84,7 +81,7 @@ def _read_rows(path: Path, n_samples: int) -> Tensor:
         raise ValueError(f"{path}: the file does not exist")
     try:
         rows = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:
         raise ValueError(f"{path}: not an array that can be read ({error})") from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iuf" or not len(rows):
         raise ValueError(f"{path}: expected indices of shape (n,), got {_described(rows)}")
@@ -116,10 +113,19 @@ def _read_captions(path: Path, n_samples: int, rows: Tensor) -> Tensor:
         raise ValueError(f"{path}: expected shape ({n_samples}, T) or ({n_samples}, T, V), got {tuple(captions.shape)}")
     if captions.ndim == 3:
         return torch.cat([_indices(captions[part], path) for part in rows.split(CHUNK)])
-    kept = captions[rows]
-    if not bool((kept == kept.long()).all()) or bool((kept < 0).any()):
-        raise ValueError(f"{path}: expected indices of words, integers of at least 0, got dtype {captions.dtype}")
-    return kept.long()
+    what = "indices of words, integers of at least 0"
+    indices = _whole(captions[rows], path, what)
+    if bool((indices < 0).any()):
+        raise ValueError(f"{path}: expected {what}, got {indices.min()}")
+    return indices
+
+
+def _whole(values: Tensor, path: Path, what: str) -> Tensor:
+    """Return whole numbers of any dtype as int64."""
+    whole = None if values.is_complex() or values.is_quantized else values.long()
+    if whole is None or not bool((whole.to(values.dtype) == values).all()):
+        raise ValueError(f"{path}: expected {what}, got dtype {values.dtype}")
+    return whole
 
 
 def _indices(one_hot: Tensor, path: Path) -> Tensor:

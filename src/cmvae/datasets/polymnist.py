@@ -18,7 +18,7 @@ __all__ = ["N_MODALITIES", "as_dataset", "compose_polymnist", "modality_names", 
 SIDE = 28
 N_MODALITIES = 5
 INK = 128
-FILE = re.compile(r"(\d+)\.(\d+)\.png")
+FILE = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}\.png")
 SHOWN = 5
 EXPECTED = f"{SIDE} x {SIDE} pixels of mode RGB"
 

@@ -12,6 +12,7 @@ from cmvae.likelihoods.base import Likelihood, at_least_float32, paired
 
 __all__ = ["Laplace", "Normal"]
 
+_SCALES = (1e-18, 1e18)  # float32 can hold their squares
 _MIN_LOG_SCALE = math.log(1e-3)
 
 
@@ -19,7 +20,7 @@ class _LocationScale(Likelihood):
     """A likelihood whose location is the reconstruction, with one scale for the whole modality.
 
     Args:
-        scale: A positive number, or 'learned': one parameter, stored as ``log_scale`` and starting at scale
+        scale: A number from 1e-18 to 1e18, or 'learned': one parameter, stored as ``log_scale`` and starting at scale
             1, as in σ-VAE (Rybkin, Daniilidis, Levine, "Simple and effective VAE training with calibrated
             decoders", ICML 2021). A learned scale is at least 1e-3, because the density of data that a
             decoder can repeat exactly has no bound. At this floor ``log_scale`` keeps its gradient, so that
@@ -35,12 +36,13 @@ class _LocationScale(Likelihood):
         super().__init__()
         self.log_scale: nn.Parameter | None = None
         self._log_scale = 0.0
+        lowest, highest = _SCALES
         if isinstance(scale, str) and scale == "learned":
             self.log_scale = nn.Parameter(torch.zeros(()))
-        elif isinstance(scale, Real) and not isinstance(scale, bool) and 0 < float(scale) < math.inf:
+        elif isinstance(scale, Real) and not isinstance(scale, bool) and lowest <= scale <= highest:
             self._log_scale = math.log(float(scale))
         else:
-            raise ValueError(f"scale must be a positive finite number or 'learned'; got {scale!r}")
+            raise ValueError(f"scale must be a number from {lowest:g} to {highest:g} or 'learned'; got {scale!r}")
 
     @property
     def scale(self) -> float:

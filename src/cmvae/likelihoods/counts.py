@@ -22,7 +22,7 @@ __all__ = ["NegativeBinomial", "Poisson"]
 
 _DEFAULT_SIZE = 1e4
 _MAX_LOG_RATE = 30.0  # e³⁰ ≈ 10¹³: beyond it float32 has no use for squares of gradients
-_LOG_DISPERSIONS = (math.log(1e-6), math.log(1e9))
+_DISPERSIONS = (1e-6, 1e9)  # beyond them float32 has no use for the gamma function
 _SERIES_FROM = 16.0  # from here the series of e(y) is exact to 1e-14
 
 
@@ -154,7 +154,7 @@ class NegativeBinomial(_Counts):
 
     Args:
         inverse_dispersion: r: ``'feature'``, one learned for each value of the input shape; ``'modality'``, one
-            learned for all; or a positive number. Learned ones are stored as ``log_inverse_dispersion``, start
+            learned for all; or a number from 10⁻⁶ to 10⁹. Learned ones are stored as ``log_inverse_dispersion``, start
             at 1, count as between 10⁻⁶ and 10⁹ and keep their gradient outside.
         library_size: False: μ = exp(reconstruction). True: μ = total of the sample · softmax(reconstruction),
             as in scVI (Lopez et al., 2018).
@@ -177,11 +177,12 @@ class NegativeBinomial(_Counts):
         super().__init__(library_size, size, shape)
         self.log_inverse_dispersion: nn.Parameter | None = None
         self._fixed = 0.0
-        if _is_positive(inverse_dispersion):
+        lowest, highest = _DISPERSIONS
+        if _is_positive(inverse_dispersion) and lowest <= float(inverse_dispersion) <= highest:
             self._fixed = math.log(float(inverse_dispersion))
-        elif inverse_dispersion not in ("feature", "modality"):
+        elif not isinstance(inverse_dispersion, str) or inverse_dispersion not in ("feature", "modality"):
             raise ValueError(
-                "inverse_dispersion must be 'feature', 'modality' or a positive finite number; "
+                f"inverse_dispersion must be 'feature', 'modality' or a number from {lowest:g} to {highest:g}; "
                 f"got {inverse_dispersion!r}"
             )
         elif inverse_dispersion == "feature" and shape is None:
@@ -212,7 +213,7 @@ class NegativeBinomial(_Counts):
         if self.log_inverse_dispersion is None:
             return torch.full((), self._fixed, dtype=like.dtype, device=like.device)
         raw = self.log_inverse_dispersion.to(like.dtype)
-        return raw + (raw.clamp(*_LOG_DISPERSIONS) - raw).detach()
+        return raw + (raw.clamp(*map(math.log, _DISPERSIONS)) - raw).detach()
 
     def _log_mass(self, log_rate: Tensor, counts: Tensor) -> Tensor:
         # With n = x + r, q = μ/(r+μ), s = log n(1−q)/r and t = log nq/x:

@@ -109,6 +109,7 @@ class Categorical(Likelihood):
 
 def _check_classes(indices: Tensor, modality: str, n_classes: int | None) -> None:
     """Raise ``ValueError`` for indices outside 0..n_classes−1, or negative ones where n_classes is None."""
+    indices = indices.long()
     valid = indices >= 0 if n_classes is None else (indices >= 0) & (indices < n_classes)
     if not valid.all():
         highest = "" if n_classes is None else f" to {n_classes - 1}"

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +129,12 @@ def train_classifiers(
         **trainer_arguments: Anything that ``lightning.pytorch.Trainer`` takes.
 
     Raises:
-        ValueError: For labels or shapes that do not fit, incomplete samples, a damaged cache, or an argument out of
-            range.
+        ValueError: For labels, shapes or values that do not fit, incomplete samples, a damaged cache, or an argument
+            out of range.
+        TypeError: For a number of the wrong type, or an argument that the trainer does not know.
         OSError: For a cache that cannot be written.
     """
-    train, test = as_dataset(train), as_dataset(test)
+    train, test, seed = as_dataset(train), as_dataset(test), _integer("seed", seed)
     settings = {
         "version": VERSION,
         "n_classes": positive_int("n_classes", n_classes),
@@ -140,6 +142,7 @@ def train_classifiers(
         "batch_size": positive_int("batch_size", batch_size),
         "learning_rate": positive_float("learning_rate", learning_rate),
         "seed": seed,
+        **{f"trainer.{name}": repr(value) for name, value in trainer_arguments.items()},
     }
     shapes = _check_data(train, "train", n_classes)
     if _check_data(test, "test", n_classes) != shapes:
@@ -231,7 +234,8 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _augmented(images: Tensor) -> Tensor:
-    """Turn, stretch, shear and shift images (B, C, H, W) at random, and add noise."""
+    """Turn, stretch, shear and shift images (B, C, H, W) at random, and add noise; float32."""
+    images = images.float()
 
     def uniform(limit: float) -> Tensor:
         return (2 * torch.rand(len(images), device=images.device) - 1) * limit
@@ -255,8 +259,18 @@ def _check_data(data: Any, what: str, n_classes: int) -> dict[str, tuple[int, ..
         lacking = [name for name, mask in batch["masks"].items() if not bool(mask.all())]
         if lacking:
             raise ValueError(f"{what}: every sample must have observed every modality; some lack {lacking}")
+        for name, images in batch["data"].items():
+            if not images.is_floating_point() or images.min() < 0 or images.max() > 1:
+                got = f"{images.dtype} from {images.min():.4g} to {images.max():.4g}"
+                raise ValueError(f"{what}: images of modality {name!r} must be floats in [0, 1], got {got}")
         shapes = {name: tuple(images.shape[1:]) for name, images in batch["data"].items()}
     return shapes
+
+
+def _integer(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    return int(value)
 
 
 def _fingerprint(data: Any) -> str:
@@ -267,7 +281,7 @@ def _fingerprint(data: Any) -> str:
     labels = getattr(data, "labels", None)
     found.update((sampled["labels"] if labels is None else labels).cpu().numpy().tobytes())
     for images in sampled["data"].values():
-        found.update(images.cpu().contiguous().numpy().tobytes())
+        found.update(images.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from cmvae.arguments import positive_int
+from cmvae.arguments import positive_float, positive_int
 from cmvae.data.checks import as_tensor
 
 __all__ = ["frechet_distance", "frechet_interval"]
@@ -55,10 +55,10 @@ def frechet_interval(
         Lower and upper end, both ≥ 0.
 
     Raises:
-        TypeError: as for the distance, and for an ``n_resamples`` that is no integer.
+        TypeError: as for the distance, and for a level that is no number or an ``n_resamples`` that is no integer.
         ValueError: as for the distance, and for a level outside (0, 1) or an ``n_resamples`` below 1.
     """
-    if not 0 < level < 1:
+    if not positive_float("level", level) < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
     count = positive_int("n_resamples", n_resamples)
     a, b = _both(features_a, features_b)

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from cmvae.arguments import positive_int
 from cmvae.data.batches import collate
+from cmvae.data.checks import as_mask
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.outputs import ModelOutput
 
@@ -119,5 +120,5 @@ def _with_masks(batch: ModelOutput) -> ModelOutput:
     n = len(next(iter(batch["data"].values())))
     masks = batch.get("masks") or {}
     whole = torch.ones(n, dtype=torch.bool)
-    batch["masks"] = {name: masks.get(name, whole).cpu() for name in batch["data"]}
+    batch["masks"] = {name: as_mask(masks.get(name, whole), name, n).cpu() for name in batch["data"]}
     return batch

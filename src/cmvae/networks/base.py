@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,7 @@ class PosteriorHead(nn.Module):
 
     def __init__(self, n_features: int, latent_dim: int, style_dim: int) -> None:
         super().__init__()
+        check_sizes(latent_dim=latent_dim, style_dim=style_dim)
         self.sizes = [latent_dim, style_dim, latent_dim, style_dim]
         self.linear = nn.Linear(n_features, sum(self.sizes))
         start_near_zero(self.linear, latent_dim + style_dim)
@@ -132,7 +134,7 @@ def image_size(shape: Sequence[int]) -> tuple[int, int]:
     if len(shape) != 3:
         raise ValueError(f"an image shape is (channels, height, width); got {tuple(shape)}")
     check_sizes(shape=shape)
-    return shape[1], shape[2]
+    return int(shape[1]), int(shape[2])
 
 
 def halved_sizes(shape: Sequence[int], smallest: int = 8) -> list[tuple[int, ...]]:
@@ -169,8 +171,8 @@ def check_input(x: Tensor, shape: Sequence[int], or_indices: bool = False) -> No
 def check_sizes(**sizes: Sequence[int] | int) -> None:
     """Raise ``ValueError`` naming the first of ``sizes`` that holds anything but positive integers."""
     for name, value in sizes.items():
-        entries = [value] if isinstance(value, int) else list(value)
-        if any(isinstance(entry, bool) or not isinstance(entry, int) or entry < 1 for entry in entries):
+        entries = value if isinstance(value, Sequence) else [value]
+        if any(isinstance(entry, bool) or not isinstance(entry, Integral) or entry < 1 for entry in entries):
             raise ValueError(f"{name} must hold positive integers; got {value!r}")
 
 

@@ -39,12 +39,14 @@ class LogCountEncoder(BaseMultilatentEncoder):
             ValueError: If ``x`` has another shape.
         """
         check_input(x, self.input_shape)
-        flat = x.to(_dtype(self.encoder)).reshape(x.shape[0], -1)
+        dtype = _dtype(self.encoder)
+        # Half precision has room for the logarithms of counts, but none for large counts.
+        flat = x.to(torch.promote_types(dtype, torch.float32)).reshape(x.shape[0], -1)
         parts, done = [], 0
         for start, stop, size in self.counts:
             parts += [flat[:, done:start], _log_counts(flat[:, start:stop], size)]
             done = stop
-        output: ModelOutput = self.encoder(torch.cat([*parts, flat[:, done:]], -1).reshape(x.shape))
+        output: ModelOutput = self.encoder(torch.cat([*parts, flat[:, done:]], -1).to(dtype).reshape(x.shape))
         return output
 
 

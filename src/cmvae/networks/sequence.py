@@ -135,5 +135,5 @@ def _length_and_vocabulary(shape: Sequence[int]) -> tuple[int, int]:
     if len(shape) != 2:
         raise ValueError(f"a sequence shape is (length, vocabulary); got {tuple(shape)}")
     check_sizes(shape=shape)
-    length, vocabulary = shape
+    length, vocabulary = map(int, shape)
     return length, vocabulary
