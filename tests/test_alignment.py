@@ -286,4 +286,4 @@ def test_a_single_modality_has_nothing_to_align_with():
 
 def test_alignment_is_a_callback_that_any_trainer_takes():
     callback = Alignment((1, 2), None)
-    assert (callback.epochs, callback.reading) == (1, 2)
+    assert (callback.epochs, callback.reading, callback.method) == (1, 2, "shared")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import cmvae.initialization
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, initialize_clusters
 from cmvae.initialization import collapse_clusters, latent_means
 
@@ -180,3 +181,12 @@ def test_shared_groups_are_counted_only_where_samples_have_two_modalities():
     model = model_of()
     initialize_clusters(model, data, 2, method="shared")
     assert model.n_clusters == 2
+
+
+def test_of_many_samples_some_are_counted(monkeypatch):
+    monkeypatch.setattr(cmvae.initialization, "MAX_SAMPLES", 150)
+    (points, _), (again, _) = blobs(0, [100, 100, 100]), blobs(1, [100, 100, 100])
+    order = torch.as_tensor(np.random.default_rng(0).permutation(300))
+    model = model_of()
+    initialize_clusters(model, {"a": points[order], "b": again[order]}, "auto", method="shared", seed=0)
+    assert model.n_clusters == 3

@@ -33,7 +33,7 @@ class EpochCheckpoints(ModelCheckpoint):
     def forget_best(self) -> None:
         """Let the next epoch be the best so far, because the loss changes its meaning."""
         self.best_k_models, self.best_model_score, self.best_model_path = {}, None, ""
-        self.kth_best_model_path, self.kth_value, self.current_score = "", None, None
+        self.kth_best_model_path, self.kth_value, self.current_score = "", torch.tensor(torch.inf), None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the state that training starts from."""
