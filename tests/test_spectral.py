@@ -153,6 +153,14 @@ def test_only_samples_that_have_both_count():
     assert group_agreement(points, views, observed, 2)[1] == complete[1] == 1
 
 
+def test_a_modality_sees_groups_where_its_own_means_lie():
+    views, labels, observed = views_of(groups=4)
+    order = np.random.default_rng(2).permutation(len(labels))
+    views[1] = views[1, :, ::-1]  # the same groups, elsewhere
+    points = np.concatenate([views[0], views[1]], 1)[order]
+    np.testing.assert_allclose(group_agreement(points, views[:, order], observed, 4)[[1, 2, 3]], 1)
+
+
 def test_independent_modalities_agree_on_one_group():
     generator = np.random.default_rng(0)
     views = np.stack([12 * np.eye(2, 3)[generator.integers(2, size=500)] for _ in range(2)])
