@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-
 from cmvae import __version__
-from cmvae.arguments import positive_int
+from cmvae.arguments import positive_int, seeded
 from cmvae.assignment import check_rule
 from cmvae.data.checks import check_known
 from cmvae.data.coding import TableCoding
@@ -116,6 +114,8 @@ def gather_report(
         TypeError: For arguments of another kind.
         ValueError: For no samples, lengths that differ, an unknown rule, or a number below 1.
     """
+    if not isinstance(model, CMVAE):
+        raise TypeError(f"model must be a CMVAE, got {type(model).__name__}")
     check_rule(rule)
     dataset, units = as_dataset(data), Units(dict(to_units or {}), images)
     units.check(model.modalities)
@@ -132,7 +132,7 @@ def gather_report(
         positive_int(name, value)
     active = model.active_clusters.nonzero().flatten()
     called = read_cluster_names(cluster_names, active.tolist())
-    generator = torch.Generator(device=active.device).manual_seed(seed)
+    generator = seeded(seed, active.device)
     generated = generate(model, units, active, n_draws, generator)
     widths = {m: int(np.prod(generated.centres[m].shape[1:])) for m, k in generated.kinds.items() if k == TABLE}
     names = {m: read_features((features or {}).get(m), width, m) for m, width in widths.items()}
