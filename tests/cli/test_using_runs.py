@@ -243,6 +243,17 @@ def test_the_page_of_a_run_is_written_with_the_curves_of_both_phases(fitted, fil
     assert set(log["phase"]) == {"warm-up", "clusters"}
     np.testing.assert_allclose(told["history"]["train/loss"], log["train/loss"], rtol=1e-3)
     assert "epoch" not in told["history"]
+    (tmp_path / "some.csv").write_text("id,label\n" + "".join(f"{name},{LABELS[int(name)]}\n" for name in IDS[::2]))
+    (tmp_path / "other.csv").write_text("id,label\nt1,a\n")
+    refused("none of the samples has one", "report", fitted[0], "--labels", tmp_path / "other.csv", "--out", "p.html")
+    given = ["--labels", tmp_path / "some.csv"]
+    assert run("report", fitted[0], *given, "--out", page, "--overwrite")[0] == 0
+    told = json.loads(page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0])
+    out = run("evaluate", fitted[0], *given)[1]
+    row = next(line for line in out.splitlines() if "all samples" in line)
+    assert [f"{100 * told['agreement']['scores'][name]:.1f}" for name in ("ACC", "NMI", "ARI")] == [
+        cell.strip() for cell in row.strip("│").split("│")
+    ][2:]
 
 
 # Harmed runs -------------------------------------------------------------------------------------------------------

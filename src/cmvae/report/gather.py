@@ -15,6 +15,7 @@ from cmvae.metrics.clustering import clustering_scores
 from cmvae.metrics.reading import as_dataset
 from cmvae.model import CMVAE
 from cmvae.report.arguments import (
+    NO_LABEL,
     Labels,
     read_cluster_names,
     read_features,
@@ -85,7 +86,8 @@ def gather_report(
         model: A trained model.
         data: n samples, anything that :func:`cmvae.metrics.reading.batches` takes.
         ids: What the samples are called, n of them; None: their numbers from 0.
-        labels: n numbers or strings to compare clusters with; None: those of the data, if it has any.
+        labels: n numbers or strings to compare clusters with; None: those of the data, if it has any. Samples whose
+            label is ``'(none)'`` have none: they are counted, not scored.
         label_names: Label to name; a sequence for labels that are whole numbers from 0.
         history: Training curves, as :func:`cmvae.report.arguments.read_history` takes them: for instance
             ``pandas.read_csv`` of the ``metrics.csv`` that :func:`cmvae.fit` logs.
@@ -317,4 +319,6 @@ def _agreement(named: Labels | None, clusters: np.ndarray, n_clusters: int) -> A
     labels, codes = named
     counts = np.zeros((len(labels), n_clusters), int)
     np.add.at(counts, (codes, clusters), 1)
-    return Agreement(labels, tuple(tuple(row) for row in counts.tolist()), clustering_scores(codes, clusters))
+    known = np.array([label != NO_LABEL for label in labels])[codes]
+    scores = clustering_scores(codes[known], clusters[known])
+    return Agreement(labels, tuple(tuple(row) for row in counts.tolist()), scores)
