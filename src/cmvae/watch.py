@@ -29,8 +29,8 @@ class GenerationGrid(Callback):
     sample, cluster, its probability, and label where there are any. Loggers that take pictures, TensorBoard's by
     ``experiment.add_figure`` and others by ``log_image``, get the two of them; others are passed over.
 
-    It watches a CMVAE: a D-CMVAE's clusters do not change. Training is not changed by it: draws have a generator of their own, and the model is left as it is. On several
-    devices the first one draws.
+    It watches a CMVAE: a D-CMVAE's clusters do not change. Training is not changed by it: draws have a generator of
+    their own, and the model is left as it is. On several devices the first one draws.
 
     Args:
         every_n_epochs: How often.

@@ -75,8 +75,8 @@ def test_names_are_no_formulas(names, images, tmp_path):
     panel = figure.axes[1]
     texts = panel.texts if len(names[1]) == 3 else panel.get_legend().get_texts()
     assert sorted(text.get_text() for text in texts) == sorted(names)
-    rows = translation_figure(images, {name: images for name in names})
-    grid = generation_grid({name: images for name in names}, {name: {name: images} for name in names})
+    rows = translation_figure(images, dict.fromkeys(names, images))
+    grid = generation_grid(dict.fromkeys(names, images), {name: {name: images} for name in names})
     for number, canvas in enumerate((figure, rows, grid)):
         save_figure(canvas, tmp_path / f"{number}.png")
         written = [t for t in canvas.findobj(Text) if any(n in t.get_text() for n in names)]

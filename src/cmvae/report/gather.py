@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from cmvae import __version__
 from cmvae.arguments import positive_int, seeded
 from cmvae.assignment import check_rule
