@@ -48,9 +48,10 @@ def seeded(seed: object, device: torch.device | str = "cpu") -> Generator:
     """
     if isinstance(seed, bool) or not isinstance(seed, Integral):
         raise TypeError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
-    if not 0 <= seed < 2**63:
+    number = int(seed)
+    if not 0 <= number < 2**63:
         raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
-    return Generator(device).manual_seed(int(seed))
+    return Generator(device).manual_seed(number)
 
 
 def generator_keyword(generator: Generator | None) -> dict[str, Any]:
