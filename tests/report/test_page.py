@@ -137,6 +137,16 @@ def test_the_most_telling_values_are_furthest_from_the_mean(model):
         assert [v for _, _, v, _ in entries] == pytest.approx(x[row][order].tolist())
 
 
+def test_few_values_tell_of_all_tables_together_and_constant_ones_nothing():
+    shapes = {"a": (4,), "b": (4,)}
+    tables = {m: torch.randn(12, 4) * (torch.arange(4) > 0) for m in shapes}
+    telling = gather_report(make_model(shapes), tables).samples.telling
+    assert all(len(entries) == 5 for entries in telling)
+    assert all({m for m, *_ in entries} == {0, 1} and min(j for _, j, *_ in entries) > 0 for entries in telling)
+    two = gather_report(make_model({"a": (2,)}), {"a": tables["a"][:, :2]}).samples.telling
+    assert all([j for _, j, *_ in entries] == [1] for entries in two)
+
+
 def test_prototypes_are_decoded_at_the_centres_without_private_latents(model):
     content = gather_report(model, data(), n_features=3, n_draws=4)
     centres = model.cluster_centers[[0, 2, 4]]
