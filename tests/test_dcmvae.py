@@ -141,6 +141,9 @@ def test_names_choose_what_is_refined():
         whole.predict(samples, gen_mod="a", refine="b")
     with pytest.raises(TypeError, match="a seed or a generator, not both"):
         whole.predict(samples, gen_mod="a", seed=1, generator=generator())
+    for seed, error in ((-1, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match=r"seed must be an integer from 0 to 2\*\*63 - 1, got"):
+            whole.predict(samples, gen_mod="a", seed=seed)
 
 
 def test_logits_become_means_before_they_condition():
@@ -378,12 +381,31 @@ def test_precision_and_custom_networks_survive_saving(tmp_path):
     assert torch.equal(found, whole.predict(samples, gen_mod="a", seed=0, steps=2)["a"])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_decoders_keep_their_precision_whatever_the_model_s(tmp_path, dtype):
+    samples = dataset()
+    part = built_in()
+    part.cmvae.to(dtype)
+    for whole, found in ((part, torch.float32), (built_in().to(dtype), dtype)):
+        fit(whole, samples, max_epochs=1, run_dir=tmp_path / str(found), **QUIET)
+        for refined in whole.predict(samples, seed=0, steps=2).values():
+            assert refined.dtype == found
+            assert refined.isfinite().all()
+
+
+def test_decoders_are_made_where_the_model_is():
+    model = make_model().to("meta")
+    assert {value.device.type for value in DCMVAE(model, {"a": TINY}).state_dict().values()} == {"meta"}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("diffusion.json", b"{", "diffusion.json: "),
         ("diffusion.json", b"[1]", "diffusion.json: "),
         ("diffusion.json", b'{"a": {"foo": 1}}', "diffusion.json: .*unknown"),
+        ("diffusion.json", b"{}", "diffusion.json: decoders is empty"),
+        ("diffusion.json", b'{"z": {}}', r"diffusion.json: decoders has unknown modalities \['z'\]"),
         ("diffusion.json", b'{"a": {"hidden_dim": 17}, "b": {}}', "diffusion.safetensors: .*does not fit"),
         ("diffusion.safetensors", b"junk", "diffusion.safetensors: the file is damaged"),
         ("diffusion.safetensors", None, "diffusion.safetensors: no such file"),

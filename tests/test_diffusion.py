@@ -302,6 +302,14 @@ def test_bad_shapes_and_unknown_scales_are_refused():
         untrained.sample(torch.zeros(4, 2))
     with pytest.raises(TypeError, match="config must be a DiffusionConfig, got dict"):
         DiffusionDecoder(2, {})
+    for shape, error, message in (
+        ((), ValueError, r"shape must hold a size at least, got \(\)"),
+        ((3, 0), ValueError, "shape must be a positive integer, got 0"),
+        (-1, ValueError, "shape must be a positive integer, got -1"),
+        ("ab", TypeError, "shape must be a positive integer, got 'a'"),
+    ):
+        with pytest.raises(error, match=message):
+            DiffusionDecoder(shape, DiffusionConfig(**TINY))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,9 @@ def test_embedding_score_and_samples(fitted):
     assert set(clusters) == {1}
     assert np.mean(model.predict(drawn) == 1) > 0.9
     assert 80 < drawn["b"].mean() < 130
+    for cluster in (-1, model.n_clusters_, 1.0, True, "one"):
+        with pytest.raises(ValueError, match=rf"cluster must be an integer from 0 to .*, got {cluster!r}"):
+            model.sample(2, cluster=cluster)
 
 
 def test_h_values_are_there_also_where_the_number_is_given():

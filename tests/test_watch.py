@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, fit
+from cmvae import CMVAE, DCMVAE, CMVAEConfig, DiffusionConfig, IncompleteDataset, MultimodalBaseDataset, fit
 from cmvae.watch import GenerationGrid
 from helpers import assert_same, assert_same_snapshot, snapshot
 
@@ -151,7 +151,33 @@ def test_tensorboard_shows_pictures_and_terms(tmp_path):
     assert {"train/loss", "train/log_p_z", "train/self_log_likelihood_image"} <= set(events.Tags()["scalars"])
 
 
-@pytest.mark.parametrize("changes", [{"every_n_epochs": 0}, {"n_samples": 0}, {"max_points": 0}])
-def test_numbers_below_one_are_refused(changes):
-    with pytest.raises(ValueError, match=next(iter(changes))):
-        GenerationGrid(**{"every_n_epochs": 1, "data": data(), **changes})
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"every_n_epochs": 0}, ValueError),
+        ({"n_samples": 0}, ValueError),
+        ({"n_samples": -3}, ValueError),
+        ({"n_samples": "4"}, TypeError),
+        ({"max_points": 0}, ValueError),
+        ({"seed": -1}, ValueError),
+        ({"seed": "one"}, TypeError),
+    ],
+)
+def test_bad_numbers_are_refused(changes, error):
+    with pytest.raises(error, match=f"{next(iter(changes))} must be"):
+        GenerationGrid(**{"every_n_epochs": 1, "data": data(2), **changes})
+
+
+def test_what_could_not_be_drawn_is_refused_before_training(tmp_path):
+    pytest.importorskip("diffusers")
+    decoders = DCMVAE(model(), {"table": DiffusionConfig(hidden_dim=8, n_blocks=1)})
+    wrong = {"image": torch.rand(4, 1, 8, 8), "tables": torch.rand(4, 3)}
+    for trained, watched, error, message in (
+        (decoders, data(), TypeError, "GenerationGrid watches a CMVAE, got DCMVAE"),
+        (model(), wrong, KeyError, "unknown modality 'tables'"),
+        (model(), {"table": torch.rand(4, 2)}, ValueError, "'table'"),
+    ):
+        run, watch = tmp_path / "run", GenerationGrid(3, watched)
+        with pytest.raises(error, match=message):
+            fit(trained, data(), max_epochs=1, run_dir=run, callbacks=[watch], **QUIET)
+        assert not (run / "checkpoints").exists()

@@ -4,9 +4,10 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+import torch
 from torch import Generator
 
-__all__ = ["generator_keyword", "positive_float", "positive_int"]
+__all__ = ["generator_keyword", "positive_float", "positive_int", "seeded"]
 
 
 def positive_int(name: str, value: object) -> int:
@@ -36,6 +37,21 @@ def positive_float(name: str, value: object) -> float:
     if not 0 < number < math.inf:
         raise ValueError(f"{name} must be a positive finite number, got {value!r}")
     return number
+
+
+def seeded(seed: object, device: torch.device | str = "cpu") -> Generator:
+    """Return a source of randomness with a seed.
+
+    Raises:
+        TypeError: If the seed is no integer.
+        ValueError: If it is negative or above 2^63 − 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
+    number = int(seed)
+    if not 0 <= number < 2**63:
+        raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
+    return Generator(device).manual_seed(number)
 
 
 def generator_keyword(generator: Generator | None) -> dict[str, Any]:

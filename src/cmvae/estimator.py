@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -175,11 +176,16 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Generate samples: {modality: (n_samples, features)} in the units of the data, and their clusters.
 
         For a model of one array, the array itself instead of the mapping.
+
+        Raises:
+            TypeError: For an ``n_samples`` that is no integer.
+            ValueError: For one below 1, or no such cluster.
         """
         check_is_fitted(self)
         positive_int("n_samples", n_samples)
-        if cluster is not None and not 0 <= cluster < self.n_clusters_:
-            raise ValueError(f"cluster must be from 0 to {self.n_clusters_ - 1}, got {cluster}")
+        is_number = isinstance(cluster, Integral) and not isinstance(cluster, bool)
+        if cluster is not None and not (is_number and 0 <= cluster < self.n_clusters_):
+            raise ValueError(f"cluster must be an integer from 0 to {self.n_clusters_ - 1}, got {cluster!r}")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         generator = torch.Generator(device=self.model_.cluster_centers.device).manual_seed(seed)
         chosen = None if cluster is None else int(self._active[cluster])

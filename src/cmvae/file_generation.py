@@ -31,7 +31,7 @@ def generate_clusters(
     Args:
         run: The run.
         folder: An empty folder.
-        clusters: Their numbers.
+        clusters: Their numbers, each once.
         n_samples: How many of each.
         modalities: Which to generate.
         draw: Draw from the likelihoods, instead of their means.
@@ -39,6 +39,7 @@ def generate_clusters(
         suffix: Of tables.
     """
     generator = torch.Generator().manual_seed(seed)
+    clusters = list(dict.fromkeys(clusters))
     numbers = np.repeat(np.asarray(clusters), n_samples)
     width = len(str(n_samples - 1))
     ids = [f"c{cluster}-{i:0{width}}" for cluster in clusters for i in range(n_samples)]
@@ -91,7 +92,7 @@ def _write(
     suffix: str,
 ) -> None:
     with ExitStack() as stack:
-        writers = {name: _writer(run, folder, name, suffix, stack) for name in modalities}
+        writers = {name: _writer(run, folder, name, suffix, stack) for name in dict.fromkeys(modalities)}
         for ids, decoded, numbers in parts:
             values = run.model.to_data(decoded, sample=draw, generator=generator)
             for name, write in writers.items():
@@ -119,7 +120,10 @@ def _writer(run: Run, folder: Path, name: str, suffix: str, stack: ExitStack) ->
 
         def write_images(ids: list[str], rows: Any, numbers: Any) -> None:
             for sample, pixels in zip(ids, rows, strict=True):
-                write_image(folder / name / f"{sample.replace('/', '_')}.png", pixels)
+                path = folder / name / f"{sample.replace('/', '_')}.png"
+                if path.exists():
+                    raise ValueError(f"modality {name!r}: the id {sample!r} would name the image of another sample")
+                write_image(path, pixels)
 
         return write_images
     arrays: list[np.ndarray] = []

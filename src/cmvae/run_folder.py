@@ -68,8 +68,20 @@ class Run:
 
 
 def partial_folder(folder: Path) -> Path:
-    """Return where a run is until it is complete: beside its folder."""
-    return folder.with_name(folder.name + ".partial")
+    """Return where a run is until it is complete: beside its folder.
+
+    Raises:
+        ValueError: For a folder that is not given by a name.
+    """
+    if not folder.name:
+        raise ValueError(f"a run folder must be given by its name, got {str(folder)!r}")
+    target = _target(folder)
+    return target.with_name(target.name + ".partial")
+
+
+def _target(folder: Path) -> Path:
+    """Return a folder, or where a link leads."""
+    return folder.resolve() if folder.is_symlink() else folder
 
 
 def prepare(folder: Path, *, overwrite: bool, resume: bool) -> Path:
@@ -124,19 +136,22 @@ def write_run(partial: Path, run: Run) -> None:
 
 
 def install(partial: Path, folder: Path) -> None:
-    """Put a complete run in its place; a run that was there before is whole until then."""
-    shutil.rmtree(partial / TRAINING, ignore_errors=True)
-    if not folder.exists():
-        partial.rename(folder)
-        return
+    """Put a complete run in its place; a run that was there before is whole until then.
+
+    Checkpoints go last: where the run cannot be put there, it can be resumed.
+    """
+    folder = _target(folder)
     old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.rename(old)
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
     try:
         partial.rename(folder)
     except OSError:
-        old.rename(folder)
+        if old.exists():
+            old.rename(folder)
         raise
+    shutil.rmtree(folder / TRAINING, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -153,7 +168,7 @@ def read_run(folder: Path) -> Run:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version, hashes, order = manifest["version"], dict(manifest["files"]), np.array(manifest["order"], dtype=int)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"{folder / MANIFEST} is damaged: {error}") from None
     if version != VERSION:
         raise ValueError(f"{folder} is a run folder of version {version!r}; this cmvae reads version {VERSION}")
@@ -162,12 +177,16 @@ def read_run(folder: Path) -> Run:
             raise ValueError(f"{folder / name}: the file is missing from the run folder")
         if _digest(folder / name) != hashes.get(name):
             raise ValueError(f"{folder / name}: the file was altered since the run was written")
+    model = CMVAE.from_pretrained(folder / MODEL)
+    active = model.active_clusters.nonzero().flatten().tolist()
+    if order.ndim != 1 or sorted(order.tolist()) != active:
+        raise ValueError(f"{folder / MANIFEST} is damaged: order must hold the active clusters {active}")
     return Run(
         RunConfig.read(folder / CONFIG),
         Preprocessing.from_json((folder / PREPROCESSING).read_text(encoding="utf-8")),
-        CMVAE.from_pretrained(folder / MODEL),
+        model,
         order,
-        pd.read_csv(folder / SAMPLES, dtype={"id": str}, keep_default_na=False),
+        pd.read_csv(folder / SAMPLES, dtype={"id": str, "modalities": str}, keep_default_na=False),
         json.loads((folder / METRICS).read_text(encoding="utf-8")),
         pd.read_csv(folder / LOG),
     )

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from cmvae.arguments import positive_int
+from cmvae.arguments import positive_int, seeded
 from cmvae.checkpoints import atomic_write
 from cmvae.metrics.reading import as_dataset, batch_at, batches
 from cmvae.model import CMVAE
@@ -29,8 +29,8 @@ class GenerationGrid(Callback):
     sample, cluster, its probability, and label where there are any. Loggers that take pictures, TensorBoard's by
     ``experiment.add_figure`` and others by ``log_image``, get the two of them; others are passed over.
 
-    Training is not changed by it: draws have a generator of their own, and the model is left as it is. On several
-    devices the first one draws.
+    It watches a CMVAE: a D-CMVAE's clusters do not change. Training is not changed by it: draws have a generator of
+    their own, and the model is left as it is. On several devices the first one draws.
 
     Args:
         every_n_epochs: How often.
@@ -40,8 +40,11 @@ class GenerationGrid(Callback):
         seed: Seed of the draws, the same after every epoch: pictures differ by what was learned.
 
     Raises:
-        TypeError: For numbers that are no integers, or data that are not accepted.
-        ValueError: For numbers below 1, or no samples.
+        TypeError: For numbers that are no integers, data that are not accepted, or, when training starts, another
+            model than a CMVAE.
+        ValueError: For numbers below 1, a seed out of its range, or no samples; when training starts, for data that
+            the model refuses.
+        KeyError: When training starts, for a modality that the model does not know.
 
     Example:
         >>> watch = GenerationGrid(5, {"a": torch.rand(8, 1, 8, 8), "b": torch.rand(8, 3)})
@@ -53,17 +56,25 @@ class GenerationGrid(Callback):
     ) -> None:
         super().__init__()
         self.every_n_epochs = positive_int("every_n_epochs", every_n_epochs)
+        seeded(seed)
         self.seed = seed
         dataset = as_dataset(data)
         self.rows = _spread(np.arange(len(dataset)), positive_int("max_points", max_points))
         self.clustered = next(batches(batch_at(dataset, self.rows.tolist()), len(self.rows)))
         observed = torch.stack(list(self.clustered["masks"].values())).sum(0).numpy()
-        fullest = np.flatnonzero(observed >= np.sort(observed)[-min(n_samples, len(observed))])
-        shown = _spread(fullest, positive_int("n_samples", n_samples))
+        wanted = min(positive_int("n_samples", n_samples), len(observed))
+        shown = _spread(np.flatnonzero(observed >= np.sort(observed)[-wanted]), wanted)
         self.drawn = ModelOutput(
             data={name: values[shown] for name, values in self.clustered["data"].items()},
             masks={name: mask[shown] for name, mask in self.clustered["masks"].items()},
         )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what could not be drawn, before training."""
+        model = getattr(pl_module.model, "_orig_mod", pl_module.model)
+        if not isinstance(model, CMVAE):
+            raise TypeError(f"GenerationGrid watches a CMVAE, got {type(model).__name__}")
+        model._read(self.clustered)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is time."""

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import adjusted_rand_score
 
 from cmvae import CMVAE, CMVAEClusterer
+from cmvae.run_folder import read_run
 from cmvae.training import CMVAEModule
 from made_files import IDS, LABELS, N, contents, names, refused, run, table_a, table_b, write_images
 
@@ -302,6 +303,32 @@ def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
         refused("No space left on device", *given, "--overwrite", "--out", tmp_path / "run")
     assert contents(tmp_path / "run") == before
     assert run("evaluate", tmp_path / "run", "--labels", files / "labels.csv", "--column", "label")[0] == 0
+
+
+def test_a_run_that_cannot_be_put_in_its_place_can_be_resumed(files, tmp_path):
+    given = ["fit", "--modality", f"a={files / 'a.csv'}", "--clusters", 2, "--epochs", 1, "--device", "cpu"]
+    with mock.patch("pathlib.Path.rename", side_effect=OSError(errno.EROFS, "Read-only file system")):
+        refused("Read-only file system", *given, "--out", tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
+    assert run("fit", "--out", tmp_path / "run", "--resume")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert "training" not in names(tmp_path / "run")
+
+
+def test_a_link_stays_one_and_its_target_gets_the_run(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk/run")
+    given = ["fit", "--modality", f"1={files / 'a.csv'}", "--clusters", 2, "--epochs", 1, "--device", "cpu"]
+    for options in ([], ["--overwrite"]):
+        assert run(*given, "--out", "link", *options)[0] == 0
+        assert (tmp_path / "link").is_symlink()
+        assert sorted(path.name for path in (*tmp_path.iterdir(), *(tmp_path / "disk").iterdir())) == [
+            "disk", "link", "run",
+        ]  # fmt: skip
+    assert set(read_run(tmp_path / "link").samples["modalities"]) == {"1"}
+    monkeypatch.chdir(tmp_path / "link")
+    refused("a run folder must be given by its name, got '.'", "select", ".", "--clusters", 3)
 
 
 def test_help_has_an_example():

@@ -142,6 +142,31 @@ def test_modalities_are_generated_from_others(fitted, files, tmp_path):
     assert np.mean(reds[::3]) > np.mean(reds[1::3]) + 20
 
 
+def test_what_is_named_twice_is_generated_once(fitted, tmp_path):
+    given = ["generate", fitted[0], "--samples", 2, "--out", tmp_path / "made"]
+    once = ["--cluster", 1, "--to", "a", "--to", "img"]
+    assert run(*given, *once)[0] == 0
+    before = contents(tmp_path)
+    status, said, _ = run(*given, *once, *once, "--overwrite")
+    assert status == 0
+    assert said.strip().endswith("made: a, img")
+    assert contents(tmp_path) == before
+    generate_clusters(read_run(fitted[0]), tmp_path, [1, 1], 2, ["a", "a"], draw=False, seed=0)
+    assert len(pd.read_csv(tmp_path / "a.csv")) == 2
+
+
+def test_images_are_named_by_ids_that_differ(fitted, tmp_path):
+    given = ["generate", fitted[0], "--from", f"a={tmp_path / 'odd.csv'}", "--to", "img", "--out", tmp_path / "made"]
+    table_a().iloc[:3].assign(id=["..", "é", "a/b"]).to_csv(tmp_path / "odd.csv", index=False)
+    status, _, err = run(*given)
+    assert status == 0, err
+    assert sorted(names(tmp_path / "made" / "img")) == ["...png", "a_b.png", "é.png"]
+    table_a().iloc[:2].assign(id=["a/b", "a_b"]).to_csv(tmp_path / "odd.csv", index=False)
+    before = contents(tmp_path)
+    refused("modality 'img': the id 'a_b' would name the image of another sample", *given, "--overwrite")
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -151,6 +176,7 @@ def test_modalities_are_generated_from_others(fitted, files, tmp_path):
         (["--from", "a=nowhere"], "no such file"),
         (["--format", "xls"], "--format must be csv or parquet, got 'xls'"),
         (["--samples", 0], "--samples"),
+        (["--seed", 2**70], "--seed"),
         (["--overwrite", "--out", "RUN"], "is a file or a run; name another folder"),
     ],
 )
@@ -243,6 +269,17 @@ def test_the_page_of_a_run_is_written_with_the_curves_of_both_phases(fitted, fil
     assert set(log["phase"]) == {"warm-up", "clusters"}
     np.testing.assert_allclose(told["history"]["train/loss"], log["train/loss"], rtol=1e-3)
     assert "epoch" not in told["history"]
+    (tmp_path / "some.csv").write_text("id,label\n" + "".join(f"{name},{LABELS[int(name)]}\n" for name in IDS[::2]))
+    (tmp_path / "other.csv").write_text("id,label\nt1,a\n")
+    refused("none of the samples has one", "report", fitted[0], "--labels", tmp_path / "other.csv", "--out", "p.html")
+    given = ["--labels", tmp_path / "some.csv"]
+    assert run("report", fitted[0], *given, "--out", page, "--overwrite")[0] == 0
+    told = json.loads(page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0])
+    out = run("evaluate", fitted[0], *given)[1]
+    row = next(line for line in out.splitlines() if "all samples" in line)
+    assert [f"{100 * told['agreement']['scores'][name]:.1f}" for name in ("ACC", "NMI", "ARI")] == [
+        cell.strip() for cell in row.strip("│").split("│")
+    ][2:]
 
 
 # Harmed runs -------------------------------------------------------------------------------------------------------
@@ -254,6 +291,9 @@ def harm(folder, what):
         (folder / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
     elif what == "manifest":
         (folder / "manifest.json").unlink()
+    elif what.startswith("order"):
+        orders = {"order": [0, 1, 99], "order twice": [0, 0, 1], "order nested": [[0, 1, 2]], "order huge": [10**30]}
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "order": orders[what]}))
     elif what == "damaged":
         (folder / "manifest.json").write_text("{")
     elif what == "weights":
@@ -274,6 +314,10 @@ def harm(folder, what):
         ("version", "is a run folder of version 99; this cmvae reads version 1"),
         ("manifest", "is no run folder, or not complete: manifest.json is missing"),
         ("damaged", "manifest.json is damaged"),
+        ("order", "manifest.json is damaged: order must hold the active clusters"),
+        ("order twice", "manifest.json is damaged: order must hold the active clusters"),
+        ("order nested", "manifest.json is damaged: order must hold the active clusters"),
+        ("order huge", "manifest.json is damaged"),
         ("weights", "model/model.safetensors: the file was altered since the run was written"),
         ("coding", "preprocessing.json: the file was altered"),
         ("clusters.csv", "clusters.csv: the file is missing from the run folder"),

@@ -9,8 +9,9 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from cmvae.report import embedding_figure, entropy_figure, save_figure, translation_figure
+from cmvae.report import embedding_figure, entropy_figure, generation_grid, save_figure, translation_figure
 from cmvae.report.figures import PALETTE
 
 INF = float("inf")
@@ -66,6 +67,21 @@ def test_labels_get_a_panel_of_their_own_over_the_same_points():
     same = [np.concatenate(list(drawn(panel).values())) for panel in (left, right)]
     assert np.allclose(*(xy[np.lexsort(xy.T)] for xy in same))
     assert sorted(len(xy) for xy in drawn(right).values()) == [8, 8, 8]
+
+
+@pytest.mark.parametrize("names", [["$a$", "b$$", "$"], ["$ten_{", "b$$ is no formula", "_private"]])
+def test_names_are_no_formulas(names, images, tmp_path):
+    figure = embedding_figure(np.random.default_rng(0).normal(size=(6, 2)), np.zeros(6), names * 2)
+    panel = figure.axes[1]
+    texts = panel.texts if len(names[1]) == 3 else panel.get_legend().get_texts()
+    assert sorted(text.get_text() for text in texts) == sorted(names)
+    rows = translation_figure(images, dict.fromkeys(names, images))
+    grid = generation_grid(dict.fromkeys(names, images), {name: {name: images} for name in names})
+    for number, canvas in enumerate((figure, rows, grid)):
+        save_figure(canvas, tmp_path / f"{number}.png")
+        written = [t for t in canvas.findobj(Text) if any(n in t.get_text() for n in names)]
+        assert len(written) >= 3
+        assert not any(t.get_parse_math() for t in written)
 
 
 def test_whole_labels_have_no_decimals():
@@ -228,6 +244,11 @@ def test_row_names_fit_on_the_figure(images):
     figure.draw_without_rendering()
     for panel in figure.axes:
         assert panel.yaxis.label.get_window_extent().x0 >= 0
+
+
+def test_what_is_generated_is_a_mapping(images):
+    with pytest.raises(TypeError, match="generated must be a mapping, got list"):
+        translation_figure(images, [images])
 
 
 def test_shares_may_be_left_out(images):

@@ -17,6 +17,7 @@ from cmvae.data.coding import encode_table
 from cmvae.data.tokens import Tokenizer
 from cmvae.initialization import latent_means
 from cmvae.report import gather_report, units_of_table, write_report
+from cmvae.report.arguments import NO_LABEL
 from cmvae.report.moments import Moments
 from cmvae.report.page import _as_json
 from cmvae.report.pictures import Scale, as_sheet, thumbnails
@@ -136,6 +137,16 @@ def test_the_most_telling_values_are_furthest_from_the_mean(model):
         assert [v for _, _, v, _ in entries] == pytest.approx(x[row][order].tolist())
 
 
+def test_few_values_tell_of_all_tables_together_and_constant_ones_nothing():
+    shapes = {"a": (4,), "b": (4,)}
+    tables = {m: torch.randn(12, 4) * (torch.arange(4) > 0) for m in shapes}
+    telling = gather_report(make_model(shapes), tables).samples.telling
+    assert all(len(entries) == 5 for entries in telling)
+    assert all({m for m, *_ in entries} == {0, 1} and min(j for _, j, *_ in entries) > 0 for entries in telling)
+    two = gather_report(make_model({"a": (2,)}), {"a": tables["a"][:, :2]}).samples.telling
+    assert all([j for _, j, *_ in entries] == [1] for entries in two)
+
+
 def test_prototypes_are_decoded_at_the_centres_without_private_latents(model):
     content = gather_report(model, data(), n_features=3, n_draws=4)
     centres = model.cluster_centers[[0, 2, 4]]
@@ -226,6 +237,16 @@ def test_labels_are_counted_by_cluster_under_their_names(model):
     assert gather_report(model, data()).agreement is None
 
 
+def test_samples_without_a_label_are_counted_and_not_scored(model):
+    clusters = np.array(gather_report(model, data()).samples.cluster)
+    labels = [NO_LABEL if i % 3 else f"group {c}" for i, c in enumerate(clusters)]
+    agreement = gather_report(model, data(), labels=labels).agreement
+    assert sum(map(sum, agreement.counts)) == N
+    assert agreement.scores["ACC"] == 1
+    with pytest.raises(ValueError, match="labels: none of the samples has one"):
+        gather_report(model, data(), labels=[NO_LABEL] * N)
+
+
 def test_texts_are_shown_as_texts():
     captions = ["a red bird", "a blue bird", "two red birds"] * 4
     tokenizer = Tokenizer.fit(captions)
@@ -283,6 +304,8 @@ def test_an_absent_modality_is_generated_all_the_same(model):
         ({"h_values": [float("nan")]}, ValueError, "h_values must hold no NaN"),
         ({"rule": "best"}, ValueError, "rule"),
         ({"max_points": 0}, ValueError, "max_points"),
+        ({"seed": -1}, ValueError, "seed must be"),
+        ({"seed": "x"}, TypeError, "seed must be"),
         ({"n_nearest": -1}, ValueError, "n_nearest"),
         ({"n_features": 0}, ValueError, "n_features"),
         ({"cluster_names": {1: "x"}}, ValueError, r"cluster_names: \[1\] are not active"),
@@ -291,6 +314,8 @@ def test_an_absent_modality_is_generated_all_the_same(model):
 def test_bad_arguments_are_named(model, arguments, error, message):
     with pytest.raises(error, match=message):
         gather_report(model, data(), **arguments)
+    with pytest.raises(TypeError, match="model must be a CMVAE, got str"):
+        gather_report("model", data())
 
 
 def test_clusters_can_have_names(model):

@@ -25,7 +25,7 @@ def generate(
         bool, typer.Option("--draw", help="Draw from the likelihoods, as data look, instead of taking means.")
     ] = False,
     table_format: Annotated[str, typer.Option("--format", help="Of tables: csv or parquet.")] = "csv",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder.")] = False,
 ) -> None:
     """Write samples of clusters, or the modalities that samples lack, in the units of the data.
@@ -49,7 +49,7 @@ def generate(
         found = read_run(run)
         names = list(found.preprocessing.codecs)
         files = table_files(given, id_column, found.config.modalities)
-        wanted = to or [name for name in names if name not in files] or names
+        wanted = list(dict.fromkeys(to or [])) or [name for name in names if name not in files] or names
         unknown = [name for name in wanted if name not in names]
         if unknown:
             raise ValueError(f"--to names unknown modalities {unknown}; there are {names}")

@@ -41,7 +41,7 @@ def report(
         found = read_run(run)
         check_target(page, overwrite, (".html",))
         truth = None if labels is None else read_labels(labels, id_column, column)
-        write_page(page, found, prepare_data(found.config, found.preprocessing), truth, run.name)
+        write_page(page, found, prepare_data(found.config, found.preprocessing), truth, run.resolve().name)
         say(f"Written to {page}")
 
 
@@ -54,6 +54,7 @@ def write_page(path: Path, run: "Run", prepared: "Prepared", labels: "pd.Series[
     from cmvae.checkpoints import atomic_write
     from cmvae.files.omics_codec import OmicsCodec
     from cmvae.files.table_codecs import TableCodec, TextCodec
+    from cmvae.report.arguments import NO_LABEL
 
     try:
         gathering = import_module("cmvae.report.gather")
@@ -72,7 +73,7 @@ def write_page(path: Path, run: "Run", prepared: "Prepared", labels: "pd.Series[
         run.model,
         prepared.data,
         ids=prepared.rows.ids,
-        labels=None if labels is None else labels.reindex(prepared.rows.ids).fillna("(none)").tolist(),
+        labels=None if labels is None else labels.reindex(prepared.rows.ids).fillna(NO_LABEL).tolist(),
         # A row is an epoch, of one phase or the other; each phase counts its own from 0.
         history=run.log.drop(columns=["phase", "epoch"], errors="ignore"),
         h_values=[float("inf") if value is None else value for value in run.metrics["h_values"]],

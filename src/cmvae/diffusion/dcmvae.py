@@ -9,6 +9,7 @@ from typing import Any, Self, Unpack
 import torch
 from torch import Generator, Tensor, nn
 
+from cmvae.arguments import seeded
 from cmvae.config import CMVAEConfig
 from cmvae.data.batches import iterate
 from cmvae.diffusion.conditions import draw_conditions
@@ -16,7 +17,7 @@ from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.decoder import DiffusionDecoder
 from cmvae.diffusion.sampling import Sampler, SamplingOptions
 from cmvae.diffusion.scaling import ScaleEstimate
-from cmvae.diffusion.storing import load_decoders, save_decoders
+from cmvae.diffusion.storing import DIFFUSION_CONFIG, load_decoders, save_decoders
 from cmvae.hub import model_folder
 from cmvae.likelihoods import Categorical, Mixed
 from cmvae.modality_dict import ModalityDict
@@ -73,7 +74,8 @@ class DCMVAE(nn.Module):
         configs = _configs(cmvae, decoders)
         self.cmvae = copy.deepcopy(cmvae).requires_grad_(False).eval()
         shapes = cmvae.model_config.input_dims or {}
-        self.decoders = ModalityDict({m: DiffusionDecoder(shapes[m], config) for m, config in configs.items()})
+        own = {m: DiffusionDecoder(shapes[m], config) for m, config in configs.items()}
+        self.decoders = ModalityDict(own).to(cmvae.cluster_centers.device)
 
     # The CMVAE's own -------------------------------------------------------------------------------------------
 
@@ -273,7 +275,7 @@ class DCMVAE(nn.Module):
             return generator
         if generator is not None:
             raise TypeError("pass a seed or a generator, not both")
-        return Generator(self.cluster_centers.device).manual_seed(seed)
+        return seeded(seed, self.cluster_centers.device)
 
     def _decoders(self) -> list[tuple[str, DiffusionDecoder]]:
         return self.decoders.items()  # type: ignore[return-value]
@@ -307,7 +309,10 @@ class DCMVAE(nn.Module):
         folder = model_folder(pretrained_model_name_or_path, revision)
         cmvae = CMVAE.from_pretrained(folder, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist)
         configs, weights = load_decoders(folder)
-        model = cls(cmvae, configs)
+        try:
+            model = cls(cmvae, configs)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{weights.path.with_name(DIFFUSION_CONFIG)}: {error.args[0]}") from None
         weights.into(model.decoders)
         return model.eval()
 

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from cmvae.arguments import positive_int
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.denoisers import build_denoiser
 from cmvae.diffusion.process import Process
@@ -31,7 +32,8 @@ class DiffusionDecoder(nn.Module):
 
     Raises:
         ImportError: If diffusers is not installed.
-        ValueError: If the settings do not suit the shape.
+        TypeError: If a size or the settings are of the wrong kind.
+        ValueError: If the shape is empty or a size below 1.
     """
 
     def __init__(self, shape: int | Sequence[int], config: DiffusionConfig | None = None) -> None:
@@ -40,7 +42,9 @@ class DiffusionDecoder(nn.Module):
         if not isinstance(config, DiffusionConfig):
             raise TypeError(f"config must be a DiffusionConfig, got {type(config).__name__}")
         self.config = config
-        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.shape = tuple(positive_int("shape", size) for size in ([shape] if isinstance(shape, int) else shape))
+        if not self.shape:
+            raise ValueError("shape must hold a size at least, got ()")
         kind = config.scaling or ("unit" if len(self.shape) == 3 else "standard")
         self.clip = kind == "unit" if config.clip is None else config.clip
         self.scaling = Scaling(self.shape, kind)
@@ -72,17 +76,17 @@ class DiffusionDecoder(nn.Module):
 
         Args:
             x: Data, (B, *shape).
-            reconstruction: x̂, of the same shape, floating.
+            reconstruction: x̂, of the same shape.
             generator: Source of randomness.
 
         Returns:
-            (B,), at least float32.
+            (B,), at least float32. The network works in the dtype of its parameters.
 
         Raises:
             ValueError: If a shape is wrong, or the scale of the data is not known yet.
         """
         self._check_shapes(x=x, reconstruction=reconstruction)
-        clean, condition = self.scaling(x.to(reconstruction.dtype)), self.scaling(reconstruction)
+        clean, condition = self._scaled(x), self._scaled(reconstruction)
         steps = self.process.draw_steps(clean, generator)
         noise = torch.empty_like(clean).normal_(generator=generator)
         given = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
@@ -105,12 +109,12 @@ class DiffusionDecoder(nn.Module):
         nothing.
 
         Args:
-            reconstruction: x̂, (B, *shape), floating.
+            reconstruction: x̂, (B, *shape).
             sampler: How to sample.
             generator: Source of randomness.
 
         Returns:
-            Data, (B, *shape), on their own scale.
+            Data, (B, *shape), on their own scale, in the dtype of the parameters.
 
         Raises:
             ValueError: For a wrong shape, more steps than in training, guidance of a decoder that was trained without
@@ -120,7 +124,7 @@ class DiffusionDecoder(nn.Module):
         sampler = Sampler() if sampler is None else sampler
         if sampler.guidance != 1 and not self.config.condition_dropout:
             raise ValueError(f"guidance {sampler.guidance} needs a decoder trained with condition_dropout above 0")
-        condition = self.scaling(reconstruction)
+        condition = self._scaled(reconstruction)
         start = torch.empty_like(condition).normal_(generator=generator)
         clip = self.clip if sampler.clip is None else sampler.clip
         drawn = []
@@ -132,6 +136,10 @@ class DiffusionDecoder(nn.Module):
 
             drawn.append(sample(estimate, noise, self.process, sampler, generator))
         return self.scaling.inverse(torch.cat(drawn) if drawn else condition)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """Return data on the scale of the diffusion, in the dtype of the parameters."""
+        return self.scaling(x.to(self.scaling.shift.dtype))
 
     def _guided(self, y: Tensor, condition: Tensor, step: int, guidance: float) -> Tensor:
         """Return the prediction at y_t with classifier-free guidance; both predictions from one call."""

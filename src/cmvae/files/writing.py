@@ -96,5 +96,5 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
-    """Write an image (H, W, C) of bytes, C being 1 or 3; of another number the first is taken for grey."""
-    Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]).save(path)
+    """Write an image (H, W, C) of bytes as a PNG, C being 1 or 3; of another number the first is taken for grey."""
+    Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]).save(path, format="PNG")

@@ -11,6 +11,7 @@ from cmvae.metrics.clustering import as_categories
 from cmvae.report.figures import _short
 
 __all__ = [
+    "NO_LABEL",
     "Labels",
     "read_cluster_names",
     "read_features",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 LONGEST_NAME = 80
+NO_LABEL = "(none)"
 
 Labels = tuple[tuple[str, ...], np.ndarray]
 
@@ -49,13 +51,16 @@ def read_labels(labels: Any, label_names: Any, n_samples: int) -> Labels | None:
 
     Raises:
         TypeError: For labels that are neither all numbers nor all strings.
-        ValueError: For another number of them than of samples, NaN, or a label that ``label_names`` lacks.
+        ValueError: For another number of them than of samples, NaN, ``NO_LABEL`` for all, or a label that
+            ``label_names`` lacks.
     """
     if labels is None:
         return None
     found, codes = np.unique(as_categories(labels, "labels"), return_inverse=True)
     if len(codes) != n_samples:
         raise ValueError(f"labels: expected {n_samples}, one for each sample, got {len(codes)}")
+    if found.tolist() == [NO_LABEL]:
+        raise ValueError("labels: none of the samples has one")
     if label_names is None:
         return tuple(map(_short, found.tolist())), codes
     by_label = label_names if isinstance(label_names, Mapping) else dict(enumerate(label_names))

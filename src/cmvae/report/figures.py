@@ -159,6 +159,8 @@ def translation_figure(
         ValueError: for shapes that differ or are wrong, no images, NaN or infinity, no source modality, a share
             of another modality or outside [0, 1].
     """
+    if not isinstance(generated, Mapping):
+        raise TypeError(f"generated must be a mapping, got {type(generated).__name__}")
     images = {"original": _finite_array(originals, "originals", 3)}
     shares = {} if shares is None else dict(shares)
     if not generated:
@@ -270,13 +272,17 @@ def _name_groups(panel: Axes, plane: np.ndarray, groups: np.ndarray, texts: list
                 color=INK,
                 path_effects=outline,
                 zorder=5,
+                parse_math=False,
             )
     elif len(texts) <= MAX_IN_LEGEND:
         handles = [
-            Line2D([], [], linestyle="", color=_colour(group), marker=_marker(group), label=text)
-            for group, text in enumerate(texts)
+            Line2D([], [], linestyle="", color=_colour(group), marker=_marker(group), label="label")
+            for group in range(len(texts))
         ]
-        panel.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
+        legend = panel.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
+        # A label of a handle would be read as a formula, and left out where it begins with an underscore.
+        for entry, text in zip(legend.get_texts(), texts, strict=True):
+            entry.set(text=text, parse_math=False)
 
 
 def _colour(group: int) -> str:
@@ -308,7 +314,7 @@ def _image_rows(shape: tuple[int, ...], texts: list[str]) -> tuple[Figure, list[
         panel = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], tall / size[1]))
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
-        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK)
+        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK, parse_math=False)
         panels.append(panel)
     return figure, panels
 

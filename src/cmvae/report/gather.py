@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from cmvae import __version__
-from cmvae.arguments import positive_int
+from cmvae.arguments import positive_int, seeded
 from cmvae.assignment import check_rule
 from cmvae.data.checks import check_known
 from cmvae.data.coding import TableCoding
@@ -17,6 +16,7 @@ from cmvae.metrics.clustering import clustering_scores
 from cmvae.metrics.reading import as_dataset
 from cmvae.model import CMVAE
 from cmvae.report.arguments import (
+    NO_LABEL,
     Labels,
     read_cluster_names,
     read_features,
@@ -87,7 +87,8 @@ def gather_report(
         model: A trained model.
         data: n samples, anything that :func:`cmvae.metrics.reading.batches` takes.
         ids: What the samples are called, n of them; None: their numbers from 0.
-        labels: n numbers or strings to compare clusters with; None: those of the data, if it has any.
+        labels: n numbers or strings to compare clusters with; None: those of the data, if it has any. Samples whose
+            label is ``'(none)'`` have none: they are counted, not scored.
         label_names: Label to name; a sequence for labels that are whole numbers from 0.
         history: Training curves, as :func:`cmvae.report.arguments.read_history` takes them: for instance
             ``pandas.read_csv`` of the ``metrics.csv`` that :func:`cmvae.fit` logs.
@@ -116,6 +117,8 @@ def gather_report(
         TypeError: For arguments of another kind.
         ValueError: For no samples, lengths that differ, an unknown rule, or a number below 1.
     """
+    if not isinstance(model, CMVAE):
+        raise TypeError(f"model must be a CMVAE, got {type(model).__name__}")
     check_rule(rule)
     dataset, units = as_dataset(data), Units(dict(to_units or {}), images)
     units.check(model.modalities)
@@ -132,7 +135,7 @@ def gather_report(
         positive_int(name, value)
     active = model.active_clusters.nonzero().flatten()
     called = read_cluster_names(cluster_names, active.tolist())
-    generator = torch.Generator(device=active.device).manual_seed(seed)
+    generator = seeded(seed, active.device)
     generated = generate(model, units, active, n_draws, generator)
     widths = {m: int(np.prod(generated.centres[m].shape[1:])) for m, k in generated.kinds.items() if k == TABLE}
     names = {m: read_features((features or {}).get(m), width, m) for m, width in widths.items()}
@@ -317,4 +320,6 @@ def _agreement(named: Labels | None, clusters: np.ndarray, n_clusters: int) -> A
     labels, codes = named
     counts = np.zeros((len(labels), n_clusters), int)
     np.add.at(counts, (codes, clusters), 1)
-    return Agreement(labels, tuple(tuple(row) for row in counts.tolist()), clustering_scores(codes, clusters))
+    known = np.array([label != NO_LABEL for label in labels])[codes]
+    scores = clustering_scores(codes[known], clusters[known])
+    return Agreement(labels, tuple(tuple(row) for row in counts.tolist()), scores)

@@ -244,9 +244,10 @@ def _panels(
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
     for panel, name in zip(panels[0], columns, strict=True):
-        panel.set_title(name if len(name) <= MAX_TEXT else f"{name[: MAX_TEXT - 1]}…", fontsize=9, color=INK)
+        title = name if len(name) <= MAX_TEXT else f"{name[: MAX_TEXT - 1]}…"
+        panel.set_title(title, fontsize=9, color=INK, parse_math=False)
     for panel, text in zip(panels[:, 0], rows, strict=True):
-        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK)
+        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK, parse_math=False)
     return figure, panels.tolist()
 
 
