@@ -40,6 +40,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 CONFIG, PREPROCESSING, METRICS, SAMPLES = "config.yaml", "preprocessing.json", "metrics.json", "clusters.csv"
 LOG, VERSIONS, MODEL = "log.csv", "versions.json", "model"
+PAGE = "report.html"  # made on request; of no other run than that in the folder
 FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
 TRAINING = "training"  # checkpoints, until the run is complete
 
@@ -124,7 +125,10 @@ def write_run(partial: Path, run: Run) -> None:
 
 
 def install(partial: Path, folder: Path) -> None:
-    """Put a complete run in its place; a run that was there before is whole until then."""
+    """Put a complete run in its place; a run that was there before is whole until then.
+
+    Of the folder before, what is no part of the run stays, but its page.
+    """
     shutil.rmtree(partial / TRAINING, ignore_errors=True)
     if not folder.exists():
         partial.rename(folder)
@@ -137,6 +141,10 @@ def install(partial: Path, folder: Path) -> None:
     except OSError:
         old.rename(folder)
         raise
+    own = {MANIFEST, PAGE, MODEL, *FILES}
+    for path in old.iterdir():
+        if path.name not in own:
+            path.rename(folder / path.name)
     shutil.rmtree(old, ignore_errors=True)
 
 
