@@ -40,6 +40,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 CONFIG, PREPROCESSING, METRICS, SAMPLES = "config.yaml", "preprocessing.json", "metrics.json", "clusters.csv"
 LOG, VERSIONS, MODEL = "log.csv", "versions.json", "model"
+PAGE = "report.html"  # made on request; of no other run than that in the folder
 FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
 TRAINING = "training"  # checkpoints, until the run is complete
 
@@ -138,21 +139,28 @@ def write_run(partial: Path, run: Run) -> None:
 def install(partial: Path, folder: Path) -> None:
     """Put a complete run in its place; a run that was there before is whole until then.
 
-    Checkpoints go last: where the run cannot be put there, it can be resumed.
+    Of the folder before, what is no part of the run stays, but its page. Checkpoints go last: where the run cannot be
+    put there, it can be resumed.
     """
     folder = _target(folder)
     old = folder.with_name(folder.name + ".old")
-    if folder.exists():
+    replaces = folder.exists()
+    if replaces:
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     try:
         partial.rename(folder)
     except OSError:
-        if old.exists():
+        if replaces:
             old.rename(folder)
         raise
     shutil.rmtree(folder / TRAINING, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+    if replaces:
+        own = {MANIFEST, PAGE, MODEL, *FILES}
+        for path in old.iterdir():
+            if path.name not in own:
+                path.rename(folder / path.name)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_run(folder: Path) -> Run:

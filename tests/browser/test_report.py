@@ -342,6 +342,11 @@ def test_a_phone_scrolls_down_only(browser, report, width):
         "(e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.id || e.className)"
     )
     assert wide == []
+    cut = browser.execute_script(
+        "return [...document.querySelectorAll('#overview .scroll, #cards .scroll')].filter("
+        "(e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.ariaLabel)"
+    )
+    assert width < 390 or cut == []
     small = [
         b
         for b in browser.find_elements(By.CSS_SELECTOR, "button, select")

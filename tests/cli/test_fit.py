@@ -188,6 +188,8 @@ def broken(folder, what):
         table["id"] = "t" + table["id"]
     elif what == "text":
         table["note"] = ["yes", "no"] * (N // 2)
+    elif what == "strings":
+        table["note"], table["day"] = "row " + table["id"], pd.date_range("2020", periods=N).strftime("%d.%m.%Y")
     elif what == "hole":
         table.loc[4, "x"] = np.nan
     elif what == "image":
@@ -208,6 +210,7 @@ def broken(folder, what):
         ("duplicates", [], "modality 'bad': duplicate ids: 001, 007"),
         ("strangers", [], "'a' shares no id with any other modality; the first ids of each are {'a': ['000', '001'"),
         ("text", ["--kind", "bad.note=continuous"], "'bad': column 'note' holds something that is no number"),
+        ("strings", [], "name their kinds, as in --kind bad.note=ignore --kind bad.day=ignore"),
         ("hole", [], "'bad': single missing cells, which are not supported, in 1 rows, the first ['004']"),
         ("image", [], "modality 'bad': broken image"),
         ("h5mu", [], "bad.h5mu: not an .h5mu file"),

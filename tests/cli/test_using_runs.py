@@ -132,6 +132,7 @@ def test_modalities_are_generated_from_others(fitted, files, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["b.csv", "img"]
     b = pd.read_csv(out / "b.csv", dtype={"id": str})
     assert b["id"].tolist() == IDS[:50]
+    assert all(len(cell) < 16 for line in (out / "b.csv").read_text().splitlines() for cell in line.split(","))
     means = b.groupby(LABELS[:50])[["p", "q"]].mean()
     assert means.loc[0, "p"] > 2 * means.loc[1, "p"]
     assert means.loc[1, "q"] > 2 * means.loc[2, "q"]
@@ -174,6 +175,7 @@ def test_images_are_named_by_ids_that_differ(fitted, tmp_path):
         (["--to", "c"], "--to names unknown modalities ['c']; there are ['a', 'b', 'img']"),
         (["--from", "a=A", "--cluster", 0], "--from and --cluster exclude each other"),
         (["--from", "a=nowhere"], "no such file"),
+        (["--from", "nowhere"], "--from must be NAME=VALUE, got 'nowhere'"),
         (["--format", "xls"], "--format must be csv or parquet, got 'xls'"),
         (["--samples", 0], "--samples"),
         (["--seed", 2**70], "--seed"),
@@ -217,9 +219,14 @@ def test_the_curve_is_shown_and_another_number_set(fitted, files, tmp_path):
     assert "the run's" in next(line for line in out.splitlines() if f"{values[3]:.4f}" in line)
     changed = tmp_path / "run"
     shutil.copytree(fitted[0], changed)
+    for name in ("report.html", "notes.txt"):
+        (changed / name).write_text("before")
     status, out, err = run("select", changed, "--clusters", 5)
     assert status == 0, err
     assert "5 clusters" in out
+    assert f"{changed / 'report.html'} showed the clusters before and was removed" in out
+    assert not (changed / "report.html").exists()
+    assert (changed / "notes.txt").read_text() == "before"
     assert CMVAE.from_pretrained(changed / "model").n_clusters == 5
     assert len(pd.read_csv(changed / "log.csv")) == 16
     assert len(json.loads((changed / "metrics.json").read_text())["h_values"]) == 6

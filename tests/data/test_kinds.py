@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmvae.data.kinds import column_kinds
+from cmvae.data.kinds import IdentifierError, column_kinds
 
 RNG = np.random.default_rng(0)
 N = 200
@@ -90,20 +90,30 @@ def test_kinds_can_be_named():
         (range(20), "counts up by one"),
         ([f"name {i % 11}" for i in range(20)], "11 different texts in 20 rows"),
         ([f"name {i}" for i in range(20)], "20 different texts in 20 rows"),
+        (pd.to_datetime(["2020-01-01", "2021-05-05"]), "identifiers, dates or free text in 1 columns: 'x' holds dates"),
         ([1.5, "n/a", 2.5, None, 3.5], r"text among numbers: \['n/a'\]"),
         (["1", "2", "?"], r"text among numbers: \['\?'\]"),
     ],
 )
 def test_identifiers_and_text_among_numbers_are_refused_unless_named(values, message):
-    with pytest.raises(ValueError, match=f"'t': column 'x'.*{message}"):
+    with pytest.raises(ValueError, match=f"'t': .*{message}"):
         kind(list(values), modality="t")
     assert kind(list(values), kinds={"x": "category"}) == "category"
 
 
-@pytest.mark.parametrize("values", [pd.to_datetime(["2020-01-01", "2021-05-05"]), np.array([1 + 2j, 3.0])])
-def test_other_contents_are_refused(values):
-    with pytest.raises(TypeError, match=r"'t': column 'x' holds (datetime64|complex).*convert it or leave it out"):
-        kind(values, modality="t")
+def test_all_columns_that_identify_are_named_at_once():
+    frame = pd.DataFrame({"n": range(N), "a": COUNTS, "day": pd.Timestamp(0), "note": [f"row {i}" for i in range(N)]})
+    with pytest.raises(
+        IdentifierError, match=r"'t'.* 3 columns: 'n' counts up.*'day' holds dates, 'note' holds"
+    ) as told:
+        column_kinds(frame, modality="t")
+    assert told.value.columns == ["n", "day", "note"]
+    assert column_kinds(frame, dict.fromkeys(told.value.columns, "category"))[1] == "count"
+
+
+def test_other_contents_are_refused():
+    with pytest.raises(TypeError, match=r"'t': column 'x' holds complex.*convert it or leave it out"):
+        kind(np.array([1 + 2j, 3.0]), modality="t")
 
 
 def test_other_shapes_are_refused():

@@ -54,6 +54,11 @@ def test_rows_come_back_after_json(name):
         np.testing.assert_allclose(stored.decode(values, False), rows, rtol=1e-4, atol=1e-4)
 
 
+def test_columns_left_out_are_told():
+    described = learn_table(TABLE, {"visits": "ignore"}, None, "t").describe()
+    assert described == "1 continuous: size; 1 category: code; 1 left out: visits"
+
+
 def test_kinds_and_likelihoods_can_be_chosen():
     scale = "learned"
     plain = learn_table(TABLE, {}, None, "t")

@@ -48,7 +48,7 @@ def generate(
             raise ValueError(f"--out {out} is a file or a run; name another folder")
         found = read_run(run)
         names = list(found.preprocessing.codecs)
-        files = table_files(given, id_column, found.config.modalities)
+        files = table_files(given, id_column, found.config.modalities, "--from")
         wanted = list(dict.fromkeys(to or [])) or [name for name in names if name not in files] or names
         unknown = [name for name in wanted if name not in names]
         if unknown:

@@ -35,9 +35,9 @@ def report(
         from cmvae.file_runs import prepare_data
         from cmvae.files.labels import read_labels
         from cmvae.files.writing import check_target
-        from cmvae.run_folder import read_run
+        from cmvae.run_folder import PAGE, read_run
 
-        page = run / "report.html" if out is None else out
+        page = run / PAGE if out is None else out
         found = read_run(run)
         check_target(page, overwrite, (".html",))
         truth = None if labels is None else read_labels(labels, id_column, column)

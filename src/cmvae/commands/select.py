@@ -28,7 +28,7 @@ def select(
     """
     with told_in_one_line(lambda: f"the run is as it was; {what_is_left(run)}"):
         from cmvae.file_runs import change_clusters
-        from cmvae.run_folder import read_run
+        from cmvae.run_folder import PAGE, read_run
 
         found = read_run(run)
         if clusters is None:
@@ -37,7 +37,10 @@ def select(
         if device is not None:
             found = replace(found, config=found.config.model_copy(update={"device": device}))
         quieten()
+        had_page = (run / PAGE).exists()
         show_clusters(change_clusters(run, found, clusters, **training_bar()), run)
+        if had_page:
+            say(f"{run / PAGE} showed the clusters before and was removed; a new one: cmvae report {run}")
 
 
 def _show_curve(h_values: list[float | None], now: int) -> None:

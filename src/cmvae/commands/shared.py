@@ -88,21 +88,25 @@ def named_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
 
 
 def table_files(
-    values: Iterable[str] | None, id_column: str | None, like: "Mapping[str, ModalityFile] | None" = None
+    values: Iterable[str] | None,
+    id_column: str | None,
+    like: "Mapping[str, ModalityFile] | None" = None,
+    option: str = "--modality",
 ) -> "dict[str, ModalityFile]":
-    """Return the files that --modality NAME=PATH names, absolute.
+    """Return the files that an option NAME=PATH names, absolute.
 
     Args:
         values: What the options say.
         id_column: What --id says, for all tables.
         like: Files of the same names whose ids they share, where --id says nothing, and of .h5mu files the modality
             and the layer.
+        option: The option, for the errors.
     """
     from cmvae.files.mudata import MUDATA_SUFFIX
     from cmvae.run_config import ModalityFile
 
     found = {}
-    for name, path in named_pairs("--modality", values).items():
+    for name, path in named_pairs(option, values).items():
         before = (like or {}).get(name)
         column = id_column or (before.id if before else None)
         file = ModalityFile(path=str(Path(path).expanduser().absolute()), id=column)

@@ -237,8 +237,8 @@ def _observed(frame: pd.DataFrame, modality: str) -> np.ndarray:
         rows, columns = np.flatnonzero(partial.any(1)), frame.columns[partial.any(0)]
         raise ValueError(
             f"modality {modality!r}: single missing cells, which are not supported, in {len(rows)} rows, the first "
-            f"{frame.index[rows[:_SHOWN]].tolist()}, of columns {columns[:_SHOWN].tolist()}; fill them in or leave out "
-            "the whole row"
+            f"{frame.index[rows[:_SHOWN]].tolist()}, of columns {columns[:_SHOWN].tolist()}; fill them in, or leave "
+            "out these rows or these columns"
         )
     return observed
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["KINDS", "as_frame", "column_kinds"]
+__all__ = ["KINDS", "IdentifierError", "as_frame", "column_kinds"]
 
 KINDS = ("continuous", "binary", "count", "category")
 
@@ -17,6 +17,26 @@ _SHOWN = 5
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 _TEXTS = ("string", "mixed", "mixed-integer", "categorical", "empty")
+
+
+class IdentifierError(ValueError):
+    """Columns that look like identifiers, free text or dates.
+
+    Args:
+        modality: Name of the modality.
+        reasons: Column to what it does that tells so.
+
+    Attributes:
+        columns: The columns.
+    """
+
+    def __init__(self, modality: str, reasons: Mapping[Any, str]) -> None:
+        self.columns = list(reasons)
+        found = ", ".join(f"{name!r} {reason}" for name, reason in list(reasons.items())[:_SHOWN])
+        super().__init__(
+            f"modality {modality!r}: identifiers, dates or free text in {len(reasons)} columns: {found}; "
+            "make one the id, leave them out, or name their kinds"
+        )
 
 
 def column_kinds(table: Any, kinds: Mapping[Any, str] | None = None, modality: str = "table") -> list[str]:
@@ -48,8 +68,9 @@ def column_kinds(table: Any, kinds: Mapping[Any, str] | None = None, modality: s
 
     Raises:
         KeyError: For a column in ``kinds`` that the table does not have.
-        ValueError: For an unknown kind, or columns that are refused.
-        TypeError: For columns that hold something else, such as dates.
+        IdentifierError: A ValueError, for identifiers, free text and dates; it names all such columns.
+        ValueError: For an unknown kind, or text among numbers.
+        TypeError: For columns that hold something else, such as complex numbers.
     """
     frame = as_frame(table, modality)
     kinds = dict(kinds or {})
@@ -61,6 +82,10 @@ def column_kinds(table: Any, kinds: Mapping[Any, str] | None = None, modality: s
         raise ValueError(f"modality {modality!r}: unknown kinds {wrong}; allowed: {', '.join(map(repr, KINDS))}")
     if not kinds and _holds_counts(frame):
         return ["count"] * frame.shape[1]
+    others = {name: frame[name].dropna() for name in frame if name not in kinds}
+    identifiers = {name: reason for name, column in others.items() if (reason := _identifies(column))}
+    if identifiers:
+        raise IdentifierError(modality, identifiers)
     return [kinds.get(name) or _kind_of(name, frame[name].dropna(), modality) for name in frame]
 
 
@@ -91,10 +116,9 @@ def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:
     if inferred == "boolean":
         return "binary"
     if inferred in _NUMBERS:
-        return _kind_of_numbers(name, column.to_numpy(dtype=np.float64), modality)
+        return _kind_of_numbers(column.to_numpy(dtype=np.float64))
     if inferred in _TEXTS:
-        if not isinstance(column.dtype, pd.CategoricalDtype):
-            _check_text(name, column, modality)
+        _check_text(name, column, modality)
         return "category"
     raise TypeError(
         f"modality {modality!r}: column {name!r} holds {inferred}, not numbers, booleans or categories; "
@@ -108,17 +132,28 @@ def _inferred(column: "pd.Series[Any]") -> str:
     return pd.api.types.infer_dtype(column, skipna=True)
 
 
-def _kind_of_numbers(name: Any, values: np.ndarray, modality: str) -> str:
+def _identifies(column: "pd.Series[Any]") -> str | None:
+    """Tell what makes a column without missing cells look like identifiers, free text or dates; None: nothing."""
+    inferred = _inferred(column)
+    if inferred in ("datetime64", "datetime", "date"):
+        return "holds dates"
+    if len(column) < _LONG or inferred == "categorical":
+        return None
+    if inferred in _NUMBERS:
+        rises = np.diff(column.to_numpy(dtype=np.float64)) == 1
+        return "counts up by one from row to row" if rises.all() else None
+    if inferred not in _TEXTS or 0.5 <= _are_numbers(column).mean() < 1:
+        return None
+    distinct = column.astype(str).nunique()
+    return f"holds {distinct} different texts in {len(column)} rows" if distinct > len(column) / 2 else None
+
+
+def _kind_of_numbers(values: np.ndarray) -> str:
     if not len(values):
         return "continuous"
     distinct = np.unique(values)
     if np.array_equal(distinct, [0, 1]):
         return "binary"
-    if len(values) >= _LONG and (np.diff(values) == 1).all():
-        raise ValueError(
-            f"modality {modality!r}: column {name!r} counts up by one from row to row, as identifiers do; "
-            "make it the id, leave it out, or name its kind"
-        )
     is_count = _are_counts(distinct) and len(distinct) > _FEW and distinct[-1] >= _SPAN * max(distinct[0], 1)
     return "count" if is_count else "continuous"
 
@@ -144,14 +179,14 @@ def _holds_counts(frame: pd.DataFrame) -> bool:
     return len(distinct) > _FEW
 
 
+def _are_numbers(column: "pd.Series[Any]") -> "pd.Series[bool]":
+    """Tell which texts are numbers, (n,)."""
+    return pd.to_numeric(column, errors="coerce").notna()
+
+
 def _check_text(name: Any, column: "pd.Series[Any]", modality: str) -> None:
-    """Refuse text among numbers, and text that is different from row to row."""
-    is_number = pd.to_numeric(column, errors="coerce").notna()
-    if 0.5 <= is_number.mean() < 1:
+    """Refuse text among numbers, but in pandas categoricals."""
+    is_number = _are_numbers(column)
+    if not isinstance(column.dtype, pd.CategoricalDtype) and 0.5 <= is_number.mean() < 1:
         odd = column[~is_number].unique()[:_SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: column {name!r} holds text among numbers: {odd}")
-    if len(column) >= _LONG and column.astype(str).nunique() > len(column) / 2:
-        raise ValueError(
-            f"modality {modality!r}: column {name!r} holds {column.astype(str).nunique()} different texts in "
-            f"{len(column)} rows, as identifiers and free text do; make it the id, leave it out, or name its kind"
-        )

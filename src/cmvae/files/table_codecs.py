@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cmvae.data.coding import TableCoding
-from cmvae.data.kinds import KINDS, as_frame, column_kinds
+from cmvae.data.kinds import KINDS, IdentifierError, as_frame, column_kinds
 from cmvae.data.tokens import Tokenizer
 from cmvae.files.codec import Codec
 
@@ -55,10 +55,9 @@ class TableCodec(Codec):
         return self.coding.decode(values, sample)
 
     def describe(self) -> str:
-        """Return the columns of each kind, by name where they are few."""
-        parts = []
-        for kind in KINDS:
-            names = [str(column.name) for column in self.coding.columns if column.kind == kind]
+        """Return the columns of each kind and those left out, by name where they are few."""
+        parts, columns = [], {kind: [str(c.name) for c in self.coding.columns if c.kind == kind] for kind in KINDS}
+        for kind, names in {**columns, "left out": list(self.ignored)}.items():
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             parts += [f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{more}"] if names else []
         return "; ".join(parts)
@@ -172,7 +171,11 @@ def learn_table(table: Any, kinds: Mapping[str, str], chosen: str | None, modali
     implied = LIKELIHOOD_KINDS.get(chosen or "")
     given = dict.fromkeys(frame, implied) if implied else {}
     given |= {frame_columns[column]: kind for column, kind in kinds.items() if kind != IGNORE}
-    coding = TableCoding.of(frame, column_kinds(frame, given, modality), modality)
+    try:
+        coding = TableCoding.of(frame, column_kinds(frame, given, modality), modality)
+    except IdentifierError as error:
+        options = " ".join(f"--kind {modality}.{column}={IGNORE}" for column in error.columns)
+        raise ValueError(f"{error}, as in {options}") from None
     codec = TableCodec(coding, ignored)
     values, observed = codec.encode(frame, modality)
     return TableCodec(coding, ignored, float(np.median(values[observed].sum(1))))
