@@ -10,10 +10,13 @@ import re
 import shlex
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
+from cmvae.networks import NETWORKS
 from made_files import run
 
 INSTALLATION, PRINTS = "installation", "prints"
@@ -50,6 +53,21 @@ def shortened(text, changes):
     return text
 
 
+@contextmanager
+def nothing_left_behind():
+    """Undo what a page changes for the whole process: networks by name, and how pandas reads strings."""
+    networks = dict(NETWORKS)
+    strings = pd.options.future.infer_string
+    try:
+        yield
+    finally:
+        NETWORKS.clear()
+        NETWORKS.update(networks)
+        if pd.options.future.infer_string != strings:
+            pd.options.future.infer_string = strings
+
+
+@nothing_left_behind()
 def run_page(path, changes=None):
     """Run a page, and return the names that its Python defines."""
     names, printed = {"__name__": "page"}, ""

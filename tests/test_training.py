@@ -356,7 +356,7 @@ def test_clusters_start_on_the_training_data_by_the_seed_of_the_run(monkeypatch)
     trained, samples = model(), data()
     fit(trained, samples, max_epochs=2, warmup_epochs=1, initial_clusters=3, seed=7, logger=False,
         enable_checkpointing=False, **QUIET)  # fmt: skip
-    assert calls == [(trained, samples, 3, {"seed": 7})]
+    assert calls == [(trained, samples, 3, {"method": "spectral", "seed": 7})]
 
 
 @pytest.mark.parametrize(("epochs", "clusters"), [(1, 1), (2, 1), (3, 4)])

@@ -137,7 +137,7 @@ def most_alone(samples):
 
 def wait_for(page, script, *arguments):
     """Wait until a script returns something true."""
-    return WebDriverWait(page, 5).until(lambda _: page.execute_script(script, *arguments))
+    return WebDriverWait(page, 20).until(lambda _: page.execute_script(script, *arguments))
 
 
 def test_nothing_is_logged_and_nothing_asked_of_the_network(browser, report):
