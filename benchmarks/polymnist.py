@@ -82,10 +82,6 @@ class Cosine(Callback):
             group["lr"] = module.learning_rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * done)))
 
 
-class Reached(Exception):
-    """The accuracy that was waited for."""
-
-
 class UntilAccuracy(Callback):
     """Note the accuracy of the clusters every so many steps, and end training where it is reached."""
 
@@ -263,7 +259,7 @@ def main() -> None:
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("--missing", action="store_true", help="half of the modalities missing in training")
     parser.add_argument("--steps", action="store_true", help="count steps until ACC 0.5 instead")
-    parser.add_argument("--most", type=int, default=4000, help="with --steps: give up after so many")
+    parser.add_argument("--most", type=int, default=1664, help="with --steps: give up after so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="folder of the published files")
     parser.add_argument("--out", type=Path, default=Path("runs/polymnist"), help="folder of models and checkpoints")

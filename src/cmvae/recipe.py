@@ -136,14 +136,13 @@ class Recipe:
             resume: Go on from the last checkpoint in ``run_dir``, if there is one.
             **trainer_arguments: For :func:`cmvae.fit`.
         """
-        warmup = self._warmup(math.ceil(len(data) / self._batch_size(len(data))))
         begun = resume and run_dir is not None and _last(run_dir / CLUSTERS).is_file()
         if not begun:
             stop = EarlyStopping("train/loss", patience=10, min_delta=1e-3, check_on_train_epoch_end=True)
             collapse_clusters(model)
             model.mixture.requires_grad_(False)
             files = _files(run_dir, WARMUP, resume)
-            self._fit(model, data, warmup, **files, callbacks=[stop], **trainer_arguments)
+            self._fit(model, data, self._warmup(len(data)), **files, callbacks=[stop], **trainer_arguments)
             model.mixture.requires_grad_(True)
         self.train_clusters(model, data, seed, run_dir=run_dir, resume=begun, **trainer_arguments)
 
@@ -162,9 +161,8 @@ class Recipe:
             wanted: Any = self.n_clusters
             size = rows_at_once(model)
             initialize_clusters(model, data, wanted, method=self.start, seed=seed, batch_size=size)
-        warmup = self._warmup(math.ceil(len(data) / self._batch_size(len(data))))
         files = _files(run_dir, CLUSTERS, resume)
-        self._fit(model, data, max(1, warmup // MIXTURE_SHARE), **files, **trainer_arguments)
+        self._fit(model, data, max(1, self._warmup(len(data)) // MIXTURE_SHARE), **files, **trainer_arguments)
 
     def _fit(self, model: CMVAE, data: MultimodalBaseDataset, epochs: int, **arguments: Any) -> None:
         fit(
@@ -178,12 +176,13 @@ class Recipe:
             **arguments,
         )
 
-    def _warmup(self, steps: int) -> int:
-        """Return the epochs with one cluster, of so many steps each."""
+    def _warmup(self, n_samples: int) -> int:
+        """Return the epochs with one cluster."""
         if not isinstance(self.max_epochs, str):
             return positive_int("max_epochs", self.max_epochs)
         if self.max_epochs != "auto":
             raise ValueError(f"max_epochs must be a positive integer or 'auto', got {self.max_epochs!r}")
+        steps = math.ceil(n_samples / self._batch_size(n_samples))
         return min(max(math.ceil(WARMUP_STEPS / steps), FEWEST_EPOCHS), MOST_EPOCHS)
 
     def _batch_size(self, n_samples: int) -> int:

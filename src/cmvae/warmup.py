@@ -18,8 +18,11 @@ ALIGNMENT_WEIGHT = 100.0
 ALIGNMENT_BETA = 1.0
 
 
-class ClusterStart(Callback):
-    """Keep the mixture prior fixed for some epochs, then start the clusters where the latent means lie.
+class WarmUp(Callback):
+    """Train with a single cluster first, fixed at zero with scale 1; then start the clusters where the latents lie.
+
+    A mixture with random centres, trained from the start, settles in poor clusters; VaDE (Jiang et al., 2017)
+    starts it from a mixture fitted to the latents of a model trained without one.
 
     Args:
         epochs: So many epochs.
@@ -76,15 +79,7 @@ class ClusterStart(Callback):
             parameter.requires_grad_(trained)
 
 
-class WarmUp(ClusterStart):
-    """Train with a single cluster first, fixed at zero with scale 1.
-
-    A mixture with random centres, trained from the start, settles in poor clusters; VaDE (Jiang et al., 2017)
-    starts it from a mixture fitted to the latents of a model trained without one. Arguments as for the base.
-    """
-
-
-class Alignment(ClusterStart):
+class Alignment(WarmUp):
     """Let the shared latent learn what modalities share before decoders can use it; then the objective alone.
 
     Where modalities share little but the cluster, as images of the same class do, the objective leaves z unused for
