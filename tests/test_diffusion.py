@@ -227,6 +227,25 @@ def test_guidance_moves_between_without_and_with_the_reconstruction(form):
     assert float(without.abs().max()) < 0.1  # one step from noise lands on the mean of N(0, I)
 
 
+@pytest.mark.parametrize(("form", "name"), list(itertools.product((1, 2), ("ddim", "dpm++"))))
+def test_strength_starts_from_the_noised_reconstruction_and_takes_its_share_of_the_steps(form, name):
+    decoder = vectors(form=form, schedule="cosine").double()
+    exact = decoder.averaged = Exact(decoder.process)
+    given = torch.randn(5, 2, dtype=torch.float64, generator=generator(1))
+    first = sampling_steps(decoder.process, 200, 0.4)[0]
+    assert sampling_steps(decoder.process, 200, 0.4) == sampling_steps(decoder.process, 200)[-80:]
+    found = decoder.sample(given, Sampler(name, 200, guidance=0.0, strength=0.4), generator(3))
+    assert exact.calls == [5] * 80
+    # Without x̂ data are N(0, I), whose flow moves nothing: what comes out is where sampling started.
+    noise = torch.randn(5, 2, dtype=torch.float64, generator=generator(3))
+    signal = decoder.process.alphas_cumprod[first].double()
+    torch.testing.assert_close(found, signal.sqrt() * given + (1 - signal).sqrt() * noise, rtol=0, atol=0.02)
+    exact.calls.clear()
+    near = decoder.sample(given, Sampler(name, 200, guidance=0.0, strength=1e-3), generator(3))
+    assert exact.calls == [5]
+    torch.testing.assert_close(near, given, rtol=0, atol=0.1)
+
+
 def test_the_batch_size_and_the_seed_of_sampling():
     decoder, given = vectors(), torch.randn(7, 2)
     one, other = (decoder.sample(given, Sampler(steps=5, batch_size=b), generator(3)) for b in (7, 2))
@@ -322,6 +341,10 @@ def test_bad_shapes_and_unknown_scales_are_refused():
         ({"guidance": -1.0}, "guidance must be a finite number from 0, got -1.0"),
         ({"guidance": math.inf}, "guidance must be a finite number from 0, got inf"),
         ({"guidance": "2"}, "guidance must be a number from 0, got '2'"),
+        ({"strength": 0}, "strength must be a positive finite number, got 0"),
+        ({"strength": 1.5}, r"strength must be above 0 and at most 1, got 1\.5"),
+        ({"strength": math.nan}, "strength must be a positive finite number, got nan"),
+        ({"strength": "0.5"}, "strength must be a positive number, got '0.5'"),
         ({"clip": 1}, "clip must be True, False or None, got 1"),
     ],
 )

@@ -1,5 +1,6 @@
 """Generated samples of a run as files: tables in the data's units, images, arrays."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,11 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from cmvae import __version__
 from cmvae.files.writing import open_rows, write_image
 from cmvae.run_config import ModalityFile
 from cmvae.run_folder import Run
 
-__all__ = ["generate_clusters", "translate_files"]
+__all__ = ["GENERATED", "check_folder", "generate_clusters", "translate_files"]
+
+GENERATED = "generated.json"  # how a folder was made; it marks what --overwrite may replace
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than generated samples.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / GENERATED).is_file()):
+        raise ValueError(f"--out {folder} holds something else than generated samples; name another folder")
 
 
 def generate_clusters(
@@ -53,6 +67,7 @@ def generate_clusters(
                 decoded = run.model.decode(drawn, list(modalities))
             yield ids[start : start + rows], decoded, numbers[start : start + rows]
 
+    _record(folder, clusters=clusters, samples=n_samples, modalities=modalities, draw=draw, seed=seed)
     _write(run, folder, modalities, parts(), draw, generator, suffix)
 
 
@@ -79,7 +94,15 @@ def translate_files(
                 made = run.model.predict(data, given, list(modalities), return_mean=not draw, generator=generator)
                 yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
 
+        given = {name: str(file.path) for name, file in files.items()}
+        _record(folder, given=given, modalities=modalities, draw=draw, seed=seed)
         _write(run, folder, modalities, parts(), draw, generator, suffix)
+
+
+def _record(folder: Path, **settings: Any) -> None:
+    """Write how the samples were made."""
+    text = json.dumps({"cmvae": __version__, **settings}, indent=1)
+    (folder / GENERATED).write_text(text + "\n", encoding="utf-8")
 
 
 def _write(

@@ -109,9 +109,22 @@ def test_clusters_are_generated_in_the_units_of_the_data(fitted, tmp_path):
     assert run("generate", fitted[0], "--out", out, "--overwrite", *options)[0] == 0
     assert contents(out) == before
     assert run("generate", fitted[0], "--out", out, "--overwrite", *options, "--seed", 5, "--to", "a")[0] == 0
-    assert names(out) == ["a.parquet"]
+    assert names(out) == ["a.parquet", "generated.json"]
     assert not pd.read_parquet(out / "a.parquet").equals(a)
-    assert names(tmp_path) == ["made", "made/a.parquet"]
+    assert names(tmp_path) == ["made", "made/a.parquet", "made/generated.json"]
+
+
+def test_only_generated_samples_are_replaced(fitted, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "a.csv").write_text("of years")
+    refused("thesis holds something else than generated samples", "generate", fitted[0], "--out", tmp_path / "thesis",
+            "--overwrite")  # fmt: skip
+    assert contents(tmp_path / "thesis") == {"a.csv": b"of years"}
+    given = ["generate", fitted[0], "--cluster", 1, "--samples", 2, "--to", "b", "--seed", 7]
+    (tmp_path / "empty").mkdir()
+    assert run(*given, "--out", tmp_path / "empty", "--overwrite")[0] == 0
+    record = json.loads((tmp_path / "empty" / "generated.json").read_text())
+    assert (record["clusters"], record["samples"], record["modalities"], record["seed"]) == ([1], 2, ["b"], 7)
 
 
 def test_clusters_are_generated_by_the_numbers_of_the_run(fitted, tmp_path):
@@ -129,7 +142,7 @@ def test_clusters_are_generated_by_the_numbers_of_the_run(fitted, tmp_path):
 def test_modalities_are_generated_from_others(fitted, files, tmp_path):
     out = tmp_path / "made"
     assert run("generate", fitted[0], "--from", f"a={files / 'a.csv'}", "--out", out)[0] == 0
-    assert sorted(path.name for path in out.iterdir()) == ["b.csv", "img"]
+    assert sorted(path.name for path in out.iterdir()) == ["b.csv", "generated.json", "img"]
     b = pd.read_csv(out / "b.csv", dtype={"id": str})
     assert b["id"].tolist() == IDS[:50]
     assert all(len(cell) < 16 for line in (out / "b.csv").read_text().splitlines() for cell in line.split(","))
@@ -179,7 +192,7 @@ def test_images_are_named_by_ids_that_differ(fitted, tmp_path):
         (["--format", "xls"], "--format must be csv or parquet, got 'xls'"),
         (["--samples", 0], "--samples"),
         (["--seed", 2**70], "--seed"),
-        (["--overwrite", "--out", "RUN"], "is a file or a run; name another folder"),
+        (["--overwrite", "--out", "RUN"], "holds something else than generated samples; name another folder"),
     ],
 )
 def test_bad_generations_are_told_and_nothing_is_written(fitted, tmp_path, options, message):

@@ -120,6 +120,26 @@ def test_nothing_is_unpickled(tmp_path, name):
         ArrayFile(tmp_path / name, "m")
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_damaged_arrays_are_named_whatever_the_damage(tmp_path, name):
+    path, values = tmp_path / name, np.arange(12.0).reshape(4, 3)
+    with path.open("wb") as file:
+        (np.savez_compressed if name.endswith("z") else np.save)(file, values)
+    whole, rng, told = path.read_bytes(), np.random.default_rng(0), 0
+    for place in rng.integers(len(whole), size=400):
+        damaged = bytearray(whole)
+        damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(bytes(damaged))
+        try:
+            ArrayFile(path, "m")
+        except ValueError as error:
+            told += "'m'" in str(error)
+    assert told > 50
+    path.with_suffix(".npz").write_bytes(b"\x93NUMPY" + whole[6:])  # an .npy by another name
+    with pytest.raises(ValueError, match="not a readable"):
+        array_names(path.with_suffix(".npz"))
+
+
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [

@@ -26,7 +26,7 @@ def generate(
     ] = False,
     table_format: Annotated[str, typer.Option("--format", help="Of tables: csv or parquet.")] = "csv",
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder of generated samples.")] = False,
 ) -> None:
     """Write samples of clusters, or the modalities that samples lack, in the units of the data.
 
@@ -35,17 +35,16 @@ def generate(
     Example: cmvae generate runs/mine --from rna=rna.csv --to photo --out photos-from-rna
     """
     with told_in_one_line():
-        from cmvae.file_generation import generate_clusters, translate_files
+        from cmvae.file_generation import check_folder, generate_clusters, translate_files
         from cmvae.files.writing import atomic_folder, check_target
-        from cmvae.run_folder import MANIFEST, read_run
+        from cmvae.run_folder import read_run
 
         if table_format not in ("csv", "parquet"):
             raise ValueError(f"--format must be csv or parquet, got {table_format!r}")
         if given and cluster:
             raise ValueError("--from and --cluster exclude each other")
+        check_folder(out)
         check_target(out, overwrite)
-        if out.is_file() or (out / MANIFEST).exists():
-            raise ValueError(f"--out {out} is a file or a run; name another folder")
         found = read_run(run)
         names = list(found.preprocessing.codecs)
         files = table_files(given, id_column, found.config.modalities, "--from")

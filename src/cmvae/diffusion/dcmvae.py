@@ -205,7 +205,7 @@ class DCMVAE(nn.Module):
             refine: True: all of these. False: none, which is the CMVAE's own. Names: those alone.
             seed: Seed of the noise, instead of a ``generator``.
             generator: Source of randomness.
-            **sampling: How to sample: ``sampler``, ``steps``, ``guidance``, ``batch_size``, ``clip``; see
+            **sampling: How to sample: ``sampler``, ``steps``, ``guidance``, ``strength``, ``batch_size``, ``clip``; see
                 :class:`cmvae.diffusion.sampling.Sampler`.
 
         Returns:

@@ -11,7 +11,7 @@ from cmvae.arguments import positive_int
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.denoisers import build_denoiser
 from cmvae.diffusion.process import Process
-from cmvae.diffusion.sampling import Sampler, sample
+from cmvae.diffusion.sampling import Sampler, sample, sampling_steps
 from cmvae.diffusion.scaling import ScaleEstimate, Scaling
 
 __all__ = ["DiffusionDecoder"]
@@ -126,6 +126,9 @@ class DiffusionDecoder(nn.Module):
             raise ValueError(f"guidance {sampler.guidance} needs a decoder trained with condition_dropout above 0")
         condition = self._scaled(reconstruction)
         start = torch.empty_like(condition).normal_(generator=generator)
+        if sampler.strength < 1:
+            first = sampling_steps(self.process, sampler.steps, sampler.strength)[0]
+            start = self.process.noised(condition, start, torch.full((len(start),), first, device=start.device))
         clip = self.clip if sampler.clip is None else sampler.clip
         drawn = []
         for noise, part in zip(start.split(sampler.batch_size), condition.split(sampler.batch_size), strict=True):

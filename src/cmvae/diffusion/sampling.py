@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from torch import Generator, Tensor
 
-from cmvae.arguments import positive_int
+from cmvae.arguments import positive_float, positive_int
 from cmvae.diffusion.library import from_diffusers
 from cmvae.diffusion.process import Process
 
@@ -33,6 +33,9 @@ SAMPLERS: dict[str, _Solver] = {
     "ddpm": _Solver("DDPMScheduler", {"clip_sample": False}, draws=True),
     "ddim": _Solver("DPMSolverMultistepScheduler", {"solver_order": 1}, draws=False),
     "dpm++": _Solver("DPMSolverMultistepScheduler", {"solver_order": 2}, draws=False),
+    "sde-dpm++": _Solver(
+        "DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}, draws=True
+    ),
 }
 
 
@@ -42,6 +45,7 @@ class SamplingOptions(TypedDict, total=False):
     sampler: str
     steps: int
     guidance: float
+    strength: float
     batch_size: int
     clip: bool | None
 
@@ -53,9 +57,12 @@ class Sampler:
     Args:
         sampler: ``'ddpm'`` (Ho et al., 2020), ``'ddim'`` (Song et al., 2021; deterministic after the first noise) or
             ``'dpm++'``, the second-order multistep DPM-Solver++ (Lu et al., 2022; likewise).
-        steps: Evaluations of the denoiser, from 1 to the T of training.
+        steps: Evaluations of the denoiser from pure noise to data, from 1 to the T of training.
         guidance: Scale g ≥ 0 of classifier-free guidance (Ho and Salimans, 2022): the prediction is
             (1 − g) · the one without x̂ + g · the one with it. 1: x̂ alone; 0: without it.
+        strength: Where sampling starts, in (0, 1] (SDEdit; Meng et al., 2022). 1: from pure noise. Below: only this
+            share of the steps is taken, the last ones, from x̂ with as much noise as the first of them has: coarse
+            shapes stay x̂'s.
         batch_size: At most so many samples at a time.
         clip: Whether estimates of x_0 are held to [−1, 1]; None: as the decoder's settings say.
 
@@ -67,6 +74,7 @@ class Sampler:
     sampler: str = "dpm++"
     steps: int = 25
     guidance: float = 1.0
+    strength: float = 1.0
     batch_size: int = 256
     clip: bool | None = None
 
@@ -79,12 +87,16 @@ class Sampler:
             raise TypeError(f"guidance must be a number from 0, got {self.guidance!r}")
         if not 0 <= self.guidance < math.inf:
             raise ValueError(f"guidance must be a finite number from 0, got {self.guidance!r}")
+        if not positive_float("strength", self.strength) <= 1:
+            raise ValueError(f"strength must be above 0 and at most 1, got {self.strength!r}")
         if self.clip is not None and not isinstance(self.clip, bool):
             raise TypeError(f"clip must be True, False or None, got {self.clip!r}")
 
 
-def sampling_steps(process: Process, number: int) -> list[int]:
+def sampling_steps(process: Process, number: int, strength: float = 1.0) -> list[int]:
     """Choose steps of the process, in falling order: evenly spaced, from pure noise.
+
+    With ``strength`` below 1 only that share of them, the last ones, and one at least.
 
     Levels of noise that cannot be told from more noise are left out (see ``MIN_LOG_SNR``), so that as many steps as T,
     or nearly, may come out a few fewer.
@@ -97,7 +109,7 @@ def sampling_steps(process: Process, number: int) -> list[int]:
     signal = process.alphas_cumprod.double()
     usable = max(int((0.5 * (signal / (1 - signal)).log() >= MIN_LOG_SNR).sum()), 1)
     ends = np.linspace(usable, 0, min(number, usable) + 1)[:-1]
-    return [int(end) - 1 for end in np.round(ends)]
+    return [int(end) - 1 for end in np.round(ends)[-max(round(strength * len(ends)), 1) :]]
 
 
 def sample(
@@ -111,7 +123,7 @@ def sample(
 
     Args:
         estimate: (y_t, t) → the estimate of x_0 at y_t, a tensor of its shape.
-        start: Standard normal noise, (B, ...), floating.
+        start: y at the first of the steps, (B, ...), floating: standard normal noise where sampling starts from it.
         process: The process.
         sampler: How to sample.
         generator: Source of the noise that ``'ddpm'`` adds on the way.
@@ -124,7 +136,7 @@ def sample(
     """
     solver = SAMPLERS[sampler.sampler]
     scheduler = from_diffusers(solver.scheduler)(prediction_type="sample", **process.schedule, **solver.arguments)
-    scheduler.set_timesteps(timesteps=sampling_steps(process, sampler.steps))
+    scheduler.set_timesteps(timesteps=sampling_steps(process, sampler.steps, sampler.strength))
     draws = {"generator": generator} if solver.draws else {}
     y = start
     for step in scheduler.timesteps:

@@ -1,6 +1,8 @@
 """Arrays in .npy and .npz files."""
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ __all__ = ["ARRAY_SUFFIXES", "ID_ARRAYS", "ArrayFile", "array_names"]
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 ID_ARRAYS = ("id", "ids")  # arrays of these names in an .npz are the samples' ids
+# What NumPy raises for files that are damaged, or are an .npy by the name of an .npz.
+_UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, NotImplementedError, zipfile.BadZipFile,
+               zlib.error, tokenize.TokenError)  # fmt: skip
 
 
 class ArrayFile(Source):
@@ -73,7 +78,7 @@ class ArrayFile(Source):
                     raise ValueError(f"it holds no array {array!r}, but {names}")
                 own = [file[name] for name in ID_ARRAYS if name in file.files]
                 return file[array or names[0]], own[0] if own else None
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"{self.where}: not a readable array: {error}") from error
 
 
@@ -88,7 +93,7 @@ def array_names(path: Path) -> list[str]:
     try:
         with np.load(path) as file:
             return [name for name in file.files if name not in ID_ARRAYS]
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{path}: not a readable .npz file: {error}") from error
 
 
