@@ -140,11 +140,12 @@ def test_deterministic_samplers_converge_to_a_gaussian_target(name, schedule):
     assert errors[-1] < (0.03 if name == "ddim" else 0.002)
 
 
-def test_ddpm_converges_to_a_gaussian_target_down_to_the_noise_of_sampling():
+@pytest.mark.parametrize(("name", "numbers"), [("ddpm", (5, 25, 125, 1000)), ("sde-dpm++", (3, 5, 10, 400))])
+def test_stochastic_samplers_converge_to_a_gaussian_target_down_to_the_noise_of_sampling(name, numbers):
     process, errors = Process(DiffusionConfig(schedule="cosine")), []
-    for steps in (5, 25, 125, 1000):
-        start = torch.randn(10_000, 2, generator=generator(), dtype=torch.float64)
-        found = sample(exact_estimate(process), start, process, Sampler("ddpm", steps), generator(1))
+    for steps in numbers:
+        start = torch.randn(40_000, 2, generator=generator(), dtype=torch.float64)
+        found = sample(exact_estimate(process), start, process, Sampler(name, steps), generator(1))
         assert float((found.mean(0) - MEAN).abs().max()) < 0.025
         errors.append(float((found.T.cov() - COVARIANCE).abs().max()))
     assert errors[0] > 1.5 * errors[1] > 3 * errors[2]
@@ -334,7 +335,7 @@ def test_bad_shapes_and_unknown_scales_are_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sampler": "euler"}, r"sampler must be one of \['ddpm', 'ddim', 'dpm\+\+'\], got 'euler'"),
+        ({"sampler": "euler"}, r"sampler must be one of \['ddpm', 'ddim', 'dpm\+\+', 'sde-dpm\+\+'\], got 'euler'"),
         ({"steps": 0}, "steps must be a positive integer, got 0"),
         ({"steps": 1001}, "steps must be at most the 1000 of training, got 1001"),
         ({"batch_size": 0}, "batch_size must be a positive integer"),

@@ -55,8 +55,9 @@ class Sampler:
     """How to sample.
 
     Args:
-        sampler: ``'ddpm'`` (Ho et al., 2020), ``'ddim'`` (Song et al., 2021; deterministic after the first noise) or
-            ``'dpm++'``, the second-order multistep DPM-Solver++ (Lu et al., 2022; likewise).
+        sampler: ``'ddpm'`` (Ho et al., 2020), ``'ddim'`` (Song et al., 2021; deterministic after the first noise),
+            ``'dpm++'``, the second-order multistep DPM-Solver++ (Lu et al., 2022; likewise), or ``'sde-dpm++'``, its
+            stochastic form, whose noise mends errors of the denoiser.
         steps: Evaluations of the denoiser from pure noise to data, from 1 to the T of training.
         guidance: Scale g ≥ 0 of classifier-free guidance (Ho and Salimans, 2022): the prediction is
             (1 − g) · the one without x̂ + g · the one with it. 1: x̂ alone; 0: without it.
@@ -126,7 +127,7 @@ def sample(
         start: y at the first of the steps, (B, ...), floating: standard normal noise where sampling starts from it.
         process: The process.
         sampler: How to sample.
-        generator: Source of the noise that ``'ddpm'`` adds on the way.
+        generator: Source of the noise that ``'ddpm'`` and ``'sde-dpm++'`` add on the way.
 
     Returns:
         x_0, of the shape of ``start``.
