@@ -16,17 +16,28 @@ from cmvae.run_folder import Run
 
 __all__ = ["GENERATED", "check_folder", "generate_clusters", "translate_files"]
 
-GENERATED = "generated.json"  # how a folder was made; it marks what --overwrite may replace
+GENERATED = "generated.json"  # settings and files; it marks what --overwrite may replace
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than generated samples.
+    """Refuse what is no folder, and a folder that holds something else than generated samples.
 
     Raises:
         ValueError: Naming it.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / GENERATED).is_file()):
+    if not folder.exists():
+        return
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else None
+    if names is None or not names <= {GENERATED, *_recorded(folder)}:
         raise ValueError(f"--out {folder} holds something else than generated samples; name another folder")
+
+
+def _recorded(folder: Path) -> list[str]:
+    """Return the names of the files that were generated into a folder."""
+    try:
+        return list(json.loads((folder / GENERATED).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def generate_clusters(
@@ -67,8 +78,8 @@ def generate_clusters(
                 decoded = run.model.decode(drawn, list(modalities))
             yield ids[start : start + rows], decoded, numbers[start : start + rows]
 
-    _record(folder, clusters=clusters, samples=n_samples, modalities=modalities, draw=draw, seed=seed)
     _write(run, folder, modalities, parts(), draw, generator, suffix)
+    _record(folder, clusters=[int(c) for c in clusters], samples=int(n_samples), draw=draw, seed=int(seed))
 
 
 def translate_files(
@@ -94,14 +105,15 @@ def translate_files(
                 made = run.model.predict(data, given, list(modalities), return_mean=not draw, generator=generator)
                 yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
 
-        given = {name: str(file.path) for name, file in files.items()}
-        _record(folder, given=given, modalities=modalities, draw=draw, seed=seed)
         _write(run, folder, modalities, parts(), draw, generator, suffix)
+    sources = {name: str(file.path) for name, file in files.items()}
+    _record(folder, sources=sources, draw=draw, seed=int(seed))
 
 
 def _record(folder: Path, **settings: Any) -> None:
-    """Write how the samples were made."""
-    text = json.dumps({"cmvae": __version__, **settings}, indent=1)
+    """Write what was generated into a folder, and by which settings."""
+    files = sorted(path.name for path in folder.iterdir())
+    text = json.dumps({"cmvae": __version__, **settings, "files": files}, indent=1)
     (folder / GENERATED).write_text(text + "\n", encoding="utf-8")
 
 

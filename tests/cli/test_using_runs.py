@@ -115,16 +115,25 @@ def test_clusters_are_generated_in_the_units_of_the_data(fitted, tmp_path):
 
 
 def test_only_generated_samples_are_replaced(fitted, tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "a.csv").write_text("of years")
-    refused("thesis holds something else than generated samples", "generate", fitted[0], "--out", tmp_path / "thesis",
-            "--overwrite")  # fmt: skip
-    assert contents(tmp_path / "thesis") == {"a.csv": b"of years"}
-    given = ["generate", fitted[0], "--cluster", 1, "--samples", 2, "--to", "b", "--seed", 7]
-    (tmp_path / "empty").mkdir()
-    assert run(*given, "--out", tmp_path / "empty", "--overwrite")[0] == 0
-    record = json.loads((tmp_path / "empty" / "generated.json").read_text())
-    assert (record["clusters"], record["samples"], record["modalities"], record["seed"]) == ([1], 2, ["b"], 7)
+    given = ["generate", fitted[0], "--cluster", 1, "--samples", 2, "--to", "b", "--seed", 7, "--overwrite"]
+    for name, content in (("a.csv", "of years"), ("generated.json", "{}"), ("generated.json", '{"files": 3}')):
+        (tmp_path / "thesis").mkdir(exist_ok=True)
+        (tmp_path / "thesis" / "notes").write_text("of years")
+        (tmp_path / "thesis" / name).write_text(content)
+        before = contents(tmp_path)
+        refused("thesis holds something else than generated samples", *given, "--out", tmp_path / "thesis")
+        assert contents(tmp_path) == before
+    (tmp_path / "made").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "made")
+    assert run(*given, "--out", tmp_path / "link")[0] == 0
+    assert run(*given, "--out", tmp_path / "link")[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "made", "thesis"]
+    record = json.loads((tmp_path / "made" / "generated.json").read_text())
+    assert (record["clusters"], record["samples"], record["files"], record["seed"]) == ([1], 2, ["b.csv"], 7)
+    (tmp_path / "made" / "notes").write_text("added")
+    refused("holds something else than generated samples", *given, "--out", tmp_path / "made")
+    assert (tmp_path / "made" / "notes").read_text() == "added"
 
 
 def test_clusters_are_generated_by_the_numbers_of_the_run(fitted, tmp_path):

@@ -43,6 +43,7 @@ def generate(
             raise ValueError(f"--format must be csv or parquet, got {table_format!r}")
         if given and cluster:
             raise ValueError("--from and --cluster exclude each other")
+        out = out.resolve() if out.is_symlink() else out
         check_folder(out)
         check_target(out, overwrite)
         found = read_run(run)

@@ -125,19 +125,19 @@ class DiffusionDecoder(nn.Module):
         if sampler.guidance != 1 and not self.config.condition_dropout:
             raise ValueError(f"guidance {sampler.guidance} needs a decoder trained with condition_dropout above 0")
         condition = self._scaled(reconstruction)
-        start = torch.empty_like(condition).normal_(generator=generator)
+        noise = start = torch.empty_like(condition).normal_(generator=generator)
         if sampler.strength < 1:
             first = sampling_steps(self.process, sampler.steps, sampler.strength)[0]
-            start = self.process.noised(condition, start, torch.full((len(start),), first, device=start.device))
+            start = self.process.noised(condition, noise, torch.full((len(noise),), first, device=noise.device))
         clip = self.clip if sampler.clip is None else sampler.clip
         drawn = []
-        for noise, part in zip(start.split(sampler.batch_size), condition.split(sampler.batch_size), strict=True):
+        for begin, part in zip(start.split(sampler.batch_size), condition.split(sampler.batch_size), strict=True):
 
             def estimate(y: Tensor, step: int, part: Tensor = part) -> Tensor:
-                found = self.process.original(y, self._guided(y, part, step, sampler.guidance), step)
+                found = self.process.original(y, self._guided(y, part, step, float(sampler.guidance)), step)
                 return found.clamp(-1, 1) if clip else found
 
-            drawn.append(sample(estimate, noise, self.process, sampler, generator))
+            drawn.append(sample(estimate, begin, self.process, sampler, generator))
         return self.scaling.inverse(torch.cat(drawn) if drawn else condition)
 
     def _scaled(self, x: Tensor) -> Tensor:

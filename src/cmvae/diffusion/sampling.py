@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -62,8 +63,8 @@ class Sampler:
         guidance: Scale g ≥ 0 of classifier-free guidance (Ho and Salimans, 2022): the prediction is
             (1 − g) · the one without x̂ + g · the one with it. 1: x̂ alone; 0: without it.
         strength: Where sampling starts, in (0, 1] (SDEdit; Meng et al., 2022). 1: from pure noise. Below: only this
-            share of the steps is taken, the last ones, from x̂ with as much noise as the first of them has: coarse
-            shapes stay x̂'s.
+            share of the steps is taken, the last ones, rounded, and one at least, from x̂ with as much noise as the
+            first of them has: coarse shapes stay x̂'s.
         batch_size: At most so many samples at a time.
         clip: Whether estimates of x_0 are held to [−1, 1]; None: as the decoder's settings say.
 
@@ -84,7 +85,7 @@ class Sampler:
             raise ValueError(f"sampler must be one of {list(SAMPLERS)}, got {self.sampler!r}")
         positive_int("steps", self.steps)
         positive_int("batch_size", self.batch_size)
-        if isinstance(self.guidance, bool) or not isinstance(self.guidance, int | float):
+        if isinstance(self.guidance, bool) or not isinstance(self.guidance, Real):
             raise TypeError(f"guidance must be a number from 0, got {self.guidance!r}")
         if not 0 <= self.guidance < math.inf:
             raise ValueError(f"guidance must be a finite number from 0, got {self.guidance!r}")

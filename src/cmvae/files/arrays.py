@@ -1,5 +1,6 @@
 """Arrays in .npy and .npz files."""
 
+import lzma
 import tokenize
 import zipfile
 import zlib
@@ -17,8 +18,8 @@ __all__ = ["ARRAY_SUFFIXES", "ID_ARRAYS", "ArrayFile", "array_names"]
 ARRAY_SUFFIXES = (".npy", ".npz")
 ID_ARRAYS = ("id", "ids")  # arrays of these names in an .npz are the samples' ids
 # What NumPy raises for files that are damaged, or are an .npy by the name of an .npz.
-_UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, NotImplementedError, zipfile.BadZipFile,
-               zlib.error, tokenize.TokenError)  # fmt: skip
+_UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile,
+               zlib.error, lzma.LZMAError, tokenize.TokenError)  # fmt: skip
 
 
 class ArrayFile(Source):
