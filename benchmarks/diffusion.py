@@ -135,7 +135,7 @@ class View:
 
 
 def low_precision(refine: bool = True, **_: Any) -> torch.autocast:
-    """Return a context in which the denoisers work in bfloat16, as in training."""
+    """Return a context in which what is refined is computed in bfloat16, as in training."""
     return torch.autocast(device().type, torch.bfloat16, enabled=refine)
 
 
@@ -395,7 +395,8 @@ def report(
     steps = curve(model, test, classifiers, size)
     near = coherence(model, test, classifiers, size)
     reached = summary(far, near, steps, size.targets)
-    used |= spent | {"minutes in all": (time.perf_counter() - start) / 60}
+    if spent:
+        used |= spent | {"minutes in all": (time.perf_counter() - start) / 60}
     lines = [
         *table(reached, ["measure", "measured", "target"]),
         "",

@@ -152,6 +152,13 @@ def test_stochastic_samplers_converge_to_a_gaussian_target_down_to_the_noise_of_
     assert errors[3] < 0.02
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_noise_on_the_way_is_drawn_by_the_stochastic_samplers_alone(name):
+    process, start = Process(DiffusionConfig()), torch.randn(4, 2, generator=generator(), dtype=torch.float64)
+    one, other = (sample(exact_estimate(process), start, process, Sampler(name, 5), generator(seed)) for seed in (1, 2))
+    assert torch.equal(one, other) == (name in ("ddim", "dpm++"))
+
+
 def test_ddim_is_that_of_diffusers_where_that_takes_the_steps():
     from diffusers import DDIMScheduler
 
