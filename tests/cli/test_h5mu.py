@@ -221,7 +221,7 @@ def test_cells_are_generated_in_the_units_of_the_data(fitted, cells, tmp_path):
     assert rna.iloc[:, 2:].sum(axis=1).mean() == pytest.approx(np.median(RNA_COUNTS[RNA].sum(1)), rel=0.1)
     assert protein.iloc[:, 2:].to_numpy().mean() == pytest.approx(np.log1p(PROTEIN_COUNTS[PROTEIN]).mean(), rel=0.2)
     assert run("generate", fitted[0], "--from", f"rna={cells}", "--out", tmp_path / "other")[0] == 0
-    assert names(tmp_path / "other") == ["protein.csv"]
+    assert names(tmp_path / "other") == ["generated.json", "protein.csv"]
     made = pd.read_csv(tmp_path / "other" / "protein.csv").set_index("id").drop(index="c20")
     assert made.index.tolist() == [name for name in CELLS[RNA] if name != "c20"]
     groups = GROUPS[[int(name[1:]) for name in made.index]]
