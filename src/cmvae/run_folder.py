@@ -27,6 +27,7 @@ __all__ = [
     "Run",
     "can_resume",
     "install",
+    "link_target",
     "partial_folder",
     "prepare",
     "read_log",
@@ -76,11 +77,11 @@ def partial_folder(folder: Path) -> Path:
     """
     if not folder.name:
         raise ValueError(f"a run folder must be given by its name, got {str(folder)!r}")
-    target = _target(folder)
+    target = link_target(folder)
     return target.with_name(target.name + ".partial")
 
 
-def _target(folder: Path) -> Path:
+def link_target(folder: Path) -> Path:
     """Return a folder, or where a link leads."""
     return folder.resolve() if folder.is_symlink() else folder
 
@@ -142,7 +143,7 @@ def install(partial: Path, folder: Path) -> None:
     Of the folder before, what is no part of the run stays, but its page. Checkpoints go last: where the run cannot be
     put there, it can be resumed.
     """
-    folder = _target(folder)
+    folder = link_target(folder)
     old = folder.with_name(folder.name + ".old")
     replaces = folder.exists()
     if replaces:

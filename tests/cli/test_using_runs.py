@@ -123,6 +123,8 @@ def test_only_generated_samples_are_replaced(fitted, tmp_path):
         before = contents(tmp_path)
         refused("thesis holds something else than generated samples", *given, "--out", tmp_path / "thesis")
         assert contents(tmp_path) == before
+    refused("notes holds something else than", *given, "--out", tmp_path / "thesis" / "notes")
+    assert contents(tmp_path) == before
     (tmp_path / "made").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "made")
     assert run(*given, "--out", tmp_path / "link")[0] == 0

@@ -37,13 +37,13 @@ def generate(
     with told_in_one_line():
         from cmvae.file_generation import check_folder, generate_clusters, translate_files
         from cmvae.files.writing import atomic_folder, check_target
-        from cmvae.run_folder import read_run
+        from cmvae.run_folder import link_target, read_run
 
         if table_format not in ("csv", "parquet"):
             raise ValueError(f"--format must be csv or parquet, got {table_format!r}")
         if given and cluster:
             raise ValueError("--from and --cluster exclude each other")
-        out = out.resolve() if out.is_symlink() else out
+        out = link_target(out)
         check_folder(out)
         check_target(out, overwrite)
         found = read_run(run)
