@@ -1,10 +1,10 @@
 """Cost of every operation against its floor, and how it grows.
 
-Usage: python benchmarks/cost.py (make bench). Writes records/cost and records/growth: .json, .md and .png.
-Runs on the GPU where there is one.
+Usage: python benchmarks/cost.py (make bench). Writes records/cost and records/growth: .json, .md
+and .png. Runs on the GPU where there is one.
 
-A floor is the networks alone, run on the same rows, never compiled. The two sides of a ratio run in turns within one
-process.
+A floor is the networks alone, run on the same rows, never compiled. The two sides of a ratio run in
+turns within one process.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ from timing import (
     write_record,
 )
 
-from cmvae.checkpoints import atomic_write
+from cmvae.base.files import atomic_write
 
 COMMAND = "make bench"
 NORMAL, LAPLACE = "normal_with_softplus", "laplace_with_softmax"
@@ -59,32 +59,58 @@ def floors() -> list[dict]:
         model, data = build(shape, modalities, K=K, **changes), samples(shape, modalities)
         sides = {"ours": training_step(model, data), "floor": training_floor(model, data, K)}
         rounds = 60 if shape == VECTOR else 15 if K == 1 else 7
-        rows.append(row("training step / floor", setting, in_turns(sides, rounds), "ours", "floor", target))
+        rows.append(
+            row("training step / floor", setting, in_turns(sides, rounds), "ours", "floor", target)
+        )
     rows[3]["setting"] += " (floor: all targets)"
     model, data = build(VECTOR, 6), samples(VECTOR, 6, 50)
-    sides = {"ours": lambda: model.compute_joint_nll(data, K=1000), "floor": likelihood_floor(model, 50, 1000)}
+    sides = {
+        "ours": lambda: model.compute_joint_nll(data, K=1000),
+        "floor": likelihood_floor(model, 50, 1000),
+    }
     setting = "50 samples, K = 1000, 6 MLP modalities"
-    rows.append(row("compute_joint_nll / floor", setting, in_turns(sides, 9, 2), "ours", "floor", 1.25))
+    rows.append(
+        row("compute_joint_nll / floor", setting, in_turns(sides, 9, 2), "ours", "floor", 1.25)
+    )
     for name, family, target in (("Normal", NORMAL, 1.3), ("Laplace", LAPLACE, 2.0)):
         data = samples(VECTOR, 6)
         sides = {
-            str(clusters): training_step(build(VECTOR, 6, clusters=clusters, prior_and_posterior_dist=family), data)
+            str(clusters): training_step(
+                build(VECTOR, 6, clusters=clusters, prior_and_posterior_dist=family), data
+            )
             for clusters in (10, 1000)
         }
         setting = f"6 MLP modalities, {name}"
-        rows.append(row("step, 1000 / 10 clusters", setting, in_turns(sides, 40), "1000", "10", target))
+        rows.append(
+            row("step, 1000 / 10 clusters", setting, in_turns(sides, 40), "1000", "10", target)
+        )
     # Last: compiling changes how fast everything else in the process runs.
     model, data = build(VECTOR, 6), samples(VECTOR, 6)
-    sides = {"ours": training_step(torch.compile(model), data), "floor": training_floor(model, data)}
+    sides = {
+        "ours": training_step(torch.compile(model), data),
+        "floor": training_floor(model, data),
+    }
     setting = "6 MLP modalities, 40 clusters, K = 1, torch.compile"
     rows.append(row("training step / floor", setting, in_turns(sides, 60), "ours", "floor", 1.25))
     return rows
 
 
-def row(operation: str, setting: str, seconds: dict[str, float], over: str, under: str, target: float | None) -> dict:
+def row(
+    operation: str,
+    setting: str,
+    seconds: dict[str, float],
+    over: str,
+    under: str,
+    target: float | None,
+) -> dict:
     """Return a row of the table: a ratio and the times it is made of."""
     values = {"ms": 1e3 * seconds[over], "ms of the other": 1e3 * seconds[under]}
-    found = {"operation": operation, "setting": setting, "ratio": seconds[over] / seconds[under], **values}
+    found = {
+        "operation": operation,
+        "setting": setting,
+        "ratio": seconds[over] / seconds[under],
+        **values,
+    }
     found["target"] = "" if target is None else f"≤ {target}"
     print(found, flush=True)
     return found
@@ -95,7 +121,13 @@ def operations(axis: str, value: int) -> dict[str, Callable[[], object]]:
     if axis == "clusters":
         return {
             f"step, {name}": training_step(
-                build(VECTOR, 6, clusters=value, prior_and_posterior_dist=family, covariance=covariance),
+                build(
+                    VECTOR,
+                    6,
+                    clusters=value,
+                    prior_and_posterior_dist=family,
+                    covariance=covariance,
+                ),
                 samples(VECTOR, 6),
             )
             for name, family, covariance in (
@@ -136,7 +168,13 @@ def point(axis: str, value: int, curve: str) -> dict:
     run()  # what is allocated once for all is not counted
     peak = peak_memory(run)
     seconds = in_turns({"run": run}, 7, 1)["run"]
-    return {"axis": axis, "value": value, "curve": curve, "seconds": seconds, "peak MiB": peak / 2**20}
+    return {
+        "axis": axis,
+        "value": value,
+        "curve": curve,
+        "seconds": seconds,
+        "peak MiB": peak / 2**20,
+    }
 
 
 def peak_memory(run: Callable[[], object]) -> int:
@@ -148,7 +186,9 @@ def peak_memory(run: Callable[[], object]) -> int:
         return torch.cuda.max_memory_allocated() - before
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
-    Path("/proc/self/clear_refs").write_text("5")  # the mark of the most memory starts again from what is held now
+    Path("/proc/self/clear_refs").write_text(
+        "5"
+    )  # the mark of the most memory starts again from what is held now
     before = most_resident()
     run()
     return most_resident() - before
@@ -181,7 +221,9 @@ def draw(rows: list[dict]) -> None:
         for curve in dict.fromkeys(row["curve"] for row in rows if row["axis"] == axis):
             found = [row for row in rows if row["axis"] == axis and row["curve"] == curve]
             values = [row["value"] for row in found]
-            panels[0, column].plot(values, [1e3 * row["seconds"] for row in found], "o-", label=curve)
+            panels[0, column].plot(
+                values, [1e3 * row["seconds"] for row in found], "o-", label=curve
+            )
             panels[1, column].plot(values, [max(row["peak MiB"], 0.1) for row in found], "o-")
         for panel in panels[:, column]:
             panel.set(xscale="log", yscale="log")

@@ -2,13 +2,14 @@
 
     python benchmarks/diffusion.py --size cpu --cmvae runs/polymnist/polymnist-cpu/model
 
-takes a CMVAE that benchmarks/polymnist.py left (or trains it first), trains the decoders, or reads them with
-``--decoders FOLDER``, and writes ``records/diffusion-SIZE.json``, ``.md`` and ``.png``. On a CPU each decoder is
-trained by a process of its own, as many at a time as there are cores.
+takes a CMVAE that benchmarks/polymnist.py left (or trains it first), trains the decoders, or reads
+them with ``--decoders FOLDER``, and writes ``records/diffusion-SIZE.json``, ``.md`` and ``.png``.
+On a CPU each decoder is trained by a process of its own, as many at a time as there are cores.
 
-Distances are over the penultimate features of the digit classifiers, between as many generated images as there are real
-ones of the test set, each with a bootstrap interval. ``self``: x_m from itself; ``cross``: from the next modality;
-``prior``: from the clusters. Coherence is among the modalities that are refined.
+Distances are over the penultimate features of the digit classifiers, between as many generated
+images as there are real ones of the test set, each with a bootstrap interval. ``self``: x_m from
+itself; ``cross``: from the next modality; ``prior``: from the clusters. Coherence is among the
+modalities that are refined.
 """
 
 import argparse
@@ -96,7 +97,9 @@ SIZES = {
     ),
     "gpu": Size(
         modalities=("m0", "m1", "m2", "m3", "m4"),
-        decoder=DiffusionConfig(channels=(96, 192, 192), prediction="v", schedule="cosine", ema_decay=0.9995),
+        decoder=DiffusionConfig(
+            channels=(96, 192, 192), prediction="v", schedule="cosine", ema_decay=0.9995
+        ),
         epochs=200,
         batch_size=256,
         learning_rate=3e-4,
@@ -122,9 +125,13 @@ class View:
     def __init__(self, model: DCMVAE, modalities: Sequence[str], **options: Any) -> None:
         self.model, self.modalities, self.options = model, tuple(modalities), options
 
-    def predict(self, inputs: Any, cond_mod: Any, gen_mod: Any, *, generator: Generator | None) -> dict[str, Tensor]:
+    def predict(
+        self, inputs: Any, cond_mod: Any, gen_mod: Any, *, generator: Generator | None
+    ) -> dict[str, Tensor]:
         with low_precision(**self.options):
-            return self.model.predict(inputs, cond_mod, gen_mod, generator=generator, **self.options)
+            return self.model.predict(
+                inputs, cond_mod, gen_mod, generator=generator, **self.options
+            )
 
     def generate_from_prior(self, n_samples: int, *, generator: Generator | None) -> Any:
         return self.model.generate_from_prior(n_samples, generator=generator)
@@ -139,7 +146,8 @@ def low_precision(refine: bool = True, **_: Any) -> torch.autocast:
     return torch.autocast(device().type, torch.bfloat16, enabled=refine)
 
 
-# Models ------------------------------------------------------------------------------------------------------------
+# Models
+# ------------------------------------------------------------------------------------------------------------
 
 
 def trained_cmvae(name: str, data: Any, smoke: bool, out: Path) -> Path:
@@ -153,21 +161,32 @@ def trained_cmvae(name: str, data: Any, smoke: bool, out: Path) -> Path:
     return out / "cmvae"
 
 
-def trained_decoders(cmvae: Path, size: Size, n_samples: int, out: Path) -> tuple[DCMVAE, dict[str, float]]:
+def trained_decoders(
+    cmvae: Path, size: Size, n_samples: int, out: Path
+) -> tuple[DCMVAE, dict[str, float]]:
     """Train the decoders of a saved CMVAE; return them and what the training took."""
     start = time.perf_counter()
     workers = 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, len(size.modalities))
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(train_decoder, cmvae, m, size, n_samples, out, workers) for m in size.modalities]
+        jobs = [
+            pool.submit(train_decoder, cmvae, m, size, n_samples, out, workers)
+            for m in size.modalities
+        ]
         steps = [job.result() for job in jobs]
     model = DCMVAE(CMVAE.from_pretrained(cmvae), dict.fromkeys(size.modalities, size.decoder))
     for m in size.modalities:
         model.decoders[m].load_state_dict(DCMVAE.from_pretrained(out / m).decoders[m].state_dict())
     model.save_pretrained(out / "decoders")
-    return model, {"minutes of training": (time.perf_counter() - start) / 60, "steps": steps[0], "epochs": size.epochs}
+    return model, {
+        "minutes of training": (time.perf_counter() - start) / 60,
+        "steps": steps[0],
+        "epochs": size.epochs,
+    }
 
 
-def train_decoder(cmvae: Path, modality: str, size: Size, n_samples: int, out: Path, workers: int) -> int:
+def train_decoder(
+    cmvae: Path, modality: str, size: Size, n_samples: int, out: Path, workers: int
+) -> int:
     """Train and save the decoder of one modality, with a share of the cores; return the number of steps."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     torch.manual_seed(SEED)
@@ -223,7 +242,8 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-# Generation and distances ------------------------------------------------------------------------------------------
+# Generation and distances
+# ------------------------------------------------------------------------------------------
 
 
 def images_of(data: Any, modality: str, n: int) -> Tensor:
@@ -244,9 +264,13 @@ def generate(model: DCMVAE, data: Any, way: str, target: str, n: int, **options:
     with low_precision(**options):
         if way == "prior":
             latents = model.generate_from_prior(n, generator=generator)
-            return model.decode(latents, target, generator=generator, **options)[target].float().cpu()
+            return (
+                model.decode(latents, target, generator=generator, **options)[target].float().cpu()
+            )
         parts = [
-            model.predict({source: images.to(device())}, source, target, generator=generator, **options)[target][:, 0]
+            model.predict(
+                {source: images.to(device())}, source, target, generator=generator, **options
+            )[target][:, 0]
             for images in images_of(data, source, n).split(1000)
         ]
     return torch.cat(parts).float().cpu()
@@ -264,7 +288,9 @@ def distance(classifier: Any, images: Tensor, real: Tensor) -> dict[str, float]:
     return {"distance": frechet_distance(found, expected), "low": low, "high": high}
 
 
-def distances(model: DCMVAE, train: Any, test: Any, classifiers: Mapping[str, Any], size: Size) -> list[dict]:
+def distances(
+    model: DCMVAE, train: Any, test: Any, classifiers: Mapping[str, Any], size: Size
+) -> list[dict]:
     """Return a row for each way and modality, unrefined and refined, and one for real images of the training set."""
     rows = []
     for m in size.modalities:
@@ -273,7 +299,9 @@ def distances(model: DCMVAE, train: Any, test: Any, classifiers: Mapping[str, An
         rows.append({"way": "real", "modality": m, "refined": "", "n": size.n_samples, **floor})
         for way in WAYS:
             for refine in (False, True):
-                images = generate(model, test, way, m, size.n_samples, refine=refine, **size.sampling)
+                images = generate(
+                    model, test, way, m, size.n_samples, refine=refine, **size.sampling
+                )
                 row = {"way": way, "modality": m, "refined": refine, "n": size.n_samples}
                 rows.append({**row, **distance(classifiers[m], images, real)})
     return rows
@@ -286,10 +314,21 @@ def curve(model: DCMVAE, test: Any, classifiers: Mapping[str, Any], size: Size) 
     for sampler, steps in CURVE:
         start = time.perf_counter()
         images = generate(
-            model, test, "prior", m, size.n_curve, **{**size.sampling, "sampler": sampler, "steps": steps}
+            model,
+            test,
+            "prior",
+            m,
+            size.n_curve,
+            **{**size.sampling, "sampler": sampler, "steps": steps},
         )
         spent = 1e3 * (time.perf_counter() - start) / size.n_curve
-        row = {"sampler": sampler, "steps": steps, "modality": m, "n": size.n_curve, "ms_image": spent}
+        row = {
+            "sampler": sampler,
+            "steps": steps,
+            "modality": m,
+            "n": size.n_curve,
+            "ms_image": spent,
+        }
         rows.append({**row, **distance(classifiers[m], images, real)})
         print(rows[-1], flush=True)
     return rows
@@ -309,10 +348,13 @@ def coherence(model: DCMVAE, test: Any, classifiers: Mapping[str, Any], size: Si
     return rows
 
 
-# Report ------------------------------------------------------------------------------------------------------------
+# Report
+# ------------------------------------------------------------------------------------------------------------
 
 
-def summary(far: list[dict], near: list[dict], steps: list[dict], targets: tuple[float, float, float]) -> list[dict]:
+def summary(
+    far: list[dict], near: list[dict], steps: list[dict], targets: tuple[float, float, float]
+) -> list[dict]:
     """Return each target beside what was measured."""
     rows = []
     for way in WAYS:
@@ -324,18 +366,32 @@ def summary(far: list[dict], near: list[dict], steps: list[dict], targets: tuple
         rows.append({"measure": measure, "measured": refined / plain, "target": f"≤ {targets[0]}"})
     for kind in ("conditional", "unconditional"):
         loss = near[0][kind] - near[1][kind]
-        rows.append({"measure": f"{kind} coherence lost", "measured": loss, "target": f"≤ {targets[1]}"})
+        rows.append(
+            {"measure": f"{kind} coherence lost", "measured": loss, "target": f"≤ {targets[1]}"}
+        )
     by_steps = {(row["sampler"], row["steps"]): row["distance"] for row in steps}
-    for name, sampler in (("DPM-Solver++, stochastic", "sde-dpm++"), ("DPM-Solver++, deterministic", "dpm++")):
+    for name, sampler in (
+        ("DPM-Solver++, stochastic", "sde-dpm++"),
+        ("DPM-Solver++, deterministic", "dpm++"),
+    ):
         ratio = by_steps[sampler, 25] / by_steps["ddpm", 1000]
-        rows.append({"measure": f"distance, 25 {name} / 1000 DDPM", "measured": ratio, "target": f"≤ {targets[2]}"})
+        rows.append(
+            {
+                "measure": f"distance, 25 {name} / 1000 DDPM",
+                "measured": ratio,
+                "target": f"≤ {targets[2]}",
+            }
+        )
     return rows
 
 
 def draw_grid(model: DCMVAE, test: Any, size: Size, path: Path) -> None:
     """Save images, a column for each modality: given, as the CMVAE reconstructs or generates, and refined."""
     figure, columns = plt.subplots(
-        8, len(size.modalities), figsize=(0.5 * SHOWN * len(size.modalities) + 1.2, 4.2), squeeze=False
+        8,
+        len(size.modalities),
+        figsize=(0.5 * SHOWN * len(size.modalities) + 1.2, 4.2),
+        squeeze=False,
     )
     for m, axes in zip(size.modalities, columns.T, strict=True):
         rows = {}
@@ -357,12 +413,22 @@ def draw_grid(model: DCMVAE, test: Any, size: Size, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", choices=SIZES, default="cpu")
     parser.add_argument("--cmvae", type=Path, help="folder of a saved CMVAE of PolyMNIST-5k")
-    parser.add_argument("--decoders", type=Path, help="folder of a saved D-CMVAE, to be measured as it is")
-    parser.add_argument("--out", type=Path, default=Path("runs/diffusion"), help="folder of models and checkpoints")
-    parser.add_argument("--smoke", action="store_true", help="run through everything in a minute, and record nothing")
+    parser.add_argument(
+        "--decoders", type=Path, help="folder of a saved D-CMVAE, to be measured as it is"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/diffusion"), help="folder of models and checkpoints"
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="run through everything in a minute, and record nothing",
+    )
     arguments = parser.parse_args()
     size = SIZES[arguments.size]
     if arguments.smoke:
@@ -378,7 +444,9 @@ def main() -> None:
     spent: dict[str, float] = {}
     start = time.perf_counter()
     if model is None:
-        cmvae = arguments.cmvae or trained_cmvae(arguments.size, train, arguments.smoke, arguments.out)
+        cmvae = arguments.cmvae or trained_cmvae(
+            arguments.size, train, arguments.smoke, arguments.out
+        )
         start = time.perf_counter()
         model, spent = trained_decoders(cmvae, size, len(train), arguments.out)
     model.to(device()).eval()

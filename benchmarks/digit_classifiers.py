@@ -20,7 +20,9 @@ def main():
     arguments = parser.parse_args()
     train, test = (polymnist_5k(split, cache=arguments.cache) for split in ("train", "test"))
     start = time.perf_counter()
-    trained = train_classifiers(train, test, epochs=arguments.epochs, seed=arguments.seed, cache=arguments.cache)
+    trained = train_classifiers(
+        train, test, epochs=arguments.epochs, seed=arguments.seed, cache=arguments.cache
+    )
     print(f"{time.perf_counter() - start:.1f} s")
     for name, accuracy in trained.accuracy.items():
         print(f"{name}  {100 * accuracy:5.2f} %{'' if accuracy >= WANTED else '  below 95 %'}")

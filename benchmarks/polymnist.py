@@ -1,12 +1,14 @@
 """PolyMNIST: clustering, coherence and pictures, with our way to begin and with the paper's.
 
     python benchmarks/polymnist.py cpu              trains, scores, draws: records/polymnist-cpu.*
-    python benchmarks/polymnist.py cpu --missing    half of the modalities missing in training: polymnist-cpu-missing.*
-    python benchmarks/polymnist.py cpu --steps      steps until clustering ACC 0.5, the paper's and ours
+    python benchmarks/polymnist.py cpu --missing    half of the modalities missing in training:
+    polymnist-cpu-missing.* python benchmarks/polymnist.py cpu --steps      steps until clustering
+    ACC 0.5, the paper's and ours
 
-Sizes: ``cpu``, the first three modalities of PolyMNIST-5k, and ``gpu``, all five; ``paper``, the published files in
-``--data FOLDER``. Labels score, and do nothing else. Scores are of the test tuples; coherence is judged by the digit
-classifiers of ``benchmarks/digit_classifiers.py``, trained first where the cache lacks them.
+Sizes: ``cpu``, the first three modalities of PolyMNIST-5k, and ``gpu``, all five; ``paper``, the
+published files in ``--data FOLDER``. Labels score, and do nothing else. Scores are of the test
+tuples; coherence is judged by the digit classifiers of ``benchmarks/digit_classifiers.py``, trained
+first where the cache lacks them.
 """
 
 import argparse
@@ -24,7 +26,6 @@ from timing import RECORDS, device, table, write_record
 
 from cmvae import CMVAE, CMVAEConfig, fit
 from cmvae.datasets import polymnist_5k, read_polymnist
-from cmvae.initialization import latent_means
 from cmvae.metrics import (
     clustering_by_subset,
     clustering_scores,
@@ -34,12 +35,21 @@ from cmvae.metrics import (
     unconditional_coherence,
 )
 from cmvae.networks import NETWORKS, ConvDecoder, ConvEncoder, NetworkPair
-from cmvae.report import cluster_samples_figure, cross_generations, generation_grid, save_figure, thumbnail_figure
+from cmvae.report import (
+    cluster_samples_figure,
+    cross_generations,
+    generation_grid,
+    save_figure,
+    thumbnail_figure,
+)
+from cmvae.training.initialization import latent_means
 
 CLUSTERS = 40
 PAPER = {"conditional coherence, leave one out": 0.897, "unconditional coherence": 0.781}
 # Half the channels of the default pair: on a CPU twice the steps are worth more.
-NETWORKS["small"] = NetworkPair(partial(ConvEncoder, channels=(16, 32)), partial(ConvDecoder, channels=(32, 16)))
+NETWORKS["small"] = NetworkPair(
+    partial(ConvEncoder, channels=(16, 32)), partial(ConvDecoder, channels=(32, 16))
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,9 @@ class Size:
         alignment: See ``cmvae.fit``.
         batch_size: Samples in a step.
         learning_rate: Largest step size; it falls to a twentieth along half a cosine.
-        targets: What is to be reached at least: coherence conditional and unconditional, ACC from all modalities and
-            from one, and conditional coherence where half was missing in training.
+        targets: What is to be reached at least: coherence conditional and unconditional, ACC from
+            all modalities and from one, and conditional coherence where half was missing in
+            training.
     """
 
     modalities: int
@@ -89,7 +100,9 @@ class UntilAccuracy(Callback):
         self.data, self.labels, self.wanted, self.every = data, labels, wanted, every
         self.curve: list[tuple[int, float]] = []
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int
+    ) -> None:
         if trainer.global_step % self.every:
             return
         clusters = module.model.predict_clusters(self.data).clusters
@@ -98,7 +111,8 @@ class UntilAccuracy(Callback):
         trainer.should_stop = self.curve[-1][1] >= self.wanted
 
 
-# Models ------------------------------------------------------------------------------------------------------------
+# Models
+# ------------------------------------------------------------------------------------------------------------
 
 
 def build(size: Size, seed: int) -> CMVAE:
@@ -141,19 +155,32 @@ def train(model: CMVAE, data: Any, size: Size, seed: int, out: Path) -> dict[str
     return {"minutes": (time.perf_counter() - start) / 60, "steps": trainer.global_step}
 
 
-def steps_until(settings: str, size: Size, train_data: Any, test: Any, seed: int, most: int, out: Path) -> dict:
+def steps_until(
+    settings: str, size: Size, train_data: Any, test: Any, seed: int, most: int, out: Path
+) -> dict:
     """Train until the test tuples are clustered with ACC 0.5, by all modalities; return the steps it took."""
     model, until = build(size, seed), UntilAccuracy(test, test.labels)
-    begin = {"alignment_epochs": size.alignment, "initial_clusters": "auto"} if settings == "ours" else {}
+    begin = (
+        {"alignment_epochs": size.alignment, "initial_clusters": "auto"}
+        if settings == "ours"
+        else {}
+    )
     rate = size.learning_rate if settings == "ours" else 1e-3
     fit(model, train_data, max_epochs=10_000, batch_size=size.batch_size, learning_rate=rate, seed=seed, max_steps=most,
         run_dir=out, overwrite=True, callbacks=[until], **begin)  # fmt: skip
     best = max(until.curve, key=lambda point: point[1])
     reached = best[1] >= until.wanted
-    return {"settings": settings, "seed": seed, "steps": until.curve[-1][0], "reached": reached, "best ACC": best[1]}
+    return {
+        "settings": settings,
+        "seed": seed,
+        "steps": until.curve[-1][0],
+        "reached": reached,
+        "best ACC": best[1],
+    }
 
 
-# Scores ------------------------------------------------------------------------------------------------------------
+# Scores
+# ------------------------------------------------------------------------------------------------------------
 
 
 def score(model: CMVAE, test: Any, classifiers: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -180,22 +207,32 @@ def score(model: CMVAE, test: Any, classifiers: Mapping[str, Any], seed: int) ->
         details.append({"measure": "coherence of self-generation", "of": m, "value": share})
     for subset, scores in by_subset.items():
         details += [
-            {"measure": f"clustering {kind}", "of": subset, "value": scores[kind]} for kind in ("ACC", "NMI", "ARI")
+            {"measure": f"clustering {kind}", "of": subset, "value": scores[kind]}
+            for kind in ("ACC", "NMI", "ARI")
         ]
     for m, value in distances(model, test, judges, generator).items():
         details.append(
-            {"measure": "Fréchet distance of samples of the prior, classifiers' features", "of": m, "value": value}
+            {
+                "measure": "Fréchet distance of samples of the prior, classifiers' features",
+                "of": m,
+                "value": value,
+            }
         )
     return {"found": found, "details": details, "coherence": coherence}
 
 
 @torch.no_grad()
-def distances(model: CMVAE, test: Any, judges: Mapping[str, Any], generator: torch.Generator) -> dict[str, float]:
+def distances(
+    model: CMVAE, test: Any, judges: Mapping[str, Any], generator: torch.Generator
+) -> dict[str, float]:
     """Return the Fréchet distance of samples of the prior from the test images, in the classifiers' features."""
     generated = model.decode(model.generate_from_prior(len(test), generator=generator))
     real = test.batch(range(len(test)))["data"]
     return {
-        m: frechet_distance(judges[m].features(generated[m]), judges[m].features(real[m].to(device()))) for m in judges
+        m: frechet_distance(
+            judges[m].features(generated[m]), judges[m].features(real[m].to(device()))
+        )
+        for m in judges
     }
 
 
@@ -206,7 +243,9 @@ def draw(model: CMVAE, test: Any, scores: Mapping[str, Any], name: str, seed: in
     made = cross_generations(model, few, generator=generator)
     by_subset = scores["coherence"].by_subset
     shares = {
-        m: {**by_subset[m], m: scores["coherence"].self_generation[m]} for m in model.modalities if m in by_subset
+        m: {**by_subset[m], m: scores["coherence"].self_generation[m]}
+        for m in model.modalities
+        if m in by_subset
     }
     originals = dict(few.batch(range(9))["data"])
     save_figure(generation_grid(originals, made, shares), RECORDS / f"{name}-generations.png")
@@ -221,7 +260,8 @@ def draw(model: CMVAE, test: Any, scores: Mapping[str, Any], name: str, seed: in
     save_figure(picture, RECORDS / f"{name}-embedding.png")
 
 
-# Command -----------------------------------------------------------------------------------------------------------
+# Command
+# -----------------------------------------------------------------------------------------------------------
 
 
 def data_of_size(name: str, folder: Path | None, missing: bool) -> tuple[Any, Any]:
@@ -255,14 +295,22 @@ def summary(found: Mapping[str, float], size: Size, missing: bool) -> list[dict]
 
 def main() -> None:
     """Run what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("size", choices=SIZES)
-    parser.add_argument("--missing", action="store_true", help="half of the modalities missing in training")
+    parser.add_argument(
+        "--missing", action="store_true", help="half of the modalities missing in training"
+    )
     parser.add_argument("--steps", action="store_true", help="count steps until ACC 0.5 instead")
-    parser.add_argument("--most", type=int, default=1664, help="with --steps: give up after so many")
+    parser.add_argument(
+        "--most", type=int, default=1664, help="with --steps: give up after so many"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="folder of the published files")
-    parser.add_argument("--out", type=Path, default=Path("runs/polymnist"), help="folder of models and checkpoints")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/polymnist"), help="folder of models and checkpoints"
+    )
     arguments = parser.parse_args()
     size = SIZES[arguments.size]
     train_data, test = data_of_size(arguments.size, arguments.data, arguments.missing)
@@ -271,7 +319,11 @@ def main() -> None:
         + ("-missing" if arguments.missing else "")
         + ("-steps" if arguments.steps else "")
     )
-    command = "python benchmarks/polymnist.py " + arguments.size + (" --missing" if arguments.missing else "")
+    command = (
+        "python benchmarks/polymnist.py "
+        + arguments.size
+        + (" --missing" if arguments.missing else "")
+    )
     out = arguments.out / name
     if arguments.steps:
         rows = [
@@ -287,7 +339,9 @@ def main() -> None:
         write_record(name, f"{command} --steps", rows, lines)
         return
     classifiers = train_classifiers(
-        *(polymnist_5k(split) for split in ("train", "test")) if arguments.size != "paper" else (train_data, test)
+        *(polymnist_5k(split) for split in ("train", "test"))
+        if arguments.size != "paper"
+        else (train_data, test)
     ).classifiers
     model = build(size, arguments.seed)
     spent = train(model, train_data, size, arguments.seed, out)

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 import cmvae
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset
-from cmvae.checkpoints import atomic_write
+from cmvae.base.files import atomic_write
 
 RECORDS = Path(__file__).parent / "records"
 BATCH = 128
 VECTOR, IMAGE = (76,), (3, 28, 28)
 
 
-def in_turns(sides: Mapping[str, Callable[[], object]], rounds: int = 30, warm: int = 3) -> dict[str, float]:
+def in_turns(
+    sides: Mapping[str, Callable[[], object]], rounds: int = 30, warm: int = 3
+) -> dict[str, float]:
     """Run the sides one after the other, ``rounds`` times over; return the median of each one's seconds.
 
     Noise of the machine that lasts longer than a round then weighs on all sides alike.
@@ -64,7 +66,13 @@ def build(
         input_dims=dict.fromkeys(names, shape),
         number_of_clusters=clusters,
         K=K,
-        **{"latent_dim": 32, "modalities_specific_dim": 32, "loss": "iwae_looser", "hidden_dims": (512,), **settings},
+        **{
+            "latent_dim": 32,
+            "modalities_specific_dim": 32,
+            "loss": "iwae_looser",
+            "hidden_dims": (512,),
+            **settings,
+        },
     )
     return CMVAE(config, encoders, decoders).to(device())
 
@@ -74,7 +82,9 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def samples(shape: tuple[int, ...], modalities: int, n: int = BATCH, missing: float = 0.0) -> MultimodalBaseDataset:
+def samples(
+    shape: tuple[int, ...], modalities: int, n: int = BATCH, missing: float = 0.0
+) -> MultimodalBaseDataset:
     """Return n samples of noise, of whose entries a share is missing; each sample keeps one modality at least."""
     torch.manual_seed(1)
     data = {f"m{i}": torch.rand(n, *shape, device=device()) for i in range(modalities)}
@@ -83,7 +93,9 @@ def samples(shape: tuple[int, ...], modalities: int, n: int = BATCH, missing: fl
     observed = torch.rand(n, modalities) >= missing
     empty = (~observed.any(1)).nonzero().squeeze(-1)
     observed[empty, torch.randint(modalities, (len(empty),))] = True
-    return IncompleteDataset(data, {name: observed[:, i].to(device()) for i, name in enumerate(data)})
+    return IncompleteDataset(
+        data, {name: observed[:, i].to(device()) for i, name in enumerate(data)}
+    )
 
 
 def training_step(model: CMVAE, data: MultimodalBaseDataset) -> Callable[[], None]:
@@ -102,7 +114,10 @@ def training_floor(model: CMVAE, data: MultimodalBaseDataset, K: int = 1) -> Cal
     names = list(model.modalities)
     observed = torch.stack([_mask(data, m) for m in names])
     rows = {m: int((observed & observed[i]).sum()) * K for i, m in enumerate(names)}
-    latents = {m: torch.randn(n, decoder_dim(model, m), device=device(), requires_grad=True) for m, n in rows.items()}
+    latents = {
+        m: torch.randn(n, decoder_dim(model, m), device=device(), requires_grad=True)
+        for m, n in rows.items()
+    }
     seen = {m: data.data[m][observed[i]] for i, m in enumerate(names)}
 
     def step() -> None:
@@ -121,7 +136,9 @@ def _mask(data: MultimodalBaseDataset, name: str) -> Tensor:
 
 def likelihood_floor(model: CMVAE, n: int, draws: int, rows: int = 16384) -> Callable[[], None]:
     """Return the decoders of all modalities on n × draws rows, without gradients, so many rows at a time."""
-    latents = {m: torch.randn(n * draws, decoder_dim(model, m), device=device()) for m in model.modalities}
+    latents = {
+        m: torch.randn(n * draws, decoder_dim(model, m), device=device()) for m in model.modalities
+    }
 
     @torch.no_grad()
     def decode() -> None:
@@ -138,14 +155,22 @@ def decoder_dim(model: CMVAE, modality: str) -> int:
     return model.latent_dim + model.model_config.style_dim(modality)
 
 
-def write_record(name: str, command: str, rows: list[dict], lines: list[str], **extra: object) -> None:
+def write_record(
+    name: str, command: str, rows: list[dict], lines: list[str], **extra: object
+) -> None:
     """Write rows as JSON with machine, versions and date, and a Markdown table."""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         machine += f", {torch.cuda.get_device_name()}"
     versions = {"cmvae": cmvae.__version__, "torch": torch.__version__, **extra}
     date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    record = {"command": command, "date": date, "machine": machine, "versions": versions, "rows": rows}
+    record = {
+        "command": command,
+        "date": date,
+        "machine": machine,
+        "versions": versions,
+        "rows": rows,
+    }
     RECORDS.mkdir(exist_ok=True)
     with atomic_write(RECORDS / f"{name}.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
@@ -157,7 +182,10 @@ def write_record(name: str, command: str, rows: list[dict], lines: list[str], **
 
 def table(rows: list[dict], columns: list[str]) -> list[str]:
     """Return Markdown lines."""
-    shown = [[f"{v:.3g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns] for row in rows]
+    shown = [
+        [f"{v:.3g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns]
+        for row in rows
+    ]
     return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *shown)]
 
 

@@ -26,7 +26,11 @@ def config():
     from cmvae import CMVAEConfig
 
     def make(**changes):
-        fields = {"n_modalities": 2, "input_dims": {"a": (3,), "b": (4,)}, "modalities_specific_dim": 2}
+        fields = {
+            "n_modalities": 2,
+            "input_dims": {"a": (3,), "b": (4,)},
+            "modalities_specific_dim": 2,
+        }
         return CMVAEConfig(**{**fields, **changes})
 
     return make

@@ -22,8 +22,15 @@ class Encoder(BaseMultilatentEncoder):
         self.last = nn.Linear(width or math.prod(shape), sum(self.sizes))
 
     def forward(self, x):
-        loc, raw, style_loc, style_raw = self.last(self.before(x.to(self.last.weight.dtype))).split(self.sizes, -1)
-        return ModelOutput(embedding=loc, log_covariance=raw, style_embedding=style_loc, style_log_covariance=style_raw)
+        loc, raw, style_loc, style_raw = self.last(self.before(x.to(self.last.weight.dtype))).split(
+            self.sizes, -1
+        )
+        return ModelOutput(
+            embedding=loc,
+            log_covariance=raw,
+            style_embedding=style_loc,
+            style_log_covariance=style_raw,
+        )
 
 
 class Decoder(BaseDecoder):
@@ -32,7 +39,9 @@ class Decoder(BaseDecoder):
     def __init__(self, shape, latent_dim=LATENT, style_dim=STYLE, before=(), width=None):
         super().__init__()
         self.shape, self.rows = tuple(shape), []
-        self.layers = nn.Sequential(*before, nn.Linear(width or latent_dim + style_dim, math.prod(shape)))
+        self.layers = nn.Sequential(
+            *before, nn.Linear(width or latent_dim + style_dim, math.prod(shape))
+        )
 
     def forward(self, z):
         self.rows.append(len(z))
@@ -57,7 +66,12 @@ def networks(shapes=SHAPES, latent_dim=LATENT, style_dim=STYLE, noisy=False):
 
 def make_config(shapes=SHAPES, **fields):
     """Return small settings."""
-    defaults = {"latent_dim": LATENT, "modalities_specific_dim": STYLE, "number_of_clusters": 4, "K": 3}
+    defaults = {
+        "latent_dim": LATENT,
+        "modalities_specific_dim": STYLE,
+        "number_of_clusters": 4,
+        "K": 3,
+    }
     return CMVAEConfig(n_modalities=len(shapes), input_dims=shapes, **{**defaults, **fields})
 
 
@@ -83,7 +97,9 @@ def make_data(shapes=SHAPES, n=8, seed=0):
     """Return complete random data."""
     generator = torch.Generator().manual_seed(seed)
     dtype = torch.get_default_dtype()
-    return {m: torch.randn(n, *shape, generator=generator, dtype=dtype) for m, shape in shapes.items()}
+    return {
+        m: torch.randn(n, *shape, generator=generator, dtype=dtype) for m, shape in shapes.items()
+    }
 
 
 def make_masks(modalities, n=8, seed=0):

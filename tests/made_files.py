@@ -72,7 +72,9 @@ def write_files(folder):
     table_a().iloc[:50].to_csv(folder / "a.csv", index=False)
     table_b().iloc[5:].sample(frac=1, random_state=0).to_parquet(folder / "b.parquet")
     write_images(folder / "img", [name for name in IDS if int(name) % 7])
-    pd.DataFrame({"id": IDS, "label": LABELS, "other": "x"}).to_csv(folder / "labels.csv", index=False)
+    pd.DataFrame({"id": IDS, "label": LABELS, "other": "x"}).to_csv(
+        folder / "labels.csv", index=False
+    )
     return folder
 
 
@@ -83,4 +85,6 @@ def names(folder):
 
 def contents(folder):
     """Return the files of a folder and what they hold."""
-    return {name: (folder / name).read_bytes() for name in names(folder) if (folder / name).is_file()}
+    return {
+        name: (folder / name).read_bytes() for name in names(folder) if (folder / name).is_file()
+    }

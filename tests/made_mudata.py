@@ -38,7 +38,9 @@ def plain_strings():
 
 def as_adata(values, cells, prefix, **layers):
     var = pd.DataFrame(index=[f"{prefix}{i}" for i in range(values.shape[1])])
-    obs = pd.DataFrame({"batch": ["u", "v"] * (len(cells) // 2) + ["u"] * (len(cells) % 2)}, index=cells)
+    obs = pd.DataFrame(
+        {"batch": ["u", "v"] * (len(cells) // 2) + ["u"] * (len(cells) % 2)}, index=cells
+    )
     return anndata.AnnData(values, obs=obs, var=var, layers=layers)
 
 
@@ -58,7 +60,9 @@ def make_mudata():
                 ),
             }
         )
-        mdata.obs["group"] = pd.Categorical([f"group {int(name[1:]) % 3}" for name in mdata.obs_names])
+        mdata.obs["group"] = pd.Categorical(
+            [f"group {int(name[1:]) % 3}" for name in mdata.obs_names]
+        )
         mdata.obs["donor"] = [None if name == "c05" else "d" for name in mdata.obs_names]
     return mdata
 

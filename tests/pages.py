@@ -1,8 +1,8 @@
 """The code of a Markdown page, run block by block in the present folder, as a reader would.
 
-``python`` blocks share one namespace. ``bash`` blocks hold ``cmvae`` and ``python`` commands alone. A block whose title
-is the name of a file becomes that file. A ``text`` block titled ``prints`` is what the block before it prints. What
-installs is titled ``installation`` and not run.
+``python`` blocks share one namespace. ``bash`` blocks hold ``cmvae`` and ``python`` commands alone.
+A block whose title is the name of a file becomes that file. A ``text`` block titled ``prints`` is
+what the block before it prints. What installs is titled ``installation`` and not run.
 """
 
 import io
@@ -22,7 +22,9 @@ from made_files import run
 INSTALLATION, PRINTS = "installation", "prints"
 SHELLS = ("bash", "sh")
 _FENCE = re.compile(r"^\s*```\w", re.MULTILINE)
-_BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^```(\w+)(?: title=\"([^\"]+)\")?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,13 @@ def _commands(code):
 
 def _run_command(words, where):
     """Run a command, ``cmvae`` within this process, and return what it prints."""
-    assert words[0] in ("cmvae", "python"), f"{where}: {words[0]} is no command that is run; title it 'installation'?"
+    assert words[0] in ("cmvae", "python"), (
+        f"{where}: {words[0]} is no command that is run; title it 'installation'?"
+    )
     if words[0] == "python":
-        done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, *words[1:]], capture_output=True, text=True, check=False
+        )
         status, out, err = done.returncode, done.stdout, done.stderr
     else:
         status, out, err = run(*words[1:])

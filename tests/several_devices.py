@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-import cmvae.initialization
+import cmvae.training.initialization
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, fit
 
 
@@ -16,17 +16,26 @@ def main(folder):
     n = 8
     data = {"a": torch.randn(n, 4), "b": torch.randn(n, 3)}
     samples = IncompleteDataset(data, {"b": torch.arange(n) == 0})
-    fields = {"latent_dim": 2, "modalities_specific_dim": 2, "number_of_clusters": 2, "hidden_dims": (4,), "K": 1}
+    fields = {
+        "latent_dim": 2,
+        "modalities_specific_dim": 2,
+        "number_of_clusters": 2,
+        "hidden_dims": (4,),
+        "K": 1,
+    }
     model = CMVAE(CMVAEConfig(n_modalities=2, input_dims={"a": 4, "b": 3}, **fields))
     # Each device draws four samples of its own, and would start other clusters from them.
-    cmvae.initialization.MAX_SAMPLES = 4
+    cmvae.training.initialization.MAX_SAMPLES = 4
     torch.manual_seed(int(os.environ.get("LOCAL_RANK", "0")))
     trainer = fit(
         model, samples, max_epochs=3, warmup_epochs=1, batch_size=2, run_dir=folder, devices=2, accelerator="cpu",
         enable_progress_bar=False, enable_model_summary=False, logger=False,
     )  # fmt: skip
     state = {name: value.detach() for name, value in model.state_dict().items()}
-    torch.save({"steps": trainer.global_step, "state": state}, Path(folder) / f"rank{trainer.global_rank}.pt")
+    torch.save(
+        {"steps": trainer.global_step, "state": state},
+        Path(folder) / f"rank{trainer.global_rank}.pt",
+    )
 
 
 if __name__ == "__main__":

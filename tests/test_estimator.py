@@ -13,7 +13,13 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from cmvae import CMVAEClusterer
 
-QUICK = {"latent_dim": 4, "private_dim": 2, "hidden_dims": (32,), "learning_rate": 3e-3, "device": "cpu"}
+QUICK = {
+    "latent_dim": 4,
+    "private_dim": 2,
+    "hidden_dims": (32,),
+    "learning_rate": 3e-3,
+    "device": "cpu",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +77,9 @@ def test_embedding_score_and_samples(fitted):
     assert np.mean(model.predict(drawn) == 1) > 0.9
     assert 80 < drawn["b"].mean() < 130
     for cluster in (-1, model.n_clusters_, 1.0, True, "one"):
-        with pytest.raises(ValueError, match=rf"cluster must be an integer from 0 to .*, got {cluster!r}"):
+        with pytest.raises(
+            ValueError, match=rf"cluster must be an integer from 0 to .*, got {cluster!r}"
+        ):
             model.sample(2, cluster=cluster)
 
 
@@ -88,7 +96,7 @@ def test_the_paper_s_criterion_is_evaluated_and_prunes_nothing(monkeypatch):
         model.mixture.keep(model.active_clusters & (model.active_clusters.cumsum(0) == 1))
         return [0.5]
 
-    monkeypatch.setattr("cmvae.model.CMVAE.prune_clusters", prune)
+    monkeypatch.setattr("cmvae.models.cmvae.CMVAE.prune_clusters", prune)
     model = CMVAEClusterer(**QUICK, random_state=0).fit(groups()[0])
     assert model.h_values_ == [0.5]
     assert model.n_clusters_ == 3
@@ -101,7 +109,8 @@ def test_same_seed_same_labels_and_the_global_generator_is_left_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     runs = [
-        CMVAEClusterer(**QUICK, max_epochs=3, random_state=seed).fit(tables).transform(tables) for seed in (5, 5, 6)
+        CMVAEClusterer(**QUICK, max_epochs=3, random_state=seed).fit(tables).transform(tables)
+        for seed in (5, 5, 6)
     ]
     assert torch.equal(before, torch.get_rng_state())
     assert np.array_equal(runs[0], runs[1])
@@ -138,7 +147,9 @@ def test_one_table_with_columns_named_for_modalities():
     model = CMVAEClusterer(**settings, modalities=columns).fit(X)
     assert model.modalities_ == ["a", "b"]
     frame = pd.DataFrame(X, columns=list("pqrstuvwx"))
-    named = CMVAEClusterer(**settings, modalities={"a": list("pqrst"), "b": list("uvwx")}).fit(frame)
+    named = CMVAEClusterer(**settings, modalities={"a": list("pqrst"), "b": list("uvwx")}).fit(
+        frame
+    )
     assert np.array_equal(named.transform(frame), model.transform(X))
     plain = CMVAEClusterer(**settings).fit(tables)
     assert np.array_equal(plain.transform(tables), model.transform(X))
@@ -146,8 +157,12 @@ def test_one_table_with_columns_named_for_modalities():
 
 def test_odd_columns_work():
     tables, labels = groups(90)
-    odd = np.column_stack([tables["a"], np.ones(90), tables["a"][:, 0], np.where(np.arange(90) == 7, 1e7, 1.0)])
-    frame = pd.DataFrame({"flag": labels == 1, "count": labels * 3, "mixed": pd.Series(labels, dtype=object)})
+    odd = np.column_stack(
+        [tables["a"], np.ones(90), tables["a"][:, 0], np.where(np.arange(90) == 7, 1e7, 1.0)]
+    )
+    frame = pd.DataFrame(
+        {"flag": labels == 1, "count": labels * 3, "mixed": pd.Series(labels, dtype=object)}
+    )
     model = CMVAEClusterer(**QUICK, random_state=0).fit({"a": odd, "b": frame})
     assert np.isfinite(model.transform({"a": odd, "b": frame})).all()
     assert adjusted_rand_score(labels, model.labels_) > 0.8
@@ -163,7 +178,10 @@ def test_a_modality_that_no_sample_has_is_left_out():
 
 
 def test_no_groups_are_reported():
-    noise = {"a": np.random.default_rng(0).normal(size=(120, 4)), "b": np.random.default_rng(1).normal(size=(120, 3))}
+    noise = {
+        "a": np.random.default_rng(0).normal(size=(120, 4)),
+        "b": np.random.default_rng(1).normal(size=(120, 3)),
+    }
     with pytest.warns(UserWarning, match="no groups were found|no latent unit"):
         model = CMVAEClusterer(**QUICK, random_state=0).fit(noise)
     assert model.n_clusters_ == 1
@@ -172,14 +190,30 @@ def test_no_groups_are_reported():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"n_clusters": 200}, ValueError, "n_clusters = 200 clusters cannot be found in n_samples = 60"),
+        (
+            {"n_clusters": 200},
+            ValueError,
+            "n_clusters = 200 clusters cannot be found in n_samples = 60",
+        ),
         ({"n_clusters": 0}, ValueError, "n_clusters must be a positive integer, got 0"),
-        ({"n_clusters": "many"}, ValueError, "n_clusters must be a positive integer or 'auto', got 'many'"),
-        ({"max_epochs": "long"}, ValueError, "max_epochs must be a positive integer or 'auto', got 'long'"),
+        (
+            {"n_clusters": "many"},
+            ValueError,
+            "n_clusters must be a positive integer or 'auto', got 'many'",
+        ),
+        (
+            {"max_epochs": "long"},
+            ValueError,
+            "max_epochs must be a positive integer or 'auto', got 'long'",
+        ),
         ({"batch_size": 0}, ValueError, "batch_size must be a positive integer, got 0"),
         ({"rule": "guess"}, ValueError, "rule must be one of"),
         ({"covariance": "round"}, ValueError, "covariance"),
-        ({"latent_family": "laplace_with_softmax"}, ValueError, "covariance 'full' needs a Normal latent family"),
+        (
+            {"latent_family": "laplace_with_softmax"},
+            ValueError,
+            "covariance 'full' needs a Normal latent family",
+        ),
     ],
 )
 def test_bad_settings_are_named(change, error, message):
@@ -196,10 +230,26 @@ def broken(change):
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (broken(lambda t: t["a"].__setitem__((3, 1), np.nan)), ValueError, "'a': single missing cells.*1 samples.*3"),
-        (broken(lambda t: t["b"].__setitem__((4, 0), np.inf)), ValueError, "'b': infinite values in 1 samples.*4"),
-        (broken(lambda t: t.update(b=t["b"][:50])), ValueError, "differ in their number of samples"),
-        (broken(lambda t: t.update(b=np.array(["x"] * 60))), TypeError, "'b' holds something that is no number"),
+        (
+            broken(lambda t: t["a"].__setitem__((3, 1), np.nan)),
+            ValueError,
+            "'a': single missing cells.*1 samples.*3",
+        ),
+        (
+            broken(lambda t: t["b"].__setitem__((4, 0), np.inf)),
+            ValueError,
+            "'b': infinite values in 1 samples.*4",
+        ),
+        (
+            broken(lambda t: t.update(b=t["b"][:50])),
+            ValueError,
+            "differ in their number of samples",
+        ),
+        (
+            broken(lambda t: t.update(b=np.array(["x"] * 60))),
+            TypeError,
+            "'b' holds something that is no number",
+        ),
         (
             broken(lambda t: [v.__setitem__(9, np.nan) for v in t.values()]),
             ValueError,
@@ -207,8 +257,16 @@ def broken(change):
         ),
         ({"a": np.ones((1, 3))}, ValueError, "n_samples = 1: at least 2 samples"),
         ({}, ValueError, "not empty"),
-        ({"a": pd.DataFrame({"x": ["u", "v"]})}, TypeError, r"'a': columns \['x'\] hold no numbers"),
-        ({"a": pd.DataFrame({"x": [1, 2]}, index=["s", "s"])}, ValueError, r"its index repeats \['s'\]"),
+        (
+            {"a": pd.DataFrame({"x": ["u", "v"]})},
+            TypeError,
+            r"'a': columns \['x'\] hold no numbers",
+        ),
+        (
+            {"a": pd.DataFrame({"x": [1, 2]}, index=["s", "s"])},
+            ValueError,
+            r"its index repeats \['s'\]",
+        ),
     ],
 )
 def test_bad_data_is_named(X, error, message):
@@ -224,7 +282,9 @@ def test_unknown_modalities_and_other_columns_are_refused_at_prediction(fitted):
         model.predict({"a": tables["b"]})
 
 
-CHECKED = CMVAEClusterer(n_clusters=3, latent_dim=2, private_dim=2, hidden_dims=(8,), max_epochs=2, device="cpu")
+CHECKED = CMVAEClusterer(
+    n_clusters=3, latent_dim=2, private_dim=2, hidden_dims=(8,), max_epochs=2, device="cpu"
+)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +299,7 @@ def test_conventions_of_scikit_learn(estimator, check):
 
 @pytest.mark.parametrize(("setting", "value"), [("rule", "x"), ("start", "x")])
 def test_settings_are_refused_before_training(setting, value, monkeypatch):
-    monkeypatch.setattr("cmvae.recipe.fit", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("cmvae.training.recipe.fit", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=setting):
         CMVAEClusterer(**QUICK, **{setting: value}).fit(groups()[0])
 
@@ -248,7 +308,7 @@ def test_a_fit_that_fails_leaves_nothing_of_the_one_before(monkeypatch):
     tables, _ = groups(60)
     model = CMVAEClusterer(3, **QUICK, max_epochs=1, random_state=0).fit(tables["a"])
     assert model.n_features_in_ == 5
-    monkeypatch.setattr("cmvae.recipe.initialize_clusters", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("cmvae.training.recipe.initialize_clusters", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.fit(tables)
     with pytest.raises(NotFittedError):
@@ -264,7 +324,7 @@ def test_clusters_without_samples_come_last_and_are_reported(monkeypatch):
         model.mixture.set_components(torch.full((5,), 0.2), 1e3 * torch.eye(5, 4) + 1e3)
         model.mixture.centers.data[[2, 4]] = torch.tensor([[-1.0, 0, 0, 0], [1.0, 0, 0, 0]])
 
-    monkeypatch.setattr("cmvae.recipe.initialize_clusters", start)
+    monkeypatch.setattr("cmvae.training.recipe.initialize_clusters", start)
     settings = {**QUICK, "covariance": "identity", "max_epochs": 2, "random_state": 0}
     with pytest.warns(UserWarning, match="3 of 5 clusters have no samples"):
         model = CMVAEClusterer(5, **settings).fit(tables)
@@ -281,7 +341,9 @@ def test_the_score_needs_no_more_memory_for_more_samples(fitted, monkeypatch):
     largest = []
     forward = type(model.model_).forward
     monkeypatch.setattr(
-        type(model.model_), "forward", lambda self, x, **k: largest.append(len(x)) or forward(self, x, **k)
+        type(model.model_),
+        "forward",
+        lambda self, x, **k: largest.append(len(x)) or forward(self, x, **k),
     )
     modes = [module.training for module in model.model_.modules()]
     assert model.score(many) == pytest.approx(model.score(tables), rel=0.05)

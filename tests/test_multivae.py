@@ -67,7 +67,9 @@ def clean():
 def run(script, *folders):
     path = os.pathsep.join([*map(str, folders), str(Path(cmvae.__file__).parents[1])])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def make_package(folder):
@@ -133,13 +135,24 @@ def test_what_is_not_there_fails_as_usual(clean):
 
 def test_every_name_is_this_packages(clean):
     install_as_multivae()
-    modules = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "multivae"}
-    assert {"multivae.data", "multivae.data.datasets.base", "multivae.models.nn.base_architectures"} <= set(modules)
+    modules = {
+        name: module for name, module in sys.modules.items() if name.partition(".")[0] == "multivae"
+    }
+    assert {
+        "multivae.data",
+        "multivae.data.datasets.base",
+        "multivae.models.nn.base_architectures",
+    } <= set(modules)
     for name, module in modules.items():
         for exported in module.__all__:
             assert getattr(module, exported).__module__.startswith("cmvae."), (name, exported)
 
 
 def test_the_differences_are_listed():
-    for word in ("(samples, draws", "(samples, clusters)", "mean over the batch", "gradient of dreg_looser"):
+    for word in (
+        "(samples, draws",
+        "(samples, clusters)",
+        "mean over the batch",
+        "gradient of dreg_looser",
+    ):
         assert word in install_as_multivae.__doc__

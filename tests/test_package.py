@@ -3,19 +3,32 @@ import sys
 
 import cmvae
 
-HEAVY = {"lightning", "sklearn", "scipy", "pandas", "matplotlib", "typer", "huggingface_hub", "pyarrow"}
+HEAVY = {
+    "lightning",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "typer",
+    "huggingface_hub",
+    "pyarrow",
+}
 HEAVY |= {"mlxtend", "skimage", "PIL", "diffusers"}
 
 
 def loaded_after(code):
     program = f"import sys\n{code}\nprint(' '.join({{name.split('.')[0] for name in sys.modules}}))"
     return set(
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.split()
     )
 
 
 def test_models_and_data_load_nothing_heavy():
-    names = "CMVAE, CMVAEConfig, BaseDecoder, BaseMultilatentEncoder, ModelOutput, IncompleteDataset"
+    names = (
+        "CMVAE, CMVAEConfig, BaseDecoder, BaseMultilatentEncoder, ModelOutput, IncompleteDataset"
+    )
     names += ", DCMVAE, DiffusionConfig, DiffusionDecoder"
     before = loaded_after("import torch")
     assert not (loaded_after(f"from cmvae import {names}") - before) & HEAVY
@@ -33,4 +46,7 @@ def test_names_of_the_contract():
     from cmvae.models import CMVAE, CMVAEConfig
 
     assert (cmvae.CMVAE, cmvae.CMVAEConfig) == (CMVAE, CMVAEConfig)
-    assert (cmvae.IncompleteDataset, cmvae.MultimodalBaseDataset) == (IncompleteDataset, MultimodalBaseDataset)
+    assert (cmvae.IncompleteDataset, cmvae.MultimodalBaseDataset) == (
+        IncompleteDataset,
+        MultimodalBaseDataset,
+    )

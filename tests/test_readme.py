@@ -25,13 +25,21 @@ def test_the_code_runs(tmp_path, monkeypatch):
     names = run_page(README, SHORTENED)
     assert names["clusters"].shape == (5,)
     assert names["rows"]["pix"].shape == (5, 240)
-    assert {path.name for path in (tmp_path / "digits").iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in (tmp_path / "digits").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+    }
     assert (tmp_path / "clusters.csv").is_file()
 
 
 def test_every_make_target_and_file_named_is_there():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = [line for block in read_blocks(TEXT) if block.title == INSTALLATION for line in block.code.splitlines()]
+    named = [
+        line
+        for block in read_blocks(TEXT)
+        if block.title == INSTALLATION
+        for line in block.code.splitlines()
+    ]
     assert named
     for line in named:
         target = re.match(r"make ([\w-]+)", line)[1]
@@ -45,10 +53,14 @@ def test_the_plan_of_the_house_names_what_is_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     plan = text[text.index("src/cmvae/\n") : text.index("\ntests/ ")]
     named = [
-        name for line in plan.splitlines()[1:] for name in re.findall(r"\w+(?:\.py|/)", line.strip().split("  ")[0])
+        name
+        for line in plan.splitlines()[1:]
+        for name in re.findall(r"\w+(?:\.py|/)", line.strip().split("  ")[0])
     ]
     package = ROOT / "src" / "cmvae"
     there = {path.name for path in package.glob("*.py")} | {
-        f"{path.name}/" for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"
+        f"{path.name}/"
+        for path in package.iterdir()
+        if path.is_dir() and path.name != "__pycache__"
     }
     assert sorted(named) == sorted(there - {"__init__.py", "models.py"})

@@ -10,7 +10,9 @@ from mkdocs.structure.pages import Page
 
 RECORDS = Path("benchmarks/records")
 _ELSEWHERE = r"[\"']?(?:https?:)?//"
-_LOADS = re.compile(rf"<(?:script|img|iframe|source)\b[^>]*\bsrc={_ELSEWHERE}|<link\b[^>]*\bhref={_ELSEWHERE}")
+_LOADS = re.compile(
+    rf"<(?:script|img|iframe|source)\b[^>]*\bsrc={_ELSEWHERE}|<link\b[^>]*\bhref={_ELSEWHERE}"
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

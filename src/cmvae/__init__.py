@@ -3,19 +3,22 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cmvae._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from cmvae.config import CMVAEConfig
+    from cmvae.base.outputs import ModelOutput
     from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
     from cmvae.diffusion.config import DiffusionConfig
     from cmvae.diffusion.dcmvae import DCMVAE
     from cmvae.diffusion.decoder import DiffusionDecoder
     from cmvae.estimator import CMVAEClusterer
-    from cmvae.initialization import initialize_clusters
-    from cmvae.model import CMVAE
+    from cmvae.models.cmvae import CMVAE
+    from cmvae.models.config import CMVAEConfig
     from cmvae.multivae import install_as_multivae
     from cmvae.networks import BaseDecoder, BaseMultilatentEncoder
-    from cmvae.outputs import ModelOutput
-    from cmvae.training import CMVAEModule, NonFiniteLossError, fit
+    from cmvae.training.fit import CMVAEModule, fit
+    from cmvae.training.initialization import initialize_clusters
+    from cmvae.training.module import NonFiniteLossError
 
 __all__ = [
     "CMVAE",
@@ -36,25 +39,24 @@ __all__ = [
     "install_as_multivae",
 ]
 
-__version__ = "0.1.0"
-
-# Loaded when first asked for: importing Lightning or scikit-learn takes seconds, and many users need neither.
+# Loaded when first asked for: importing Lightning or scikit-learn takes seconds, and many users
+# need neither.
 _HOMES = {
-    "CMVAE": "cmvae.model",
+    "CMVAE": "cmvae.models.cmvae",
     "DCMVAE": "cmvae.diffusion.dcmvae",
     "BaseDecoder": "cmvae.networks",
     "BaseMultilatentEncoder": "cmvae.networks",
     "CMVAEClusterer": "cmvae.estimator",
-    "CMVAEConfig": "cmvae.config",
-    "CMVAEModule": "cmvae.training",
+    "CMVAEConfig": "cmvae.models.config",
+    "CMVAEModule": "cmvae.training.fit",
     "DiffusionConfig": "cmvae.diffusion.config",
     "DiffusionDecoder": "cmvae.diffusion.decoder",
     "IncompleteDataset": "cmvae.data.datasets",
-    "ModelOutput": "cmvae.outputs",
+    "ModelOutput": "cmvae.base.outputs",
     "MultimodalBaseDataset": "cmvae.data.datasets",
-    "NonFiniteLossError": "cmvae.training",
-    "fit": "cmvae.training",
-    "initialize_clusters": "cmvae.initialization",
+    "NonFiniteLossError": "cmvae.training.module",
+    "fit": "cmvae.training.fit",
+    "initialize_clusters": "cmvae.training.initialization",
     "install_as_multivae": "cmvae.multivae",
 }
 

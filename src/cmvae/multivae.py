@@ -6,17 +6,16 @@ from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from cmvae.config import CMVAEConfig
+from cmvae.base.outputs import ModelOutput
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
-from cmvae.model import CMVAE
+from cmvae.models.cmvae import CMVAE
+from cmvae.models.config import CMVAEConfig
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
-from cmvae.outputs import ModelOutput
-
-__all__ = ["install_as_multivae"]
 
 _MODEL = {"CMVAE": CMVAE, "CMVAEConfig": CMVAEConfig}
 _DATASETS = {"IncompleteDataset": IncompleteDataset, "MultimodalBaseDataset": MultimodalBaseDataset}
-# A BaseEncoder there is any encoder, and those of its CMVAE return what a BaseMultilatentEncoder returns here.
+# A BaseEncoder there is any encoder, and those of its CMVAE return what a BaseMultilatentEncoder
+# returns here.
 _NETWORKS = {
     "BaseDecoder": BaseDecoder,
     "BaseEncoder": BaseMultilatentEncoder,
@@ -30,7 +29,9 @@ _CONTENTS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
         "multivae.data.datasets": {**_DATASETS, "DatasetOutput": ModelOutput},
         "multivae.data.datasets.base": {**_DATASETS, "DatasetOutput": ModelOutput},
         "multivae.models": _MODEL,
-        "multivae.models.base": {name: _NETWORKS[name] for name in ("BaseDecoder", "BaseEncoder", "ModelOutput")},
+        "multivae.models.base": {
+            name: _NETWORKS[name] for name in ("BaseDecoder", "BaseEncoder", "ModelOutput")
+        },
         "multivae.models.cmvae": _MODEL,
         "multivae.models.nn": _NETWORKS,
         "multivae.models.nn.base_architectures": _NETWORKS,
@@ -43,43 +44,54 @@ def install_as_multivae() -> None:
 
     Afterwards these work, whichever of them a script uses::
 
-        from multivae.models import CMVAE, CMVAEConfig                            # or multivae.models.cmvae
-        from multivae.data.datasets import MultimodalBaseDataset, IncompleteDataset   # or .base, or multivae.data
-        from multivae.models.base import BaseEncoder, BaseDecoder, ModelOutput
-        from multivae.models.nn.base_architectures import BaseMultilatentEncoder
+        from multivae.models import CMVAE, CMVAEConfig                            # or
+        multivae.models.cmvae from multivae.data.datasets import MultimodalBaseDataset,
+        IncompleteDataset   # or .base, or multivae.data from multivae.models.base import
+        BaseEncoder, BaseDecoder, ModelOutput from multivae.models.nn.base_architectures import
+        BaseMultilatentEncoder
 
     ``BaseEncoder`` means :class:`cmvae.BaseMultilatentEncoder`; ``DatasetOutput`` means
-    :class:`cmvae.ModelOutput`. Nothing else of MultiVae is there (other models, trainers, metrics, samplers, its
-    own datasets): importing it fails as for any missing module. A second call does nothing.
+    :class:`cmvae.ModelOutput`. Nothing else of MultiVae is there (other models, trainers, metrics,
+    samplers, its own datasets): importing it fails as for any missing module. A second call does
+    nothing.
 
     What differs from MultiVae's CMVAE:
 
-    - *Axis order.* Several draws per sample are (samples, draws, ...), there (draws, samples, ...). The axis of
-      draws stays for ``N=1``, where it is dropped there; ``flatten=True`` merges the two with draws fastest.
-    - *pc_zs* of ``predict_clusters`` are (samples, clusters), there (clusters, samples), with NaN in the
-      rows of samples that lack the modality.
-    - *loss* of ``forward`` is the mean over the batch, there the sum, which is ``loss_sum`` here: learning rates
-      tuned for the sum have to be scaled, unless the optimiser ignores the scale, as Adam nearly does.
-    - *The gradient of dreg_looser* is unbiased for any β and any number of modalities; for MultiVae's rule, set
-      ``dreg_estimator='published'``. Its value is that of ``iwae_looser``, there a weighted sum of log-weights.
-    - *Experts.* ``encode`` draws the expert for each sample and draw among those observed, there once for the
-      batch, observed or not; ``return_mean=True`` averages the experts' means, there it takes one at random.
-    - *Clusters.* ``predict_clusters`` is deterministic, at the experts' means, and averages over modalities;
-      MultiVae draws and takes the majority vote: ``rule='vote', sample=True``. ``prune_clusters`` encodes each
-      sample once, moves the model to no other device, and marks clusters inactive instead of changing logits
-      to −inf; ``n_clusters`` can only be read, and the centres are one tensor, ``cluster_centers``.
-    - *Missing modalities.* Only what is observed is encoded; NaN is fine where nothing was observed.
-    - *compute_joint_nll* estimates the model's own likelihood and takes incomplete data. MultiVae refuses them,
-      and draws the private latents of all modalities but one from the auxiliary priors r_n.
-    - *Checks.* Datasets check lengths, masks and NaN when made, unknown arguments are a ``TypeError``, and a
-      config cannot be changed once made (``config.replace(...)`` returns a changed copy).
+    - *Axis order.* Several draws per sample are (samples, draws, ...), there (draws, samples, ...).
+      The axis of draws stays for ``N=1``, where it is dropped there; ``flatten=True`` merges the
+      two with draws fastest.
+    - *pc_zs* of ``predict_clusters`` are (samples, clusters), there (clusters, samples), with NaN
+      in the rows of samples that lack the modality.
+    - *loss* of ``forward`` is the mean over the batch, there the sum, which is ``loss_sum`` here:
+      learning rates tuned for the sum have to be scaled, unless the optimiser ignores the scale, as
+      Adam nearly does.
+    - *The gradient of dreg_looser* is unbiased for any β and any number of modalities; for
+      MultiVae's rule, set ``dreg_estimator='published'``. Its value is that of ``iwae_looser``,
+      there a weighted sum of log-weights.
+    - *Experts.* ``encode`` draws the expert for each sample and draw among those observed, there
+      once for the batch, observed or not; ``return_mean=True`` averages the experts' means, there
+      it takes one at random.
+    - *Clusters.* ``predict_clusters`` is deterministic, at the experts' means, and averages over
+      modalities; MultiVae draws and takes the majority vote: ``rule='vote', sample=True``.
+      ``prune_clusters`` encodes each sample once, moves the model to no other device, and marks
+      clusters inactive instead of changing logits to −inf; ``n_clusters`` can only be read, and the
+      centres are one tensor, ``cluster_centers``.
+    - *Missing modalities.* Only what is observed is encoded; NaN is fine where nothing was
+      observed.
+    - *compute_joint_nll* estimates the model's own likelihood and takes incomplete data. MultiVae
+      refuses them, and draws the private latents of all modalities but one from the auxiliary
+      priors r_n.
+    - *Checks.* Datasets check lengths, masks and NaN when made, unknown arguments are a
+      ``TypeError``, and a config cannot be changed once made (``config.replace(...)`` returns a
+      changed copy).
     - *Files.* ``save_pretrained`` and ``from_pretrained`` write and read ``config.json`` and
-      ``model.safetensors``. MultiVae's ``save``, ``load_from_folder`` and Hub methods are not there and its
-      files cannot be read, since they are pickles.
+      ``model.safetensors``. MultiVae's ``save``, ``load_from_folder`` and Hub methods are not there
+      and its files cannot be read, since they are pickles.
 
     Raises:
-        ImportError: If the real ``multivae`` has been imported or could be: two libraries of one name in one
-            process would mix their classes. Then import from ``cmvae`` instead, or uninstall it.
+        ImportError: If the real ``multivae`` has been imported or could be: two libraries of one
+            name in one process would mix their classes. Then import from ``cmvae`` instead, or
+            uninstall it.
 
     Example:
         >>> install_as_multivae()  # doctest: +SKIP

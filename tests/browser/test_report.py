@@ -15,14 +15,26 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from cmvae import IncompleteDataset
-from cmvae.initialization import latent_means
 from cmvae.report import gather_report, write_report
+from cmvae.training.initialization import latent_means
 from helpers import make_model
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 OPTIONS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars"),
+    *(
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-sync",
+    ),
+    *(
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+    ),
 )
 HOSTILE = '<script>document.title="taken"</script>'
 IMAGE = '"><img src=x onerror=document.title="taken">'
@@ -35,7 +47,10 @@ def report(tmp_path_factory):
     """Write a report of a random model with a table and images, parts of them missing, and hostile names."""
     model = make_model(SHAPES, number_of_clusters=3)
     generator = torch.Generator().manual_seed(0)
-    data = {"table": 3 * torch.randn(N, 3, generator=generator), "photo": torch.rand(N, 1, 6, 5, generator=generator)}
+    data = {
+        "table": 3 * torch.randn(N, 3, generator=generator),
+        "photo": torch.rand(N, 1, 6, 5, generator=generator),
+    }
     masks = {"table": torch.arange(N) % 5 != 0, "photo": torch.arange(N) % 4 != 1}
     masks["photo"] |= ~masks["table"]
     labels = [("<i>one</i>", "second", IMAGE)[i % 3] for i in range(N)]
@@ -48,7 +63,11 @@ def report(tmp_path_factory):
         dataset,
         ids=[f"sample {i}" if i else HOSTILE for i in range(N)],
         features={"table": [HOSTILE, IMAGE, "weight & <b>height</b>"]},
-        history={"train/loss": [3.0, 2.0, 1.5], "val/loss": [3.5, None, 2.0], "train/log_p_z": [-1.0, -2.0, -3.0]},
+        history={
+            "train/loss": [3.0, 2.0, 1.5],
+            "val/loss": [3.5, None, 2.0],
+            "train/log_p_z": [-1.0, -2.0, -3.0],
+        },
         h_values=[float("inf"), float("inf"), 0.7, 0.4],
         title="A report & <i>its</i> title",
     )
@@ -110,7 +129,9 @@ def groups_of_map(page):
 
 def move_mouse_to(page, sample, click=False):
     """Move the mouse to a sample of the map, and click."""
-    page.execute_script("document.getElementById('map-plot').scrollIntoView({block: 'center', behavior: 'instant'})")
+    page.execute_script(
+        "document.getElementById('map-plot').scrollIntoView({block: 'center', behavior: 'instant'})"
+    )
     x, y = page.execute_script(
         """
         const plot = document.getElementById("map-plot"), layout = plot._fullLayout, box = plot.getBoundingClientRect();
@@ -124,7 +145,9 @@ def move_mouse_to(page, sample, click=False):
     kinds = ["mouseMoved", "mouseMoved"] + ["mousePressed", "mouseReleased"] * click
     for kind, shift in zip(kinds, (4, 0, 0, 0), strict=False):
         pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
-        page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": x + shift, "y": y, **pressed})
+        page.execute_cdp_cmd(
+            "Input.dispatchMouseEvent", {"type": kind, "x": x + shift, "y": y, **pressed}
+        )
 
 
 def most_alone(samples):
@@ -145,22 +168,26 @@ def test_nothing_is_logged_and_nothing_asked_of_the_network(browser, report):
     screen(browser)
     browser.get(report[0].as_uri())
     move_mouse_to(browser, 3, click=True)
-    browser.execute_script("document.querySelectorAll('main button, #chips button').forEach((b) => b.click())")
+    browser.execute_script(
+        "document.querySelectorAll('main button, #chips button').forEach((b) => b.click())"
+    )
     browser.execute_cdp_cmd("Page.printToPDF", {})
     assert [entry["message"] for entry in browser.get_log("browser")] == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     # Chromium's own start page may still be loading.
-    asked = [request["request"]["url"] for request in sent if not request["documentURL"].startswith("chrome:")]
+    asked = [
+        request["request"]["url"]
+        for request in sent
+        if not request["documentURL"].startswith("chrome:")
+    ]
     assert report[0].as_uri() in asked
     assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
 
 
 def test_the_network_is_forbidden(page):
     script = "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('asked'), (e) => done(e.name))"
-    violated = (
-        "window.violated = null; addEventListener('securitypolicyviolation', (e) => { violated = e.violatedDirective })"
-    )
+    violated = "window.violated = null; addEventListener('securitypolicyviolation', (e) => { violated = e.violatedDirective })"
     page.execute_script(violated)
     assert page.execute_async_script(script) == "TypeError"
     assert page.execute_script("return window.violated").startswith("connect-src")
@@ -173,9 +200,13 @@ def test_names_of_the_user_are_text(page, report):
     assert "weight & <b>height</b>" in text(page, "#cards")
     assert IMAGE in text(page, "#confusion")
     page.find_element(By.CSS_SELECTOR, "input[value=label]").click()
-    assert "<i>one</i>" in [node.text for node in page.find_elements(By.CSS_SELECTOR, "#map-plot .annotation-text")]
+    assert "<i>one</i>" in [
+        node.text for node in page.find_elements(By.CSS_SELECTOR, "#map-plot .annotation-text")
+    ]
     move_mouse_to(page, 0, click=True)
-    wait_for(page, "return document.getElementById('sample').textContent.includes(arguments[0])", HOSTILE)
+    wait_for(
+        page, "return document.getElementById('sample').textContent.includes(arguments[0])", HOSTILE
+    )
     assert page.find_elements(By.CSS_SELECTOR, "img, #cards b, #map-plot img") == []
     assert page.title == "A report & <i>its</i> title"
 
@@ -191,7 +222,9 @@ def test_hovering_shows_the_sample(page, report):
         assert report[1].clusters[samples.cluster[sample]].name in tip.text
         assert bool(tip.find_elements(By.CSS_SELECTOR, ".picture")) == has_image
         assert ("Lacks" in tip.text) == (not has_image)
-        assert len(tip.find_elements(By.CSS_SELECTOR, "tbody tr")) == min(3, len(samples.telling[sample]))
+        assert len(tip.find_elements(By.CSS_SELECTOR, "tbody tr")) == min(
+            3, len(samples.telling[sample])
+        )
         box = tip.rect
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 1280
@@ -199,7 +232,9 @@ def test_hovering_shows_the_sample(page, report):
 
 def test_a_thumbnail_shows_its_own_sample(page, report):
     sheet = report[1].modalities[1].sheet
-    image = page.execute_script("return getComputedStyle(document.querySelector('#sample .picture')).backgroundImage")
+    image = page.execute_script(
+        "return getComputedStyle(document.querySelector('#sample .picture')).backgroundImage"
+    )
     assert sheet.uri in image
     sample = most_alone(report[1].samples)
     move_mouse_to(page, sample, click=True)
@@ -209,7 +244,10 @@ def test_a_thumbnail_shows_its_own_sample(page, report):
         "return [s.backgroundPosition, s.width, s.height]"
     )
     width, height = (float(size.removesuffix("px")) for size in style[1:])
-    place = [-float(x.removesuffix("px")) / side for x, side in zip(style[0].split(), (width, height), strict=True)]
+    place = [
+        -float(x.removesuffix("px")) / side
+        for x, side in zip(style[0].split(), (width, height), strict=True)
+    ]
     assert place == pytest.approx([sample % sheet.across, sample // sheet.across])
 
 
@@ -221,20 +259,33 @@ def test_clicking_a_cluster_filters_the_page(page, report, where):
         f'{where} [data-cluster="1"] header button\').click()'
     )
     size = content.clusters[1].size
-    assert text(page, "#status").startswith(f"Showing {size} of {N} samples: cluster {content.clusters[1].name}")
+    assert text(page, "#status").startswith(
+        f"Showing {size} of {N} samples: cluster {content.clusters[1].name}"
+    )
     assert text(page, "#tiles dd") == str(size)
     assert shown_cards(page) == [1]
     members = [i for i, c in enumerate(content.samples.cluster) if c == 1]
     assert [sorted(g) for g in groups_of_map(page)] == [[], members, []]
     observed = [m.observed[1] for m in content.modalities]
-    cells = [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "#modalities tbody td.number")]
+    cells = [
+        cell.text for cell in page.find_elements(By.CSS_SELECTOR, "#modalities tbody td.number")
+    ]
     assert [int(cell.split()[0]) for cell in cells] == observed
-    counts = [int(c.text.split()[0]) for c in page.find_elements(By.CSS_SELECTOR, "#patterns tbody td.number")]
+    counts = [
+        int(c.text.split()[0])
+        for c in page.find_elements(By.CSS_SELECTOR, "#patterns tbody td.number")
+    ]
     assert counts == [p.counts[1] for p in content.patterns if p.counts[1]]
-    header = [c.text for c in page.find_elements(By.CSS_SELECTOR, "#confusion thead th") if c.is_displayed()]
+    header = [
+        c.text
+        for c in page.find_elements(By.CSS_SELECTOR, "#confusion thead th")
+        if c.is_displayed()
+    ]
     assert header == ["Label", content.clusters[1].name, "All"]
     # The panel shows one of its samples; and all come back.
-    assert page.find_element(By.ID, "pick").get_attribute("value") in [content.samples.ids[i] for i in members]
+    assert page.find_element(By.ID, "pick").get_attribute("value") in [
+        content.samples.ids[i] for i in members
+    ]
     page.execute_script("document.querySelector('#chips .all').click()")
     assert shown_cards(page) == [0, 1, 2]
     assert text(page, "#tiles dd") == str(N)
@@ -242,7 +293,11 @@ def test_clicking_a_cluster_filters_the_page(page, report, where):
 
 def test_colours_switch_between_cluster_label_and_modalities(page, report):
     samples = report[1].samples
-    for by, of in (("label", samples.label), ("pattern", samples.pattern), ("cluster", samples.cluster)):
+    for by, of in (
+        ("label", samples.label),
+        ("pattern", samples.pattern),
+        ("cluster", samples.cluster),
+    ):
         page.find_element(By.CSS_SELECTOR, f"input[value={by}]").click()
         expected = [[i for i, g in enumerate(of) if g == group] for group in range(max(of) + 1)]
         assert groups_of_map(page) == expected
@@ -254,7 +309,9 @@ def test_colours_switch_between_cluster_label_and_modalities(page, report):
 
 
 def test_the_chosen_number_of_clusters_is_marked(page):
-    drawn = page.execute_script("const p = document.getElementById('selection-plot'); return [p.data, p.layout]")
+    drawn = page.execute_script(
+        "const p = document.getElementById('selection-plot'); return [p.data, p.layout]"
+    )
     (curve, mark), layout = drawn
     assert (curve["x"], curve["y"]) == ([2, 3], [0.7, 0.4])
     assert (mark["x"], mark["y"]) == ([3], [0.4])
@@ -285,12 +342,18 @@ def test_the_keyboard_reaches_and_operates_everything(page, report):
         focused().send_keys(Keys.TAB)
         if focused().tag_name == "body":
             break
-        outline = page.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
+        outline = page.execute_script(
+            "return getComputedStyle(document.activeElement).outlineStyle"
+        )
         assert outline != "none", focused().get_attribute("outerHTML")
         reached.append(focused().get_attribute("outerHTML"))
-    clickable = "button:not(:disabled), a[href], select, summary, input:not([type=radio]), input:checked"
+    clickable = (
+        "button:not(:disabled), a[href], select, summary, input:not([type=radio]), input:checked"
+    )
     elements = [e for e in page.find_elements(By.CSS_SELECTOR, clickable) if e.is_displayed()]
-    lacking = [html for html in (e.get_attribute("outerHTML") for e in elements[1:]) if html not in reached]
+    lacking = [
+        html for html in (e.get_attribute("outerHTML") for e in elements[1:]) if html not in reached
+    ]
     assert lacking == []
     # Every control says what it is.
     for element in elements:
@@ -365,7 +428,11 @@ def test_dark_screens_get_a_dark_page(page):
 
     light = colours()
     screen(page, scheme="dark")
-    wait_for(page, "return document.getElementById('map-plot').layout.font.color !== arguments[0]", light[2])
+    wait_for(
+        page,
+        "return document.getElementById('map-plot').layout.font.color !== arguments[0]",
+        light[2],
+    )
     dark = colours()
     brightness = [[sum(map(int, c[4:-1].split(","))) for c in found[:2]] for found in (light, dark)]
     assert brightness[0][0] > 600 > 200 > brightness[0][1]
@@ -386,7 +453,9 @@ def test_it_is_printed_light_and_within_the_paper(page, report):
     assert pdf.startswith(b"%PDF")
     assert pdf.count(b"/Type /Page\n") >= 2
     assert page.execute_script("return window.printed") == [
-        json.loads(report[0].read_text().split('id="report-data">')[1].split("</script>")[0])["themes"]["light"]["ink"],
+        json.loads(report[0].read_text().split('id="report-data">')[1].split("</script>")[0])[
+            "themes"
+        ]["light"]["ink"],
         680,
     ]
     # After it the screen is as before.
@@ -397,7 +466,8 @@ def test_it_is_printed_light_and_within_the_paper(page, report):
     assert colours == "rgb(255, 255, 255)"
     # The printable width of A4. Nothing can be scrolled on paper.
     page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 703, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 703, "height": 1000, "deviceScaleFactor": 1, "mobile": False},
     )
     cut = page.execute_script(
         "dispatchEvent(new Event('beforeprint'));"
@@ -406,7 +476,9 @@ def test_it_is_printed_light_and_within_the_paper(page, report):
     )
     assert cut == []
     page.execute_script("dispatchEvent(new Event('afterprint'))")
-    hidden = [page.find_element(By.ID, i).is_displayed() for i in ("chips", "zoom-in", "contents", "pick")]
+    hidden = [
+        page.find_element(By.ID, i).is_displayed() for i in ("chips", "zoom-in", "contents", "pick")
+    ]
     assert not any(hidden)
 
 
@@ -416,16 +488,24 @@ def test_a_report_of_little_shows_no_empty_sections(browser, tmp_path):
     screen(browser)
     browser.get_log("browser")
     browser.get((tmp_path / "small.html").as_uri())
-    sections = [s.get_attribute("id") for s in browser.find_elements(By.CSS_SELECTOR, "main > section")]
+    sections = [
+        s.get_attribute("id") for s in browser.find_elements(By.CSS_SELECTOR, "main > section")
+    ]
     assert sections == ["overview", "map", "clusters"]
     assert browser.get_log("browser") == []
     assert np.isin(
-        sections, [a.get_attribute("href").split("#")[1] for a in browser.find_elements(By.CSS_SELECTOR, "nav a")]
+        sections,
+        [
+            a.get_attribute("href").split("#")[1]
+            for a in browser.find_elements(By.CSS_SELECTOR, "nav a")
+        ],
     ).all()
 
 
 def test_the_panel_of_a_sample_is_not_scrolled_sideways(page):
-    widths = "const p = document.getElementById(arguments[0]); return [p.scrollWidth, p.clientWidth]"
+    widths = (
+        "const p = document.getElementById(arguments[0]); return [p.scrollWidth, p.clientWidth]"
+    )
     move_mouse_to(page, 6)
     wait_for(page, "return !document.getElementById('tip').hidden")
     for name in ("sample-panel", "tip"):

@@ -26,7 +26,9 @@ def modalities(files):
 def fitted(files, modalities):
     """A run folder, and what was printed; not to be changed."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    status, out, err = run("fit", *modalities, "--out", files / "run", "--epochs", 12, "--device", "cpu", "--seed", 3)
+    status, out, err = run(
+        "fit", *modalities, "--out", files / "run", "--epochs", 12, "--device", "cpu", "--seed", 3
+    )
     assert status == 0, err
     assert not err, err
     return files / "run", out

@@ -16,14 +16,31 @@ ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS
 
 def run(*arguments, cwd):
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    result = run("demo", "--out", "run", "--epochs", "8", "--warmup-epochs", "6", "--clusters", "10", cwd=folder)
+    result = run(
+        "demo",
+        "--out",
+        "run",
+        "--epochs",
+        "8",
+        "--warmup-epochs",
+        "6",
+        "--clusters",
+        "10",
+        cwd=folder,
+    )
     assert result.returncode == 0, result.stderr
     return folder / "run", result
 
@@ -31,7 +48,15 @@ def demo(tmp_path_factory):
 def test_demo_prints_clusters_found_and_both_tables(demo):
     _, result = demo
     assert re.search(r"\d+ clusters found", result.stdout)
-    for word in ("CMVAE", "k-means, 10 given", "Gaussian mixture, 10 given", "ACC", "NMI", "ARI", "(real images)"):
+    for word in (
+        "CMVAE",
+        "k-means, 10 given",
+        "Gaussian mixture, 10 given",
+        "ACC",
+        "NMI",
+        "ARI",
+        "(real images)",
+    ):
         assert word in result.stdout
     assert "Traceback" not in result.stderr
     assert "Warning" not in result.stderr
@@ -75,7 +100,10 @@ def test_results_are_kept_unless_asked(demo):
     before = (folder / "metrics.json").read_bytes()
     result = run("demo", "--out", "run", cwd=folder.parent)
     assert result.returncode == 1
-    assert result.stderr.strip() == "Error: --out run holds the results of a run; pass --overwrite to replace them"
+    assert (
+        result.stderr.strip()
+        == "Error: --out run holds the results of a run; pass --overwrite to replace them"
+    )
     assert (folder / "metrics.json").read_bytes() == before
 
 
@@ -154,7 +182,15 @@ def test_damaged_runs_are_told_in_one_line(tmp_path):
 
 def test_help_explains_every_option():
     result = run("demo", "--help", cwd=".")
-    for option in ("--out", "--seed", "--missing-rate", "--clusters", "--epochs", "--warmup-epochs", "--device"):
+    for option in (
+        "--out",
+        "--seed",
+        "--missing-rate",
+        "--clusters",
+        "--epochs",
+        "--warmup-epochs",
+        "--device",
+    ):
         assert option in result.stdout
     assert "Example" in result.stdout
     assert run("--version", cwd=".").stdout.startswith("cmvae 0.1.0")

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from sklearn.metrics import adjusted_rand_score
 
 from cmvae import CMVAE, CMVAEClusterer
-from cmvae.run_folder import read_run
-from cmvae.training import CMVAEModule
+from cmvae.runs.folder import read_run
+from cmvae.training.fit import CMVAEModule
 from made_files import IDS, LABELS, N, contents, names, refused, run, table_a, table_b, write_images
 
 QUICK = ["--epochs", 2, "--device", "cpu"]
@@ -32,7 +32,11 @@ def assert_same_weights(one, other):
 
 def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
     folder, out = fitted
-    for words in ("2 continuous: x, y; 1 binary: smokes; 1 category: colour", "2 count: p, q", "10 × 12 pixels"):
+    for words in (
+        "2 continuous: x, y; 1 binary: smokes; 1 category: colour",
+        "2 count: p, q",
+        "10 × 12 pixels",
+    ):
         assert words in out
     assert "3 clusters\n" in out
     samples = pd.read_csv(folder / "clusters.csv", dtype={"id": str})
@@ -41,7 +45,12 @@ def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
     assert sorted(samples["id"]) == IDS
     assert adjusted_rand_score(LABELS[samples["id"].astype(int)], samples["cluster"]) > 0.9
     patterns = dict(zip(samples["id"], samples["modalities"], strict=True))
-    assert (patterns["000"], patterns["001"], patterns["007"], patterns["055"]) == ("a", "a+img", "a+b", "b+img")
+    assert (patterns["000"], patterns["001"], patterns["007"], patterns["055"]) == (
+        "a",
+        "a+img",
+        "a+b",
+        "b+img",
+    )
 
 
 def test_the_run_folder_holds_what_repeats_it(fitted):
@@ -78,7 +87,9 @@ def test_config_repeats_the_run(fitted, tmp_path):
     assert status == 0, err
     same = contents(tmp_path / "again")
     assert same.pop("manifest.json")
-    assert {name: value for name, value in contents(folder).items() if name != "manifest.json"} == same
+    assert {
+        name: value for name, value in contents(folder).items() if name != "manifest.json"
+    } == same
 
 
 def test_training_is_the_estimators(tmp_path):
@@ -87,18 +98,33 @@ def test_training_is_the_estimators(tmp_path):
     np.savez(tmp_path / "both.npz", **tables)
     estimator = CMVAEClusterer(max_epochs=2, device="cpu", random_state=0, n_clusters=2).fit(tables)
     seed = int(np.random.RandomState(0).randint(2**31 - 1))
-    options = ["--data", tmp_path / "both.npz", "--clusters", 2, "--seed", seed, "--out", tmp_path / "run", *QUICK]
+    options = [
+        "--data",
+        tmp_path / "both.npz",
+        "--clusters",
+        2,
+        "--seed",
+        seed,
+        "--out",
+        tmp_path / "run",
+        *QUICK,
+    ]
     assert run("fit", *options)[0] == 0
     for name, value in weights(tmp_path / "run").items():
         torch.testing.assert_close(value, estimator.model_.state_dict()[name], rtol=1e-5, atol=1e-5)
-    assert pd.read_csv(tmp_path / "run" / "clusters.csv")["cluster"].tolist() == estimator.labels_.tolist()
+    assert (
+        pd.read_csv(tmp_path / "run" / "clusters.csv")["cluster"].tolist()
+        == estimator.labels_.tolist()
+    )
 
 
 @pytest.mark.parametrize(("phase", "epochs"), [("warm-up", 12), ("start", 0), ("clusters", 2)])
 def test_an_interrupted_run_goes_on_to_the_same_end(files, fitted, tmp_path, phase, epochs):
     whole, out = fitted[0], tmp_path / "run"
     if phase == "start":
-        stop = mock.patch("cmvae.recipe.initialize_clusters", side_effect=KeyboardInterrupt)
+        stop = mock.patch(
+            "cmvae.training.recipe.initialize_clusters", side_effect=KeyboardInterrupt
+        )
     else:
         began = CMVAEModule.on_train_epoch_end
 
@@ -113,7 +139,14 @@ def test_an_interrupted_run_goes_on_to_the_same_end(files, fitted, tmp_path, pha
     assert status == 130
     assert err.strip().endswith(f"go on with: cmvae fit --out {out} --resume")
     assert not out.exists()
-    refused("holds an interrupted run; pass --resume", "fit", "--config", whole / "config.yaml", "--out", out)
+    refused(
+        "holds an interrupted run; pass --resume",
+        "fit",
+        "--config",
+        whole / "config.yaml",
+        "--out",
+        out,
+    )
     refused("alone", "fit", "--resume", "--out", out, "--epochs", 3)
     status, _, err = run("fit", "--out", out, "--resume")
     assert status == 0, err
@@ -126,31 +159,64 @@ def test_an_interrupted_run_goes_on_to_the_same_end(files, fitted, tmp_path, pha
 
 
 def test_options_override_what_was_read(files, tmp_path):
-    (tmp_path / "captions.csv").write_text("id,text\n" + "".join(f"{name},a red bird {name}\n" for name in IDS))
+    (tmp_path / "captions.csv").write_text(
+        "id,text\n" + "".join(f"{name},a red bird {name}\n" for name in IDS)
+    )
     table = table_a().assign(number=range(N), grade=LABELS)
     table.to_csv(tmp_path / "a.csv", index=False)
     options = ["--modality", f"a={tmp_path / 'a.csv'}", "--modality", f"b.c={files / 'b.parquet'}"]
     options += ["--modality", f"words={tmp_path / 'captions.csv'}", "--kind", "words.text=text"]
-    options += ["--kind", "a.number=ignore", "--kind", "a.grade=category", "--likelihood", "b.c=poisson"]
-    options += ["--network", "a=mlp", "--clusters", 2, "--likelihood", "a=laplace", "--kind", "a.colour=category"]
-    status, out, err = run("fit", *options, "--kind", "a.smokes=binary", "--out", tmp_path / "run", *QUICK)
+    options += [
+        "--kind",
+        "a.number=ignore",
+        "--kind",
+        "a.grade=category",
+        "--likelihood",
+        "b.c=poisson",
+    ]
+    options += [
+        "--network",
+        "a=mlp",
+        "--clusters",
+        2,
+        "--likelihood",
+        "a=laplace",
+        "--kind",
+        "a.colour=category",
+    ]
+    status, out, err = run(
+        "fit", *options, "--kind", "a.smokes=binary", "--out", tmp_path / "run", *QUICK
+    )
     assert status == 0, err
     assert "mixed: laplace, bernoulli, categorical" in out
     model = CMVAE.from_pretrained(tmp_path / "run" / "model").model_config
     assert model.decoders_dist == {"a": "mixed", "b.c": "poisson", "words": "categorical"}
     columns = model.decoder_dist_params["a"]["columns"]
-    assert columns == [["laplace", 2, {"scale": "learned"}], ["bernoulli", 1, {}], ["categorical", [3, 3]]]
+    assert columns == [
+        ["laplace", 2, {"scale": "learned"}],
+        ["bernoulli", 1, {}],
+        ["categorical", [3, 3]],
+    ]
     assert model.input_dims["words"][0] == 4
     assert model.number_of_clusters == 2
     assert "bird" in (tmp_path / "run" / "preprocessing.json").read_text()
     made = tmp_path / "made"
     assert run("generate", tmp_path / "run", "--out", made, "--samples", 2, "--draw")[0] == 0
     assert list(pd.read_csv(made / "words.csv")) == ["id", "cluster", "text"]
-    assert list(pd.read_csv(made / "a.csv")) == ["id", "cluster", *[c for c in table if c not in ("id", "number")]]
+    assert list(pd.read_csv(made / "a.csv")) == [
+        "id",
+        "cluster",
+        *[c for c in table if c not in ("id", "number")],
+    ]
 
 
 def test_library_size_is_the_data_s(tmp_path, files):
-    options = ["--modality", f"b={files / 'b.parquet'}", "--likelihood", "b=poisson,library_size=true"]
+    options = [
+        "--modality",
+        f"b={files / 'b.parquet'}",
+        "--likelihood",
+        "b=poisson,library_size=true",
+    ]
     assert run("fit", *options, "--clusters", 2, "--out", tmp_path / "run", *QUICK)[0] == 0
     config = CMVAE.from_pretrained(tmp_path / "run" / "model").model_config
     median = float(np.median(table_b().iloc[5:].sum(axis=1)))
@@ -167,7 +233,9 @@ def test_yaml_names_files_relative_to_itself(files, tmp_path):
         }
     }
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(content))
-    status, _out, err = run("fit", "--data", tmp_path / "data.yaml", "--clusters", 2, "--out", tmp_path / "run", *QUICK)
+    status, _out, err = run(
+        "fit", "--data", tmp_path / "data.yaml", "--clusters", 2, "--out", tmp_path / "run", *QUICK
+    )
     assert status == 0, err
     model = CMVAE.from_pretrained(tmp_path / "run" / "model").model_config
     assert model.input_dims["img"] == (3, 8, 9)
@@ -176,7 +244,8 @@ def test_yaml_names_files_relative_to_itself(files, tmp_path):
     assert written["modalities"]["a"]["path"] == str(tmp_path / "a.csv")
 
 
-# Bad input ---------------------------------------------------------------------------------------------------------
+# Bad input
+# ---------------------------------------------------------------------------------------------------------
 
 
 def broken(folder, what):
@@ -189,7 +258,10 @@ def broken(folder, what):
     elif what == "text":
         table["note"] = ["yes", "no"] * (N // 2)
     elif what == "strings":
-        table["note"], table["day"] = "row " + table["id"], pd.date_range("2020", periods=N).strftime("%d.%m.%Y")
+        table["note"], table["day"] = (
+            "row " + table["id"],
+            pd.date_range("2020", periods=N).strftime("%d.%m.%Y"),
+        )
     elif what == "hole":
         table.loc[4, "x"] = np.nan
     elif what == "image":
@@ -208,15 +280,29 @@ def broken(folder, what):
     ("what", "options", "message"),
     [
         ("duplicates", [], "modality 'bad': duplicate ids: 001, 007"),
-        ("strangers", [], "'a' shares no id with any other modality; the first ids of each are {'a': ['000', '001'"),
-        ("text", ["--kind", "bad.note=continuous"], "'bad': column 'note' holds something that is no number"),
+        (
+            "strangers",
+            [],
+            "'a' shares no id with any other modality; the first ids of each are {'a': ['000', '001'",
+        ),
+        (
+            "text",
+            ["--kind", "bad.note=continuous"],
+            "'bad': column 'note' holds something that is no number",
+        ),
         ("strings", [], "name their kinds, as in --kind bad.note=ignore --kind bad.day=ignore"),
-        ("hole", [], "'bad': single missing cells, which are not supported, in 1 rows, the first ['004']"),
+        (
+            "hole",
+            [],
+            "'bad': single missing cells, which are not supported, in 1 rows, the first ['004']",
+        ),
         ("image", [], "modality 'bad': broken image"),
         ("h5mu", [], "bad.h5mu: not an .h5mu file"),
     ],
 )
-def test_bad_files_are_told_in_one_line_and_nothing_is_written(files, tmp_path, what, options, message):
+def test_bad_files_are_told_in_one_line_and_nothing_is_written(
+    files, tmp_path, what, options, message
+):
     path = broken(tmp_path, what)
     before = names(tmp_path)
     given = ["--modality", f"a={files / 'a.csv'}", "--modality", f"bad={path}", *options]
@@ -240,18 +326,33 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(files, tmp_path, 
         (["--modality", "a"], "--modality must be NAME=VALUE, got 'a'"),
         (["--modality", "a=A", "--modality", "a=A"], "--modality names 'a' more than once"),
         (["--modality", "a/b=A"], "modalities.a/b"),
-        (["--modality", "a=A", "--kind", "b.x=count"], "--kind must be NAME.COLUMN=KIND with one of"),
+        (
+            ["--modality", "a=A", "--kind", "b.x=count"],
+            "--kind must be NAME.COLUMN=KIND with one of",
+        ),
         (["--modality", "a=A", "--kind", "a.none=count"], "kinds of unknown columns ['none']"),
-        (["--modality", "a=A", "--kind", "a.x=number"], "unknown kinds ['number']; allowed: continuous, binary"),
+        (
+            ["--modality", "a=A", "--kind", "a.x=number"],
+            "unknown kinds ['number']; allowed: continuous, binary",
+        ),
         (["--modality", "a=A", "--kind", "a.x=text"], "a modality of texts has one column"),
         (["--modality", "a=A", "--kind", "a.x=count"], "'x' (count) holds"),
         (["--modality", "a=A", "--likelihood", "a=gauss"], "likelihood: must be one of 'normal'"),
-        (["--modality", "a=A", "--likelihood", "c=normal"], "--likelihood names unknown modalities ['c']"),
+        (
+            ["--modality", "a=A", "--likelihood", "c=normal"],
+            "--likelihood names unknown modalities ['c']",
+        ),
         (["--modality", "a=A", "--network", "a=none"], "no networks are registered as 'none'"),
         (["--modality", "a=A", "--network", "a=conv"], "shape"),
         (["--modality", "a=A", "--id", "key"], "no id column 'key'"),
-        (["--modality", "a=A", "--clusters", "many"], "--clusters must be auto or a positive integer, got 'many'"),
-        (["--modality", "a=A", "--clusters", "999"], "999 clusters cannot be found in n_samples = 50"),
+        (
+            ["--modality", "a=A", "--clusters", "many"],
+            "--clusters must be auto or a positive integer, got 'many'",
+        ),
+        (
+            ["--modality", "a=A", "--clusters", "999"],
+            "999 clusters cannot be found in n_samples = 50",
+        ),
         (["--modality", "a=A", "--data", "x.npz"], "--modality and --data exclude each other"),
         (["--modality", "a=A", "--device", "abacus"], "abacus"),
         (["--resume"], "no interrupted run to go on with"),
@@ -259,7 +360,9 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(files, tmp_path, 
         (["--seed", "-1"], "--seed"),
     ],
 )
-def test_bad_options_are_told_in_one_line_and_nothing_is_written(files, tmp_path, monkeypatch, options, message):
+def test_bad_options_are_told_in_one_line_and_nothing_is_written(
+    files, tmp_path, monkeypatch, options, message
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.h5mu").write_text("none")
     (tmp_path / "bad.npz").write_text("none")
@@ -281,18 +384,39 @@ def test_results_are_replaced_only_where_asked(fitted, files, tmp_path):
     given = ["fit", "--modality", f"a={files / 'a.csv'}", "--clusters", 2, *QUICK]
     refused("holds the results of a run; pass --overwrite", *given, "--out", tmp_path / "run")
     refused("something else than a run", *given, "--overwrite", "--out", tmp_path / "other")
-    refused("must be a folder, got the file", *given, "--overwrite", "--out", tmp_path / "other" / "thesis.txt")
+    refused(
+        "must be a folder, got the file",
+        *given,
+        "--overwrite",
+        "--out",
+        tmp_path / "other" / "thesis.txt",
+    )
     assert contents(tmp_path) == before
     assert run(*given, "--overwrite", "--out", tmp_path / "run")[0] == 0
-    assert list(json.loads((tmp_path / "run" / "preprocessing.json").read_text())["modalities"]) == ["a"]
+    assert list(
+        json.loads((tmp_path / "run" / "preprocessing.json").read_text())["modalities"]
+    ) == ["a"]
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["other", "run"]
 
 
-@pytest.mark.parametrize("place", ["cmvae.checkpoints.save_model", "pandas.DataFrame.to_csv", "pathlib.Path.rename"])
+@pytest.mark.parametrize(
+    "place",
+    ["cmvae.models.pretrained.save_model", "pandas.DataFrame.to_csv", "pathlib.Path.rename"],
+)
 def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
     shutil.copytree(fitted[0], tmp_path / "run")
     before = contents(tmp_path / "run")
-    given = ["fit", "--modality", f"a={files / 'a.csv'}", "--clusters", 2, "--epochs", 1, "--device", "cpu"]
+    given = [
+        "fit",
+        "--modality",
+        f"a={files / 'a.csv'}",
+        "--clusters",
+        2,
+        "--epochs",
+        1,
+        "--device",
+        "cpu",
+    ]
     own, calls = Path.rename, []
 
     def rename(path, target):
@@ -301,16 +425,35 @@ def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
             raise OSError(errno.ENOSPC, "No space left on device")
         return own(path, target)
 
-    full = rename if "rename" in place else mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    full = (
+        rename
+        if "rename" in place
+        else mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    )
     with mock.patch(place, full):
         refused("No space left on device", *given, "--overwrite", "--out", tmp_path / "run")
     assert contents(tmp_path / "run") == before
-    assert run("evaluate", tmp_path / "run", "--labels", files / "labels.csv", "--column", "label")[0] == 0
+    assert (
+        run("evaluate", tmp_path / "run", "--labels", files / "labels.csv", "--column", "label")[0]
+        == 0
+    )
 
 
 def test_a_run_that_cannot_be_put_in_its_place_can_be_resumed(files, tmp_path):
-    given = ["fit", "--modality", f"a={files / 'a.csv'}", "--clusters", 2, "--epochs", 1, "--device", "cpu"]
-    with mock.patch("pathlib.Path.rename", side_effect=OSError(errno.EROFS, "Read-only file system")):
+    given = [
+        "fit",
+        "--modality",
+        f"a={files / 'a.csv'}",
+        "--clusters",
+        2,
+        "--epochs",
+        1,
+        "--device",
+        "cpu",
+    ]
+    with mock.patch(
+        "pathlib.Path.rename", side_effect=OSError(errno.EROFS, "Read-only file system")
+    ):
         refused("Read-only file system", *given, "--out", tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
     assert run("fit", "--out", tmp_path / "run", "--resume")[0] == 0
@@ -322,7 +465,17 @@ def test_a_link_stays_one_and_its_target_gets_the_run(files, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk/run")
-    given = ["fit", "--modality", f"1={files / 'a.csv'}", "--clusters", 2, "--epochs", 1, "--device", "cpu"]
+    given = [
+        "fit",
+        "--modality",
+        f"1={files / 'a.csv'}",
+        "--clusters",
+        2,
+        "--epochs",
+        1,
+        "--device",
+        "cpu",
+    ]
     for options in ([], ["--overwrite"]):
         assert run(*given, "--out", "link", *options)[0] == 0
         assert (tmp_path / "link").is_symlink()

@@ -18,14 +18,14 @@ pytest.importorskip("mudata")
 import mudata
 from sklearn.metrics import adjusted_rand_score
 
-import cmvae.recipe
+import cmvae.training.recipe
 from cmvae import CMVAE
 from cmvae.data import from_mudata, to_mudata
-from cmvae.data.omics_coding import OmicsCoding
-from cmvae.file_runs import predict_h5mu
 from cmvae.files import preprocessing
 from cmvae.files.mudata import h5mu_files
-from cmvae.run_folder import read_run
+from cmvae.preprocessing.omics_coding import OmicsCoding
+from cmvae.runs.folder import read_run
+from cmvae.runs.from_files import predict_h5mu
 from made_files import contents, names, refused, run
 from made_mudata import (
     CELLS,
@@ -44,7 +44,9 @@ from made_mudata import (
     write_mudata,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of mudata about its next version, of pandas about its options
+pytestmark = pytest.mark.filterwarnings(
+    "ignore"
+)  # of mudata about its next version, of pandas about its options
 
 QUICK = ["--epochs", 1, "--clusters", 2, "--device", "cpu"]
 
@@ -57,7 +59,9 @@ def cells(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(cells):
     """A run folder, and what was printed; not to be changed."""
-    status, out, err = run("fit", "--data", cells, "--out", cells.parent / "run", "--epochs", 10, "--device", "cpu")
+    status, out, err = run(
+        "fit", "--data", cells, "--out", cells.parent / "run", "--epochs", 10, "--device", "cpu"
+    )
     assert status == 0, err
     assert not err, err
     return cells.parent / "run", out
@@ -73,19 +77,40 @@ def changed(**modalities):
     return mudata.MuData({**mdata.mod, **modalities})
 
 
-# From file to run --------------------------------------------------------------------------------------------------
+# From file to run
+# --------------------------------------------------------------------------------------------------
 
 
 def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
     folder, out = fitted
-    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if "│" in line]
-    rna = ["rna", "80", "30 counts: g0, g1, g2, g3, g4 and 25 more", "negative_binomial, library size", "mlp"]
+    lines = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in out.splitlines()
+        if "│" in line
+    ]
+    rna = [
+        "rna",
+        "80",
+        "30 counts: g0, g1, g2, g3, g4 and 25 more",
+        "negative_binomial, library size",
+        "mlp",
+    ]
     assert lines[0] == rna
-    assert lines[1] == ["protein", "84", "6 continuous: p0, p1, p2, p3, p4 and 1 more", "normal", "mlp"]
+    assert lines[1] == [
+        "protein",
+        "84",
+        "6 continuous: p0, p1, p2, p3, p4 and 1 more",
+        "normal",
+        "mlp",
+    ]
     assert "3 clusters\n" in out
     samples = samples_of(folder)
     assert sorted(samples.index) == CELLS.tolist()
-    assert [samples.loc[name, "modalities"] for name in ("c00", "c10", "c85")] == ["rna", "rna+protein", "protein"]
+    assert [samples.loc[name, "modalities"] for name in ("c00", "c10", "c85")] == [
+        "rna",
+        "rna+protein",
+        "protein",
+    ]
     counted = samples.drop(index="c20")  # of which nothing was counted
     groups = GROUPS[[int(name[1:]) for name in counted.index]]
     assert adjusted_rand_score(groups, counted["cluster"]) > 0.9
@@ -98,7 +123,14 @@ def test_the_run_repeats_itself(fitted, tmp_path):
 
 
 def test_layers_likelihoods_and_networks_are_what_options_say(cells, tmp_path):
-    options = ["--layer", "protein=raw", "--likelihood", "protein=poisson,library_size=false", "--network", "rna=mlp"]
+    options = [
+        "--layer",
+        "protein=raw",
+        "--likelihood",
+        "protein=poisson,library_size=false",
+        "--network",
+        "rna=mlp",
+    ]
     status, out, err = run("fit", "--data", cells, *options, *QUICK, "--out", tmp_path / "run")
     assert status == 0, err
     assert "6 counts of layer raw: p0" in out
@@ -107,13 +139,20 @@ def test_layers_likelihoods_and_networks_are_what_options_say(cells, tmp_path):
     assert config.likelihood_of("rna")[0] == "negative_binomial"
     kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["modalities"]
     assert kept["protein"]["layer"] == "raw"
-    assert run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.csv")[0] == 0  # of the same layer
-    assert run("fit", "--config", tmp_path / "run" / "config.yaml", "--out", tmp_path / "again")[0] == 0
+    assert (
+        run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.csv")[0] == 0
+    )  # of the same layer
+    assert (
+        run("fit", "--config", tmp_path / "run" / "config.yaml", "--out", tmp_path / "again")[0]
+        == 0
+    )
     assert contents(tmp_path / "again") == contents(tmp_path / "run")
 
 
 def test_cells_are_joined_with_tables_of_other_modalities(cells, tmp_path):
-    size = pd.DataFrame({"cell": CELLS, "size": 10.0 * GROUPS + np.random.default_rng(0).normal(size=N)})
+    size = pd.DataFrame(
+        {"cell": CELLS, "size": 10.0 * GROUPS + np.random.default_rng(0).normal(size=N)}
+    )
     size.to_csv(tmp_path / "size.csv", index=False)
     shutil.copy(cells, tmp_path / "x.h5mu")
     content = {"genes": {"path": "x.h5mu", "array": "rna"}, "size": "size.csv"}
@@ -121,7 +160,10 @@ def test_cells_are_joined_with_tables_of_other_modalities(cells, tmp_path):
     assert run("fit", "--data", tmp_path / "data.yaml", *QUICK, "--out", tmp_path / "run")[0] == 0
     assert set(samples_of(tmp_path / "run")["modalities"]) == {"genes+size", "size"}
     given = ["predict", tmp_path / "run", "--out", tmp_path / "o.csv", "--overwrite"]
-    for options in (["--modality", f"genes={tmp_path / 'x.h5mu'}"], ["--data", tmp_path / "x.h5mu"]):
+    for options in (
+        ["--modality", f"genes={tmp_path / 'x.h5mu'}"],
+        ["--data", tmp_path / "x.h5mu"],
+    ):
         status, said, err = run(*given, *options)
         assert status == 0, err
         assert "80 samples" in said
@@ -129,21 +171,34 @@ def test_cells_are_joined_with_tables_of_other_modalities(cells, tmp_path):
 
 def test_nothing_sparse_is_made_dense_as_a_whole(cells, tmp_path, monkeypatch):
     sizes = []
-    for form in (scipy.sparse.csr_array, scipy.sparse.csr_matrix, scipy.sparse.csc_array, scipy.sparse.csc_matrix):
-        monkeypatch.setattr(form, "toarray", lambda self, *a, own=form.toarray: sizes.append(self.shape) or own(self))
+    for form in (
+        scipy.sparse.csr_array,
+        scipy.sparse.csr_matrix,
+        scipy.sparse.csc_array,
+        scipy.sparse.csc_matrix,
+    ):
+        monkeypatch.setattr(
+            form,
+            "toarray",
+            lambda self, *a, own=form.toarray: sizes.append(self.shape) or own(self),
+        )
         monkeypatch.setattr(form, "todense", mock.Mock(side_effect=AssertionError))
     monkeypatch.setattr(preprocessing, "MOST_ROWS", 16)
-    monkeypatch.setattr(cmvae.recipe, "CHUNK_ENTRIES", 16 * GENES)
+    monkeypatch.setattr(cmvae.training.recipe, "CHUNK_ENTRIES", 16 * GENES)
     files = ["--data", cells, "--layer", "protein=raw", *QUICK]
     assert run("fit", *files, "--out", tmp_path / "run")[0] == 0
     assert run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.csv")[0] == 0
     assert run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.h5mu")[0] == 0
-    assert run("generate", tmp_path / "run", "--from", f"rna={cells}", "--out", tmp_path / "made")[0] == 0
+    assert (
+        run("generate", tmp_path / "run", "--from", f"rna={cells}", "--out", tmp_path / "made")[0]
+        == 0
+    )
     for features in (GENES, PROTEINS):
         assert max(shape[0] for shape in sizes if shape[1] == features) == 16
 
 
-# From run to results -----------------------------------------------------------------------------------------------
+# From run to results
+# -----------------------------------------------------------------------------------------------
 
 
 def test_results_go_back_into_a_copy_of_the_file(fitted, cells, tmp_path):
@@ -156,7 +211,9 @@ def test_results_go_back_into_a_copy_of_the_file(fitted, cells, tmp_path):
     assert cells.read_bytes() == before
     mdata, samples, found = read_mudata(out), samples_of(fitted[0]), read_run(fitted[0])
     assert dict(mdata.obs["cmvae_cluster"].astype(int)) == dict(samples["cluster"])
-    np.testing.assert_allclose(mdata.obs["cmvae_probability"], samples["probability"][mdata.obs_names], atol=1e-5)
+    np.testing.assert_allclose(
+        mdata.obs["cmvae_probability"], samples["probability"][mdata.obs_names], atol=1e-5
+    )
     account = mdata.uns["cmvae"]
     assert account["active_clusters"].tolist() == found.order.tolist()
     assert account["rule"] == "joint"
@@ -178,7 +235,9 @@ def test_clusters_have_the_numbers_of_the_run(fitted, cells, tmp_path):
     assert total == N
     assert sizes.tolist() == found.metrics["sizes"][::-1]
     mdata = read_mudata(tmp_path / "out.h5mu")
-    assert (2 - mdata.obs["cmvae_cluster"].astype(int)).to_dict() == samples_of(fitted[0])["cluster"].to_dict()
+    assert (2 - mdata.obs["cmvae_cluster"].astype(int)).to_dict() == samples_of(fitted[0])[
+        "cluster"
+    ].to_dict()
     assert mdata.uns["cmvae"]["active_clusters"].tolist() == turned.order.tolist()
 
 
@@ -188,16 +247,22 @@ def test_results_as_tables_are_the_run_s(fitted, cells, tmp_path, monkeypatch, s
     out = tmp_path / f"out{suffix}"
     assert run("predict", fitted[0], "--data", cells, "--out", out)[0] == 0
     found = pd.read_parquet(out) if suffix == ".parquet" else pd.read_csv(out)
-    pd.testing.assert_frame_equal(found.set_index("id"), samples_of(fitted[0]), check_dtype=False, atol=1e-5)
+    pd.testing.assert_frame_equal(
+        found.set_index("id"), samples_of(fitted[0]), check_dtype=False, atol=1e-5
+    )
 
 
 def test_cells_of_another_file_are_read_by_the_names_of_variables(fitted, cells, tmp_path):
     order = np.random.default_rng(0).permutation(GENES)
 
     def make():
-        rna = as_adata(np.hstack([RNA_COUNTS[RNA][:40][:, order], np.ones((40, 2))]), CELLS[RNA][:40], "g")  # dense
+        rna = as_adata(
+            np.hstack([RNA_COUNTS[RNA][:40][:, order], np.ones((40, 2))]), CELLS[RNA][:40], "g"
+        )  # dense
         rna.var_names = [*(f"g{i}" for i in order), "new", "newer"]
-        return mudata.MuData({"extra": as_adata(np.ones((3, 2)), ["c01", "x1", "x2"], "e"), "rna": rna})
+        return mudata.MuData(
+            {"extra": as_adata(np.ones((3, 2)), ["c01", "x1", "x2"], "e"), "rna": rna}
+        )
 
     path = write_mudata(tmp_path / "new.h5mu", make)
     status, _, err = run("predict", fitted[0], "--data", path, "--out", tmp_path / "out.h5mu")
@@ -205,7 +270,10 @@ def test_cells_of_another_file_are_read_by_the_names_of_variables(fitted, cells,
     mdata = read_mudata(tmp_path / "out.h5mu")
     assert mdata.obs_names[mdata.obs["cmvae_cluster"].isna()].tolist() == ["x1", "x2"]
     assert np.isnan(mdata.obsm["X_cmvae"]).all(1).sum() == 2
-    assert run("predict", fitted[0], "--modality", f"rna={cells}", "--out", tmp_path / "rna.csv")[0] == 0
+    assert (
+        run("predict", fitted[0], "--modality", f"rna={cells}", "--out", tmp_path / "rna.csv")[0]
+        == 0
+    )
     alone = pd.read_csv(tmp_path / "rna.csv").set_index("id")
     assert set(alone["modalities"]) == {"rna"}
     seen = mdata.obs.dropna(subset="cmvae_cluster")
@@ -218,8 +286,12 @@ def test_cells_are_generated_in_the_units_of_the_data(fitted, cells, tmp_path):
     rna, protein = pd.read_csv(out / "rna.csv"), pd.read_csv(out / "protein.csv")
     assert list(rna) == ["id", "cluster", *(f"g{i}" for i in range(GENES))]
     assert set(rna.dtypes[2:]) == {np.dtype(np.int64)}
-    assert rna.iloc[:, 2:].sum(axis=1).mean() == pytest.approx(np.median(RNA_COUNTS[RNA].sum(1)), rel=0.1)
-    assert protein.iloc[:, 2:].to_numpy().mean() == pytest.approx(np.log1p(PROTEIN_COUNTS[PROTEIN]).mean(), rel=0.2)
+    assert rna.iloc[:, 2:].sum(axis=1).mean() == pytest.approx(
+        np.median(RNA_COUNTS[RNA].sum(1)), rel=0.1
+    )
+    assert protein.iloc[:, 2:].to_numpy().mean() == pytest.approx(
+        np.log1p(PROTEIN_COUNTS[PROTEIN]).mean(), rel=0.2
+    )
     assert run("generate", fitted[0], "--from", f"rna={cells}", "--out", tmp_path / "other")[0] == 0
     assert names(tmp_path / "other") == ["generated.json", "protein.csv"]
     made = pd.read_csv(tmp_path / "other" / "protein.csv").set_index("id").drop(index="c20")
@@ -237,7 +309,9 @@ def test_labels_of_obs_are_compared_with_and_the_page_knows_the_variables(fitted
     page = tmp_path / "page.html"
     status, _, err = run("report", fitted[0], "--labels", cells, "--column", "group", "--out", page)
     assert status == 0, err
-    told = json.loads(page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0])
+    told = json.loads(
+        page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0]
+    )
     assert told["agreement"]["labels"] == ["group 0", "group 1", "group 2"]
     assert [entry["features"][-1] for entry in told["modalities"]] == ["g29", "p5"]
     numbers = samples_of(fitted[0])["cluster"][CELLS].to_numpy()
@@ -257,7 +331,8 @@ def test_the_run_takes_another_number_of_clusters(fitted, tmp_path):
     assert "4 clusters" in out
 
 
-# Bad input ---------------------------------------------------------------------------------------------------------
+# Bad input
+# ---------------------------------------------------------------------------------------------------------
 
 
 def broken(folder, what):
@@ -273,9 +348,14 @@ def broken(folder, what):
     elif what == "nan":
         values = RNA_COUNTS[RNA].copy()
         values[3, 1] = np.nan
-        write_mudata(path, lambda: changed(rna=as_adata(scipy.sparse.csr_matrix(values), CELLS[RNA], "g")))
+        write_mudata(
+            path, lambda: changed(rna=as_adata(scipy.sparse.csr_matrix(values), CELLS[RNA], "g"))
+        )
     elif what == "strangers":
-        write_mudata(path, lambda: changed(protein=as_adata(PROTEIN_COUNTS, [f"x{i}" for i in range(N)], "p")))
+        write_mudata(
+            path,
+            lambda: changed(protein=as_adata(PROTEIN_COUNTS, [f"x{i}" for i in range(N)], "p")),
+        )
     elif what == "few variables":
         write_mudata(path, lambda: changed(rna=as_adata(RNA_COUNTS[RNA][:, :27], CELLS[RNA], "g")))
     elif what == "others":
@@ -316,7 +396,10 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(tmp_path, what, m
     [
         *NO_H5MU.items(),
         ("few variables", "modality 'rna' lacks 3 variables, such as 'g27', 'g28', 'g29'"),
-        ("others", "bad.h5mu has modalities 'atac'; those the run read from an .h5mu: 'rna', 'protein'"),
+        (
+            "others",
+            "bad.h5mu has modalities 'atac'; those the run read from an .h5mu: 'rna', 'protein'",
+        ),
         ("fractions", "modality 'rna': 'negative_binomial' needs counts"),
     ],
 )
@@ -331,13 +414,19 @@ def test_bad_files_are_not_predicted(fitted, tmp_path, what, message, suffix):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--layer", "atac=raw"], "--layer names unknown modalities ['atac']; there are ['rna', 'protein']"),
+        (
+            ["--layer", "atac=raw"],
+            "--layer names unknown modalities ['atac']; there are ['rna', 'protein']",
+        ),
         (["--likelihood", "atac=normal"], "--likelihood names unknown modalities ['atac']"),
         (["--network", "atac=mlp"], "--network names unknown modalities ['atac']"),
         (["--layer", "protein=counts"], "unknown layer 'counts'; there are "),
         (["--layer", "protein"], "--layer must be NAME=VALUE, got 'protein'"),
         (["--likelihood", "protein=poisson"], "modality 'protein': 'poisson' needs counts"),
-        (["--likelihood", "rna=categorical"], "modality 'rna': likelihood must be one of 'negative_binomial'"),
+        (
+            ["--likelihood", "rna=categorical"],
+            "modality 'rna': likelihood must be one of 'negative_binomial'",
+        ),
         (["--kind", "rna.g0=count"], "modality 'rna': kinds are for the columns of tables"),
         (["--network", "rna=conv"], "shape"),
     ],
@@ -355,7 +444,14 @@ def test_bad_ends_of_predictions_are_told_and_nothing_is_written(fitted, cells, 
     refused("exclude each other", *given, "--modality", f"rna={cells}", "--out", tmp_path / "o.csv")
     table = ["predict", fitted[0], "--modality", f"rna={cells}", "--out", out, "--overwrite"]
     refused("is a copy of an .h5mu file with the results in it: pass one as --data", *table)
-    refused("--data must be an .npz, .h5mu or .yaml file", *given[:2], "--data", "x.h5ad", "--out", tmp_path / "o.csv")
+    refused(
+        "--data must be an .npz, .h5mu or .yaml file",
+        *given[:2],
+        "--data",
+        "x.h5ad",
+        "--out",
+        tmp_path / "o.csv",
+    )
     with mock.patch("anndata.io.write_elem", side_effect=OSError(28, "No space left on device")):
         refused("No space left on device", *given, "--out", out, "--overwrite")
     assert contents(tmp_path) == {"out.h5mu": b"old"}
@@ -379,8 +475,16 @@ def test_another_kind_of_file_than_the_run_s_is_told(fitted, cells, tmp_path):
 
 
 def test_labels_that_are_not_there_are_told(fitted, cells):
-    refused("name a column with --column; .obs has ['group', 'donor'", "evaluate", fitted[0], "--labels", cells)
-    refused(".obs has no column 'kind'", "evaluate", fitted[0], "--labels", cells, "--column", "kind")
+    refused(
+        "name a column with --column; .obs has ['group', 'donor'",
+        "evaluate",
+        fitted[0],
+        "--labels",
+        cells,
+    )
+    refused(
+        ".obs has no column 'kind'", "evaluate", fitted[0], "--labels", cells, "--column", "kind"
+    )
 
 
 def test_a_run_whose_file_is_gone_says_so(fitted, cells, tmp_path):
@@ -393,7 +497,9 @@ def test_a_run_whose_file_is_gone_says_so(fitted, cells, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["fit", "predict"])
-def test_without_the_extra_it_is_named_and_nothing_is_written(fitted, cells, tmp_path, monkeypatch, command):
+def test_without_the_extra_it_is_named_and_nothing_is_written(
+    fitted, cells, tmp_path, monkeypatch, command
+):
     monkeypatch.setitem(sys.modules, "mudata", None)
     given = ["fit"] if command == "fit" else ["predict", fitted[0]]
     refused("pip install 'cmvae[omics]'", *given, "--data", cells, "--out", tmp_path / "out.csv")

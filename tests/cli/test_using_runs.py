@@ -10,19 +10,23 @@ import pytest
 from PIL import Image
 
 from cmvae import CMVAE
-from cmvae.file_generation import generate_clusters
 from cmvae.files import preprocessing
 from cmvae.metrics import clustering_scores
-from cmvae.run_folder import read_run
+from cmvae.runs.folder import read_run
+from cmvae.runs.generated import generate_clusters
 from made_files import IDS, LABELS, contents, names, refused, run, table_a
 
 
 def predicted(path):
-    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"id": str})
+    return (
+        pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"id": str})
+    )
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_predictions_of_the_training_samples_are_the_run_s(fitted, modalities, tmp_path, monkeypatch, suffix):
+def test_predictions_of_the_training_samples_are_the_run_s(
+    fitted, modalities, tmp_path, monkeypatch, suffix
+):
     monkeypatch.setattr(preprocessing, "MOST_ROWS", 7)
     out = tmp_path / f"found{suffix}"
     # Another order of the modalities is another order of the options, not of the samples.
@@ -34,15 +38,26 @@ def test_predictions_of_the_training_samples_are_the_run_s(fitted, modalities, t
     assert names(tmp_path) == [out.name]
 
 
-def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(fitted, files, tmp_path, monkeypatch):
+def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(
+    fitted, files, tmp_path, monkeypatch
+):
     sizes, own = [], CMVAE.predict_clusters
     monkeypatch.setattr(preprocessing, "MOST_ROWS", 100)
-    monkeypatch.setattr(CMVAE, "predict_clusters", lambda self, x, **k: sizes.append(len(x)) or own(self, x, **k))
+    monkeypatch.setattr(
+        CMVAE, "predict_clusters", lambda self, x, **k: sizes.append(len(x)) or own(self, x, **k)
+    )
     many = pd.concat([table_a()] * 20, ignore_index=True)
     many["id"] = [f"new{i}" for i in range(len(many))]
     many["extra"] = 0
     many.drop(columns="extra").to_csv(tmp_path / "many.tsv", index=False, sep="\t")
-    status, _, err = run("predict", fitted[0], "--modality", f"a={tmp_path / 'many.tsv'}", "--out", tmp_path / "o.csv")
+    status, _, err = run(
+        "predict",
+        fitted[0],
+        "--modality",
+        f"a={tmp_path / 'many.tsv'}",
+        "--out",
+        tmp_path / "o.csv",
+    )
     assert status == 0, err
     assert sizes == [100] * 12
     found = predicted(tmp_path / "o.csv")
@@ -62,17 +77,25 @@ def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(fitted, files
         (["--modality", "img=A"], "modality 'img': expected images, got a DataFrame"),
         (["--modality", "a=nowhere"], "no such file"),
         (["--modality", "a=OTHER"], "'colour' (category) holds ['purple']: unknown categories"),
-        (["--modality", "a=A", "--out", "found.txt"], "--out must end in .csv, .tsv, .parquet, .h5mu, got found.txt"),
+        (
+            ["--modality", "a=A", "--out", "found.txt"],
+            "--out must end in .csv, .tsv, .parquet, .h5mu, got found.txt",
+        ),
         (["--modality", "a=A", "--out", "old.csv"], "--out old.csv exists; pass --overwrite"),
         (["--modality", "a=A", "--out", "none/found.csv"], "--out: no such folder: none"),
     ],
 )
-def test_bad_predictions_are_told_and_nothing_is_written(fitted, files, tmp_path, monkeypatch, options, message):
+def test_bad_predictions_are_told_and_nothing_is_written(
+    fitted, files, tmp_path, monkeypatch, options, message
+):
     monkeypatch.chdir(tmp_path)
     table_a().assign(colour="purple").to_csv("other.csv", index=False)
     (tmp_path / "old.csv").write_text("old")
     before = contents(tmp_path)
-    given = [option.replace("=A", f"={files / 'a.csv'}").replace("=OTHER", "=other.csv") for option in options]
+    given = [
+        option.replace("=A", f"={files / 'a.csv'}").replace("=OTHER", "=other.csv")
+        for option in options
+    ]
     refused(message, "predict", fitted[0], "--out", "found.csv", *given)
     assert contents(tmp_path) == before
 
@@ -80,8 +103,18 @@ def test_bad_predictions_are_told_and_nothing_is_written(fitted, files, tmp_path
 def test_a_full_disk_leaves_old_predictions_whole(fitted, files, tmp_path):
     out = tmp_path / "found.csv"
     out.write_text("old")
-    given = ["predict", fitted[0], "--modality", f"a={files / 'a.csv'}", "--out", out, "--overwrite"]
-    with mock.patch("pandas.DataFrame.to_csv", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+    given = [
+        "predict",
+        fitted[0],
+        "--modality",
+        f"a={files / 'a.csv'}",
+        "--out",
+        out,
+        "--overwrite",
+    ]
+    with mock.patch(
+        "pandas.DataFrame.to_csv", side_effect=OSError(errno.ENOSPC, "No space left on device")
+    ):
         refused("No space left on device", *given)
     assert contents(tmp_path) == {"found.csv": b"old"}
     assert run(*given)[0] == 0
@@ -108,20 +141,46 @@ def test_clusters_are_generated_in_the_units_of_the_data(fitted, tmp_path):
     refused("exists; pass --overwrite", "generate", fitted[0], "--out", out)
     assert run("generate", fitted[0], "--out", out, "--overwrite", *options)[0] == 0
     assert contents(out) == before
-    assert run("generate", fitted[0], "--out", out, "--overwrite", *options, "--seed", 5, "--to", "a")[0] == 0
+    assert (
+        run("generate", fitted[0], "--out", out, "--overwrite", *options, "--seed", 5, "--to", "a")[
+            0
+        ]
+        == 0
+    )
     assert names(out) == ["a.parquet", "generated.json"]
     assert not pd.read_parquet(out / "a.parquet").equals(a)
     assert names(tmp_path) == ["made", "made/a.parquet", "made/generated.json"]
 
 
 def test_only_generated_samples_are_replaced(fitted, tmp_path):
-    given = ["generate", fitted[0], "--cluster", 1, "--samples", 2, "--to", "b", "--seed", 7, "--overwrite"]
-    for name, content in (("a.csv", "of years"), ("generated.json", "{}"), ("generated.json", '{"files": 3}')):
+    given = [
+        "generate",
+        fitted[0],
+        "--cluster",
+        1,
+        "--samples",
+        2,
+        "--to",
+        "b",
+        "--seed",
+        7,
+        "--overwrite",
+    ]
+    for name, content in (
+        ("a.csv", "of years"),
+        ("generated.json", "{}"),
+        ("generated.json", '{"files": 3}'),
+    ):
         (tmp_path / "thesis").mkdir(exist_ok=True)
         (tmp_path / "thesis" / "notes").write_text("of years")
         (tmp_path / "thesis" / name).write_text(content)
         before = contents(tmp_path)
-        refused("thesis holds something else than generated samples", *given, "--out", tmp_path / "thesis")
+        refused(
+            "thesis holds something else than generated samples",
+            *given,
+            "--out",
+            tmp_path / "thesis",
+        )
         assert contents(tmp_path) == before
     refused("notes holds something else than", *given, "--out", tmp_path / "thesis" / "notes")
     assert contents(tmp_path) == before
@@ -132,7 +191,12 @@ def test_only_generated_samples_are_replaced(fitted, tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "made", "thesis"]
     record = json.loads((tmp_path / "made" / "generated.json").read_text())
-    assert (record["clusters"], record["samples"], record["files"], record["seed"]) == ([1], 2, ["b.csv"], 7)
+    assert (record["clusters"], record["samples"], record["files"], record["seed"]) == (
+        [1],
+        2,
+        ["b.csv"],
+        7,
+    )
     (tmp_path / "made" / "notes").write_text("added")
     refused("holds something else than generated samples", *given, "--out", tmp_path / "made")
     assert (tmp_path / "made" / "notes").read_text() == "added"
@@ -156,7 +220,11 @@ def test_modalities_are_generated_from_others(fitted, files, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["b.csv", "generated.json", "img"]
     b = pd.read_csv(out / "b.csv", dtype={"id": str})
     assert b["id"].tolist() == IDS[:50]
-    assert all(len(cell) < 16 for line in (out / "b.csv").read_text().splitlines() for cell in line.split(","))
+    assert all(
+        len(cell) < 16
+        for line in (out / "b.csv").read_text().splitlines()
+        for cell in line.split(",")
+    )
     means = b.groupby(LABELS[:50])[["p", "q"]].mean()
     assert means.loc[0, "p"] > 2 * means.loc[1, "p"]
     assert means.loc[1, "q"] > 2 * means.loc[2, "q"]
@@ -181,14 +249,25 @@ def test_what_is_named_twice_is_generated_once(fitted, tmp_path):
 
 
 def test_images_are_named_by_ids_that_differ(fitted, tmp_path):
-    given = ["generate", fitted[0], "--from", f"a={tmp_path / 'odd.csv'}", "--to", "img", "--out", tmp_path / "made"]
+    given = [
+        "generate",
+        fitted[0],
+        "--from",
+        f"a={tmp_path / 'odd.csv'}",
+        "--to",
+        "img",
+        "--out",
+        tmp_path / "made",
+    ]
     table_a().iloc[:3].assign(id=["..", "é", "a/b"]).to_csv(tmp_path / "odd.csv", index=False)
     status, _, err = run(*given)
     assert status == 0, err
     assert sorted(names(tmp_path / "made" / "img")) == ["...png", "a_b.png", "é.png"]
     table_a().iloc[:2].assign(id=["a/b", "a_b"]).to_csv(tmp_path / "odd.csv", index=False)
     before = contents(tmp_path)
-    refused("modality 'img': the id 'a_b' would name the image of another sample", *given, "--overwrite")
+    refused(
+        "modality 'img': the id 'a_b' would name the image of another sample", *given, "--overwrite"
+    )
     assert contents(tmp_path) == before
 
 
@@ -203,7 +282,10 @@ def test_images_are_named_by_ids_that_differ(fitted, tmp_path):
         (["--format", "xls"], "--format must be csv or parquet, got 'xls'"),
         (["--samples", 0], "--samples"),
         (["--seed", 2**70], "--seed"),
-        (["--overwrite", "--out", "RUN"], "holds something else than generated samples; name another folder"),
+        (
+            ["--overwrite", "--out", "RUN"],
+            "holds something else than generated samples; name another folder",
+        ),
     ],
 )
 def test_bad_generations_are_told_and_nothing_is_written(fitted, tmp_path, options, message):
@@ -215,7 +297,9 @@ def test_bad_generations_are_told_and_nothing_is_written(fitted, tmp_path, optio
 
 
 def test_scores_are_those_of_the_labels(fitted, files, tmp_path):
-    status, out, err = run("evaluate", fitted[0], "--labels", files / "labels.csv", "--column", "label")
+    status, out, err = run(
+        "evaluate", fitted[0], "--labels", files / "labels.csv", "--column", "label"
+    )
     assert status == 0, err
     samples = pd.read_csv(fitted[0] / "clusters.csv", dtype={"id": str})
     scores = clustering_scores(LABELS[samples["id"].astype(int)], samples["cluster"])
@@ -225,13 +309,24 @@ def test_scores_are_those_of_the_labels(fitted, files, tmp_path):
         *(f"{100 * scores[name]:.1f}" for name in ("ACC", "NMI", "ARI")),
     ]
     refused("name one with --column", "evaluate", fitted[0], "--labels", files / "labels.csv")
-    refused("no column 'kind'", "evaluate", fitted[0], "--labels", files / "labels.csv", "--column", "kind")
+    refused(
+        "no column 'kind'",
+        "evaluate",
+        fitted[0],
+        "--labels",
+        files / "labels.csv",
+        "--column",
+        "kind",
+    )
     (tmp_path / "other.csv").write_text("id,label\nt1,a\nt2,b\n")
     refused("shares no id with the run", "evaluate", fitted[0], "--labels", tmp_path / "other.csv")
     (tmp_path / "twice.csv").write_text("id,label\n001,a\n001,b\n")
     refused("duplicate ids: ['001']", "evaluate", fitted[0], "--labels", tmp_path / "twice.csv")
     (tmp_path / "some.csv").write_text("id,label\n001,a\n002,\n004,b\n")
-    assert "2 of 60 samples have a label; 2 labels" in run("evaluate", fitted[0], "--labels", tmp_path / "some.csv")[1]
+    assert (
+        "2 of 60 samples have a label; 2 labels"
+        in run("evaluate", fitted[0], "--labels", tmp_path / "some.csv")[1]
+    )
 
 
 def test_the_curve_is_shown_and_another_number_set(fitted, files, tmp_path):
@@ -239,7 +334,9 @@ def test_the_curve_is_shown_and_another_number_set(fitted, files, tmp_path):
     assert status == 0
     values = json.loads((fitted[0] / "metrics.json").read_text())["h_values"]
     for size in (2, 3):
-        assert any(f"{values[size]:.4f}" in line and f" {size} " in line for line in out.splitlines())
+        assert any(
+            f"{values[size]:.4f}" in line and f" {size} " in line for line in out.splitlines()
+        )
     assert "the run's" in next(line for line in out.splitlines() if f"{values[3]:.4f}" in line)
     changed = tmp_path / "run"
     shutil.copytree(fitted[0], changed)
@@ -260,9 +357,14 @@ def test_the_curve_is_shown_and_another_number_set(fitted, files, tmp_path):
     assert "a curve needs at least two clusters" in run("select", changed)[1]
     before = contents(tmp_path)
     refused("61 clusters cannot be found in n_samples = 60", "select", changed, "--clusters", 61)
-    with mock.patch("cmvae.checkpoints.save_model", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+    with mock.patch(
+        "cmvae.models.pretrained.save_model",
+        side_effect=OSError(errno.ENOSPC, "No space left on device"),
+    ):
         refused("No space left on device", "select", changed, "--clusters", 2)
-    assert {name: value for name, value in contents(tmp_path).items() if name.startswith("run/")} == before
+    assert {
+        name: value for name, value in contents(tmp_path).items() if name.startswith("run/")
+    } == before
 
 
 def test_the_page_gets_all_that_the_run_knows(fitted, files, tmp_path, monkeypatch):
@@ -270,7 +372,7 @@ def test_the_page_gets_all_that_the_run_knows(fitted, files, tmp_path, monkeypat
     page.write_report.side_effect = lambda path, content: path.write_text(str(content))
     gathering.gather_report.return_value = "content"
     parts = {"cmvae.report.gather": gathering, "cmvae.report.page": page}
-    monkeypatch.setattr("cmvae.commands.report.import_module", parts.__getitem__)
+    monkeypatch.setattr("cmvae.cli.report.import_module", parts.__getitem__)
     given = ["report", fitted[0], "--out", tmp_path / "page.html"]
     status, _, err = run(*given, "--labels", files / "labels.csv", "--column", "label")
     assert status == 0, err
@@ -283,29 +385,52 @@ def test_the_page_gets_all_that_the_run_knows(fitted, files, tmp_path, monkeypat
     assert told["labels"] == [str(LABELS[int(name)]) for name in told["ids"]]
     assert told["features"]["b"] == ["p", "q"]
     assert told["images"] == ["img"]
-    assert told["cluster_names"][int(json.loads((fitted[0] / "manifest.json").read_text())["order"][1])] == "1"
+    assert (
+        told["cluster_names"][
+            int(json.loads((fitted[0] / "manifest.json").read_text())["order"][1])
+        ]
+        == "1"
+    )
     assert len(told["history"]) == 14
     refused("page.html exists; pass --overwrite", *given)
     refused("--out must end in .html", "report", fitted[0], "--out", tmp_path / "page.txt")
-    monkeypatch.setattr("cmvae.commands.report.import_module", mock.Mock(side_effect=ModuleNotFoundError("no page")))
+    monkeypatch.setattr(
+        "cmvae.cli.report.import_module", mock.Mock(side_effect=ModuleNotFoundError("no page"))
+    )
     refused("this installation makes no report pages: no page", *given, "--overwrite")
 
 
 def test_the_page_of_a_run_is_written_with_the_curves_of_both_phases(fitted, files, tmp_path):
     page = tmp_path / "page.html"
-    status, _, err = run("report", fitted[0], "--labels", files / "labels.csv", "--column", "label", "--out", page)
+    status, _, err = run(
+        "report", fitted[0], "--labels", files / "labels.csv", "--column", "label", "--out", page
+    )
     assert status == 0, err
-    told = json.loads(page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0])
+    told = json.loads(
+        page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0]
+    )
     log = pd.read_csv(fitted[0] / "log.csv")
     assert set(log["phase"]) == {"warm-up", "clusters"}
     np.testing.assert_allclose(told["history"]["train/loss"], log["train/loss"], rtol=1e-3)
     assert "epoch" not in told["history"]
-    (tmp_path / "some.csv").write_text("id,label\n" + "".join(f"{name},{LABELS[int(name)]}\n" for name in IDS[::2]))
+    (tmp_path / "some.csv").write_text(
+        "id,label\n" + "".join(f"{name},{LABELS[int(name)]}\n" for name in IDS[::2])
+    )
     (tmp_path / "other.csv").write_text("id,label\nt1,a\n")
-    refused("none of the samples has one", "report", fitted[0], "--labels", tmp_path / "other.csv", "--out", "p.html")
+    refused(
+        "none of the samples has one",
+        "report",
+        fitted[0],
+        "--labels",
+        tmp_path / "other.csv",
+        "--out",
+        "p.html",
+    )
     given = ["--labels", tmp_path / "some.csv"]
     assert run("report", fitted[0], *given, "--out", page, "--overwrite")[0] == 0
-    told = json.loads(page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0])
+    told = json.loads(
+        page.read_text(encoding="utf-8").split('id="report-data">')[1].split("</script>")[0]
+    )
     out = run("evaluate", fitted[0], *given)[1]
     row = next(line for line in out.splitlines() if "all samples" in line)
     assert [f"{100 * told['agreement']['scores'][name]:.1f}" for name in ("ACC", "NMI", "ARI")] == [
@@ -313,7 +438,8 @@ def test_the_page_of_a_run_is_written_with_the_curves_of_both_phases(fitted, fil
     ][2:]
 
 
-# Harmed runs -------------------------------------------------------------------------------------------------------
+# Harmed runs
+# -------------------------------------------------------------------------------------------------------
 
 
 def harm(folder, what):
@@ -323,7 +449,12 @@ def harm(folder, what):
     elif what == "manifest":
         (folder / "manifest.json").unlink()
     elif what.startswith("order"):
-        orders = {"order": [0, 1, 99], "order twice": [0, 0, 1], "order nested": [[0, 1, 2]], "order huge": [10**30]}
+        orders = {
+            "order": [0, 1, 99],
+            "order twice": [0, 0, 1],
+            "order nested": [[0, 1, 2]],
+            "order huge": [10**30],
+        }
         (folder / "manifest.json").write_text(json.dumps({**manifest, "order": orders[what]}))
     elif what == "damaged":
         (folder / "manifest.json").write_text("{")
@@ -359,7 +490,11 @@ def test_harmed_runs_are_refused(fitted, files, tmp_path, what, message, command
     shutil.copytree(fitted[0], tmp_path / "run")
     harm(tmp_path / "run", what)
     before = contents(tmp_path)
-    options = ["--modality", f"a={files / 'a.csv'}", "--out", tmp_path / "o.csv"] if command == "predict" else []
+    options = (
+        ["--modality", f"a={files / 'a.csv'}", "--out", tmp_path / "o.csv"]
+        if command == "predict"
+        else []
+    )
     refused(message, command, tmp_path / "run", *options)
     assert contents(tmp_path) == before
 

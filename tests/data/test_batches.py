@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, default_collate
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.data import Batch, IncompleteDataset, MultimodalBaseDataset, iterate, read_inputs
-from cmvae.outputs import ModelOutput
 
 N = 7
 NAMES = ["b", "a", "c"]
@@ -17,7 +17,11 @@ def arrays():
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(N, 2, generator=generator, dtype=torch.float64)
     a[1] = float("nan")
-    return {"a": a, "b": torch.randn(N, 3, 4, generator=generator), "c": torch.arange(5).repeat(N, 1)}
+    return {
+        "a": a,
+        "b": torch.randn(N, 3, 4, generator=generator),
+        "c": torch.arange(5).repeat(N, 1),
+    }
 
 
 MASKS = {
@@ -103,7 +107,9 @@ def test_every_form_is_read_alike(form):
     assert len(batch) == N
     assert batch.complete is False
     assert batch.observed.dtype == torch.bool
-    assert torch.equal(batch.observed, torch.stack([torch.ones(N, dtype=torch.bool), MASKS["a"], MASKS["c"]]))
+    assert torch.equal(
+        batch.observed, torch.stack([torch.ones(N, dtype=torch.bool), MASKS["a"], MASKS["c"]])
+    )
     assert [batch.data[name].dtype for name in NAMES] == [torch.float32, torch.float32, torch.int64]
     for name, tensor in arrays().items():
         expected = tensor.float() if tensor.is_floating_point() else tensor
@@ -138,7 +144,12 @@ def test_items_of_a_subclass_are_its_own():
 
 def test_complete_inputs_need_no_tensor_to_know_it():
     data = {"a": torch.zeros(3, 2), "b": torch.zeros(3, 4)}
-    for inputs in (data, {"data": data}, {"data": data, "masks": None}, MultimodalBaseDataset(data)):
+    for inputs in (
+        data,
+        {"data": data},
+        {"data": data, "masks": None},
+        MultimodalBaseDataset(data),
+    ):
         batch = read(inputs, ["a", "b"], None)
         assert batch.complete is True
         assert batch.observed.all()
@@ -149,7 +160,11 @@ def test_complete_inputs_need_no_tensor_to_know_it():
 
 def test_absent_modality_is_unobserved_everywhere():
     data = {"c": torch.zeros(3, 5), "b": torch.zeros(3, 3, 4)}
-    for inputs in (data, MultimodalBaseDataset(data), {"data": data, "masks": {"a": torch.zeros(3)}}):
+    for inputs in (
+        data,
+        MultimodalBaseDataset(data),
+        {"data": data, "masks": {"a": torch.zeros(3)}},
+    ):
         batch = read(inputs)
         assert list(batch.data) == ["b", "c"]
         assert batch.observed.tolist() == [[True] * 3, [False] * 3, [True] * 3]
@@ -168,7 +183,11 @@ def test_other_keys_of_a_batch_are_ignored():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_floats_are_cast_and_other_dtypes_kept(dtype):
-    data = {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.uint8), "c": torch.ones(2, dtype=torch.bool)}
+    data = {
+        "a": torch.ones(2),
+        "b": torch.ones(2, dtype=torch.uint8),
+        "c": torch.ones(2, dtype=torch.bool),
+    }
     batch = read_inputs(data, NAMES, dtype=dtype, device=torch.device("cpu"))
     assert [batch.data[name].dtype for name in "abc"] == [dtype, torch.uint8, torch.bool]
 
@@ -176,7 +195,9 @@ def test_floats_are_cast_and_other_dtypes_kept(dtype):
 def test_everything_goes_to_the_device():
     inputs = {"data": {"a": torch.ones(2, 2)}, "masks": {"a": [1, 1]}}
     masked = read_inputs(IncompleteDataset(**inputs), NAMES, dtype=torch.float32, device="meta")
-    plain = read_inputs(MultimodalBaseDataset(inputs["data"]), NAMES, dtype=torch.float32, device="meta")
+    plain = read_inputs(
+        MultimodalBaseDataset(inputs["data"]), NAMES, dtype=torch.float32, device="meta"
+    )
     for batch in (masked, plain):
         assert batch.data["a"].device.type == batch.observed.device.type == "meta"
 
@@ -194,12 +215,21 @@ def test_inputs_are_not_changed():
 def test_class_indices_may_lack_the_last_axis():
     shapes = {"a": (6, 4)}
     for shape in ((3, 6), (3, 6, 4)):
-        assert read({"a": torch.zeros(shape, dtype=torch.int64)}, ["a"], shapes).data["a"].shape == shape
-    with pytest.raises(ValueError, match=r"modality 'a': expected samples of shape \(6, 4\), got \(6,\)"):
+        assert (
+            read({"a": torch.zeros(shape, dtype=torch.int64)}, ["a"], shapes).data["a"].shape
+            == shape
+        )
+    with pytest.raises(
+        ValueError, match=r"modality 'a': expected samples of shape \(6, 4\), got \(6,\)"
+    ):
         read({"a": torch.zeros(3, 6)}, ["a"], shapes)
-    with pytest.raises(ValueError, match=r"modality 'a': expected samples of shape \(6, 4\), got \(6,\)"):
+    with pytest.raises(
+        ValueError, match=r"modality 'a': expected samples of shape \(6, 4\), got \(6,\)"
+    ):
         read({"a": torch.zeros(3, 6, dtype=torch.bool)}, ["a"], shapes)
-    with pytest.raises(ValueError, match=r"modality 'a': expected samples of shape \(6, 4\), got \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"modality 'a': expected samples of shape \(6, 4\), got \(4,\)"
+    ):
         read(MultimodalBaseDataset({"a": torch.zeros(3, 4, dtype=torch.int64)}), ["a"], shapes)
 
 
@@ -209,7 +239,11 @@ A = torch.zeros(4, 2)
 @pytest.mark.parametrize(
     ("inputs", "error", "message"),
     [
-        ([{"a": A}], TypeError, "inputs: expected a MultimodalBaseDataset .* plain .* mapping; got list"),
+        (
+            [{"a": A}],
+            TypeError,
+            "inputs: expected a MultimodalBaseDataset .* plain .* mapping; got list",
+        ),
         (A, TypeError, "got Tensor"),
         (Items([A]), TypeError, "got a Dataset of Tensor"),
         (Stream(), TypeError, "got Stream, which has no length"),
@@ -220,16 +254,44 @@ A = torch.zeros(4, 2)
         (Subset(MultimodalBaseDataset({"a": A}), []), ValueError, "no samples"),
         (Items([]), ValueError, "no samples"),
         ({"a": A, "b": torch.zeros(3, 3, 4)}, ValueError, "'b' has 3, 'a' has 4"),
-        ({"a": A, "z": A}, KeyError, "unknown modality 'z' in inputs: got 'a', 'z'; known are 'b', 'a', 'c'"),
+        (
+            {"a": A, "z": A},
+            KeyError,
+            "unknown modality 'z' in inputs: got 'a', 'z'; known are 'b', 'a', 'c'",
+        ),
         (MultimodalBaseDataset({"z": A}), KeyError, "got 'z'; known are 'b', 'a', 'c'"),
-        ({"data": {"a": A}, "masks": {"z": [1] * 4}}, KeyError, "'z' in masks: got 'z'; known are 'b', 'a', 'c'"),
+        (
+            {"data": {"a": A}, "masks": {"z": [1] * 4}},
+            KeyError,
+            "'z' in masks: got 'z'; known are 'b', 'a', 'c'",
+        ),
         ({"data": {"a": A}, "masks": [1] * 4}, TypeError, "masks: expected a mapping .* got list"),
-        ({"data": {"a": A}, "masks": {"a": [1] * 3}}, ValueError, r"mask of modality 'a'.*\(4,\), got \(3,\)"),
-        ({"data": {"a": A}, "masks": {"a": [1, 1, 5, 1]}}, ValueError, "mask of modality 'a'.*got 5 at sample 2"),
-        ({"data": {"a": A}, "masks": {"a": [1, 0, 1, 0]}}, ValueError, "nothing is observed in samples 1, 3: .*'a'"),
-        ({"data": {"a": A}, "masks": {"b": [0, 1, 0, 0]}}, ValueError, "modality 'b'.*marks sample 1 as observed.*'a'"),
+        (
+            {"data": {"a": A}, "masks": {"a": [1] * 3}},
+            ValueError,
+            r"mask of modality 'a'.*\(4,\), got \(3,\)",
+        ),
+        (
+            {"data": {"a": A}, "masks": {"a": [1, 1, 5, 1]}},
+            ValueError,
+            "mask of modality 'a'.*got 5 at sample 2",
+        ),
+        (
+            {"data": {"a": A}, "masks": {"a": [1, 0, 1, 0]}},
+            ValueError,
+            "nothing is observed in samples 1, 3: .*'a'",
+        ),
+        (
+            {"data": {"a": A}, "masks": {"b": [0, 1, 0, 0]}},
+            ValueError,
+            "modality 'b'.*marks sample 1 as observed.*'a'",
+        ),
         ({"a": np.array([["x", "y"]])}, TypeError, "modality 'a'.*dtype <U1"),
-        ({"a": torch.zeros(4, 3)}, ValueError, r"modality 'a': expected samples of shape \(2,\), got \(3,\)"),
+        (
+            {"a": torch.zeros(4, 3)},
+            ValueError,
+            r"modality 'a': expected samples of shape \(2,\), got \(3,\)",
+        ),
     ],
 )
 def test_bad_inputs_are_refused(inputs, error, message):
@@ -243,7 +305,12 @@ def test_observed_entries_must_be_finite(bad):
     a[[2, 3, 8], 1] = bad
     data = {"b": torch.zeros(9, 3, 4), "a": a}
     message = "modality 'a': NaN or infinity in observed entries of samples 2, 3, 8; .* single missing cells"
-    for inputs in (data, {"data": data}, {"data": data, "masks": {"b": torch.ones(9)}}, Items([{"a": x} for x in a])):
+    for inputs in (
+        data,
+        {"data": data},
+        {"data": data, "masks": {"b": torch.ones(9)}},
+        Items([{"a": x} for x in a]),
+    ):
         with pytest.raises(ValueError, match=message):
             read(inputs)
     masks = {"a": torch.tensor([1, 1, 0, 1, 1, 1, 1, 1, 0])}
@@ -254,7 +321,9 @@ def test_observed_entries_must_be_finite(bad):
 
 
 def test_a_number_that_overflows_in_the_dtype_of_the_model_is_refused():
-    with pytest.raises(ValueError, match="modality 'a': NaN or infinity in observed entries of sample 1"):
+    with pytest.raises(
+        ValueError, match="modality 'a': NaN or infinity in observed entries of sample 1"
+    ):
         read({"a": torch.tensor([[0, 0], [0, 1e300]], dtype=torch.float64)})
 
 
@@ -267,15 +336,22 @@ def test_datasets_are_not_checked_twice(monkeypatch):
 
 def test_datasets_whose_values_overflow_in_the_cast_are_refused():
     large = MultimodalBaseDataset({"a": torch.tensor([[1.0], [1e300]], dtype=torch.float64)})
-    with pytest.raises(ValueError, match="modality 'a': NaN or infinity in observed entries of sample 1"):
+    with pytest.raises(
+        ValueError, match="modality 'a': NaN or infinity in observed entries of sample 1"
+    ):
         read_inputs(large, ["a"], dtype=torch.float32, device="cpu")
 
 
 def test_complete_and_incomplete_data_may_be_concatenated():
     complete = MultimodalBaseDataset({"a": torch.zeros(2, 1), "b": torch.zeros(2, 1)})
-    partial = IncompleteDataset({"a": torch.zeros(3, 1), "b": torch.full((3, 1), torch.nan)}, {"b": [False] * 3})
+    partial = IncompleteDataset(
+        {"a": torch.zeros(3, 1), "b": torch.full((3, 1), torch.nan)}, {"b": [False] * 3}
+    )
     expected = torch.tensor([[True] * 5, [True, True, False, False, False]])
-    for parts, order in (([complete, partial], [0, 1, 2, 3, 4]), ([partial, complete], [2, 3, 4, 0, 1])):
+    for parts, order in (
+        ([complete, partial], [0, 1, 2, 3, 4]),
+        ([partial, complete], [2, 3, 4, 0, 1]),
+    ):
         batch = read_inputs(ConcatDataset(parts), ["a", "b"], dtype=torch.float32, device="cpu")
         assert torch.equal(batch.observed, expected[:, order])
 
@@ -302,7 +378,9 @@ def test_samples_that_make_no_batch_are_refused(wrap, turned):
     assert "differ in fields or shapes" in read_all({"a": torch.zeros(2)}, {"a": torch.zeros(3)})
 
 
-@pytest.mark.parametrize("wrap", [dict, lambda data: {"data": data}, lambda data: Items([{"a": x} for x in data["a"]])])
+@pytest.mark.parametrize(
+    "wrap", [dict, lambda data: {"data": data}, lambda data: Items([{"a": x} for x in data["a"]])]
+)
 def test_chunks_name_samples_by_their_place_in_the_whole(wrap):
     a = torch.zeros(9, 2)
     a[7, 1] = float("nan")
@@ -318,7 +396,8 @@ def test_chunks_name_samples_by_their_place_in_the_whole(wrap):
 
 
 @pytest.mark.parametrize(
-    ("size", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), (2.0, TypeError), (None, TypeError)]
+    ("size", "error"),
+    [(0, ValueError), (-1, ValueError), (True, TypeError), (2.0, TypeError), (None, TypeError)],
 )
 def test_batch_size_must_be_a_positive_integer(size, error):
     for inputs in ({"a": A}, dataset()):
@@ -348,7 +427,9 @@ def test_reading_compiles_into_one_graph(form):
         batch = read(inputs)
         rows = {name: batch.data[name].flatten(1).sum(1) for name in batch.data}
         seen = zip(NAMES, batch.observed, strict=True)
-        return sum(torch.where(mask, rows[name], 0).sum() for name, mask in seen if name in rows), batch.complete
+        return sum(
+            torch.where(mask, rows[name], 0).sum() for name, mask in seen if name in rows
+        ), batch.complete
 
     compiled = torch.compile(total, fullgraph=True, backend="eager")
     expected, _ = total(FORMS[form]())

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, default_collate
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.data import IncompleteDataset, MultimodalBaseDataset, checks, random_masks
-from cmvae.outputs import ModelOutput
 
 N = 6
 
@@ -64,7 +64,11 @@ def test_item_has_the_fields_there_are():
     assert item.labels == 20
     assert item.data["a"].tolist() == [4, 5]
     assert item.data["c"].shape == ()
-    assert {name: mask.item() for name, mask in item.masks.items()} == {"a": True, "b": False, "c": True}
+    assert {name: mask.item() for name, mask in item.masks.items()} == {
+        "a": True,
+        "b": False,
+        "c": True,
+    }
     assert item.masks["a"].dtype == torch.bool
     assert type(complete(WORDS)[1].labels) is str
 
@@ -97,7 +101,8 @@ def test_index_of_a_wrong_kind(index, message):
 
 
 @pytest.mark.parametrize(
-    ("index", "message"), [([True, False], r"shape \(6,\), got \(2,\)"), ([[0, 1]], r"one axis, got shape \(1, 2\)")]
+    ("index", "message"),
+    [([True, False], r"shape \(6,\), got \(2,\)"), ([[0, 1]], r"one axis, got shape \(1, 2\)")],
 )
 def test_index_of_a_wrong_shape(index, message):
     with pytest.raises(IndexError, match=message):
@@ -127,7 +132,9 @@ SELECTIONS = [
 def test_selection_is_a_dataset_of_the_same_samples(make, labels, index):
     ds = make(labels)
     empty = isinstance(index, list) and not index
-    rows = np.arange(N)[index if isinstance(index, slice) else slice(0) if empty else np.asarray(index)]
+    rows = np.arange(N)[
+        index if isinstance(index, slice) else slice(0) if empty else np.asarray(index)
+    ]
     selected = ds[index]
     assert type(selected) is type(ds)
     assert len(selected) == len(rows)
@@ -168,8 +175,13 @@ def test_fetching_is_item_by_item():
 
 
 def test_representation():
-    assert repr(complete(WORDS)) == "MultimodalBaseDataset(6 samples, a (2,), b (3, 2, 2), c (), labels)"
-    assert repr(incomplete()) == ("IncompleteDataset(6 samples, a (2,) missing in 2, b (3, 2, 2) missing in 2, c ())")
+    assert (
+        repr(complete(WORDS))
+        == "MultimodalBaseDataset(6 samples, a (2,), b (3, 2, 2), c (), labels)"
+    )
+    assert repr(incomplete()) == (
+        "IncompleteDataset(6 samples, a (2,) missing in 2, b (3, 2, 2) missing in 2, c ())"
+    )
 
 
 def test_masks_are_completed():
@@ -187,9 +199,13 @@ def test_unobserved_entries_are_kept_and_ignored(bad):
     data = {"a": a, "b": torch.zeros(3)}
     ds = IncompleteDataset(data, {"a": [True, False, True]})
     assert_same(ds.data["a"], a)
-    with pytest.raises(ValueError, match="modality 'a': NaN or infinity in observed entries of sample 1;"):
+    with pytest.raises(
+        ValueError, match="modality 'a': NaN or infinity in observed entries of sample 1;"
+    ):
         IncompleteDataset(data, {"a": [True, True, False]})
-    with pytest.raises(ValueError, match="sample 1; missing modalities go in IncompleteDataset; single missing"):
+    with pytest.raises(
+        ValueError, match="sample 1; missing modalities go in IncompleteDataset; single missing"
+    ):
         MultimodalBaseDataset(data)
 
 
@@ -219,7 +235,9 @@ def test_memory_mapped_arrays_are_shared_without_a_warning(tmp_path):
     assert ds.data["a"].data_ptr() == mapped.ctypes.data
 
 
-@pytest.mark.parametrize("array", [np.arange(6.0)[::-1], np.arange(6.0).astype(">f4")], ids=["reversed", "big"])
+@pytest.mark.parametrize(
+    "array", [np.arange(6.0)[::-1], np.arange(6.0).astype(">f4")], ids=["reversed", "big"]
+)
 def test_arrays_that_cannot_be_shared_are_copied(array):
     ds = MultimodalBaseDataset({"a": array})
     assert ds.data["a"].tolist() == array.tolist()
@@ -260,12 +278,24 @@ def test_bad_data_are_refused_by_name(data, error, message):
     ("masks", "error", "message"),
     [
         ([True] * N, TypeError, r"masks: expected a mapping .* got list"),
-        ({"z": [True] * N}, KeyError, "unknown modality 'z' in masks: got 'z'; known are 'a', 'b', 'c'"),
+        (
+            {"z": [True] * N},
+            KeyError,
+            "unknown modality 'z' in masks: got 'z'; known are 'a', 'b', 'c'",
+        ),
         ({"a": [True] * 5}, ValueError, r"mask of modality 'a': expected shape \(6,\), got \(5,\)"),
-        ({"a": torch.ones(N, 1)}, ValueError, r"mask of modality 'a': expected shape \(6,\), got \(6, 1\)"),
+        (
+            {"a": torch.ones(N, 1)},
+            ValueError,
+            r"mask of modality 'a': expected shape \(6,\), got \(6, 1\)",
+        ),
         ({"a": True}, ValueError, "mask of modality 'a'.*scalar"),
         ({"b": [1, 0, 2, 0, 1, 3]}, ValueError, "mask of modality 'b'.*got 2 at samples 2, 5"),
-        ({"b": [1, 0, float("nan"), 0, 1, 1]}, ValueError, "mask of modality 'b'.*got nan at sample 2"),
+        (
+            {"b": [1, 0, float("nan"), 0, 1, 1]},
+            ValueError,
+            "mask of modality 'b'.*got nan at sample 2",
+        ),
         ({"b": ["y"] * N}, TypeError, "mask of modality 'b'.*dtype <U1"),
     ],
 )
@@ -338,12 +368,17 @@ def test_random_masks_choose_samples_at_random_and_repeat_with_their_seed():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan"), "0.3", None, True, 1j])
 def test_random_masks_refuse_a_bad_rate(rate):
-    with pytest.raises(ValueError, match=r"missing_rate: expected a number in \[0, 1\], got " + re.escape(repr(rate))):
+    with pytest.raises(
+        ValueError,
+        match=r"missing_rate: expected a number in \[0, 1\], got " + re.escape(repr(rate)),
+    ):
         random_masks(10, ["a", "b"], rate)
 
 
 def test_random_masks_refuse_what_cannot_be():
-    with pytest.raises(ValueError, match=r"missing_rate: 0\.5 leaves nothing of samples with the one modality 'a'"):
+    with pytest.raises(
+        ValueError, match=r"missing_rate: 0\.5 leaves nothing of samples with the one modality 'a'"
+    ):
         random_masks(10, ["a"], 0.5)
     assert random_masks(10, ["a"], 0.0)["a"].all()
     with pytest.raises(ValueError, match="modalities: expected names that differ"):

@@ -8,12 +8,24 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 import cmvae.data.stored
 from cmvae import CMVAE, CMVAEConfig, fit, initialize_clusters
-from cmvae.data import ByteImages, IncompleteDataset, MultimodalBaseDataset, SparseRows, iterate, read_inputs
+from cmvae.data import (
+    ByteImages,
+    IncompleteDataset,
+    MultimodalBaseDataset,
+    SparseRows,
+    iterate,
+    read_inputs,
+)
 from helpers import assert_same
 
 N = 12
 SHAPES = {"image": (3, 8, 8), "counts": (6,), "plain": (2,)}
-QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "logger": False}
+QUIET = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "accelerator": "cpu",
+    "logger": False,
+}
 
 
 def arrays():
@@ -34,7 +46,11 @@ def masks():
 def stored(missing=False):
     images, counts, plain = arrays()
     data = {"image": ByteImages(images), "counts": counts, "plain": plain}
-    return IncompleteDataset(data, masks(), range(N)) if missing else MultimodalBaseDataset(data, range(N))
+    return (
+        IncompleteDataset(data, masks(), range(N))
+        if missing
+        else MultimodalBaseDataset(data, range(N))
+    )
 
 
 def dense(missing=False):
@@ -44,7 +60,11 @@ def dense(missing=False):
         "counts": torch.from_numpy(counts.toarray().astype(np.float32)),
         "plain": plain,
     }
-    return IncompleteDataset(data, masks(), range(N)) if missing else MultimodalBaseDataset(data, range(N))
+    return (
+        IncompleteDataset(data, masks(), range(N))
+        if missing
+        else MultimodalBaseDataset(data, range(N))
+    )
 
 
 def read(inputs):
@@ -55,7 +75,12 @@ def read(inputs):
 def make_model(seed=0):
     torch.manual_seed(seed)
     config = CMVAEConfig(
-        n_modalities=3, input_dims=SHAPES, latent_dim=3, modalities_specific_dim=2, number_of_clusters=3, K=2
+        n_modalities=3,
+        input_dims=SHAPES,
+        latent_dim=3,
+        modalities_specific_dim=2,
+        number_of_clusters=3,
+        K=2,
     )
     return CMVAE(config)
 
@@ -90,7 +115,13 @@ def test_samples_and_batches_equal_those_of_the_dense_twin(missing):
 
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize(
-    "form", [lambda ds: ds, lambda ds: Subset(ds, [7, 2, 2]), lambda ds: ConcatDataset([ds, ds]), lambda ds: ds.data]
+    "form",
+    [
+        lambda ds: ds,
+        lambda ds: Subset(ds, [7, 2, 2]),
+        lambda ds: ConcatDataset([ds, ds]),
+        lambda ds: ds.data,
+    ],
 )
 def test_whole_inputs_and_chunks_equal_those_of_the_dense_twin(missing, form):
     ours, twin = form(stored(missing)), form(dense(missing))
@@ -101,14 +132,27 @@ def test_whole_inputs_and_chunks_equal_those_of_the_dense_twin(missing, form):
 
 def test_stored_values_are_indexed_as_tensors_are():
     ours, twin = stored().data, dense().data
-    for rows in (2, -1, np.int64(3), slice(1, 4), torch.tensor([3, 3, 0]), np.array([1, 5]), [4, 2]):
+    for rows in (
+        2,
+        -1,
+        np.int64(3),
+        slice(1, 4),
+        torch.tensor([3, 3, 0]),
+        np.array([1, 5]),
+        [4, 2],
+    ):
         for name in ("image", "counts"):
             assert torch.equal(ours[name][rows], twin[name][rows])
 
 
 def test_parts_of_datasets_stay_compact(converted):
     ds = stored()
-    for part in (ds[2:5], ds[[4, 1, 1]], ds[torch.arange(N) < 3], next(iterate(Subset(ds, [4, 1, 1]), 3))):
+    for part in (
+        ds[2:5],
+        ds[[4, 1, 1]],
+        ds[torch.arange(N) < 3],
+        next(iterate(Subset(ds, [4, 1, 1]), 3)),
+    ):
         assert type(part.data["image"]) is ByteImages
         assert part.data["image"].images.dtype == torch.uint8
         assert scipy.sparse.issparse(part.data["counts"].matrix)
@@ -134,7 +178,15 @@ def test_mappings_are_converted_by_the_chunk(converted):
 
 
 def test_training_converts_a_batch_at_a_time(converted, tmp_path):
-    fit(make_model(), stored(), stored(), batch_size=5, max_epochs=2, run_dir=tmp_path / "run", **QUIET)
+    fit(
+        make_model(),
+        stored(),
+        stored(),
+        batch_size=5,
+        max_epochs=2,
+        run_dir=tmp_path / "run",
+        **QUIET,
+    )
     assert converted == [5, 5, 5, 5, 2, 2] * 4
 
 
@@ -156,7 +208,8 @@ def test_training_and_clustering_equal_those_on_the_dense_twin(missing, tmp_path
 def test_encoding_in_chunks_equals_encoding_at_once():
     ds, model = stored(missing=True), make_model()
     whole, chunked = (
-        model.encode(ds, N=2, batch_size=size, generator=torch.Generator().manual_seed(0)) for size in (N, 5)
+        model.encode(ds, N=2, batch_size=size, generator=torch.Generator().manual_seed(0))
+        for size in (N, 5)
     )
     torch.testing.assert_close(chunked.z, whole.z)
     torch.testing.assert_close(chunked.modalities_z, whole.modalities_z)
@@ -165,7 +218,9 @@ def test_encoding_in_chunks_equals_encoding_at_once():
 def test_images_may_be_memory_mapped(tmp_path):
     images = arrays()[0]
     np.save(tmp_path / "images.npy", images)
-    ds = MultimodalBaseDataset({"image": ByteImages(np.load(tmp_path / "images.npy", mmap_mode="r"))})
+    ds = MultimodalBaseDataset(
+        {"image": ByteImages(np.load(tmp_path / "images.npy", mmap_mode="r"))}
+    )
     before = (tmp_path / "images.npy").read_bytes()
     batch = ds.batch([3, 1]).data["image"]
     assert np.array_equal(batch.numpy(), images[[3, 1]].astype(np.float32) / np.float32(255))
@@ -196,16 +251,22 @@ def test_nonfinite_entries_of_sparse_rows_are_refused_where_observed(bad, monkey
     counts = scipy.sparse.lil_array(arrays()[1].astype(np.float64))
     counts[4, 5] = counts[11, 0] = bad
     seen = np.ones(N, dtype=bool)
-    with pytest.raises(ValueError, match="modality 'counts': NaN or infinity in observed entries of samples 4, 11;"):
+    with pytest.raises(
+        ValueError, match="modality 'counts': NaN or infinity in observed entries of samples 4, 11;"
+    ):
         MultimodalBaseDataset({"counts": counts})
     seen[11] = False
     data = {"counts": counts, "plain": np.zeros(N)}
-    with pytest.raises(ValueError, match="modality 'counts': NaN or infinity in observed entries of sample 4;"):
+    with pytest.raises(
+        ValueError, match="modality 'counts': NaN or infinity in observed entries of sample 4;"
+    ):
         IncompleteDataset(data, {"counts": seen})
     seen[4] = False
     batch = read(IncompleteDataset({**data, "plain": np.zeros((N, 2))}, {"counts": seen}))
     assert batch["observed"][1].tolist() == seen.tolist()
-    with pytest.raises(ValueError, match="modality 'counts': NaN or infinity in observed entries of samples 4, 11;"):
+    with pytest.raises(
+        ValueError, match="modality 'counts': NaN or infinity in observed entries of samples 4, 11;"
+    ):
         read({"counts": counts})
 
 
@@ -218,10 +279,26 @@ def test_a_cast_that_overflows_is_still_found():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: ByteImages(np.zeros((2, 3, 4, 4))), TypeError, "images: expected dtype uint8, got torch.float64"),
-        (lambda: ByteImages(np.zeros((2, 4, 4), np.uint8)), ValueError, r"shape \(n, C, H, W\), got \(2, 4, 4\)"),
-        (lambda: SparseRows(np.zeros((2, 3))), TypeError, "matrix: expected a SciPy sparse matrix, got ndarray"),
-        (lambda: SparseRows(scipy.sparse.coo_array([1, 0])), ValueError, r"expected shape \(n, features\), got \(2,\)"),
+        (
+            lambda: ByteImages(np.zeros((2, 3, 4, 4))),
+            TypeError,
+            "images: expected dtype uint8, got torch.float64",
+        ),
+        (
+            lambda: ByteImages(np.zeros((2, 4, 4), np.uint8)),
+            ValueError,
+            r"shape \(n, C, H, W\), got \(2, 4, 4\)",
+        ),
+        (
+            lambda: SparseRows(np.zeros((2, 3))),
+            TypeError,
+            "matrix: expected a SciPy sparse matrix, got ndarray",
+        ),
+        (
+            lambda: SparseRows(scipy.sparse.coo_array([1, 0])),
+            ValueError,
+            r"expected shape \(n, features\), got \(2,\)",
+        ),
         (
             lambda: MultimodalBaseDataset({"a": scipy.sparse.csr_array([[1j]])}),
             TypeError,

@@ -44,7 +44,9 @@ def test_splits_are_read_in_their_order(folder, split):
     assert ds.data["caption"].dtype == ds.labels.dtype == torch.int64
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
+)
 def test_one_hot_captions_become_indices(folder, dtype):
     torch.save(one_hot(tensors()["captions"]).to(dtype), folder / "captions.pt")
     assert torch.equal(cubicc(folder).data["caption"], tensors()["captions"][SPLITS["train"]])
@@ -88,19 +90,47 @@ def save_rows(value):
 T = tensors()
 CASES = [
     (lambda folder: (folder / "images.pt").unlink(), "images.pt", "the file does not exist"),
-    (lambda folder: (folder / "captions.pt").write_bytes(b"PK\x03\x04 not"), "captions.pt", "not a tensor"),
+    (
+        lambda folder: (folder / "captions.pt").write_bytes(b"PK\x03\x04 not"),
+        "captions.pt",
+        "not a tensor",
+    ),
     (lambda folder: (folder / "captions.pt").write_bytes(b""), "captions.pt", "not a tensor"),
     (lambda folder: cut(folder / "images.pt"), "images.pt", "not a tensor"),
     (save("labels.pt", Evil()), "labels.pt", "not a tensor"),
     (save("labels.pt", {"a": torch.zeros(2)}), "labels.pt", "expected a tensor, got dict"),
     (save("labels.pt", torch.zeros(N, 2)), "labels.pt", r"expected shape \(n,\), got \(9, 2\)"),
-    (save("labels.pt", T["labels"] + 1j), "labels.pt", "expected integers, got dtype torch.complex64"),
+    (
+        save("labels.pt", T["labels"] + 1j),
+        "labels.pt",
+        "expected integers, got dtype torch.complex64",
+    ),
     (save("labels.pt", torch.rand(N)), "labels.pt", "expected integers, got dtype torch.float32"),
-    (save("images.pt", T["images"][1:]), "images.pt", r"expected shape \(9, C, H, W\), got \(8, 3, 8, 8\)"),
-    (save("images.pt", 2 * T["images"]), "images.pt", r"expected floats in \[0, 1\], got values from"),
-    (save("images.pt", T["images"] * float("nan")), "images.pt", r"expected floats in \[0, 1\], got values from nan"),
-    (save("images.pt", T["images"].long()), "images.pt", "expected uint8 or floats, got dtype torch.int64"),
-    (save("captions.pt", T["captions"][0]), "captions.pt", r"expected shape \(9, T\) or \(9, T, V\), got \(5,\)"),
+    (
+        save("images.pt", T["images"][1:]),
+        "images.pt",
+        r"expected shape \(9, C, H, W\), got \(8, 3, 8, 8\)",
+    ),
+    (
+        save("images.pt", 2 * T["images"]),
+        "images.pt",
+        r"expected floats in \[0, 1\], got values from",
+    ),
+    (
+        save("images.pt", T["images"] * float("nan")),
+        "images.pt",
+        r"expected floats in \[0, 1\], got values from nan",
+    ),
+    (
+        save("images.pt", T["images"].long()),
+        "images.pt",
+        "expected uint8 or floats, got dtype torch.int64",
+    ),
+    (
+        save("captions.pt", T["captions"][0]),
+        "captions.pt",
+        r"expected shape \(9, T\) or \(9, T, V\), got \(5,\)",
+    ),
     (save("captions.pt", T["captions"] - 9), "captions.pt", "expected indices of words"),
     (save("captions.pt", T["captions"] + 0.5), "captions.pt", "expected indices of words"),
     (save("captions.pt", 2 * one_hot(T["captions"])), "captions.pt", "expected one-hot vectors"),
@@ -109,16 +139,36 @@ CASES = [
         "captions.pt",
         "one-hot vectors",
     ),
-    (lambda folder: (folder / "train_split.npy").unlink(), "train_split.npy", "the file does not exist"),
-    (lambda folder: (folder / "train_split.npy").write_bytes(b"x"), "train_split.npy", "not an array"),
-    (lambda folder: (folder / "train_split.npy").write_bytes(b"PK\x03\x04 not"), "train_split.npy", "not an array"),
-    (lambda folder: spoil_bytes(folder / "train_split.npy", 8, b"\x02"), "train_split.npy", "not an array"),
+    (
+        lambda folder: (folder / "train_split.npy").unlink(),
+        "train_split.npy",
+        "the file does not exist",
+    ),
+    (
+        lambda folder: (folder / "train_split.npy").write_bytes(b"x"),
+        "train_split.npy",
+        "not an array",
+    ),
+    (
+        lambda folder: (folder / "train_split.npy").write_bytes(b"PK\x03\x04 not"),
+        "train_split.npy",
+        "not an array",
+    ),
+    (
+        lambda folder: spoil_bytes(folder / "train_split.npy", 8, b"\x02"),
+        "train_split.npy",
+        "not an array",
+    ),
     (save_rows(np.array([object()])), "train_split.npy", "not an array"),
     (save_rows(np.array([0, 9])), "train_split.npy", "indices from 0 to 9 for 9 samples"),
     (save_rows(np.array([-1, 3])), "train_split.npy", "indices from -1 to 3 for 9 samples"),
     (save_rows(np.array([1.0, 0.5])), "train_split.npy", r"expected integers as indices, got 0\.5"),
     (save_rows(np.array(["a"])), "train_split.npy", "expected indices of shape"),
-    (save_rows(np.zeros((2, 2))), "train_split.npy", r"expected indices of shape \(n,\), got shape \(2, 2\)"),
+    (
+        save_rows(np.zeros((2, 2))),
+        "train_split.npy",
+        r"expected indices of shape \(n,\), got shape \(2, 2\)",
+    ),
 ]
 
 
@@ -159,5 +209,7 @@ def test_whatever_is_damaged_the_file_is_named(folder, zipped):
 
 
 def test_a_split_that_there_is_not(folder):
-    with pytest.raises(ValueError, match="split: expected 'train', 'validation', 'test', got 'all'"):
+    with pytest.raises(
+        ValueError, match="split: expected 'train', 'validation', 'test', got 'all'"
+    ):
         cubicc(folder, "all")

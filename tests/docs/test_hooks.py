@@ -28,7 +28,9 @@ def test_formulas_become_mathml():
     block = convert('<div class="arithmatex">\\[\\frac{1}\n{2}\\]</div>', "page")
     assert block.index("<mfrac>") < block.index("<mn>1</mn>") < block.index("<mn>2</mn>")
     assert 'display="block"' in block
-    assert '<mi>log</mi><mspace width="0.17em"/>' in convert(r'<div class="arithmatex">\[\log p\]</div>', "page")
+    assert '<mi>log</mi><mspace width="0.17em"/>' in convert(
+        r'<div class="arithmatex">\[\log p\]</div>', "page"
+    )
     assert "<mo>&#x0223C;</mo>" in convert(r'<div class="arithmatex">\[a \sim b\]</div>', "page")
 
 
@@ -58,7 +60,9 @@ def test_a_page_that_needs_the_network_ends_the_build(loads):
 def rewritten(text, path="cmvae.CMVAE", is_class=True):
     docstrings = load("docstrings")
     parent = SimpleNamespace(path="cmvae")
-    obj = SimpleNamespace(docstring=SimpleNamespace(value=text), path=path, is_class=is_class, parent=parent)
+    obj = SimpleNamespace(
+        docstring=SimpleNamespace(value=text), path=path, is_class=is_class, parent=parent
+    )
     docstrings.Docstrings.on_object(None, obj=obj)
     return obj.docstring.value
 
@@ -93,7 +97,10 @@ def test_blocks_are_run_in_order_in_one_namespace(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('```python\nprint(1)\n```\n```text title="prints"\n2\n```\n', "page.md, line 4: it prints"),
+        (
+            '```python\nprint(1)\n```\n```text title="prints"\n2\n```\n',
+            "page.md, line 4: it prints",
+        ),
         ("```console\n$ ls\n```\n", "console is not run"),
         ("- a\n\n  ```python\n  1\n  ```\n", "at the start of a line"),
         ("```bash\nls\n```\n", "ls is no command that is run"),

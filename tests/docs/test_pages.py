@@ -44,4 +44,8 @@ def test_only_installations_are_left_out():
     for page in PAGES:
         for block in read_blocks((DOCS / page).read_text(encoding="utf-8")):
             if block.title == INSTALLATION:
-                assert all(line.split()[0] in ("make", "pip", "#") for line in block.code.splitlines() if line), page
+                assert all(
+                    line.split()[0] in ("make", "pip", "#")
+                    for line in block.code.splitlines()
+                    if line
+                ), page

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cmvae.data import ByteImages
-from cmvae.files.array_codecs import ArrayCodec, ImageCodec
 from cmvae.files.join import RowStore
-from cmvae.files.preprocessing import Preprocessing
+from cmvae.preprocessing.array_codecs import ArrayCodec, ImageCodec
+from cmvae.preprocessing.preprocessing import Preprocessing
 
 
 def values(*rows):
@@ -34,7 +34,9 @@ def test_samples_are_joined_outer_in_order_of_appearance(rows):
         store.check()
         assert len(store) == 5
         parts = list(store.batches(rows))
-    assert [len(part.ids) for part in parts] == [rows] * (5 // rows) + ([5 % rows] if 5 % rows else [])
+    assert [len(part.ids) for part in parts] == [rows] * (5 // rows) + (
+        [5 % rows] if 5 % rows else []
+    )
     assert [name for part in parts for name in part.ids] == ["s1", "s2", "s3", "s4", "s9"]
     assert [name for part in parts for name in part.patterns()] == ["a+b", "a", "b", "a", "b"]
     assert np.concatenate([part.data["a"] for part in parts])[:, 0].tolist() == [1, 2, 0, 4, 0]
@@ -46,7 +48,9 @@ def test_samples_are_joined_outer_in_order_of_appearance(rows):
 def test_all_rows_become_a_dataset_with_images_as_bytes():
     with filled(RowStore(["a", "b"])) as store:
         rows = store.all_rows()
-    data = Preprocessing({"a": ArrayCodec((1,), 0.0, 1.0), "b": ImageCodec((1, 2, 2))}).dataset(rows)
+    data = Preprocessing({"a": ArrayCodec((1,), 0.0, 1.0), "b": ImageCodec((1, 2, 2))}).dataset(
+        rows
+    )
     assert isinstance(data.data["b"], ByteImages)
     assert data.masks["a"].tolist() == [True, True, False, True, False]
     assert data.masks["b"].tolist() == [True, False, True, False, True]
@@ -71,7 +75,10 @@ def test_many_ids_that_repeat_are_counted():
 def test_a_modality_that_shares_no_id_is_refused():
     with filled(RowStore(["a", "b", "c"])) as store:
         store.add("c", ["t1", "s4"], values(1, np.nan), seen(2, 1))
-        with pytest.raises(ValueError, match=r"'c' shares no id with any other.*'a': \['s1', 's2', 's4'\].*\['t1'\]"):
+        with pytest.raises(
+            ValueError,
+            match=r"'c' shares no id with any other.*'a': \['s1', 's2', 's4'\].*\['t1'\]",
+        ):
             store.check()
         store.add("c", ["s2"], values(1), seen(1))
         store.check()
@@ -90,7 +97,12 @@ def test_samples_with_nothing_and_modalities_without_samples_are_refused():
 
 def test_a_full_disk_is_an_error_of_the_system():
     with RowStore(["a"]) as store:
-        broken = mock.Mock(execute=mock.Mock(side_effect=sqlite3.OperationalError("database or disk is full")))
-        with mock.patch.object(store, "_database", broken), pytest.raises(OSError, match="disk is full") as caught:
+        broken = mock.Mock(
+            execute=mock.Mock(side_effect=sqlite3.OperationalError("database or disk is full"))
+        )
+        with (
+            mock.patch.object(store, "_database", broken),
+            pytest.raises(OSError, match="disk is full") as caught,
+        ):
             store.add("a", ["s1"], values(1), seen(1))
         assert caught.value.errno == errno.ENOSPC

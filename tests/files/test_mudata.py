@@ -18,15 +18,15 @@ import anndata
 import h5py
 
 from cmvae.data import SparseRows, StandardisedRows, from_mudata
-from cmvae.data.omics_coding import CodedModality
 from cmvae.files import preprocessing
 from cmvae.files.join import RowStore
 from cmvae.files.labels import read_labels
+from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import MuDataModality, OmicsRows, h5mu_files
 from cmvae.files.mudata_results import write_results
-from cmvae.files.omics_codec import OmicsCodec
-from cmvae.files.preprocessing import Preprocessing, open_source
-from cmvae.run_config import ModalityFile
+from cmvae.preprocessing.omics_codec import OmicsCodec
+from cmvae.preprocessing.omics_coding import CodedModality
+from cmvae.preprocessing.preprocessing import Preprocessing, open_source
 from made_mudata import (
     CELLS,
     GENES,
@@ -41,7 +41,9 @@ from made_mudata import (
     write_mudata,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of mudata about its next version, of pandas about its options
+pytestmark = pytest.mark.filterwarnings(
+    "ignore"
+)  # of mudata about its next version, of pandas about its options
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +61,22 @@ def table_of(path):
 
     def keep(name, node):
         attrs = {key: np.asarray(value).tolist() for key, value in node.attrs.items()}
-        found[name] = (attrs, np.asarray(node[()]).tolist() if isinstance(node, h5py.Dataset) else None)
+        found[name] = (
+            attrs,
+            np.asarray(node[()]).tolist() if isinstance(node, h5py.Dataset) else None,
+        )
 
     with h5py.File(path) as file:
         file.visititems(keep)
-    found["obs"][0]["column-order"] = [name for name in found["obs"][0]["column-order"] if name[:5] != "cmvae"]
+    found["obs"][0]["column-order"] = [
+        name for name in found["obs"][0]["column-order"] if name[:5] != "cmvae"
+    ]
     own = ("obs/cmvae", "obsm/X_cmvae", "uns/cmvae")
     return {name: value for name, value in found.items() if not name.startswith(own)}
 
 
-# Reading -----------------------------------------------------------------------------------------------------------
+# Reading
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", [1, 7, 84, 1000])
@@ -80,7 +88,9 @@ def test_parts_are_the_whole_however_it_is_stored(path, layer, rows):
     assert [name for ids, _ in parts for name in ids] == CELLS[PROTEIN][::-1].tolist()
     counts = PROTEIN_COUNTS[PROTEIN][::-1]
     expected = counts if layer == "raw" else np.log1p(counts)
-    np.testing.assert_array_equal(np.concatenate([dense(part.values) for _, part in parts]), expected)
+    np.testing.assert_array_equal(
+        np.concatenate([dense(part.values) for _, part in parts]), expected
+    )
     assert {scipy.sparse.issparse(part.values) for _, part in parts} == {layer != "dense"}
     whole = source.read()
     np.testing.assert_array_equal(dense(whole.values), expected)
@@ -110,7 +120,7 @@ def test_of_a_matrix_by_rows_no_more_is_read_than_a_part(path):
 def test_cells_are_those_of_from_mudata(path, layer, most, monkeypatch):
     monkeypatch.setattr(preprocessing, "MOST_ROWS", most)
     files = h5mu_files(path)
-    files["protein"] = files["protein"].changed(layer=layer)
+    files["protein"] = files["protein"].replace(layer=layer)
     learned = Preprocessing.learn(files)
     with learned.join(files) as store:
         rows = store.all_rows()
@@ -120,14 +130,19 @@ def test_cells_are_those_of_from_mudata(path, layer, most, monkeypatch):
     for name in ("rna", "protein"):
         seen = want.dataset.masks[name].numpy()
         np.testing.assert_array_equal(data.masks[name].numpy()[place], seen)
-        left, right = data.batch(place).data[name].numpy()[seen], want.dataset.batch(slice(None)).data[name].numpy()
+        left, right = (
+            data.batch(place).data[name].numpy()[seen],
+            want.dataset.batch(slice(None)).data[name].numpy(),
+        )
         np.testing.assert_allclose(left, right[seen], rtol=1e-6, atol=1e-6)
     assert isinstance(data.data["rna"], SparseRows)
     assert isinstance(data.data["protein"], StandardisedRows) == (layer is None)
     assert learned.shapes() == want.coding.input_dims
     likelihoods = learned.likelihoods(files, "learned")
     assert {name: dist for name, (dist, _) in likelihoods.items()} == want.coding.decoders_dist
-    assert {name: params for name, (_, params) in likelihoods.items()} == want.coding.decoder_dist_params
+    assert {
+        name: params for name, (_, params) in likelihoods.items()
+    } == want.coding.decoder_dist_params
     again = Preprocessing.from_json(learned.to_json())
     assert {name: codec.coded for name, codec in again.codecs.items()} == {
         coded.name: coded for coded in want.coding.modalities
@@ -140,14 +155,20 @@ def test_arrays_that_do_not_say_so_are_read(path, tmp_path):
         for place in ("obs/_index", "var/_index", "layers/dense"):
             del file["mod/protein"][place].attrs["encoding-type"]
             del file["mod/protein"][place].attrs["encoding-version"]
-    old, new = (MuDataModality(folder, "protein", layer="dense").read() for folder in (tmp_path / "old.h5mu", path))
+    old, new = (
+        MuDataModality(folder, "protein", layer="dense").read()
+        for folder in (tmp_path / "old.h5mu", path)
+    )
     np.testing.assert_array_equal(old.values, new.values)
     assert (list(old.obs_names), old.var_names) == (list(new.obs_names), new.var_names)
 
 
 def test_modalities_are_in_the_order_of_the_mudata(path):
     assert list(h5mu_files(path)) == ["rna", "protein"]  # HDF5's own order is that of the alphabet
-    run = {"x": ModalityFile(path="o.h5mu", array="protein", layer="raw"), "rna": ModalityFile(path="o.h5mu")}
+    run = {
+        "x": ModalityFile(path="o.h5mu", array="protein", layer="raw"),
+        "rna": ModalityFile(path="o.h5mu"),
+    }
     like = h5mu_files(path, {**run, "protein": ModalityFile(path="protein.csv")})
     assert {name: (file.array, file.layer) for name, file in like.items()} == {
         "x": ("protein", "raw"),
@@ -170,11 +191,14 @@ def test_sparse_rows_are_joined_as_dense_ones_are():
     assert parts[0].data["a"].dtype == np.float32
 
 
-# The codec ---------------------------------------------------------------------------------------------------------
+# The codec
+# ---------------------------------------------------------------------------------------------------------
 
 
 def rows_of(values, names="xyz", layer=None):
-    return OmicsRows(values, pd.Index([f"c{i}" for i in range(values.shape[0])]), tuple(names), layer)
+    return OmicsRows(
+        values, pd.Index([f"c{i}" for i in range(values.shape[0])]), tuple(names), layer
+    )
 
 
 @pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
@@ -196,7 +220,9 @@ def test_draws_of_counts_are_whole_numbers_and_means_are_not():
     drawn = codec.decode(np.array([[3.0, 0.0, 1.0]]), sample=True)
     assert drawn.to_numpy().tolist() == [[3, 0, 1]]
     assert drawn.dtypes.tolist() == [np.int64] * 3
-    assert codec.decode(np.array([[0.25, 0.0, 1.5]]), sample=False).to_numpy().tolist() == [[0.25, 0.0, 1.5]]
+    assert codec.decode(np.array([[0.25, 0.0, 1.5]]), sample=False).to_numpy().tolist() == [
+        [0.25, 0.0, 1.5]
+    ]
     assert list(drawn) == list("xyz")
 
 
@@ -219,10 +245,13 @@ def test_the_description_says_what_the_variables_are():
     names = tuple(f"g{i}" for i in range(9))
     described = OmicsCodec(CodedModality("a", names, "raw", "poisson")).describe()
     assert described == "9 counts of layer raw: g0, g1, g2, g3, g4 and 4 more"
-    assert OmicsCodec(CodedModality("a", ("p", "q"), None, "bernoulli")).describe() == "2 binary: p, q"
+    assert (
+        OmicsCodec(CodedModality("a", ("p", "q"), None, "bernoulli")).describe() == "2 binary: p, q"
+    )
 
 
-# Refusals ----------------------------------------------------------------------------------------------------------
+# Refusals
+# ----------------------------------------------------------------------------------------------------------
 
 
 def change_index(path):
@@ -290,11 +319,31 @@ def h5ad(path):
 
 
 REFUSED = {
-    "text": (text, {}, ValueError, r"cells\.h5mu: not an \.h5mu file that can be read: .*file signature"),
-    "a file cut short": (half, {}, ValueError, r"not an \.h5mu file that can be read: .*truncated file"),
-    "an AnnData": (h5ad, {}, ValueError, r"it holds no modalities \(an \.h5ad holds one: mudata\.MuData"),
+    "text": (
+        text,
+        {},
+        ValueError,
+        r"cells\.h5mu: not an \.h5mu file that can be read: .*file signature",
+    ),
+    "a file cut short": (
+        half,
+        {},
+        ValueError,
+        r"not an \.h5mu file that can be read: .*truncated file",
+    ),
+    "an AnnData": (
+        h5ad,
+        {},
+        ValueError,
+        r"it holds no modalities \(an \.h5ad holds one: mudata\.MuData",
+    ),
     "shared variables": (change_axis, {}, ValueError, r"its modalities share variables \(axis=1\)"),
-    "a part missing": (without("mod/rna/X/indptr"), {}, ValueError, r"cells\.h5mu: not an \.h5mu file .*indptr"),
+    "a part missing": (
+        without("mod/rna/X/indptr"),
+        {},
+        ValueError,
+        r"cells\.h5mu: not an \.h5mu file .*indptr",
+    ),
     "no X": (without("mod/rna/X"), {}, ValueError, "it has no X; name one of its layers: none"),
     "words": (as_words, {}, TypeError, "modality 'rna'.*expected numbers, got dtype"),
     "another shape": (cut_rows, {}, ValueError, r"a matrix \(79, 30\) for 80 cells, 30 names"),
@@ -311,10 +360,20 @@ REFUSED = {
         ValueError,
         "indices must be < 84",
     ),
-    "entries beyond the last": (change_bounds, {}, ValueError, "indptr must be a non-decreasing sequence"),
+    "entries beyond the last": (
+        change_bounds,
+        {},
+        ValueError,
+        "indptr must be a non-decreasing sequence",
+    ),
     "no modalities": (without_modalities, {}, ValueError, "it holds no modalities"),
     "a layer": (None, {"layer": "counts"}, KeyError, "unknown layer 'counts'; there are none"),
-    "a modality": (None, {"array": "atac"}, KeyError, "unknown modality 'atac'; there are 'rna', 'protein'"),
+    "a modality": (
+        None,
+        {"array": "atac"},
+        KeyError,
+        "unknown modality 'atac'; there are 'rna', 'protein'",
+    ),
 }
 
 
@@ -332,26 +391,39 @@ def test_what_cannot_be_read_is_refused_by_name(case, tmp_path):
 
 def test_options_that_do_not_fit_are_refused(path, tmp_path):
     (tmp_path / "t.csv").write_text("id,a\n1,2\n")
-    with pytest.raises(ValueError, match=r"'t': layers are those of \.h5mu files, and .*t\.csv is none"):
+    with pytest.raises(
+        ValueError, match=r"'t': layers are those of \.h5mu files, and .*t\.csv is none"
+    ):
         open_source("t", ModalityFile(path=str(tmp_path / "t.csv"), layer="raw"))
-    with pytest.raises(ValueError, match=r"modality 'rna': likelihood must be one of 'negative_binomial', .*'mixed'"):
+    with pytest.raises(
+        ValueError,
+        match=r"modality 'rna': likelihood must be one of 'negative_binomial', .*'mixed'",
+    ):
         Preprocessing.learn({"rna": ModalityFile(path=str(path), likelihood="mixed")})
     with pytest.raises(ValueError, match=r"'poisson' needs counts, .*in cell"):
         Preprocessing.learn({"protein": ModalityFile(path=str(path), likelihood="poisson")})
     with pytest.raises(ValueError, match="kinds are for the columns of tables"):
         Preprocessing.learn({"rna": ModalityFile(path=str(path), kinds={"g0": "count"})})
-    with pytest.raises(ValueError, match=r"has modalities 'rna', 'protein'; those the run read from an \.h5mu: none"):
+    with pytest.raises(
+        ValueError,
+        match=r"has modalities 'rna', 'protein'; those the run read from an \.h5mu: none",
+    ):
         h5mu_files(path, {"photo": ModalityFile(path="photos")})
 
 
 def test_without_the_extra_it_is_named(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mudata", None)
-    for call in (lambda: h5mu_files(path), lambda: MuDataModality(path, "rna"), lambda: read_labels(path)):
+    for call in (
+        lambda: h5mu_files(path),
+        lambda: MuDataModality(path, "rna"),
+        lambda: read_labels(path),
+    ):
         with pytest.raises(ImportError, match=r"pip install 'cmvae\[omics\]'"):
             call()
 
 
-# Results -----------------------------------------------------------------------------------------------------------
+# Results
+# -----------------------------------------------------------------------------------------------------------
 
 SOME = ["c07", "c00", "c89"]
 RESULTS = {
@@ -375,7 +447,11 @@ def test_results_stand_at_their_cells_and_nothing_else_changes(path, tmp_path):
     assert mdata.obs["cmvae_probability"].iloc[rows].tolist() == [0.5, 0.75, 1.0]
     assert mdata.obsm["X_cmvae"].dtype == np.float32
     assert mdata.obsm["X_cmvae"][rows].tolist() == [[0, 1], [2, 3], [4, 5]]
-    assert np.isnan(mdata.obsm["X_cmvae"]).all(1).sum() == mdata.obs["cmvae_cluster"].isna().sum() == N - 3
+    assert (
+        np.isnan(mdata.obsm["X_cmvae"]).all(1).sum()
+        == mdata.obs["cmvae_cluster"].isna().sum()
+        == N - 3
+    )
     assert mdata.uns["cmvae"]["rule"] == "joint"
     assert mdata.uns["cmvae"]["active_clusters"].tolist() == [4, 0]
     pd.testing.assert_frame_equal(mdata.obs[list(own.obs)], own.obs)
@@ -385,14 +461,18 @@ def test_results_stand_at_their_cells_and_nothing_else_changes(path, tmp_path):
 def test_results_that_were_there_are_replaced_in_the_file_itself(path, tmp_path):
     out = tmp_path / "out.h5mu"
     write_results(path, out, **RESULTS)
-    write_results(out, out, **{**RESULTS, "ids": ["c01", "c02", "c03"], "embedding": np.ones((3, 4))})
+    write_results(
+        out, out, **{**RESULTS, "ids": ["c01", "c02", "c03"], "embedding": np.ones((3, 4))}
+    )
     mdata = read_mudata(out)
     assert mdata.obsm["X_cmvae"].shape == (N, 4)
     assert mdata.obs_names[mdata.obs["cmvae_cluster"].notna()].tolist() == ["c01", "c02", "c03"]
     assert list(mdata.obs).count("cmvae_cluster") == 1
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("can't flush")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("can't flush")]
+)
 def test_a_failure_leaves_the_old_file_whole(path, tmp_path, error):
     out = tmp_path / "out.h5mu"
     out.write_text("old")
@@ -406,14 +486,17 @@ def test_a_failure_leaves_the_old_file_whole(path, tmp_path, error):
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("out.h5mu", "old")]
 
 
-# Labels ------------------------------------------------------------------------------------------------------------
+# Labels
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_labels_come_from_obs_of_all_cells_or_of_a_modality(path):
     groups = read_labels(path, column="group")
     assert len(groups) == N
     assert groups["c04"] == "group 1"
-    assert read_labels(path, column="donor").index.symmetric_difference(pd.Index(CELLS)).tolist() == ["c05"]
+    assert read_labels(path, column="donor").index.symmetric_difference(
+        pd.Index(CELLS)
+    ).tolist() == ["c05"]
     assert len(read_labels(path, column="rna:batch")) == RNA.sum()
     for column, message in (
         (None, r"name a column with --column; \.obs has \['group', 'donor'"),
@@ -426,6 +509,11 @@ def test_labels_come_from_obs_of_all_cells_or_of_a_modality(path):
 def test_the_coding_is_kept_as_json(path):
     files = h5mu_files(path)
     kept = json.loads(Preprocessing.learn(files).to_json())["modalities"]
-    assert {name: entry["type"] for name, entry in kept.items()} == {"rna": "omics", "protein": "omics"}
+    assert {name: entry["type"] for name, entry in kept.items()} == {
+        "rna": "omics",
+        "protein": "omics",
+    }
     with pytest.raises(ValueError, match="not a stored preprocessing"):
-        Preprocessing.from_json(json.dumps({"modalities": {"rna": {"type": "omics", "coding": "{}"}}}))
+        Preprocessing.from_json(
+            json.dumps({"modalities": {"rna": {"type": "omics", "coding": "{}"}}})
+        )

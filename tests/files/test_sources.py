@@ -49,10 +49,17 @@ def test_a_stored_index_of_parquet_is_the_id(tmp_path):
     values.to_parquet(tmp_path / "none.parquet")
     assert TableFile(tmp_path / "plain.parquet", "t").read().index.tolist() == ["11", "12"]
     named = TableFile(tmp_path / "named.parquet", "t")
-    assert (named.id_column, named.columns, named.read().index.tolist()) == ("cell", ["a", "b"], ["p", "q"])
+    assert (named.id_column, named.columns, named.read().index.tolist()) == (
+        "cell",
+        ["a", "b"],
+        ["p", "q"],
+    )
     assert TableFile(tmp_path / "named.parquet", "t", "b").read().index.tolist() == ["3", "4"]
     assert TableFile(tmp_path / "none.parquet", "t").columns == ["b"]
-    assert [ids for ids, _ in TableFile(tmp_path / "plain.parquet", "t").chunks(1)] == [["11"], ["12"]]
+    assert [ids for ids, _ in TableFile(tmp_path / "plain.parquet", "t").chunks(1)] == [
+        ["11"],
+        ["12"],
+    ]
     assert TableFile(tmp_path / "plain.parquet", "t").columns == ["a", "b"]
     assert TableFile(tmp_path / "plain.parquet", "t", "b").read().index.tolist() == ["3", "4"]
     values.set_index(pd.Index([7, 3], name="n")).to_parquet(tmp_path / "uneven.parquet")
@@ -98,7 +105,12 @@ def test_arrays_have_ids_or_numbers(tmp_path):
     assert [ids for ids, _ in parts] == [["0", "1", "2"], ["3"]]
     np.testing.assert_array_equal(parts[1][1], values[3:])
     assert next(ArrayFile(tmp_path / "a.npz", "m").chunks(2))[0] == ["p", "q"]
-    assert next(ArrayFile(tmp_path / "a.npy", "m", ids=tmp_path / "ids.txt").chunks(9))[0] == ["k", "l", "m", "n"]
+    assert next(ArrayFile(tmp_path / "a.npy", "m", ids=tmp_path / "ids.txt").chunks(9))[0] == [
+        "k",
+        "l",
+        "m",
+        "n",
+    ]
     assert array_names(tmp_path / "two.npz") == ["one", "other"]
     with pytest.raises(ValueError, match=r"'m'.*holds the arrays \['one', 'other'\]"):
         ArrayFile(tmp_path / "two.npz", "m")
@@ -113,7 +125,9 @@ def test_arrays_have_ids_or_numbers(tmp_path):
 def test_nothing_is_unpickled(tmp_path, name):
     with (tmp_path / name).open("wb") as file:
         (np.savez if name.endswith("z") else np.save)(file, np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match=r"'m'.*not a readable array.*(allow_pickle=False|Python objects)"):
+    with pytest.raises(
+        ValueError, match=r"'m'.*not a readable array.*(allow_pickle=False|Python objects)"
+    ):
         ArrayFile(tmp_path / name, "m")
     (tmp_path / name).write_bytes(b"PK\x03\x04 none")
     with pytest.raises(ValueError, match=r"'m'.*not a readable array"):

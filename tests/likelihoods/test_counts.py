@@ -11,7 +11,13 @@ from cmvae.likelihoods import CountBlock, NegativeBinomial, Poisson, build_likel
 F64 = torch.float64
 COUNTS = [0, 1, 2, 15, 16, 17, 300, 65_535, 1_000_000]
 LOG_RATES = [-25.0, -3.0, 0.0, 2.7, 5.7, 11.0, math.log(1e6), 16.0]
-DISPERSIONS = [1e-6, 1e-2, 1.0, 7.3, 60.0]  # scipy's own densities lose digits where p = r/(r + μ) is near 1
+DISPERSIONS = [
+    1e-6,
+    1e-2,
+    1.0,
+    7.3,
+    60.0,
+]  # scipy's own densities lose digits where p = r/(r + μ) is near 1
 SIZED = {"library_size": True, "size": 50}
 
 
@@ -50,7 +56,9 @@ def test_negative_binomial_density_is_scipys(r, dtype):
 def test_negative_binomial_density_is_pytorchs_for_any_dispersion(r, dtype):
     log_rate, counts = grid(dtype)
     got = NegativeBinomial(r).log_prob(log_rate, counts)
-    want = distributions.NegativeBinomial(r, logits=log_rate.double() - math.log(r)).log_prob(counts.double())
+    want = distributions.NegativeBinomial(r, logits=log_rate.double() - math.log(r)).log_prob(
+        counts.double()
+    )
     rtol, atol = (1e-5, 1e-3) if dtype == torch.float32 else (1e-8, 1e-7)
     torch.testing.assert_close(got.double(), want, rtol=rtol, atol=atol)
 
@@ -68,11 +76,16 @@ def test_negative_binomial_density_is_pytorchs():
 
 
 def test_gradients_of_dispersion_and_output_are_pytorchs():
-    log_rate, log_r = torch.randn(40, 3, dtype=F64, requires_grad=True), torch.randn(3, dtype=F64, requires_grad=True)
+    log_rate, log_r = (
+        torch.randn(40, 3, dtype=F64, requires_grad=True),
+        torch.randn(3, dtype=F64, requires_grad=True),
+    )
     likelihood, counts = NegativeBinomial(shape=(3,)).double(), counts_like(40, 3, rate=20.0)
     with torch.no_grad():
         likelihood.log_inverse_dispersion.copy_(log_r)
-    want = distributions.NegativeBinomial(log_r.exp(), logits=log_rate - log_r).log_prob(counts).sum()
+    want = (
+        distributions.NegativeBinomial(log_r.exp(), logits=log_rate - log_r).log_prob(counts).sum()
+    )
     got = likelihood.log_prob(log_rate, counts).sum()
     for one, other in zip(
         torch.autograd.grad(got, [log_rate, likelihood.log_inverse_dispersion]),
@@ -94,7 +107,9 @@ def test_an_infinite_inverse_dispersion_is_poisson(dtype):
 def test_masses_sum_to_one(name):
     counts = torch.arange(4000, dtype=F64)
     for log_rate in (-9.0, 0.0, 3.0):
-        mass = build_likelihood(name, {}, "m", (4000,)).log_prob(torch.full_like(counts, log_rate), counts)
+        mass = build_likelihood(name, {}, "m", (4000,)).log_prob(
+            torch.full_like(counts, log_rate), counts
+        )
         assert float(mass.detach().exp().sum()) == pytest.approx(1, abs=1e-12)
 
 
@@ -103,7 +118,9 @@ def test_masses_sum_to_one(name):
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_extremes_have_finite_values_and_gradients(name, params, dtype):
     outputs = torch.tensor([-1e4, -200.0, -30.0, 0.0, 30.0, 200.0, 1e4], dtype=dtype)
-    output, counts = (part.clone() for part in torch.broadcast_tensors(outputs, torch.tensor(COUNTS)[:, None]))
+    output, counts = (
+        part.clone() for part in torch.broadcast_tensors(outputs, torch.tensor(COUNTS)[:, None])
+    )
     output.requires_grad_()
     for extreme in (-1e3, -20.0, 0.0, 20.0, 1e3) if name == "negative_binomial" else (0.0,):
         likelihood = build_likelihood(name, params, "m", (7,)).to(dtype)
@@ -139,12 +156,16 @@ def test_library_size_shares_a_samples_total(shape):
     likelihood = Poisson(library_size=True, size=50, shape=shape)
     want = distributions.Poisson(rate.reshape(counts.shape)).log_prob(counts)
     torch.testing.assert_close(likelihood.log_prob(output, counts), want)
-    torch.testing.assert_close(likelihood.mean(output).flatten(2), 50 * output.flatten(2).softmax(-1))
+    torch.testing.assert_close(
+        likelihood.mean(output).flatten(2), 50 * output.flatten(2).softmax(-1)
+    )
     r = torch.linspace(0.3, 4, math.prod(shape), dtype=F64).reshape(shape)
     likelihood = NegativeBinomial(library_size=True, shape=shape).double()
     with torch.no_grad():
         likelihood.log_inverse_dispersion.copy_(r.log())
-    want = distributions.NegativeBinomial(r, logits=rate.reshape(counts.shape).log() - r.log()).log_prob(counts)
+    want = distributions.NegativeBinomial(
+        r, logits=rate.reshape(counts.shape).log() - r.log()
+    ).log_prob(counts)
     torch.testing.assert_close(likelihood.log_prob(output, counts), want)
     assert likelihood.mean(output).flatten(2).sum(-1) == pytest.approx(1e4)
 
@@ -188,7 +209,9 @@ def test_samples_have_the_mean_and_the_variance(name, params):
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
 def test_samples_repeat_with_a_generator(name):
     likelihood, output = build_likelihood(name, {}, "m", (4,)), torch.randn(20, 4)
-    first, second, third = (likelihood.sample(output, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, second, third = (
+        likelihood.sample(output, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
 
@@ -223,7 +246,9 @@ def test_dispersion_is_learned():
     torch.manual_seed(0)
     likelihood = NegativeBinomial(shape=(2,))
     truth = torch.tensor([0.5, 5.0])
-    counts = distributions.NegativeBinomial(truth, logits=math.log(20.0) - truth.log()).sample((4000,))
+    counts = distributions.NegativeBinomial(truth, logits=math.log(20.0) - truth.log()).sample(
+        (4000,)
+    )
     optimiser = torch.optim.Adam(likelihood.parameters(), lr=0.05)
     for _ in range(150):
         optimiser.zero_grad()
@@ -252,13 +277,38 @@ def test_other_values_than_counts_are_refused(name, bad):
         ("poisson", {"library_size": True, "size": 0}, (3,), "size must be a positive"),
         ("poisson", {"library_size": True, "size": True}, (3,), "size must be a positive"),
         ("poisson", {"library_size": True}, (1,), r"two values a sample; got the shape \(1,\)"),
-        ("poisson", {"inverse_dispersion": 1}, (3,), r"\['inverse_dispersion'\]; allowed: 'library_size', 'size'"),
+        (
+            "poisson",
+            {"inverse_dispersion": 1},
+            (3,),
+            r"\['inverse_dispersion'\]; allowed: 'library_size', 'size'",
+        ),
         ("negative_binomial", {}, None, "'feature' needs .*input_dims"),
-        ("negative_binomial", {"inverse_dispersion": "cell"}, (3,), "inverse_dispersion must be .*'cell'"),
+        (
+            "negative_binomial",
+            {"inverse_dispersion": "cell"},
+            (3,),
+            "inverse_dispersion must be .*'cell'",
+        ),
         ("negative_binomial", {"inverse_dispersion": -1}, (3,), "inverse_dispersion must be .*-1"),
-        ("negative_binomial", {"inverse_dispersion": 9e-7}, (3,), r"a number from 1e-06 to 1e\+09; got 9e-07"),
-        ("negative_binomial", {"inverse_dispersion": 1e10}, (3,), "a number from .*; got 10000000000"),
-        ("negative_binomial", {"inverse_dispersion": torch.ones(3)}, (3,), "inverse_dispersion must be .*tensor"),
+        (
+            "negative_binomial",
+            {"inverse_dispersion": 9e-7},
+            (3,),
+            r"a number from 1e-06 to 1e\+09; got 9e-07",
+        ),
+        (
+            "negative_binomial",
+            {"inverse_dispersion": 1e10},
+            (3,),
+            "a number from .*; got 10000000000",
+        ),
+        (
+            "negative_binomial",
+            {"inverse_dispersion": torch.ones(3)},
+            (3,),
+            "inverse_dispersion must be .*tensor",
+        ),
     ],
 )
 def test_bad_options_are_refused(name, params, shape, message):
@@ -269,12 +319,16 @@ def test_bad_options_are_refused(name, params, shape, message):
 def test_counts_tell_the_encoder_what_they_are():
     assert build_likelihood("normal", {}, "m", (3,)).counts == []
     assert Poisson(shape=(2, 3)).counts == [CountBlock(0, 6, None)]
-    assert NegativeBinomial(library_size=True, size=70, shape=(4,)).counts == [CountBlock(0, 4, 70.0)]
+    assert NegativeBinomial(library_size=True, size=70, shape=(4,)).counts == [
+        CountBlock(0, 4, 70.0)
+    ]
     with pytest.raises(ValueError, match="without the modality's shape"):
         _ = Poisson().counts
 
 
 def test_dispersion_by_modality_and_fixed():
-    assert {n: p.shape for n, p in NegativeBinomial("modality").named_parameters()} == {"log_inverse_dispersion": ()}
+    assert {n: p.shape for n, p in NegativeBinomial("modality").named_parameters()} == {
+        "log_inverse_dispersion": ()
+    }
     assert not list(NegativeBinomial(3).parameters())
     assert NegativeBinomial(shape=(2, 3)).log_inverse_dispersion.shape == (2, 3)

@@ -17,22 +17,33 @@ def _logits(*shape, scale=3.0):
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.75, 3])
-@pytest.mark.parametrize(("name", "reference"), [("normal", distributions.Normal), ("laplace", distributions.Laplace)])
+@pytest.mark.parametrize(
+    ("name", "reference"), [("normal", distributions.Normal), ("laplace", distributions.Laplace)]
+)
 def test_location_scale_densities(name, reference, scale):
     location, target = _logits(4, 2, 3), _logits(4, 2, 3)
     got = build_likelihood(name, {"scale": scale}, "m").log_prob(location, target)
     torch.testing.assert_close(got, reference(location, scale).log_prob(target))
 
 
-@pytest.mark.parametrize(("name", "reference"), [("normal", distributions.Normal), ("laplace", distributions.Laplace)])
+@pytest.mark.parametrize(
+    ("name", "reference"), [("normal", distributions.Normal), ("laplace", distributions.Laplace)]
+)
 def test_learned_scale_is_a_parameter_with_the_densitys_gradient(name, reference):
     likelihood = build_likelihood(name, LEARNED, "m").double()
     assert likelihood.scale == 1.0
     assert set(likelihood.state_dict()) == {"log_scale"}
-    location, target, log_scale = _logits(50), _logits(50), torch.tensor(0.3, dtype=F64, requires_grad=True)
+    location, target, log_scale = (
+        _logits(50),
+        _logits(50),
+        torch.tensor(0.3, dtype=F64, requires_grad=True),
+    )
     with torch.no_grad():
         likelihood.log_scale.copy_(log_scale)
-    got, want = likelihood.log_prob(location, target), reference(location, log_scale.exp()).log_prob(target)
+    got, want = (
+        likelihood.log_prob(location, target),
+        reference(location, log_scale.exp()).log_prob(target),
+    )
     torch.testing.assert_close(got, want)
     got.sum().backward()
     want.sum().backward()
@@ -63,13 +74,17 @@ def test_learned_scale_finds_the_residuals_scale():
 
 
 def test_bernoulli_densities_and_gradients():
-    logits = torch.cat([_logits(50), torch.tensor([-80.0, -1.0, 0.0, 1.0, 80.0], dtype=F64)]).requires_grad_()
+    logits = torch.cat(
+        [_logits(50), torch.tensor([-80.0, -1.0, 0.0, 1.0, 80.0], dtype=F64)]
+    ).requires_grad_()
     reference = distributions.Bernoulli(logits=logits, validate_args=False)
     for target in (torch.zeros(55), torch.ones(55), torch.rand(55)):
         target = target.to(F64)
         got, want = Bernoulli().log_prob(logits, target), reference.log_prob(target)
         torch.testing.assert_close(got, want)
-        gradients = [torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (got, want)]
+        gradients = [
+            torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (got, want)
+        ]
         torch.testing.assert_close(*gradients)
 
 
@@ -95,7 +110,9 @@ def test_categorical_with_an_impossible_class():
 @pytest.mark.parametrize("family", [Normal, Laplace])
 def test_scales_whose_squares_no_float_holds_are_refused(family):
     for scale in (1e-200, 1e-19, 1e19, 1e200, 10**400):
-        with pytest.raises(ValueError, match=r"scale must be a number from 1e-18 to 1e\+18 or 'learned'; got 1"):
+        with pytest.raises(
+            ValueError, match=r"scale must be a number from 1e-18 to 1e\+18 or 'learned'; got 1"
+        ):
             family(scale)
     zeros = torch.zeros(1, 3)
     for scale in (1e-18, 1e18):
@@ -126,7 +143,9 @@ def test_mean_and_log_prob_agree_with_samples(name, params):
     reconstruction = _logits(2, 4, scale=1.0).expand(40_000, 2, 4)
     sample = likelihood.sample(reconstruction)
     assert sample.shape == reconstruction.shape
-    torch.testing.assert_close(sample.mean(0), likelihood.mean(reconstruction)[0], atol=0.03, rtol=0)
+    torch.testing.assert_close(
+        sample.mean(0), likelihood.mean(reconstruction)[0], atol=0.03, rtol=0
+    )
     if name in ("normal", "laplace"):  # E[-log p] is the entropy: the spread is right too
         entropy = {"normal": 0.5 * math.log(2 * math.pi * math.e), "laplace": 1 + math.log(2)}[name]
         got = -likelihood.log_prob(reconstruction, sample).mean()
@@ -151,7 +170,11 @@ def test_half_precision_is_computed_in_float32(name, params, half):
     got = likelihood.log_prob(reconstruction, target)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, likelihood.log_prob(reconstruction.float(), target.float()))
-    assert likelihood.mean(reconstruction).dtype == likelihood.sample(reconstruction).dtype == torch.float32
+    assert (
+        likelihood.mean(reconstruction).dtype
+        == likelihood.sample(reconstruction).dtype
+        == torch.float32
+    )
     assert likelihood.log_prob(reconstruction.double(), target).dtype == F64
 
 
@@ -162,7 +185,9 @@ def test_shapes_are_never_broadcast(name, params):
         with pytest.raises(ValueError, match=rf"target of shape \({shape[0]},.*\(5, 4\)"):
             likelihood.log_prob(torch.zeros(5, 4), torch.ones(shape))
     with pytest.raises(ValueError, match="target of shape"):
-        likelihood.log_prob(torch.zeros(5, 4), torch.zeros(5))  # floating values are no class indices
+        likelihood.log_prob(
+            torch.zeros(5, 4), torch.zeros(5)
+        )  # floating values are no class indices
 
 
 @pytest.mark.parametrize("bad", [-0.01, 1.01, 255.0, math.nan])
@@ -175,7 +200,12 @@ def test_bernoulli_targets_outside_the_unit_interval(bad):
 
 def test_categorical_targets_are_checked():
     check = Categorical().check
-    for good in (torch.tensor([0, 2]), torch.eye(3), torch.eye(3, dtype=torch.int64), torch.zeros(0, 3)):
+    for good in (
+        torch.tensor([0, 2]),
+        torch.eye(3),
+        torch.eye(3, dtype=torch.int64),
+        torch.zeros(0, 3),
+    ):
         check(good, "text", (3,))
         check(good, "text")
     check(torch.tensor([[0, 2, 1]]), "text", (3, 3))
@@ -186,7 +216,13 @@ def test_categorical_targets_are_checked():
     for bad in (torch.tensor([0, 3]), torch.tensor([-1, 0])):
         with pytest.raises(ValueError, match=r"'text'.*from 0 to 2 are allowed"):
             check(bad, "text", (3,))
-    for row in ([0.0, 0.0, 0.0], [0.5, 0.4, 0.0], [1.5, -0.5, 0.0], [math.nan, 0.0, 1.0], [1.0, 1.0, 0.0]):
+    for row in (
+        [0.0, 0.0, 0.0],
+        [0.5, 0.4, 0.0],
+        [1.5, -0.5, 0.0],
+        [math.nan, 0.0, 1.0],
+        [1.0, 1.0, 0.0],
+    ):
         with pytest.raises(ValueError, match=r"'text'.*sum to 1"):
             check(torch.tensor([row]), "text", (3,))
     with pytest.raises(ValueError, match=r"'text'.*\(4,\), expected \(3,\)"):
@@ -203,9 +239,15 @@ def test_custom_is_the_function_it_is_given():
     def student(reconstruction, target):
         return distributions.StudentT(3.0, reconstruction).log_prob(target)
 
-    likelihood, location, target = build_likelihood(student, None, "m"), torch.randn(4, 3), torch.randn(4, 3)
+    likelihood, location, target = (
+        build_likelihood(student, None, "m"),
+        torch.randn(4, 3),
+        torch.randn(4, 3),
+    )
     torch.testing.assert_close(likelihood.log_prob(location, target), student(location, target))
-    torch.testing.assert_close(likelihood.log_prob(location, target.double()), student(location, target))
+    torch.testing.assert_close(
+        likelihood.log_prob(location, target.double()), student(location, target)
+    )
     assert torch.equal(likelihood.mean(location), location)
     likelihood.check(torch.full((1, 1), math.nan), "m", (3,))
     with pytest.raises(TypeError, match="callable"):
@@ -233,13 +275,19 @@ def test_custom_modules_are_trained():
         def forward(self, reconstruction, target):
             return -self.weight * (reconstruction - target).square()
 
-    assert [name for name, _ in build_likelihood(Scaled(), None, "m").named_parameters()] == ["function.weight"]
+    assert [name for name, _ in build_likelihood(Scaled(), None, "m").named_parameters()] == [
+        "function.weight"
+    ]
 
 
 @pytest.mark.parametrize(
     ("dist", "params", "message"),
     [
-        ("gaussian", None, "'img'.*'gaussian'.*allowed: 'normal', 'laplace', 'bernoulli', 'categorical'"),
+        (
+            "gaussian",
+            None,
+            "'img'.*'gaussian'.*allowed: 'normal', 'laplace', 'bernoulli', 'categorical'",
+        ),
         (3, None, "'img'.*got 3"),
         ("normal", {"sclae": 1}, r"'img'.*\['sclae'\]; allowed: 'scale'"),
         ("bernoulli", {"scale": 1}, r"'img'.*\['scale'\]; allowed: none"),
@@ -261,7 +309,8 @@ def test_registry():
     assert build_likelihood("normal", {"scale": np.float32(0.5)}, "m").scale == pytest.approx(0.5)
 
 
-# Summed over a sample ------------------------------------------------------------------------------------------------
+# Summed over a sample
+# ------------------------------------------------------------------------------------------------
 
 
 class Scaled(torch.nn.Module):
@@ -312,7 +361,10 @@ def test_log_prob_of_samples_is_the_sum_over_the_entries(name, axes):
     torch.manual_seed(0)
     likelihood, indices = built(name), torch.randint(5, (2, 3, 4))
     one_hot = functional.one_hot(indices, 5)
-    targets = {"categorical": [indices, one_hot], "bernoulli": [one_hot, one_hot.bool(), torch.rand(2, 3, 4, 5)]}
+    targets = {
+        "categorical": [indices, one_hot],
+        "bernoulli": [one_hot, one_hot.bool(), torch.rand(2, 3, 4, 5)],
+    }
     for target in targets.get(name, [torch.randn(2, 3, 4, 5), _logits(2, 3, 4, 5)]):
         results = []
         for summed in (False, True):
@@ -341,7 +393,9 @@ def test_half_precision_reconstructions_are_summed_in_float32(name, half):
     reconstruction = (4 * torch.randn(3, 16_000, 5)).to(half)
     target = functional.one_hot(torch.randint(5, (3, 16_000)), 5).float()
     got = likelihood.log_prob_of_samples(reconstruction, target, 1)
-    expected = likelihood.double().log_prob(reconstruction.double(), target.double()).flatten(1).sum(-1)
+    expected = (
+        likelihood.double().log_prob(reconstruction.double(), target.double()).flatten(1).sum(-1)
+    )
     assert got.dtype == torch.float32
     assert (expected < -65504).all()
     torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=0)

@@ -76,7 +76,10 @@ def test_densities_are_those_of_the_blocks():
 def test_gradients_reach_outputs_and_parameters():
     mixed, output, target = built(), torch.randn(5, 15, dtype=F64, requires_grad=True), table(5)
     mixed.log_prob_of_samples(output, target, 1).sum().backward()
-    assert set(dict(mixed.named_parameters())) == {"blocks.0.log_scale", "blocks.6.log_inverse_dispersion"}
+    assert set(dict(mixed.named_parameters())) == {
+        "blocks.0.log_scale",
+        "blocks.6.log_inverse_dispersion",
+    }
     assert all(p.grad.isfinite().all() and p.grad.all() for p in [output, *mixed.parameters()])
 
 
@@ -86,14 +89,22 @@ def test_samples_agree_with_means_and_are_allowed():
     sample, mean = mixed.sample(output.expand(n, 15)), mixed.mean(output)
     mixed.check(sample, "t", (15,))
     assert ((sample.mean(0) - mean).abs() < 5 * sample.std(0) / n**0.5).all()
-    torch.testing.assert_close(mean[5:8].sum() + mean[8:10].sum() + mean[13:].sum(), torch.tensor(22.0, dtype=F64))
-    again = [mixed.sample(output.expand(9, 15), torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    torch.testing.assert_close(
+        mean[5:8].sum() + mean[8:10].sum() + mean[13:].sum(), torch.tensor(22.0, dtype=F64)
+    )
+    again = [
+        mixed.sample(output.expand(9, 15), torch.Generator().manual_seed(s)) for s in (1, 1, 2)
+    ]
     assert torch.equal(again[0], again[1])
     assert not torch.equal(again[0], again[2])
 
 
 def test_counts_are_found_in_place():
-    assert built().counts == [CountBlock(10, 11, None), CountBlock(11, 13, None), CountBlock(13, 15, 20.0)]
+    assert built().counts == [
+        CountBlock(10, 11, None),
+        CountBlock(11, 13, None),
+        CountBlock(13, 15, 20.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -131,8 +142,14 @@ def test_values_that_a_block_cannot_have(place, value, message):
         ([["categorical", []]], "positive integer; got"),
         ([["categorical", [2, True]]], "positive integer; got"),
         ([["normal", 2, 3]], "parameters must be a mapping; got 3"),
-        ([["bernoulli", 2, {"scale": 1}]], r"columns\[0\] \('bernoulli'\): got \['scale'\]; allowed: none"),
-        ([["normal", 2], ["normal", 1, {"scale": -1}]], r"columns\[1\] \('normal'\): scale must be"),
+        (
+            [["bernoulli", 2, {"scale": 1}]],
+            r"columns\[0\] \('bernoulli'\): got \['scale'\]; allowed: none",
+        ),
+        (
+            [["normal", 2], ["normal", 1, {"scale": -1}]],
+            r"columns\[1\] \('normal'\): scale must be",
+        ),
         ([["poisson", 1, {"library_size": True}]], r"columns\[0\].*two values"),
         ([["normal", 2]], r"samples of shape \(2,\), but the modality has \(15,\)"),
     ],
@@ -143,7 +160,12 @@ def test_bad_descriptions_name_the_modality_and_the_block(columns, message):
 
 
 def test_shapes_are_never_broadcast():
-    for output, target in [((5, 15), (1, 15)), ((5, 15), (15,)), ((5, 14), (5, 14)), ((5, 16), (5, 16))]:
+    for output, target in [
+        ((5, 15), (1, 15)),
+        ((5, 15), (15,)),
+        ((5, 14), (5, 14)),
+        ((5, 16), (5, 16)),
+    ]:
         for score in (built().log_prob, lambda o, t: built().log_prob_of_samples(o, t, 1)):
             with pytest.raises(ValueError, match="shape"):
                 score(torch.zeros(output), torch.ones(target))
@@ -159,7 +181,10 @@ def settings(**changes):
         "number_of_clusters": 3,
         "hidden_dims": (16,),
         "decoders_dist": {"table": "mixed", "rna": "negative_binomial"},
-        "decoder_dist_params": {"table": {"columns": COLUMNS}, "rna": {"library_size": True, "size": 30}},
+        "decoder_dist_params": {
+            "table": {"columns": COLUMNS},
+            "rna": {"library_size": True, "size": 30},
+        },
     }
     return CMVAEConfig(**{**fields, **changes})
 
@@ -204,8 +229,12 @@ def test_a_model_of_tables_trains_saves_and_generates(tmp_path):
     torch.testing.assert_close(means["rna"].sum(-1), torch.full((32, 1), 30.0))
     assert torch.equal(means["table"], again.likelihoods["table"].mean(decoded["table"]))
     assert torch.equal(drawn["rna"], drawn["rna"].round())
-    again({"table": drawn["table"][:, 0], "rna": drawn["rna"][:, 0]})  # what is drawn is allowed as data
-    repeated = [again.to_data(decoded, True, generator=torch.Generator().manual_seed(1)) for _ in range(2)]
+    again(
+        {"table": drawn["table"][:, 0], "rna": drawn["rna"][:, 0]}
+    )  # what is drawn is allowed as data
+    repeated = [
+        again.to_data(decoded, True, generator=torch.Generator().manual_seed(1)) for _ in range(2)
+    ]
     torch.testing.assert_close(*repeated, rtol=0, atol=0)
     with pytest.raises(KeyError, match="unknown modalities"):
         again.to_data({"other": decoded["rna"]})

@@ -19,9 +19,15 @@ def bars(n=240, seed=0, noise=0.15):
     labels = torch.arange(n) % 3
     shapes = torch.zeros(3, 1, 12, 12)
     shapes[0, :, 4:8], shapes[1, :, :, 4:8], shapes[2, :, 4:8, 4:8] = 0.8, 0.8, 0.8
-    grey, coloured = shapes[labels], shapes[labels].expand(-1, 3, -1, -1) * torch.rand(n, 3, 1, 1, generator=generator)
+    grey, coloured = (
+        shapes[labels],
+        shapes[labels].expand(-1, 3, -1, -1) * torch.rand(n, 3, 1, 1, generator=generator),
+    )
     images = {"g": grey, "c": 1 - coloured}
-    data = {m: (x + noise * torch.rand(x.shape, generator=generator)).clamp(max=1) for m, x in images.items()}
+    data = {
+        m: (x + noise * torch.rand(x.shape, generator=generator)).clamp(max=1)
+        for m, x in images.items()
+    }
     return MultimodalBaseDataset(data, labels)
 
 
@@ -41,7 +47,11 @@ def trained(tmp_path_factory):
 def same(one, other):
     states = [c.classifiers[m].state_dict() for c in (one, other) for m in one.classifiers]
     half = len(states) // 2
-    return all(torch.equal(a[k], b[k]) for a, b in zip(states[:half], states[half:], strict=True) for k in a)
+    return all(
+        torch.equal(a[k], b[k])
+        for a, b in zip(states[:half], states[half:], strict=True)
+        for k in a
+    )
 
 
 def test_every_modality_is_learned(trained):
@@ -53,7 +63,9 @@ def test_every_modality_is_learned(trained):
         for m, classifier in found.classifiers.items():
             assert not classifier.training
             classes = classifier(test.data[m]).argmax(1)
-            assert float((classes == test.labels).float().mean()) == pytest.approx(found.accuracy[m])
+            assert float((classes == test.labels).float().mean()) == pytest.approx(
+                found.accuracy[m]
+            )
 
 
 def test_features_are_what_the_last_layer_reads(trained):
@@ -90,7 +102,8 @@ def test_the_same_again_comes_from_the_cache_and_something_else_does_not(trained
 def test_the_seed_decides(tmp_path):
     short = {**SETTINGS, "epochs": 1}
     runs = [
-        train_classifiers(bars(60), bars(30), cache=tmp_path / str(i), seed=s, **short) for i, s in enumerate([5, 5, 6])
+        train_classifiers(bars(60), bars(30), cache=tmp_path / str(i), seed=s, **short)
+        for i, s in enumerate([5, 5, 6])
     ]
     assert same(runs[0], runs[1])
     assert not same(runs[0], runs[2])
@@ -99,7 +112,9 @@ def test_the_seed_decides(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_images_of_any_floating_dtype_are_learned(tmp_path, dtype):
     data = changed(bars(60), lambda x: x.to(dtype))
-    assert train_classifiers(data, data, cache=tmp_path, **{**SETTINGS, "epochs": 1, "seed": np.int64(3)}).classifiers
+    assert train_classifiers(
+        data, data, cache=tmp_path, **{**SETTINGS, "epochs": 1, "seed": np.int64(3)}
+    ).classifiers
 
 
 def test_the_environment_names_the_cache(tmp_path, monkeypatch):
@@ -142,17 +157,23 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="labels must be below n_classes = 2, got 2"):
         train_classifiers(train, test, **{**settings, "n_classes": 2})
     with pytest.raises(ValueError, match="differ in modalities or shapes"):
-        train_classifiers(train, MultimodalBaseDataset({"g": test.data["g"]}, test.labels), **settings)
+        train_classifiers(
+            train, MultimodalBaseDataset({"g": test.data["g"]}, test.labels), **settings
+        )
     gaps = IncompleteDataset(train.data, {"g": torch.arange(60) > 3}, train.labels)
     with pytest.raises(ValueError, match=r"train: every sample .* \['g'\]"):
         train_classifiers(gaps, test, **settings)
     with pytest.raises(ValueError, match="train has no labels"):
         train_classifiers(MultimodalBaseDataset(train.data), test, **settings)
     with pytest.raises(
-        ValueError, match=r"train: images of modality 'g' must be .* \[0, 1\], got torch.float32 from 0"
+        ValueError,
+        match=r"train: images of modality 'g' must be .* \[0, 1\], got torch.float32 from 0",
     ):
         train_classifiers(changed(train, lambda x: 255 * x), test, **settings)
-    with pytest.raises(ValueError, match=r"test: images of modality 'g' must be floats in \[0, 1\], got torch.uint8"):
+    with pytest.raises(
+        ValueError,
+        match=r"test: images of modality 'g' must be floats in \[0, 1\], got torch.uint8",
+    ):
         train_classifiers(train, changed(test, lambda x: (255 * x).byte()), **settings)
     with pytest.raises(TypeError, match=r"seed must be an integer, got 1\.5"):
         train_classifiers(train, test, **{**settings, "seed": 1.5})

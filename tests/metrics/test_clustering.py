@@ -14,7 +14,9 @@ from helpers import make_data, make_model
 
 def best_of_all_matchings(labels, clusters):
     size = int(max(labels.max(), clusters.max())) + 1
-    return max(float((np.array(names)[clusters] == labels).mean()) for names in permutations(range(size)))
+    return max(
+        float((np.array(names)[clusters] == labels).mean()) for names in permutations(range(size))
+    )
 
 
 @pytest.mark.parametrize(("n_labels", "n_clusters"), [(4, 4), (5, 2), (2, 5), (1, 4), (4, 1)])
@@ -22,7 +24,9 @@ def best_of_all_matchings(labels, clusters):
 def test_accuracy_is_the_best_over_all_matchings(n_labels, n_clusters, seed):
     rng = np.random.default_rng(seed)
     labels, clusters = rng.integers(n_labels, size=40), rng.integers(n_clusters, size=40)
-    assert clustering_accuracy(labels, clusters) == pytest.approx(best_of_all_matchings(labels, clusters))
+    assert clustering_accuracy(labels, clusters) == pytest.approx(
+        best_of_all_matchings(labels, clusters)
+    )
 
 
 def test_a_renaming_scores_one():
@@ -44,7 +48,8 @@ def test_one_cluster_for_all_is_the_largest_class():
 
 
 def test_scores_of_a_case_done_by_hand():
-    # Table [[2, 1], [0, 3]]: 2 + 3 of 6 are right; pairs: 4 together in both, 6 by label, 7 by cluster, 15.
+    # Table [[2, 1], [0, 3]]: 2 + 3 of 6 are right; pairs: 4 together in both, 6 by label, 7 by
+    # cluster, 15.
     scores = clustering_scores([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1])
     assert scores["ACC"] == pytest.approx(5 / 6)
     assert scores["ARI"] == pytest.approx((4 - 6 * 7 / 15) / ((6 + 7) / 2 - 6 * 7 / 15))
@@ -80,13 +85,28 @@ def test_the_kind_of_container_does_not_matter(kind):
     [
         ([0, 1, 2], [0, 1], ValueError, "labels and clusters differ in length: 3 and 2"),
         ([], [], ValueError, "labels: expected at least one sample, got none"),
-        ([0, 1], np.zeros((2, 1)), ValueError, r"clusters: expected one value per sample, got shape \(2, 1\)"),
-        ([[0], [1, 2]], [0, 1], TypeError, r"labels: expected all numbers or all strings, got \[0\]"),
+        (
+            [0, 1],
+            np.zeros((2, 1)),
+            ValueError,
+            r"clusters: expected one value per sample, got shape \(2, 1\)",
+        ),
+        (
+            [[0], [1, 2]],
+            [0, 1],
+            TypeError,
+            r"labels: expected all numbers or all strings, got \[0\]",
+        ),
         (3, [0], ValueError, r"labels: expected one value per sample, got shape \(\)"),
         ([0.0, float("nan")], [0, 1], ValueError, "labels: sample 1 is NaN"),
         ([0, "1"], [0, 1], TypeError, "labels: expected all numbers or all strings, got '1'"),
         (["a", None], [0, 1], TypeError, "labels: expected all numbers or all strings, got"),
-        ([0, 1], np.array([0, 1j]), TypeError, "clusters: expected numbers or strings, got dtype complex128"),
+        (
+            [0, 1],
+            np.array([0, 1j]),
+            TypeError,
+            "clusters: expected numbers or strings, got dtype complex128",
+        ),
     ],
 )
 def test_bad_input_is_refused(labels, clusters, error, message):
@@ -105,7 +125,10 @@ class Clusterer:
 
     def predict_clusters(self, inputs, *, rule):
         self.rows.append(len(next(iter(inputs["data"].values()))))
-        points = {m: x.masked_fill(~inputs["masks"][m][:, None], float("nan")) for m, x in inputs["data"].items()}
+        points = {
+            m: x.masked_fill(~inputs["masks"][m][:, None], float("nan"))
+            for m, x in inputs["data"].items()
+        }
         return ModelOutput(pc_zs=points)
 
 
@@ -131,7 +154,10 @@ def test_rules_differ_where_one_sure_modality_stands_against_two():
     labels = torch.arange(20) % 4
     data = {m: posteriors(torch.zeros(20, dtype=torch.int64), sure=0.3) for m in "bc"}
     dataset = MultimodalBaseDataset({"a": posteriors(labels), **data})
-    scores = {rule: clustering_by_subset(Clusterer(), dataset, labels, rule=rule) for rule in ("mean", "vote")}
+    scores = {
+        rule: clustering_by_subset(Clusterer(), dataset, labels, rule=rule)
+        for rule in ("mean", "vote")
+    }
     assert scores["mean"]["a+b+c"]["ACC"] == 1.0
     assert scores["vote"]["a+b+c"]["ACC"] == 0.25
 

@@ -32,10 +32,14 @@ class Model:
         self.modalities, self.wrong, self.calls = names, wrong, []
 
     def predict(self, inputs, cond_mod, gen_mod, *, generator=None):
-        self.calls.append((tuple(cond_mod), tuple(gen_mod), len(next(iter(inputs["data"].values())))))
+        self.calls.append(
+            (tuple(cond_mod), tuple(gen_mod), len(next(iter(inputs["data"].values()))))
+        )
         assert set(inputs["data"]) == set(cond_mod)
         given = inputs["data"][cond_mod[0]].flatten(1).argmax(1)
-        return {m: one_hot((given + self.wrong(tuple(cond_mod), m)) % CLASSES)[:, None] for m in gen_mod}
+        return {
+            m: one_hot((given + self.wrong(tuple(cond_mod), m)) % CLASSES)[:, None] for m in gen_mod
+        }
 
     def generate_from_prior(self, n_samples, *, generator=None):
         return ModelOutput(z=torch.randint(CLASSES, (n_samples,), generator=generator))
@@ -49,7 +53,11 @@ class Model:
 def samples(n=20, masks=None):
     labels = torch.arange(n) % CLASSES
     data = {m: one_hot(labels) for m in NAMES}
-    return MultimodalBaseDataset(data, labels) if masks is None else IncompleteDataset(data, masks, labels)
+    return (
+        MultimodalBaseDataset(data, labels)
+        if masks is None
+        else IncompleteDataset(data, masks, labels)
+    )
 
 
 def test_a_model_that_is_always_right_scores_one_everywhere():
@@ -69,7 +77,10 @@ def test_every_subset_and_target_counts_alike_in_the_mean_of_its_size():
 
     found = conditional_coherence(Model(wrong=wrong), samples(), READERS)
     assert found.by_size == {1: pytest.approx(5 / 6), 2: pytest.approx(2 / 3)}
-    assert found.by_size_and_target == {1: {"a": 1.0, "b": 0.5, "c": 1.0}, 2: {"a": 0.0, "b": 1.0, "c": 1.0}}
+    assert found.by_size_and_target == {
+        1: {"a": 1.0, "b": 0.5, "c": 1.0},
+        2: {"a": 0.0, "b": 1.0, "c": 1.0},
+    }
     assert found.leave_one_out == pytest.approx(2 / 3)
     assert found.self_generation == {"a": 1.0, "b": 1.0, "c": 0.0}
 
@@ -79,7 +90,9 @@ def test_the_label_is_the_sample_s_own_whatever_the_batch():
     data = {m: one_hot(labels) for m in NAMES}
     data["a"] = one_hot(torch.tensor([0, 1, 2, 3, 1, 2]))  # the last two are of another class
     for size in (1, 4, 100):
-        found = conditional_coherence(Model(), MultimodalBaseDataset(data, labels), READERS, batch_size=size)
+        found = conditional_coherence(
+            Model(), MultimodalBaseDataset(data, labels), READERS, batch_size=size
+        )
         assert found.by_subset["a"] == {"b": pytest.approx(4 / 6), "c": pytest.approx(4 / 6)}
         assert found.by_subset["b"] == {"a": 1.0, "c": 1.0}
         assert found.real.accuracy["a"] == pytest.approx(4 / 6)
@@ -113,13 +126,17 @@ def test_a_subset_that_no_sample_has_observed_is_left_out_of_the_means():
 
 def test_subsets_drawn_at_random_are_of_the_size_different_and_repeatable():
     names = tuple("abcdefgh")
-    first, again = (choose_subsets(names, 3, 10, torch.Generator().manual_seed(1)) for _ in range(2))
+    first, again = (
+        choose_subsets(names, 3, 10, torch.Generator().manual_seed(1)) for _ in range(2)
+    )
     assert first == again
     assert len(set(first)) == 10
     assert all(len(subset) == 3 and list(subset) == sorted(set(subset)) for subset in first)
     assert choose_subsets(names, 3, 10, torch.Generator().manual_seed(2)) != first
     assert len(choose_subsets(names, 7, 10)) == 8
-    found = conditional_coherence(Model(), samples(), READERS, max_subsets=2, generator=torch.Generator())
+    found = conditional_coherence(
+        Model(), samples(), READERS, max_subsets=2, generator=torch.Generator()
+    )
     assert sorted(name.count("+") for name in found.by_subset) == [0, 0, 1, 1]
 
 
@@ -128,7 +145,9 @@ def test_unconditional_coherence_is_the_share_where_all_agree():
     drawn = torch.randint(CLASSES, (1000,), generator=torch.Generator().manual_seed(0))
     found = unconditional_coherence(Model(), 1000, READERS, batch_size=1000, generator=generator)
     assert found == int((drawn != 3).sum()) / 1000
-    assert unconditional_coherence(Model(), 999, READERS, batch_size=64) == pytest.approx(0.75, abs=0.05)
+    assert unconditional_coherence(Model(), 999, READERS, batch_size=64) == pytest.approx(
+        0.75, abs=0.05
+    )
 
 
 def test_classifiers_that_are_modules_run_in_eval_mode_and_stay_as_they_were():
@@ -152,7 +171,9 @@ def test_a_real_model_is_left_as_it_is_and_the_generator_decides():
     before, state = snapshot(model), torch.get_rng_state()
     results = [
         (
-            conditional_coherence(model, labelled, readers, generator=torch.Generator().manual_seed(s), batch_size=5),
+            conditional_coherence(
+                model, labelled, readers, generator=torch.Generator().manual_seed(s), batch_size=5
+            ),
             unconditional_coherence(model, 50, readers, generator=torch.Generator().manual_seed(s)),
         )
         for s in (1, 1, 2)
@@ -171,7 +192,9 @@ def test_logits_of_a_likelihood_become_data_before_they_are_classified():
 
     model = make_model(decoders_dist=dict.fromkeys("abc", "bernoulli"))
     data = {m: (x > 0).float() for m, x in make_data(n=4).items()}
-    conditional_coherence(model, MultimodalBaseDataset(data, [0, 1, 2, 0]), dict.fromkeys("abc", reader))
+    conditional_coherence(
+        model, MultimodalBaseDataset(data, [0, 1, 2, 0]), dict.fromkeys("abc", reader)
+    )
     unconditional_coherence(model, 4, dict.fromkeys("abc", reader))
     assert all(((images >= 0) & (images <= 1)).all() for images in seen)
 
@@ -180,9 +203,18 @@ def test_logits_of_a_likelihood_become_data_before_they_are_classified():
     ("data", "message"),
     [
         (MultimodalBaseDataset({m: torch.zeros(3, 1, 2, 2) for m in NAMES}), "no labels"),
-        (MultimodalBaseDataset({m: torch.zeros(3, 1, 2, 2) for m in NAMES}, ["x", "y", "z"]), "whole numbers"),
-        (MultimodalBaseDataset({m: torch.zeros(3, 1, 2, 2) for m in NAMES}, [0, 1, -1]), "whole numbers"),
-        (MultimodalBaseDataset({m: torch.zeros(3, 1, 2, 2) for m in NAMES}, [0.5, 1, 2]), "whole numbers"),
+        (
+            MultimodalBaseDataset({m: torch.zeros(3, 1, 2, 2) for m in NAMES}, ["x", "y", "z"]),
+            "whole numbers",
+        ),
+        (
+            MultimodalBaseDataset({m: torch.zeros(3, 1, 2, 2) for m in NAMES}, [0, 1, -1]),
+            "whole numbers",
+        ),
+        (
+            MultimodalBaseDataset({m: torch.zeros(3, 1, 2, 2) for m in NAMES}, [0.5, 1, 2]),
+            "whole numbers",
+        ),
     ],
 )
 def test_labels_that_are_no_classes_are_refused(data, message):

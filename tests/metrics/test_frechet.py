@@ -49,7 +49,8 @@ def test_it_is_a_distance_that_rotations_and_shifts_leave_and_scales_square():
 
 
 def test_singular_covariances():
-    # All on a line, and constant: the Gaussians differ by the variance along the line, and by the means.
+    # All on a line, and constant: the Gaussians differ by the variance along the line, and by the
+    # means.
     line = features([0.0], [[4.0]]) * np.array([[1.0, 0.0, 0.0]])
     assert frechet_distance(line, np.zeros((5, 3))) == pytest.approx(4)
     assert frechet_distance(np.ones((4, 3)), np.zeros((5, 3))) == pytest.approx(3)
@@ -66,7 +67,11 @@ def test_the_interval_covers_the_true_distance_and_is_repeatable():
         assert 0 <= low < high
         covered += low <= 5 * 0.25 <= high
     assert covered >= 31  # of 36 expected; fewer than 31 have a probability of 1 %
-    assert frechet_interval(a, b, seed=3) == frechet_interval(a, b, seed=3) != frechet_interval(a, b, seed=4)
+    assert (
+        frechet_interval(a, b, seed=3)
+        == frechet_interval(a, b, seed=3)
+        != frechet_interval(a, b, seed=4)
+    )
     wide, narrow = frechet_interval(a, b, level=0.99), frechet_interval(a, b, level=0.5)
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 

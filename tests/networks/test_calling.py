@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.networks import run_decoder, run_encoder
-from cmvae.outputs import ModelOutput
 
 FIELDS = ("embedding", "log_covariance", "style_embedding", "style_log_covariance")
 
@@ -16,7 +16,9 @@ class Encoder(nn.Module):
     def __init__(self, *before, n_features=6, wrap=dict):
         super().__init__()
         self.before = nn.Sequential(*before)
-        self.layers = nn.ModuleDict({name: nn.LazyLinear(3 if i < 2 else 2) for i, name in enumerate(FIELDS)})
+        self.layers = nn.ModuleDict(
+            {name: nn.LazyLinear(3 if i < 2 else 2) for i, name in enumerate(FIELDS)}
+        )
         self.wrap = wrap
         with torch.no_grad():
             self.eval()(torch.zeros(2, n_features))  # sizes the lazy layers
@@ -50,9 +52,13 @@ def test_missing_fields_are_named():
     def encoder(x):
         return {"embedding": x, "style_embedding": None, "style_log_covariance": x}
 
-    with pytest.raises(TypeError, match=r"encoder of modality 'audio'.*\['log_covariance', 'style_embedding'\]"):
+    with pytest.raises(
+        TypeError, match=r"encoder of modality 'audio'.*\['log_covariance', 'style_embedding'\]"
+    ):
         run_encoder(encoder, torch.zeros(2, 3), "audio", 3, 3)
-    with pytest.raises(TypeError, match=r"decoder of modality 'audio'.*Tensor\) lacks.*'reconstruction'"):
+    with pytest.raises(
+        TypeError, match=r"decoder of modality 'audio'.*Tensor\) lacks.*'reconstruction'"
+    ):
         run_decoder(nn.Identity(), torch.zeros(2, 3), "audio", (3,))
 
 
@@ -65,7 +71,9 @@ def test_wrong_encoder_shapes_are_named(field):
         return {name: torch.zeros(len(x), dim) for name, dim in zip(FIELDS, dims, strict=True)}
 
     expected = r"\(5, 3\)" if field < 2 else r"\(5, 2\)"
-    with pytest.raises(ValueError, match=rf"'audio'.*'{FIELDS[field]}'.*\(5, {dims[field]}\), expected {expected}"):
+    with pytest.raises(
+        ValueError, match=rf"'audio'.*'{FIELDS[field]}'.*\(5, {dims[field]}\), expected {expected}"
+    ):
         run_encoder(encoder, torch.zeros(5, 6), "audio", 3, 2)
 
 
@@ -74,15 +82,22 @@ def test_wrong_encoder_shapes_are_named(field):
 )
 def test_wrong_decoder_shapes_are_named(got, shape):
     with pytest.raises(ValueError, match=r"decoder of modality 'audio'.*expected \(5, "):
-        run_decoder(lambda z: {"reconstruction": torch.zeros(got)}, torch.zeros(5, 2), "audio", shape)
+        run_decoder(
+            lambda z: {"reconstruction": torch.zeros(got)}, torch.zeros(5, 2), "audio", shape
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_comes_back_as_float32(dtype):
     outputs = run_encoder(Encoder().to(dtype), torch.randn(5, 6, dtype=dtype), "m", 3, 2)
-    reconstruction = run_decoder(Decoder(nn.Linear(5, 4)).to(dtype), torch.randn(5, 5, dtype=dtype), "m", (4,))
+    reconstruction = run_decoder(
+        Decoder(nn.Linear(5, 4)).to(dtype), torch.randn(5, 5, dtype=dtype), "m", (4,)
+    )
     assert {tensor.dtype for tensor in (*outputs, reconstruction)} == {torch.float32}
-    assert run_encoder(Encoder().double(), torch.randn(5, 6).double(), "m", 3, 2)[0].dtype == torch.float64
+    assert (
+        run_encoder(Encoder().double(), torch.randn(5, 6).double(), "m", 3, 2)[0].dtype
+        == torch.float64
+    )
 
 
 def test_autocast_comes_back_as_float32():
@@ -151,7 +166,9 @@ def test_one_row_without_running_statistics(make, training):
 
 
 def test_one_row_through_a_decoder():
-    decoder = Decoder(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4, track_running_stats=False))
+    decoder = Decoder(
+        nn.Linear(5, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4, track_running_stats=False)
+    )
     reconstruction = run_decoder(decoder, torch.randn(1, 5), "m", (4,))
     assert reconstruction.shape == (1, 4)
     assert decoder.layers[1].num_batches_tracked == 0

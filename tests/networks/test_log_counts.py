@@ -9,7 +9,15 @@ BLOCKS = [CountBlock(1, 3, None), CountBlock(4, 6, 100.0)]
 
 
 def fields(output):
-    return torch.cat([output.embedding, output.log_covariance, output.style_embedding, output.style_log_covariance], 1)
+    return torch.cat(
+        [
+            output.embedding,
+            output.log_covariance,
+            output.style_embedding,
+            output.style_log_covariance,
+        ],
+        1,
+    )
 
 
 @pytest.mark.parametrize("shape", [(7,), (1, 7)])
@@ -48,7 +56,10 @@ def test_with_a_size_the_encoder_sees_shares():
 
 
 def test_encoders_of_counts_are_built_and_no_others():
-    for name, params, shape in [("poisson", {}, (5,)), ("negative_binomial", {"library_size": True}, (1, 8, 8))]:
+    for name, params, shape in [
+        ("poisson", {}, (5,)),
+        ("negative_binomial", {"library_size": True}, (1, 8, 8)),
+    ]:
         counts = build_likelihood(name, params, "m", shape).counts
         encoder = build_encoder(shape, 3, 2, name, counts=counts)
         assert isinstance(encoder, LogCountEncoder)

@@ -80,12 +80,15 @@ def test_signals_start_of_order_one_with_raw_scales_near_zero(name, shape, likel
     assert max(z_scale.abs().max(), w_scale.abs().max()) < 0.1
     assert z.std() > 0.01
     assert w.std() > 0.01
-    reconstruction = run_decoder(build_decoder(shape, 20, likelihood), torch.randn(64, 20), "m", shape)
+    reconstruction = run_decoder(
+        build_decoder(shape, 20, likelihood), torch.randn(64, 20), "m", shape
+    )
     assert 0.01 < reconstruction.std() < 5
 
 
 @pytest.mark.parametrize(
-    ("shape", "likelihood"), [((6,), "categorical"), ((2, 3, 4), "categorical"), ((9, 5), "categorical")]
+    ("shape", "likelihood"),
+    [((6,), "categorical"), ((2, 3, 4), "categorical"), ((9, 5), "categorical")],
 )
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
 def test_indices_and_one_hot_vectors_encode_alike(shape, likelihood, dtype):
@@ -96,7 +99,9 @@ def test_indices_and_one_hot_vectors_encode_alike(shape, likelihood, dtype):
     for x in (indices.to(dtype), one_hot.to(dtype), one_hot.bool()):
         for got, want in zip(run_encoder(encoder, x, "m", 3, 2), expected, strict=True):
             torch.testing.assert_close(got, want)
-    assert not torch.allclose(expected[0][0], run_encoder(encoder, (indices + 1) % shape[-1], "m", 3, 2)[0][0])
+    assert not torch.allclose(
+        expected[0][0], run_encoder(encoder, (indices + 1) % shape[-1], "m", 3, 2)[0][0]
+    )
 
 
 @pytest.mark.parametrize("encoder", [MLPEncoder((1, 8, 8), 2, 2), ConvEncoder((1, 8, 8), 2, 2)])
@@ -120,7 +125,11 @@ def test_sequence_encoder_sees_the_order():
 
 
 def test_decoders_are_linear_at_the_end():
-    for decoder in (MLPDecoder(4, (1, 8, 8)), ConvDecoder(4, (1, 8, 8)), SequenceDecoder(4, (8, 8))):
+    for decoder in (
+        MLPDecoder(4, (1, 8, 8)),
+        ConvDecoder(4, (1, 8, 8)),
+        SequenceDecoder(4, (8, 8)),
+    ):
         values = decoder(100 * torch.randn(64, 4)).reconstruction
         assert values.min() < -2
         assert values.max() > 2
@@ -158,7 +167,10 @@ def test_other_shapes_are_refused(network, x):
         (lambda: MLPEncoder((3,), 2, 0), "style_dim"),
         (lambda: MLPEncoder((3,), 2.0, 2), r"latent_dim must hold positive integers; got 2\.0"),
         (lambda: ConvEncoder((1, 8, 8), 2, -1), "style_dim"),
-        (lambda: ConvDecoder(None, (1, 8, 8)), "latent_dim_total must hold positive integers; got None"),
+        (
+            lambda: ConvDecoder(None, (1, 8, 8)),
+            "latent_dim_total must hold positive integers; got None",
+        ),
         (lambda: SequenceEncoder((5, 4), 2, 1.5), "style_dim"),
         (lambda: ResNetDecoder(0, (1, 8, 8)), "latent_dim_total"),
         (lambda: ResNetDecoder(2, (1, 8, 8), channels=0), "channels"),
@@ -172,16 +184,24 @@ def test_bad_sizes_are_refused(make, message):
 
 def test_sizes_may_be_integers_of_numpy():
     shape = tuple(np.array([1, 8, 8]))
-    assert ConvEncoder(shape, np.int64(2), np.int32(3))(torch.zeros(4, 1, 8, 8)).style_embedding.shape == (4, 3)
+    assert ConvEncoder(shape, np.int64(2), np.int32(3))(
+        torch.zeros(4, 1, 8, 8)
+    ).style_embedding.shape == (4, 3)
     for decoder in (ConvDecoder(np.int64(5), shape), ResNetDecoder(np.int64(5), shape, channels=2)):
         assert decoder(torch.zeros(4, 5)).reconstruction.shape == (4, 1, 8, 8)
-    assert SequenceDecoder(np.int64(5), shape[:2])(torch.zeros(4, 5)).reconstruction.shape == (4, 1, 8)
+    assert SequenceDecoder(np.int64(5), shape[:2])(torch.zeros(4, 5)).reconstruction.shape == (
+        4,
+        1,
+        8,
+    )
 
 
 def test_registry_takes_new_pairs(monkeypatch):
     assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "resnet", "sequence"}
     monkeypatch.setitem(
-        NETWORKS, "mlp", NETWORKS["mlp"]._replace(decoder=lambda dim, shape, hidden_dims: ("mine", dim))
+        NETWORKS,
+        "mlp",
+        NETWORKS["mlp"]._replace(decoder=lambda dim, shape, hidden_dims: ("mine", dim)),
     )
     assert build_decoder((5,), 3, "normal") == ("mine", 3)
 
@@ -193,12 +213,18 @@ def test_networks_are_built_by_name(monkeypatch):
     assert isinstance(build_decoder((4, 3), 4, "normal", network="sequence"), SequenceDecoder)
     # A pair whose name looks like that of a perceptron gets hidden_dims only if it says so.
     monkeypatch.setitem(NETWORKS, "mlp_like", NetworkPair(ConvEncoder, ConvDecoder))
-    assert isinstance(build_encoder(shape, 2, 2, "normal", hidden_dims=(3,), network="mlp_like"), ConvEncoder)
+    assert isinstance(
+        build_encoder(shape, 2, 2, "normal", hidden_dims=(3,), network="mlp_like"), ConvEncoder
+    )
 
 
-@pytest.mark.parametrize("build", [lambda n: build_encoder((3,), 2, 2, "normal", network=n), check_network])
+@pytest.mark.parametrize(
+    "build", [lambda n: build_encoder((3,), 2, 2, "normal", network=n), check_network]
+)
 def test_unknown_names_are_refused_with_those_that_are_known(build):
-    with pytest.raises(ValueError, match=r"registered as 'convv'.*\['mlp', 'mlp_classes', 'conv', 'resnet', 'seq"):
+    with pytest.raises(
+        ValueError, match=r"registered as 'convv'.*\['mlp', 'mlp_classes', 'conv', 'resnet', 'seq"
+    ):
         build("convv")
 
 
@@ -241,10 +267,14 @@ def test_conv_pair_learns_images():
 def test_sequence_pair_learns_tokens():
     torch.manual_seed(0)
     first, step = torch.randint(7, (1000, 1)), torch.randint(1, 3, (1000, 1))
-    x = (first + step * torch.arange(12)) % 7  # every position's marginal is uniform: cross-entropy log 7
+    x = (
+        first + step * torch.arange(12)
+    ) % 7  # every position's marginal is uniform: cross-entropy log 7
 
     def cross_entropy(logits, batch):
         return functional.cross_entropy(logits.flatten(0, 1), batch.flatten())
 
-    loss = _train(SequenceEncoder((12, 7), 4, 2), SequenceDecoder(6, (12, 7)), x, cross_entropy, steps=60)
+    loss = _train(
+        SequenceEncoder((12, 7), 4, 2), SequenceDecoder(6, (12, 7)), x, cross_entropy, steps=60
+    )
     assert loss < 0.4 * math.log(7)

@@ -11,7 +11,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from cmvae.report import embedding_figure, entropy_figure, generation_grid, save_figure, translation_figure
+from cmvae.report import (
+    embedding_figure,
+    entropy_figure,
+    generation_grid,
+    save_figure,
+    translation_figure,
+)
 from cmvae.report.figures import PALETTE
 
 INF = float("inf")
@@ -27,7 +33,9 @@ def groups(n, n_groups, d, seed=0):
 def drawn(panel):
     """Return the points of a panel, {(text, opacity): (n, 2)}."""
     return {
-        (c.get_label(), c.get_alpha()): np.asarray(c.get_offsets()) for c in panel.collections if len(c.get_offsets())
+        (c.get_label(), c.get_alpha()): np.asarray(c.get_offsets())
+        for c in panel.collections
+        if len(c.get_offsets())
     }
 
 
@@ -39,7 +47,11 @@ def test_every_sample_is_drawn_with_its_cluster(n):
     points, clusters = groups(n, 3, 5)
     (panel,) = embedding_figure(points, clusters * 7).axes
     found = drawn(panel)
-    assert {text: len(xy) for (text, _), xy in found.items()} == {"0": n // 3, "7": n // 3, "14": n // 3}
+    assert {text: len(xy) for (text, _), xy in found.items()} == {
+        "0": n // 3,
+        "7": n // 3,
+        "14": n // 3,
+    }
     # Groups far apart stay apart: each is closer to its own centre than to any other.
     centres = np.stack([xy.mean(0) for xy in found.values()])
     for own, xy in enumerate(found.values()):
@@ -69,7 +81,9 @@ def test_labels_get_a_panel_of_their_own_over_the_same_points():
     assert sorted(len(xy) for xy in drawn(right).values()) == [8, 8, 8]
 
 
-@pytest.mark.parametrize("names", [["$a$", "b$$", "$"], ["$ten_{", "b$$ is no formula", "_private"]])
+@pytest.mark.parametrize(
+    "names", [["$a$", "b$$", "$"], ["$ten_{", "b$$ is no formula", "_private"]]
+)
 def test_names_are_no_formulas(names, images, tmp_path):
     figure = embedding_figure(np.random.default_rng(0).normal(size=(6, 2)), np.zeros(6), names * 2)
     panel = figure.axes[1]
@@ -98,7 +112,9 @@ def test_incomplete_samples_are_paler_and_smaller():
     strong = max(c.get_alpha() for c in marks)
     pale = [c for c in marks if c.get_alpha() < strong]
     assert sum(len(c.get_offsets()) for c in pale) == 12
-    assert max(c.get_sizes()[0] for c in pale) < min(c.get_sizes()[0] for c in marks if c not in pale)
+    assert max(c.get_sizes()[0] for c in pale) < min(
+        c.get_sizes()[0] for c in marks if c not in pale
+    )
     assert "30 samples; the 12 small, pale ones" in figure._supxlabel.get_text()
 
 
@@ -158,12 +174,28 @@ def test_the_projection_repeats_and_takes_seconds():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"clusters": [0, 1]}, ValueError, "clusters: expected 6 values, one for each row of embedding, got 2"),
+        (
+            {"clusters": [0, 1]},
+            ValueError,
+            "clusters: expected 6 values, one for each row of embedding, got 2",
+        ),
         ({"labels": ["a"]}, ValueError, "labels: expected 6 values"),
         ({"n_observed": [1]}, ValueError, "n_observed: expected 6 values"),
-        ({"embedding": np.zeros(6)}, ValueError, r"embedding: expected 2 axes, none of length 0, got shape \(6,\)"),
-        ({"embedding": np.zeros((0, 2))}, ValueError, "embedding: expected 2 axes, none of length 0"),
-        ({"embedding": np.array([[0.0]] * 5 + [[np.nan]])}, ValueError, "embedding: NaN or infinity in sample 5"),
+        (
+            {"embedding": np.zeros(6)},
+            ValueError,
+            r"embedding: expected 2 axes, none of length 0, got shape \(6,\)",
+        ),
+        (
+            {"embedding": np.zeros((0, 2))},
+            ValueError,
+            "embedding: expected 2 axes, none of length 0",
+        ),
+        (
+            {"embedding": np.array([[0.0]] * 5 + [[np.nan]])},
+            ValueError,
+            "embedding: NaN or infinity in sample 5",
+        ),
         ({"embedding": [["a"]] * 6}, TypeError, "embedding"),
         ({"max_points": 0}, ValueError, "max_points: expected at least 1, got 0"),
     ],
@@ -192,7 +224,10 @@ def test_without_a_value_there_is_a_note(tmp_path):
     figure = entropy_figure([INF, INF], 1)
     (panel,) = figure.axes
     assert not panel.lines
-    assert panel.texts[0].get_text() == "not evaluated: that takes two active clusters or more\n(active: 1)"
+    assert (
+        panel.texts[0].get_text()
+        == "not evaluated: that takes two active clusters or more\n(active: 1)"
+    )
     save_figure(figure, tmp_path / "entropy.png")
 
 
@@ -200,8 +235,18 @@ def test_without_a_value_there_is_a_note(tmp_path):
     ("h_values", "chosen", "error", "message"),
     [
         ([INF, INF, 0.5], 3, ValueError, "chosen: expected an index of h_values, 0 to 2, got 3"),
-        ([INF, INF, 0.5, INF], 3, ValueError, r"chosen: expected one of the evaluated sizes \[2\], got 3"),
-        ([INF, float("nan")], 1, ValueError, "h_values: expected a list of numbers, none of them NaN"),
+        (
+            [INF, INF, 0.5, INF],
+            3,
+            ValueError,
+            r"chosen: expected one of the evaluated sizes \[2\], got 3",
+        ),
+        (
+            [INF, float("nan")],
+            1,
+            ValueError,
+            "h_values: expected a list of numbers, none of them NaN",
+        ),
         ([[0.5]], 0, ValueError, "h_values: expected a list of numbers"),
         ([INF, 0.5], 1.0, TypeError, "float"),
     ],
@@ -240,7 +285,9 @@ def test_rows_hold_the_images_in_order(images):
 
 
 def test_row_names_fit_on_the_figure(images):
-    figure = translation_figure(images, {"a modality with a long name": images}, {"a modality with a long name": 0.5})
+    figure = translation_figure(
+        images, {"a modality with a long name": images}, {"a modality with a long name": 0.5}
+    )
     figure.draw_without_rendering()
     for panel in figure.axes:
         assert panel.yaxis.label.get_window_extent().x0 >= 0
@@ -252,19 +299,37 @@ def test_what_is_generated_is_a_mapping(images):
 
 
 def test_shares_may_be_left_out(images):
-    labels = [panel.get_ylabel() for panel in translation_figure(images, {"a": images, "b": images}, {"b": 0}).axes]
+    labels = [
+        panel.get_ylabel()
+        for panel in translation_figure(images, {"a": images, "b": images}, {"b": 0}).axes
+    ]
     assert labels == ["originals", "from a", "from b\n0 % right"]
-    assert [panel.get_ylabel() for panel in translation_figure(images, {"a": images}).axes] == ["originals", "from a"]
+    assert [panel.get_ylabel() for panel in translation_figure(images, {"a": images}).axes] == [
+        "originals",
+        "from a",
+    ]
 
 
 @pytest.mark.parametrize(
     ("generated", "shares", "message"),
     [
         ({}, {}, "generated: expected at least one source modality"),
-        ({"a": np.zeros((4, 5, 6))}, {}, r"generated\['a'\]: expected the shape of the originals, \(4, 6, 5\), got"),
+        (
+            {"a": np.zeros((4, 5, 6))},
+            {},
+            r"generated\['a'\]: expected the shape of the originals, \(4, 6, 5\), got",
+        ),
         ({"a": np.full((4, 6, 5), np.nan)}, {}, r"generated\['a'\]: NaN or infinity in sample 0"),
-        ({"a": np.zeros((4, 6, 5))}, {"b": 0.5}, r"shares names 'b', but the source modalities are \['a'\]"),
-        ({"a": np.zeros((4, 6, 5))}, {"a": 94}, r"shares\['a'\]: expected a number in \[0, 1\], got 94"),
+        (
+            {"a": np.zeros((4, 6, 5))},
+            {"b": 0.5},
+            r"shares names 'b', but the source modalities are \['a'\]",
+        ),
+        (
+            {"a": np.zeros((4, 6, 5))},
+            {"a": 94},
+            r"shares\['a'\]: expected a number in \[0, 1\], got 94",
+        ),
     ],
 )
 def test_bad_images_are_refused(images, generated, shares, message):
@@ -273,12 +338,16 @@ def test_bad_images_are_refused(images, generated, shares, message):
 
 
 def test_bad_originals_are_refused(images):
-    with pytest.raises(ValueError, match=r"originals: expected 3 axes, none of length 0, got shape \(6, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"originals: expected 3 axes, none of length 0, got shape \(6, 5\)"
+    ):
         translation_figure(images[0], {"a": images})
 
 
 def test_a_constant_image_is_drawn(tmp_path):
-    save_figure(translation_figure(np.zeros((1, 1, 1)), {"a": np.ones((1, 1, 1))}), tmp_path / "figure.png")
+    save_figure(
+        translation_figure(np.zeros((1, 1, 1)), {"a": np.ones((1, 1, 1))}), tmp_path / "figure.png"
+    )
 
 
 # Files
@@ -306,7 +375,9 @@ def test_a_failed_figure_leaves_the_old_file(tmp_path):
 
 
 def test_other_formats_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"path: expected a file name that ends in \.png, got .*figure\.pdf"):
+    with pytest.raises(
+        ValueError, match=r"path: expected a file name that ends in \.png, got .*figure\.pdf"
+    ):
         save_figure(Figure(), tmp_path / "figure.pdf")
 
 

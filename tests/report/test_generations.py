@@ -8,7 +8,13 @@ import torch
 from matplotlib.colors import to_rgb
 
 from cmvae import IncompleteDataset
-from cmvae.report import cluster_samples_figure, cross_generations, generation_grid, save_figure, thumbnail_figure
+from cmvae.report import (
+    cluster_samples_figure,
+    cross_generations,
+    generation_grid,
+    save_figure,
+    thumbnail_figure,
+)
 from cmvae.report.figures import PALETTE
 from helpers import make_data, make_model
 
@@ -99,7 +105,9 @@ def test_shares_are_written_below_their_panel():
 def test_the_first_samples_of_each_cluster_in_every_modality():
     clusters = np.array([7, 2, 2, 7, 2, 7, 2])
     values = {"a": images(7), "b": images(7, seed=1)}
-    panels = np.reshape(cluster_samples_figure(values, torch.tensor(clusters), n_each=3).axes, (2, 2))
+    panels = np.reshape(
+        cluster_samples_figure(values, torch.tensor(clusters), n_each=3).axes, (2, 2)
+    )
     assert [panel.get_ylabel() for panel in panels[:, 0]] == ["2", "7"]
     assert [panel.get_title() for panel in panels[0]] == ["a", "b"]
     for row, members in enumerate([[1, 2, 4], [0, 3, 5]]):
@@ -161,7 +169,9 @@ def test_generations_are_predictions_in_the_units_of_the_data():
     data = make_data(n=6)
     data["b"] = (data["b"] > 0).float()
     masks = {"a": torch.arange(6) < 4, "c": torch.arange(6) > 0}
-    found = cross_generations(model, IncompleteDataset(data, masks), generator=torch.Generator().manual_seed(3))
+    found = cross_generations(
+        model, IncompleteDataset(data, masks), generator=torch.Generator().manual_seed(3)
+    )
     assert list(found) == ["a", "b", "c"]
     generator = torch.Generator().manual_seed(3)
     for source in "abc":
@@ -182,7 +192,10 @@ def test_generations_are_predictions_in_the_units_of_the_data():
         (lambda: generation_grid({"a": images(2)}, {"a": {"a": images(3)}}), "expected 2 images"),
         (lambda: generation_grid({"a": images(2)[0, 0]}, {"a": {}}), "expected images"),
         (lambda: generation_grid({"a": images(2) * math.inf}, {"a": {}}), "infinity in sample 0"),
-        (lambda: generation_grid({"a": images(1)}, {"a": {"a": images(1)}}, {"a": {"a": 87}}), "shares"),
+        (
+            lambda: generation_grid({"a": images(1)}, {"a": {"a": images(1)}}, {"a": {"a": 87}}),
+            "shares",
+        ),
         (lambda: cluster_samples_figure({}, [0]), "at least"),
         (lambda: cluster_samples_figure({"a": images(2)}, [0]), "one for each of 1"),
         (lambda: cluster_samples_figure({"a": images(1)}, [0], n_each=0), "n_each"),

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 
 from cmvae import IncompleteDataset
-from cmvae.data.coding import encode_table
-from cmvae.data.tokens import Tokenizer
-from cmvae.initialization import latent_means
+from cmvae.preprocessing.coding import encode_table
+from cmvae.preprocessing.tokens import Tokenizer
 from cmvae.report import gather_report, units_of_table, write_report
 from cmvae.report.arguments import NO_LABEL
 from cmvae.report.moments import Moments
 from cmvae.report.page import _as_json
 from cmvae.report.pictures import Scale, as_sheet, thumbnails
 from cmvae.report.themes import THEMES, contrast
+from cmvae.training.initialization import latent_means
 from helpers import assert_same_snapshot, make_model, snapshot
 
 SHAPES = {"a": (3,), "b": (1, 4, 6)}
@@ -72,7 +72,9 @@ def test_clusters_are_those_of_the_model_in_any_number_of_batches(model):
         for cluster in content.clusters:
             members = clusters == int(cluster.name)
             assert cluster.size == members.sum()
-            assert cluster.certainty == pytest.approx(probabilities[members].max(1).mean(), rel=1e-5)
+            assert cluster.certainty == pytest.approx(
+                probabilities[members].max(1).mean(), rel=1e-5
+            )
             assert cluster.unsure == (probabilities[members].max(1) < 0.5).sum()
         names = [int(content.clusters[c].name) for c in content.samples.cluster]
         assert names == clusters.tolist()
@@ -105,9 +107,14 @@ def test_differences_are_those_of_the_observed_samples(model):
         sizes = [abs(d.difference) for d in cluster.differences]
         assert sizes == sorted(sizes, reverse=True)
         for d in cluster.differences:
-            inside, outside = x[seen & (clusters == c), d.feature], x[seen & (clusters != c), d.feature]
+            inside, outside = (
+                x[seen & (clusters == c), d.feature],
+                x[seen & (clusters != c), d.feature],
+            )
             assert (d.inside, d.outside) == pytest.approx((inside.mean(), outside.mean()))
-            assert d.difference == pytest.approx((inside.mean() - outside.mean()) / x[seen, d.feature].std())
+            assert d.difference == pytest.approx(
+                (inside.mean() - outside.mean()) / x[seen, d.feature].std()
+            )
 
 
 def test_values_are_in_units_of_the_data_and_differences_do_not_change(model):
@@ -118,7 +125,9 @@ def test_values_are_in_units_of_the_data_and_differences_do_not_change(model):
             assert e.difference == pytest.approx(d.difference, rel=1e-4)
             expected = [1000 * value + 7 for value in (d.inside, d.outside, d.prototype)]
             assert (e.inside, e.outside, e.prototype) == pytest.approx(expected, rel=1e-4)
-    assert scaled.samples.telling[0][0][2] == pytest.approx(1000 * plain.samples.telling[0][0][2] + 7, rel=1e-4)
+    assert scaled.samples.telling[0][0][2] == pytest.approx(
+        1000 * plain.samples.telling[0][0][2] + 7, rel=1e-4
+    )
 
 
 def test_the_most_telling_values_are_furthest_from_the_mean(model):
@@ -142,7 +151,10 @@ def test_few_values_tell_of_all_tables_together_and_constant_ones_nothing():
     tables = {m: torch.randn(12, 4) * (torch.arange(4) > 0) for m in shapes}
     telling = gather_report(make_model(shapes), tables).samples.telling
     assert all(len(entries) == 5 for entries in telling)
-    assert all({m for m, *_ in entries} == {0, 1} and min(j for _, j, *_ in entries) > 0 for entries in telling)
+    assert all(
+        {m for m, *_ in entries} == {0, 1} and min(j for _, j, *_ in entries) > 0
+        for entries in telling
+    )
     two = gather_report(make_model({"a": (2,)}), {"a": tables["a"][:, :2]}).samples.telling
     assert all([j for _, j, *_ in entries] == [1] for entries in two)
 
@@ -172,19 +184,25 @@ def test_thumbnails_are_those_of_the_samples_and_blank_without_one(model):
 
 def test_the_nearest_members_are_the_most_probable_under_their_cluster(model):
     content = gather_report(model, data(), n_nearest=4)
-    densities = model.mixture.log_prob_clusters(latent_means(model, data()))[:, [0, 2, 4]].detach().numpy()
+    densities = (
+        model.mixture.log_prob_clusters(latent_means(model, data()))[:, [0, 2, 4]].detach().numpy()
+    )
     for c, cluster in enumerate(content.clusters):
         members = np.flatnonzero(np.array(content.samples.cluster) == c)
         assert list(cluster.nearest) == members[np.argsort(-densities[members, c])][:4].tolist()
 
 
 def test_some_samples_are_shown_of_many_and_all_are_counted(model):
-    content = gather_report(model, data(), max_points=20, n_nearest=3, ids=[f"s{i}" for i in range(N)])
+    content = gather_report(
+        model, data(), max_points=20, n_nearest=3, ids=[f"s{i}" for i in range(N)]
+    )
     assert len(content.samples.ids) == len(set(content.samples.ids)) == 20
     assert sum(c.size for c in content.clusters) == content.n_samples == N
     full = gather_report(model, data(), n_nearest=3)
     for one, other in zip(content.clusters, full.clusters, strict=True):
-        assert [content.samples.ids[i] for i in one.nearest] == [f"s{full.samples.ids[i]}" for i in other.nearest]
+        assert [content.samples.ids[i] for i in one.nearest] == [
+            f"s{full.samples.ids[i]}" for i in other.nearest
+        ]
     for k, name in enumerate(content.samples.ids):
         i = int(name[1:])
         assert content.samples.cluster[k] == full.samples.cluster[i]
@@ -219,7 +237,9 @@ def test_rare_patterns_are_put_together():
     model = make_model(shapes)
     codes = torch.arange(1, 32).repeat(2)
     masks = {name: (codes >> bit) % 2 == 1 for bit, name in enumerate(shapes)}
-    content = gather_report(model, IncompleteDataset({m: torch.randn(62, 2) for m in shapes}, masks))
+    content = gather_report(
+        model, IncompleteDataset({m: torch.randn(62, 2) for m in shapes}, masks)
+    )
     assert len(content.patterns) == 12
     assert content.patterns[-1].observed == ()
     assert sum(content.patterns[-1].counts) == 2 * (31 - 11)
@@ -250,7 +270,9 @@ def test_samples_without_a_label_are_counted_and_not_scored(model):
 def test_texts_are_shown_as_texts():
     captions = ["a red bird", "a blue bird", "two red birds"] * 4
     tokenizer = Tokenizer.fit(captions)
-    model = make_model({"caption": tokenizer.shape, "a": (3,)}, decoders_dist={"caption": "categorical"})
+    model = make_model(
+        {"caption": tokenizer.shape, "a": (3,)}, decoders_dist={"caption": "categorical"}
+    )
     values = {"caption": torch.as_tensor(tokenizer.encode(captions)), "a": torch.randn(12, 3)}
     one_hot = torch.nn.functional.one_hot(values["caption"], tokenizer.shape[1]).float()
     units = {"caption": lambda x: tokenizer.decode(x.argmax(-1))}
@@ -262,7 +284,9 @@ def test_texts_are_shown_as_texts():
 
 
 def test_units_of_a_coded_table_are_those_of_its_columns():
-    frame = pd.DataFrame({"colour": ["red", "blue"] * 10, "height": np.linspace(100, 200, 20), "on": [0, 1] * 10})
+    frame = pd.DataFrame(
+        {"colour": ["red", "blue"] * 10, "height": np.linspace(100, 200, 20), "on": [0, 1] * 10}
+    )
     values, coding = encode_table(frame)
     restored = pd.DataFrame(units_of_table(coding)(values), columns=coding.names)
     assert np.allclose(restored["height"], frame["height"])
@@ -272,7 +296,12 @@ def test_units_of_a_coded_table_are_those_of_its_columns():
 
 def test_rows_of_an_epoch_are_put_together(model):
     logged = pd.DataFrame(
-        {"epoch": [0, 0, 1], "step": [4, 4, 9], "train/loss": [None, 3.0, 2.0], "val/loss": [3.5, None, None]}
+        {
+            "epoch": [0, 0, 1],
+            "step": [4, 4, 9],
+            "train/loss": [None, 3.0, 2.0],
+            "val/loss": [3.5, None, None],
+        }
     )
     content = gather_report(model, data(), history=logged, h_values=[float("inf"), None, 0.5, 0.25])
     assert content.history == {"train/loss": (3.0, 2.0), "val/loss": (3.5, None)}
@@ -292,7 +321,11 @@ def test_an_absent_modality_is_generated_all_the_same(model):
     [
         ({"ids": ["x"]}, ValueError, "ids: expected 40"),
         ({"labels": [1, 2]}, ValueError, "labels: expected 40"),
-        ({"labels": [7] * N, "label_names": ["a"]}, ValueError, r"label_names: no name for the labels \[7\]"),
+        (
+            {"labels": [7] * N, "label_names": ["a"]},
+            ValueError,
+            r"label_names: no name for the labels \[7\]",
+        ),
         ({"features": {"a": ["x"]}}, ValueError, r"features\['a'\]: expected 3 names, got 1"),
         ({"features": {"z": ["x"]}}, KeyError, "unknown modality 'z' in features"),
         ({"to_units": {"z": abs}}, KeyError, "unknown modality 'z' in to_units"),
@@ -388,22 +421,38 @@ HOSTILE = "</script><script>alert(1)</script><!-- &amp; \u2028 $title ${style} \
 
 def test_no_name_becomes_markup(model, tmp_path):
     labels = [HOSTILE] * N
-    arguments = {"ids": [HOSTILE] * N, "features": {"a": [HOSTILE] * 3}, "title": HOSTILE, "labels": labels}
-    content = gather_report(model, data(), **arguments, cluster_names={0: HOSTILE}, history={HOSTILE: [1.0]})
+    arguments = {
+        "ids": [HOSTILE] * N,
+        "features": {"a": [HOSTILE] * 3},
+        "title": HOSTILE,
+        "labels": labels,
+    }
+    content = gather_report(
+        model, data(), **arguments, cluster_names={0: HOSTILE}, history={HOSTILE: [1.0]}
+    )
     write_report(tmp_path / "report.html", content)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "alert(1)</script>" not in page
     assert elements_of(page).count("script") == 3
     found = content_of(page)
-    assert found["title"] == found["samples"]["ids"][3] == found["agreement"]["labels"][0] == HOSTILE
-    assert found["modalities"][0]["features"][0] == HOSTILE[:79] + "…" if len(HOSTILE) > 80 else HOSTILE
+    assert (
+        found["title"] == found["samples"]["ids"][3] == found["agreement"]["labels"][0] == HOSTILE
+    )
+    assert (
+        found["modalities"][0]["features"][0] == HOSTILE[:79] + "…"
+        if len(HOSTILE) > 80
+        else HOSTILE
+    )
     assert found["clusters"][0]["name"] == HOSTILE
     assert list(found["history"]) == [HOSTILE]
     assert page.count("&lt;/script&gt;&lt;script&gt;alert(1)") == 2
 
 
 def test_json_of_the_page_is_safe_in_a_script_and_keeps_its_values():
-    value = {"text": "<!-- </SCRIPT> & \u2028\u2029 é", "numbers": [1.23456789, float("nan"), float("-inf"), 3, True]}
+    value = {
+        "text": "<!-- </SCRIPT> & \u2028\u2029 é",
+        "numbers": [1.23456789, float("nan"), float("-inf"), 3, True],
+    }
     text = _as_json(value)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == {"text": value["text"], "numbers": [1.2346, None, None, 3, True]}
@@ -420,7 +469,9 @@ def test_a_page_is_whole_and_small_and_names_no_host(model, tmp_path):
     assert "Licensed under the MIT license" in page
 
 
-def test_another_ending_and_a_page_too_large_are_refused_and_the_old_one_stays(model, tmp_path, monkeypatch):
+def test_another_ending_and_a_page_too_large_are_refused_and_the_old_one_stays(
+    model, tmp_path, monkeypatch
+):
     content = gather_report(model, data())
     with pytest.raises(ValueError, match=r"ends in \.html"):
         write_report(tmp_path / "report.pdf", content)
@@ -452,6 +503,7 @@ def test_colours_have_the_contrast_that_wcag_asks_for(name):
     assert contrast(theme["on-accent"], theme["accent"]) >= 4.5
     # The deepest cell of the table of labels: 42 % accent.
     mixed = [
-        round(0.42 * int(theme["accent"][i : i + 2], 16) + 0.58 * int(theme["page"][i : i + 2], 16)) for i in (1, 3, 5)
+        round(0.42 * int(theme["accent"][i : i + 2], 16) + 0.58 * int(theme["page"][i : i + 2], 16))
+        for i in (1, 3, 5)
     ]
     assert contrast(theme["ink"], "#" + "".join(f"{c:02x}" for c in mixed)) >= 4.5

@@ -9,7 +9,7 @@ from cmvae.data.masks import random_masks
 from cmvae.data.stored import ByteImages, SparseRows, StandardisedRows, Stored
 
 if TYPE_CHECKING:
-    from cmvae.data.omics import OmicsData, from_mudata, read_h5mu, to_mudata
+    from cmvae.omics import OmicsData, from_mudata, read_h5mu, to_mudata
 
 __all__ = [
     "Batch",
@@ -36,4 +36,4 @@ _OMICS = ("OmicsData", "from_mudata", "read_h5mu", "to_mudata")
 def __getattr__(name: str) -> Any:
     if name not in _OMICS:
         raise AttributeError(f"module 'cmvae.data' has no attribute {name!r}")
-    return getattr(import_module("cmvae.data.omics"), name)
+    return getattr(import_module("cmvae.omics"), name)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import (
     as_mask,
     check_known,
@@ -21,9 +22,6 @@ from cmvae.data.checks import (
 )
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.data.stored import Stored, as_values
-from cmvae.outputs import ModelOutput
-
-__all__ = ["Batch", "Inputs", "collate", "iterate", "read_inputs"]
 
 Inputs = Dataset[Any] | Mapping[str, Any]
 
@@ -38,8 +36,8 @@ class Batch:
     """Tensors of B samples, ready for a model.
 
     Attributes:
-        data: modality -> (B, *) for the modalities that the inputs hold, in the model's order. Rows of
-            samples that lack the modality hold anything, NaN included.
+        data: modality -> (B, *) for the modalities that the inputs hold, in the model's order. Rows
+            of samples that lack the modality hold anything, NaN included.
         observed: (M, B) bool, one row for each of the model's modalities in its order.
         complete: whether every modality of every sample is known to be observed.
     """
@@ -59,7 +57,9 @@ class _Parts(NamedTuple):
     data: Mapping[str, Any]
     masks: Mapping[str, Any]
     is_checked: bool = False
-    first_sample: int = 0  # index of the first sample in what the user gave: messages name samples by it
+    first_sample: int = (
+        0  # index of the first sample in what the user gave: messages name samples by it
+    )
 
 
 def read_inputs(
@@ -72,33 +72,40 @@ def read_inputs(
 ) -> Batch:
     """Read any accepted form of inputs.
 
-    A modality that the inputs do not hold is unobserved in every sample. Observed entries must be finite;
-    this is checked here unless the inputs are a dataset of this package, which has checked it. While PyTorch
-    compiles, nothing that depends on the values of tensors is checked, and inputs with masks do not count as
-    complete.
+    A modality that the inputs do not hold is unobserved in every sample. Observed entries must be
+    finite; this is checked here unless the inputs are a dataset of this package, which has checked
+    it. While PyTorch compiles, nothing that depends on the values of tensors is checked, and inputs
+    with masks do not count as complete.
 
     Args:
         inputs: a dataset of this package; another map-style ``Dataset`` whose items collate to the
-            following; a batch, that is a mapping with ``data`` ({modality: (B, *)}) and perhaps ``masks``
-            ({modality: (B,) bool}), its other keys ignored; or a plain {modality: (B, *)} mapping.
+            following; a batch, that is a mapping with ``data`` ({modality: (B, *)}) and perhaps
+            ``masks`` ({modality: (B,) bool}), its other keys ignored; or a plain {modality: (B, *)}
+            mapping.
         modalities: names that the model knows, M of them, in its order.
         dtype: what floating inputs are cast to; integers and booleans are kept.
         device: where everything goes.
-        shapes: modality -> shape of one sample. Integers may also come without its last axis (class indices).
+        shapes: modality -> shape of one sample. Integers may also come without its last axis (class
+            indices).
 
     Returns:
         The batch.
 
     Raises:
-        KeyError: for a modality, in data or masks, that the model does not know, with both lists of names.
+        KeyError: for a modality, in data or masks, that the model does not know, with both lists of
+            names.
         TypeError: for any other kind of inputs, and values that are not numeric arrays.
-        ValueError: for no modality or no samples, lengths that differ, a mask or a sample of a wrong shape,
-            a sample with nothing observed, NaN or infinity in an observed entry.
+        ValueError: for no modality or no samples, lengths that differ, a mask or a sample of a
+            wrong shape, a sample with nothing observed, NaN or infinity in an observed entry.
     """
     parts = _read_parts(inputs)
     check_known(parts.data, modalities, "inputs")
     check_known(parts.masks, modalities, "masks")
-    given = {name: _floats(parts.data[name], f"modality {name!r}") for name in modalities if name in parts.data}
+    given = {
+        name: _floats(parts.data[name], f"modality {name!r}")
+        for name in modalities
+        if name in parts.data
+    }
     n = check_lengths(given)
     if n == 0:
         raise ValueError("inputs hold no samples")
@@ -128,8 +135,9 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
         batch_size: samples in each chunk, the last one perhaps excepted; at least 1.
 
     Returns:
-        Iterator over chunks that ``read_inputs`` accepts: datasets for datasets of this package, otherwise
-        batches, without labels. ``read_inputs`` names samples by their place in ``inputs``.
+        Iterator over chunks that ``read_inputs`` accepts: datasets for datasets of this package,
+        otherwise batches, without labels. ``read_inputs`` names samples by their place in
+        ``inputs``.
 
     Raises:
         TypeError: for a batch_size that is not an integer, and inputs that are not accepted.
@@ -159,8 +167,8 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
 def collate(items: list[Any]) -> Any:
     """Collate samples as PyTorch does; where only some have a mask, the others count as observed there.
 
-    That is what a ``ConcatDataset`` of complete and incomplete data gives, whose masks PyTorch's own collation
-    drops, as it does with what the first sample does not hold.
+    That is what a ``ConcatDataset`` of complete and incomplete data gives, whose masks PyTorch's
+    own collation drops, as it does with what the first sample does not hold.
 
     Raises:
         ValueError: For samples that differ in their modalities, or in the shape of one.
@@ -168,20 +176,28 @@ def collate(items: list[Any]) -> Any:
     """
     if any(_is_sample(item) and "masks" in item for item in items):
         items = [_with_every_mask(item) for item in items]
-    held = {frozenset(item["data"] if _is_sample(item) else item) for item in items if isinstance(item, Mapping)}
+    held = {
+        frozenset(item["data"] if _is_sample(item) else item)
+        for item in items
+        if isinstance(item, Mapping)
+    }
     if len(held) > 1:
         shown = " and ".join(str(sorted(map(str, names))) for names in list(held)[:2])
         raise ValueError(f"samples do not make a batch, their modalities differ: {shown}")
     try:
         return default_collate(items)
     except (KeyError, RuntimeError) as error:
-        raise ValueError(f"samples do not make a batch, they differ in fields or shapes: {error}") from error
+        raise ValueError(
+            f"samples do not make a batch, they differ in fields or shapes: {error}"
+        ) from error
 
 
 def _with_every_mask(item: Mapping[str, Any]) -> ModelOutput:
     """Return a sample with a mask for each of its modalities."""
     whole = torch.ones((), dtype=torch.bool)
-    return ModelOutput({**item, "masks": {**dict.fromkeys(item["data"], whole), **(item.get("masks") or {})}})
+    return ModelOutput(
+        {**item, "masks": {**dict.fromkeys(item["data"], whole), **(item.get("masks") or {})}}
+    )
 
 
 def _is_sample(item: Any) -> bool:
@@ -223,7 +239,9 @@ def _read_parts(inputs: Any) -> _Parts:
     if not _is_own(root):
         return _read_mapping(collate([inputs[i] for i in range(n)]))
     # A whole dataset is read as it lies, without a copy.
-    samples = root.batch(rows) if type(inputs) is Subset else {"data": root.data, "masks": root._masks}
+    samples = (
+        root.batch(rows) if type(inputs) is Subset else {"data": root.data, "masks": root._masks}
+    )
     return _Parts(samples["data"], samples.get("masks") or {}, is_checked=True)
 
 
@@ -236,7 +254,9 @@ def _read_mapping(inputs: Any) -> _Parts:
         return _Parts(inputs, {})
     masks = inputs.get("masks")
     if masks is not None and not isinstance(masks, Mapping):
-        raise TypeError(f"masks: expected a mapping {{modality: (n,) bool}}, got {type(masks).__name__}")
+        raise TypeError(
+            f"masks: expected a mapping {{modality: (n,) bool}}, got {type(masks).__name__}"
+        )
     check_names(inputs["data"], "inputs")
     return _Parts(inputs["data"], masks or {}, first_sample=inputs.get("first_sample", 0))
 
@@ -244,7 +264,9 @@ def _read_mapping(inputs: Any) -> _Parts:
 def _dataset_length(dataset: Dataset[Any]) -> int:
     """Return the number of samples of a map-style dataset."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        raise TypeError(f"inputs: expected {ACCEPTED}; got {type(dataset).__name__}, which has no length")
+        raise TypeError(
+            f"inputs: expected {ACCEPTED}; got {type(dataset).__name__}, which has no length"
+        )
     if len(dataset) == 0:
         raise ValueError("inputs hold no samples")
     return len(dataset)
@@ -260,10 +282,15 @@ def _unwrap(dataset: Dataset[Any], rows: Sequence[int]) -> tuple[Any, Sequence[i
 
 def _is_own(dataset: Any) -> bool:
     """Return whether samples may be read all at once: a subclass with items of its own must make them."""
-    return isinstance(dataset, MultimodalBaseDataset) and type(dataset).__getitem__ is MultimodalBaseDataset.__getitem__
+    return (
+        isinstance(dataset, MultimodalBaseDataset)
+        and type(dataset).__getitem__ is MultimodalBaseDataset.__getitem__
+    )
 
 
-def _check_shape(tensor: Tensor, modality: str, shapes: Mapping[str, tuple[int, ...]] | None) -> None:
+def _check_shape(
+    tensor: Tensor, modality: str, shapes: Mapping[str, tuple[int, ...]] | None
+) -> None:
     """Raise ``ValueError`` unless samples have the shape that the model expects."""
     if shapes is None or modality not in shapes:
         return
@@ -285,11 +312,16 @@ def _read_observed(
         present = torch.tensor([name in data for name in modalities], device=device)
         return present[:, None].repeat(1, n_samples), False
     read_values = not torch.compiler.is_compiling()
-    masks = {name: as_mask(mask, name, n_samples, check_values=read_values) for name, mask in parts.masks.items()}
+    masks = {
+        name: as_mask(mask, name, n_samples, check_values=read_values)
+        for name, mask in parts.masks.items()
+    }
     device = next(iter(masks.values())).device
     everywhere = torch.ones(n_samples, dtype=torch.bool, device=device)
     nowhere = torch.zeros_like(everywhere)
-    rows = [masks.get(name, everywhere).to(device) if name in data else nowhere for name in modalities]
+    rows = [
+        masks.get(name, everywhere).to(device) if name in data else nowhere for name in modalities
+    ]
     observed = torch.stack(rows)
     if not read_values:
         return observed, False
@@ -305,9 +337,13 @@ def _read_observed(
     return observed, complete
 
 
-def _check_finite(data: Mapping[str, Tensor], observed: Tensor, modalities: Sequence[str], first: int) -> None:
+def _check_finite(
+    data: Mapping[str, Tensor], observed: Tensor, modalities: Sequence[str], first: int
+) -> None:
     """Raise ``ValueError`` where an observed entry is NaN or infinite."""
-    bad = torch.stack([nonfinite_samples(data[name], observed[modalities.index(name)]) for name in data])
+    bad = torch.stack(
+        [nonfinite_samples(data[name], observed[modalities.index(name)]) for name in data]
+    )
     if not bad.any():  # one transfer from the device, whatever the number of modalities
         return
     for name, rows in zip(data, bad, strict=True):

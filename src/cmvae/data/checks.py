@@ -9,18 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = [
-    "as_mask",
-    "as_tensor",
-    "check_known",
-    "check_lengths",
-    "check_names",
-    "check_observed",
-    "nonfinite_samples",
-    "quoted",
-    "sample_list",
-]
-
 N_SHOWN = 5
 CHUNK_ENTRIES = 1 << 22
 
@@ -47,8 +35,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
     """Return a numeric tensor or array as a tensor of the same dtype that shares its memory.
 
     Args:
-        value: tensor or array of shape (n, *); what PyTorch cannot share (negative strides, foreign byte
-            order, nested lists) is copied.
+        value: tensor or array of shape (n, *); what PyTorch cannot share (negative strides, foreign
+            byte order, nested lists) is copied.
         what: what it is, for the message, for instance ``modality 'image'``.
 
     Returns:
@@ -105,7 +93,9 @@ def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = T
     """
     mask = as_tensor(value, f"mask of modality {modality!r}")
     if mask.shape != (n_samples,):
-        raise ValueError(f"mask of modality {modality!r}: expected shape ({n_samples},), got {tuple(mask.shape)}")
+        raise ValueError(
+            f"mask of modality {modality!r}: expected shape ({n_samples},), got {tuple(mask.shape)}"
+        )
     if mask.dtype == torch.bool:
         return mask
     if check_values:
@@ -126,7 +116,9 @@ def check_names(data: Any, what: str = "data") -> None:
         ValueError: for an empty mapping or name.
     """
     if not isinstance(data, Mapping):
-        raise TypeError(f"{what}: expected a mapping {{modality: array}}, got {type(data).__name__}")
+        raise TypeError(
+            f"{what}: expected a mapping {{modality: array}}, got {type(data).__name__}"
+        )
     if not data:
         raise ValueError(f"{what}: expected at least one modality, got an empty mapping")
     for name in data:

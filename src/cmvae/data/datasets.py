@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import (
     as_mask,
     as_tensor,
@@ -21,22 +22,20 @@ from cmvae.data.checks import (
     sample_list,
 )
 from cmvae.data.stored import Stored, as_values
-from cmvae.outputs import ModelOutput
-
-__all__ = ["IncompleteDataset", "MultimodalBaseDataset"]
 
 
 class MultimodalBaseDataset(Dataset[ModelOutput]):
     """Samples of which every modality is observed.
 
-    ``ds[i]`` with an integer is one sample: a ``ModelOutput`` with ``data`` ({modality: tensor}) and, where
-    there are any, ``labels``. ``ds[slice, list or array]`` is a dataset of the same kind; slices share
-    memory.
+    ``ds[i]`` with an integer is one sample: a ``ModelOutput`` with ``data`` ({modality: tensor})
+    and, where there are any, ``labels``. ``ds[slice, list or array]`` is a dataset of the same
+    kind; slices share memory.
 
     Args:
-        data: modality -> tensor or array (n, *) of any real dtype. Dtype and memory are kept, nothing is
-            written to; arrays may be memory-mapped. Or what is kept compact and becomes float32 in samples and
-            batches only: ``ByteImages``, or a SciPy sparse matrix (n, features).
+        data: modality -> tensor or array (n, *) of any real dtype. Dtype and memory are kept,
+            nothing is written to; arrays may be memory-mapped. Or what is kept compact and becomes
+            float32 in samples and batches only: ``ByteImages``, or a SciPy sparse matrix (n,
+            features).
         labels: n numbers (tensor, array or list) or n strings, or None.
 
     Attributes:
@@ -45,7 +44,8 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
 
     Raises:
         TypeError: where data is not a mapping from strings to numeric arrays, or labels mix kinds.
-        ValueError: where there is no modality, a scalar, lengths that differ, or NaN or infinity in an entry.
+        ValueError: where there is no modality, a scalar, lengths that differ, or NaN or infinity in
+            an entry.
 
     Example:
         >>> ds = MultimodalBaseDataset({"a": torch.zeros(4, 2), "b": torch.zeros(4, 3, 8, 8)}, [0, 1, 0, 1])
@@ -68,7 +68,9 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def _store(self, data: Mapping[str, Any], labels: Any) -> None:
         """Keep data and labels, lengths checked."""
         check_names(data)
-        self.data: dict[str, Any] = {name: as_values(value, f"modality {name!r}") for name, value in data.items()}
+        self.data: dict[str, Any] = {
+            name: as_values(value, f"modality {name!r}") for name, value in data.items()
+        }
         n = check_lengths(self.data)
         self.labels = None if labels is None else _as_labels(labels, n)
 
@@ -86,7 +88,9 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         parts = [f"{len(self)} samples"]
         for name, tensor in self.data.items():
             missing = 0 if self._masks is None else int((~self._masks[name]).sum())
-            parts.append(f"{name} {tuple(tensor.shape[1:])}" + (f" missing in {missing}" if missing else ""))
+            parts.append(
+                f"{name} {tuple(tensor.shape[1:])}" + (f" missing in {missing}" if missing else "")
+            )
         parts += ["labels"] if self.labels is not None else []
         return f"{type(self).__name__}({', '.join(parts)})"
 
@@ -97,8 +101,8 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
             index: integer; or slice, range, list, array or tensor of integers or (n,) booleans.
 
         Returns:
-            ModelOutput(data, masks where there are masks, labels where there are labels) of one sample, or a
-            dataset of the same class.
+            ModelOutput(data, masks where there are masks, labels where there are labels) of one
+            sample, or a dataset of the same class.
 
         Raises:
             IndexError: out of range, or of a wrong shape.
@@ -109,9 +113,12 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
             label = None if self.labels is None else self.labels[row]
             return self._output(row, str(label) if isinstance(label, np.str_) else label)
         rows = _as_rows(index, len(self))
-        selected = copy.copy(self)  # what a subclass added stays; what was checked is not checked again
+        selected = copy.copy(
+            self
+        )  # what a subclass added stays; what was checked is not checked again
         selected.data = {
-            name: values.cut(rows) if isinstance(values, Stored) else values[rows] for name, values in self.data.items()
+            name: values.cut(rows) if isinstance(values, Stored) else values[rows]
+            for name, values in self.data.items()
         }
         if self._masks is not None:
             selected._masks = {name: mask[rows] for name, mask in self._masks.items()}
@@ -158,13 +165,13 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
 class IncompleteDataset(MultimodalBaseDataset):
     """Samples some of whose modalities are missing.
 
-    As ``MultimodalBaseDataset``, with ``masks`` beside ``data``. What ``data`` holds where a modality is not
-    observed, NaN included, is kept and never looked at.
+    As ``MultimodalBaseDataset``, with ``masks`` beside ``data``. What ``data`` holds where a
+    modality is not observed, NaN included, is kept and never looked at.
 
     Args:
         data: modality -> tensor or array (n, *) of any real dtype, or what is kept compact.
-        masks: modality -> (n,) bool, or numbers that are 0 or 1; True = observed. A modality without a mask
-            is observed everywhere.
+        masks: modality -> (n,) bool, or numbers that are 0 or 1; True = observed. A modality
+            without a mask is observed everywhere.
         labels: n numbers (tensor, array or list) or n strings, or None.
 
     Attributes:
@@ -173,8 +180,8 @@ class IncompleteDataset(MultimodalBaseDataset):
     Raises:
         KeyError: where a mask names a modality that data does not hold.
         TypeError: as for ``MultimodalBaseDataset``, and where masks is not a mapping.
-        ValueError: as for ``MultimodalBaseDataset``, where a mask has another shape, or where a sample has
-            nothing observed. NaN and infinity are refused in observed entries only.
+        ValueError: as for ``MultimodalBaseDataset``, where a mask has another shape, or where a
+            sample has nothing observed. NaN and infinity are refused in observed entries only.
 
     Example:
         >>> ds = IncompleteDataset({"a": torch.zeros(2, 3), "b": torch.ones(2, 1)}, {"b": [True, False]})
@@ -182,14 +189,20 @@ class IncompleteDataset(MultimodalBaseDataset):
         tensor(False)
     """
 
-    def __init__(self, data: Mapping[str, Any], masks: Mapping[str, Any], labels: Any = None) -> None:
+    def __init__(
+        self, data: Mapping[str, Any], masks: Mapping[str, Any], labels: Any = None
+    ) -> None:
         self._store(data, labels)
         if not isinstance(masks, Mapping):
-            raise TypeError(f"masks: expected a mapping {{modality: (n,) bool}}, got {type(masks).__name__}")
+            raise TypeError(
+                f"masks: expected a mapping {{modality: (n,) bool}}, got {type(masks).__name__}"
+            )
         check_known(masks, self.modalities, "masks")
         n = len(self)
         self._masks = {
-            name: as_mask(masks[name], name, n) if name in masks else torch.ones(n, dtype=torch.bool)
+            name: as_mask(masks[name], name, n)
+            if name in masks
+            else torch.ones(n, dtype=torch.bool)
             for name in self.modalities
         }
         check_observed(torch.stack([mask.cpu() for mask in self._masks.values()]), self.modalities)
@@ -218,7 +231,9 @@ def _nonfinite(values: Tensor | Stored, observed: Tensor | None = None) -> Tenso
 def _refuse(bad: Tensor, modality: str, advice: str) -> None:
     """Raise ``ValueError`` where a sample holds NaN or infinity in an observed entry."""
     if bad.any():
-        raise ValueError(f"modality {modality!r}: NaN or infinity in observed entries of {sample_list(bad)}; {advice}")
+        raise ValueError(
+            f"modality {modality!r}: NaN or infinity in observed entries of {sample_list(bad)}; {advice}"
+        )
 
 
 def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
@@ -226,10 +241,14 @@ def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
     array = None if isinstance(labels, Tensor) else np.asarray(labels)
     if array is not None and array.dtype.kind in "OUT":
         if not all(isinstance(label, str) for label in array.flat):
-            raise TypeError("labels: expected all numbers or all strings, got a mixture or other objects")
+            raise TypeError(
+                "labels: expected all numbers or all strings, got a mixture or other objects"
+            )
         kept: Tensor | np.ndarray = array.astype(np.str_)
         if kept.ndim != 1:
-            raise ValueError(f"labels: expected one string per sample, got shape {tuple(kept.shape)}")
+            raise ValueError(
+                f"labels: expected one string per sample, got shape {tuple(kept.shape)}"
+            )
     else:
         kept = as_tensor(labels, "labels")
     if len(kept) != n_samples:
@@ -258,7 +277,9 @@ def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
         span = range(*index.indices(n_samples))
         return torch.tensor(span, dtype=torch.int64) if span.step < 0 else index
     if not isinstance(index, list | range | np.ndarray | Tensor):
-        raise TypeError(f"an index must be an integer, slice, range, list, array or tensor, got {type(index).__name__}")
+        raise TypeError(
+            f"an index must be an integer, slice, range, list, array or tensor, got {type(index).__name__}"
+        )
     rows = index if isinstance(index, Tensor) else torch.from_numpy(np.array(index))
     if rows.ndim == 1 and rows.numel() == 0 and not isinstance(index, np.ndarray | Tensor):
         return torch.zeros(0, dtype=torch.int64)
@@ -266,7 +287,9 @@ def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
         raise TypeError(f"an index must hold integers or booleans, got dtype {rows.dtype}")
     if rows.dtype == torch.bool:
         if rows.shape != (n_samples,):
-            raise IndexError(f"a boolean index must have shape ({n_samples},), got {tuple(rows.shape)}")
+            raise IndexError(
+                f"a boolean index must have shape ({n_samples},), got {tuple(rows.shape)}"
+            )
         return rows.nonzero().flatten()
     if rows.ndim != 1:
         raise IndexError(f"an index must have one axis, got shape {tuple(rows.shape)}")

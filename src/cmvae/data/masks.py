@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["random_masks"]
-
 
 def random_masks(
     n_samples: int, modalities: Sequence[str], missing_rate: float, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Draw masks in which a share of the samples is incomplete.
 
-    Of the n samples ``round(missing_rate * n)`` are incomplete, drawn without replacement; each of those
-    keeps a non-empty proper subset of its modalities, every such subset being equally likely.
+    Of the n samples ``round(missing_rate * n)`` are incomplete, drawn without replacement; each of
+    those keeps a non-empty proper subset of its modalities, every such subset being equally likely.
 
     Args:
         n_samples: n, at least 1.
@@ -30,8 +28,8 @@ def random_masks(
 
     Raises:
         TypeError: for modalities given as one string, or an n_samples that is not an integer.
-        ValueError: for a missing_rate that is not a number in [0, 1], an n_samples below 1, names that
-            repeat, or fewer than two modalities where samples must lose some.
+        ValueError: for a missing_rate that is not a number in [0, 1], an n_samples below 1, names
+            that repeat, or fewer than two modalities where samples must lose some.
     """
     rate = _rate(missing_rate)
     if isinstance(modalities, str):
@@ -43,7 +41,9 @@ def random_masks(
         raise ValueError(f"modalities: expected names that differ, got {names}")
     n_incomplete = round(rate * n_samples)
     if n_incomplete and len(names) < 2:
-        raise ValueError(f"missing_rate: {rate} leaves nothing of samples with the one modality {names[0]!r}")
+        raise ValueError(
+            f"missing_rate: {rate} leaves nothing of samples with the one modality {names[0]!r}"
+        )
 
     rng = np.random.default_rng(seed)
     incomplete = rng.permutation(n_samples)[:n_incomplete]

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from cmvae.data.checks import CHUNK_ENTRIES, as_tensor
 
-__all__ = ["ByteImages", "SparseRows", "StandardisedRows", "Stored", "as_values", "is_sparse"]
-
 
 class Stored(ABC):
     """Values of n samples in a compact form.
 
-    ``stored[rows]`` gives floats, ``stored.cut(rows)`` keeps the compact form. Datasets take one in place of a
-    tensor, as a value of ``data``; nothing but the rows of a batch is ever made float.
+    ``stored[rows]`` gives floats, ``stored.cut(rows)`` keeps the compact form. Datasets take one in
+    place of a tensor, as a value of ``data``; nothing but the rows of a batch is ever made float.
 
     Attributes:
         shape: (n, *), the shape of all samples as floats.
@@ -91,8 +89,8 @@ class SparseRows(Stored):
     """A sparse matrix whose rows become dense float32.
 
     Args:
-        matrix: (n, features) SciPy sparse matrix or array of real numbers; CSR is kept without a copy, other
-            formats are converted.
+        matrix: (n, features) SciPy sparse matrix or array of real numbers; CSR is kept without a
+            copy, other formats are converted.
 
     Raises:
         TypeError: For what is not a SciPy sparse matrix of real numbers.
@@ -156,7 +154,9 @@ class StandardisedRows(Stored):
         self.shape = rows.shape
         for name, values in (("center", self.center), ("spread", self.spread)):
             if values.shape != self.shape[1:]:
-                raise ValueError(f"{name}: expected shape {self.shape[1:]}, got {tuple(values.shape)}")
+                raise ValueError(
+                    f"{name}: expected shape {self.shape[1:]}, got {tuple(values.shape)}"
+                )
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
         """Return standardised rows as float32; see ``Stored``."""

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from cmvae.checkpoints import atomic_write
-
-__all__ = ["cache_folder", "cached_arrays"]
+from cmvae.base.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +33,9 @@ def cached_arrays(
 ) -> dict[str, np.ndarray]:
     """Return arrays from a folder, after they were made where they are missing, damaged or of another recipe.
 
-    An array is the file ``NAME-KEY.npy``; ``NAME.json`` holds the recipe and the arrays' checksums. Each file is
-    written beside its place and renamed, the record last: a run that is cut off leaves nothing that is believed.
+    An array is the file ``NAME-KEY.npy``; ``NAME.json`` holds the recipe and the arrays' checksums.
+    Each file is written beside its place and renamed, the record last: a run that is cut off leaves
+    nothing that is believed.
 
     Args:
         folder: The folder, made where it is missing.
@@ -69,7 +68,9 @@ def cached_arrays(
     return arrays
 
 
-def _write(folder: Path, name: str, recipe: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+def _write(
+    folder: Path, name: str, recipe: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> str:
     """Write arrays, and return the text of their record."""
     sums = {}
     for key, array in arrays.items():
@@ -80,14 +81,22 @@ def _write(folder: Path, name: str, recipe: Mapping[str, Any], arrays: Mapping[s
     return json.dumps({"recipe": dict(recipe), "crc32": sums}, indent=2)
 
 
-def _read(folder: Path, name: str, recipe: Mapping[str, Any], keys: Sequence[str]) -> dict[str, np.ndarray] | None:
+def _read(
+    folder: Path, name: str, recipe: Mapping[str, Any], keys: Sequence[str]
+) -> dict[str, np.ndarray] | None:
     """Return the arrays, or None unless they are whole and of this recipe."""
     try:
         record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         if not isinstance(record, dict) or record.get("recipe") != dict(recipe):
             return None
         sums = record["crc32"]
-        arrays: dict[str, np.ndarray] = {key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys}
-        return arrays if all(zlib.crc32(array.data) == sums[key] for key, array in arrays.items()) else None
+        arrays: dict[str, np.ndarray] = {
+            key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys
+        }
+        return (
+            arrays
+            if all(zlib.crc32(array.data) == sums[key] for key, array in arrays.items())
+            else None
+        )
     except (OSError, EOFError, ValueError, KeyError, TypeError, tokenize.TokenError):
         return None

@@ -11,36 +11,40 @@ from torch import Tensor
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.data.stored import ByteImages
 
-__all__ = ["cubicc"]
-
-SPLITS = {"train": "train_split.npy", "validation": "validation_split.npy", "test": "test_split.npy"}
+SPLITS = {
+    "train": "train_split.npy",
+    "validation": "validation_split.npy",
+    "test": "test_split.npy",
+}
 CHUNK = 256
 
 
 def cubicc(folder: str | Path, split: str = "train") -> MultimodalBaseDataset:
     """Read the CUB Image-Captions for Clustering data from the folder in which they are published.
 
-    13,150 pairs of a photograph and a caption, of 22 subspecies of birds grouped into 8 species: blackbird, gull,
-    jay, oriole, tanager, tern, warbler, wren. ``images.pt``, ``captions.pt`` and ``labels.pt`` hold tensors of all
-    pairs; ``train_split.npy``, ``validation_split.npy`` and ``test_split.npy`` the indices of those in a split.
-    Nothing in them is unpickled but tensors.
+    13,150 pairs of a photograph and a caption, of 22 subspecies of birds grouped into 8 species:
+    blackbird, gull, jay, oriole, tanager, tern, warbler, wren. ``images.pt``, ``captions.pt`` and
+    ``labels.pt`` hold tensors of all pairs; ``train_split.npy``, ``validation_split.npy`` and
+    ``test_split.npy`` the indices of those in a split. Nothing in them is unpickled but tensors.
 
     Args:
         folder: The folder of the files.
         split: ``'train'``, ``'validation'`` or ``'test'``.
 
     Returns:
-        The pairs of the split with their species as labels, (n,) int64. ``image`` (n, C, H, W), as published of 3 x
-        64 x 64: float32 in [0, 1] in samples and batches, kept as bytes if the file holds bytes. ``caption`` (n, T)
-        int64, the index of each word, as published of 32 words from 1,590: targets of a categorical likelihood with
-        the shape (T, V); one-hot captions in the file, (n, T, V), are turned into indices.
+        The pairs of the split with their species as labels, (n,) int64. ``image`` (n, C, H, W), as
+        published of 3 x 64 x 64: float32 in [0, 1] in samples and batches, kept as bytes if the
+        file holds bytes. ``caption`` (n, T) int64, the index of each word, as published of 32 words
+        from 1,590: targets of a categorical likelihood with the shape (T, V); one-hot captions in
+        the file, (n, T, V), are turned into indices.
 
     Raises:
-        ValueError: For an unknown split; for a file that is missing, damaged, or holds anything but such tensors,
-            naming it.
+        ValueError: For an unknown split; for a file that is missing, damaged, or holds anything but
+            such tensors, naming it.
 
     References:
-        Palumbo, Manduchi, Laguna, Chopard, Vogt, Deep Generative Clustering with Multimodal Diffusion Variational
+        Palumbo, Manduchi, Laguna, Chopard, Vogt, Deep Generative Clustering with Multimodal
+        Diffusion Variational
         Autoencoders, ICLR 2024.
     """
     if split not in SPLITS:
@@ -58,7 +62,9 @@ def _load(path: Path) -> Tensor:
     if not path.is_file():
         raise ValueError(f"{path}: the file does not exist")
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        value = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
     except Exception as error:  # of a damaged file a reader raises whatever it runs into
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: not a tensor that can be read ({reason})") from error
@@ -83,26 +89,37 @@ def _read_rows(path: Path, n_samples: int) -> Tensor:
         rows = np.load(path, allow_pickle=False)
     except Exception as error:
         raise ValueError(f"{path}: not an array that can be read ({error})") from error
-    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iuf" or not len(rows):
+    if (
+        not isinstance(rows, np.ndarray)
+        or rows.ndim != 1
+        or rows.dtype.kind not in "iuf"
+        or not len(rows)
+    ):
         raise ValueError(f"{path}: expected indices of shape (n,), got {_described(rows)}")
     if not (rows % 1 == 0).all():
         raise ValueError(f"{path}: expected integers as indices, got {rows[rows % 1 != 0][0]}")
     if rows.min() < 0 or rows.max() >= n_samples:
-        raise ValueError(f"{path}: indices from {rows.min()} to {rows.max()} for {n_samples} samples")
+        raise ValueError(
+            f"{path}: indices from {rows.min()} to {rows.max()} for {n_samples} samples"
+        )
     return torch.from_numpy(rows.astype(np.int64))
 
 
 def _read_images(path: Path, n_samples: int, rows: Tensor) -> Tensor | ByteImages:
     images = _load(path)
     if images.ndim != 4 or len(images) != n_samples:
-        raise ValueError(f"{path}: expected shape ({n_samples}, C, H, W), got {tuple(images.shape)}")
+        raise ValueError(
+            f"{path}: expected shape ({n_samples}, C, H, W), got {tuple(images.shape)}"
+        )
     if images.dtype == torch.uint8:
         return ByteImages(images[rows])
     if not images.is_floating_point():
         raise ValueError(f"{path}: expected uint8 or floats, got dtype {images.dtype}")
     kept = images[rows].float()
     if not bool(((kept >= 0) & (kept <= 1)).all()):
-        raise ValueError(f"{path}: expected floats in [0, 1], got values from {kept.min():.4g} to {kept.max():.4g}")
+        raise ValueError(
+            f"{path}: expected floats in [0, 1], got values from {kept.min():.4g} to {kept.max():.4g}"
+        )
     return kept
 
 
@@ -110,7 +127,9 @@ def _read_captions(path: Path, n_samples: int, rows: Tensor) -> Tensor:
     """Return the index of each word, (n, T) int64; one-hot captions, which are large, are read in parts."""
     captions = _load(path)
     if captions.ndim not in (2, 3) or len(captions) != n_samples:
-        raise ValueError(f"{path}: expected shape ({n_samples}, T) or ({n_samples}, T, V), got {tuple(captions.shape)}")
+        raise ValueError(
+            f"{path}: expected shape ({n_samples}, T) or ({n_samples}, T, V), got {tuple(captions.shape)}"
+        )
     if captions.ndim == 3:
         return torch.cat([_indices(captions[part], path) for part in rows.split(CHUNK)])
     what = "indices of words, integers of at least 0"
@@ -137,4 +156,8 @@ def _indices(one_hot: Tensor, path: Path) -> Tensor:
 
 
 def _described(value: Any) -> str:
-    return f"shape {value.shape} and {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+    return (
+        f"shape {value.shape} and {value.dtype}"
+        if isinstance(value, np.ndarray)
+        else type(value).__name__
+    )

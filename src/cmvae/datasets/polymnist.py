@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from cmvae.arguments import positive_int
+from cmvae.base.arguments import positive_int
+from cmvae.base.extras import from_extra
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.data.masks import random_masks
 from cmvae.data.stored import ByteImages
-from cmvae.datasets.extra import from_extra
 
-__all__ = ["N_MODALITIES", "as_dataset", "compose_polymnist", "modality_names", "read_polymnist"]
-
+EXTRA = ("datasets", "PolyMNIST")
 SIDE = 28
 N_MODALITIES = 5
 INK = 128
@@ -34,8 +33,8 @@ def read_polymnist(
     """Read PolyMNIST from the folders in which it is published.
 
     ``FOLDER/SPLIT/m0`` to ``m4`` hold the modalities, PNG images of 28 x 28 pixels in colour, named
-    ``INDEX.LABEL.png``; files of one name make a tuple. As published there are 60,000 in ``train`` and 10,000 in
-    ``test``.
+    ``INDEX.LABEL.png``; files of one name make a tuple. As published there are 60,000 in ``train``
+    and 10,000 in ``test``.
 
     Args:
         folder: The folder of the splits.
@@ -45,13 +44,15 @@ def read_polymnist(
         seed: Seed of what is left out.
 
     Returns:
-        The tuples by index, then by label, with labels (n,) int64. Modality -> bytes (n, 3, 28, 28), in samples and
-        batches float32 in [0, 1]. An ``IncompleteDataset`` if missing_rate is above 0.
+        The tuples by index, then by label, with labels (n,) int64. Modality -> bytes (n, 3, 28,
+        28), in samples and batches float32 in [0, 1]. An ``IncompleteDataset`` if missing_rate is
+        above 0.
 
     Raises:
         ImportError: If Pillow is not installed.
-        ValueError: If a folder is missing or empty, or files do not pair up, listing them; for a file with another
-            name, size or mode, or that is no whole image, naming it; for a missing_rate outside [0, 1].
+        ValueError: If a folder is missing or empty, or files do not pair up, listing them; for a
+            file with another name, size or mode, or that is no whole image, naming it; for a
+            missing_rate outside [0, 1].
 
     References:
         Sutter, Daunhawer, Vogt, Generalized Multimodal ELBO, ICLR 2021.
@@ -74,23 +75,24 @@ def compose_polymnist(
 ) -> MultimodalBaseDataset:
     """Compose tuples by PolyMNIST's recipe from any digits and backgrounds.
 
-    A tuple shows one class. In each modality a digit of this class, drawn by itself, is laid on a crop of 28 x 28
-    pixels from a random place of the modality's background: where the digit is brighter than 128 of 255, the
-    colours of the crop are inverted, x -> 255 - x. So the modalities share the class and nothing else. The published
-    data use every digit once in each modality; here classes and digits are drawn with replacement, each class being
-    equally likely, which gives tuples of any number.
+    A tuple shows one class. In each modality a digit of this class, drawn by itself, is laid on a
+    crop of 28 x 28 pixels from a random place of the modality's background: where the digit is
+    brighter than 128 of 255, the colours of the crop are inverted, x -> 255 - x. So the modalities
+    share the class and nothing else. The published data use every digit once in each modality; here
+    classes and digits are drawn with replacement, each class being equally likely, which gives
+    tuples of any number.
 
     Args:
         digits: (n, 28, 28) uint8, bright on dark.
         labels: (n,) integers.
-        backgrounds: For each modality an image (H, W, 3) uint8, at least 28 pixels high and wide; a mapping names the
-            modalities, those of a sequence are ``m0``, ``m1``, ….
+        backgrounds: For each modality an image (H, W, 3) uint8, at least 28 pixels high and wide; a
+            mapping names the modalities, those of a sequence are ``m0``, ``m1``, ….
         n_samples: Tuples to compose.
         seed: Seed of all draws; equal seeds give equal tuples.
 
     Returns:
-        The tuples, with labels (n_samples,) int64. Modality -> bytes (n_samples, 3, 28, 28), in samples and batches
-        float32 in [0, 1].
+        The tuples, with labels (n_samples,) int64. Modality -> bytes (n_samples, 3, 28, 28), in
+        samples and batches float32 in [0, 1].
 
     Raises:
         TypeError: For digits or backgrounds that are not uint8, or labels that are not integers.
@@ -128,12 +130,18 @@ def modality_names(modalities: int) -> list[str]:
 
 
 def as_dataset(
-    data: Mapping[str, np.ndarray], labels: np.ndarray, masks: Mapping[str, np.ndarray] | None = None
+    data: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    masks: Mapping[str, np.ndarray] | None = None,
 ) -> MultimodalBaseDataset | IncompleteDataset:
     """Return a dataset of images (n, 3, 28, 28) uint8, an ``IncompleteDataset`` where there are masks."""
     images = {name: ByteImages(array) for name, array in data.items()}
     labels = labels.astype(np.int64)
-    return MultimodalBaseDataset(images, labels) if masks is None else IncompleteDataset(images, masks, labels)
+    return (
+        MultimodalBaseDataset(images, labels)
+        if masks is None
+        else IncompleteDataset(images, masks, labels)
+    )
 
 
 def _paired_files(root: Path, names: Sequence[str]) -> list[str]:
@@ -142,7 +150,9 @@ def _paired_files(root: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         folder = root / name
         if not folder.is_dir():
-            raise ValueError(f"folder: {folder} does not exist; expected the modalities {', '.join(names)} in {root}")
+            raise ValueError(
+                f"folder: {folder} does not exist; expected the modalities {', '.join(names)} in {root}"
+            )
         found[name] = {path.name for path in folder.glob("*.png") if not path.name.startswith(".")}
         wrong = sorted(file for file in found[name] if not FILE.fullmatch(file))
         if wrong:
@@ -150,7 +160,9 @@ def _paired_files(root: Path, names: Sequence[str]) -> list[str]:
     every = set().union(*found.values())
     if not every:
         raise ValueError(f"folder: {root} holds no images in {', '.join(names)}")
-    lacking = [f"{name} lacks {_listed(every - files)}" for name, files in found.items() if every - files]
+    lacking = [
+        f"{name} lacks {_listed(every - files)}" for name, files in found.items() if every - files
+    ]
     if lacking:
         raise ValueError(f"folder: the modalities in {root} do not pair up: {'; '.join(lacking)}")
     return sorted(every, key=_key)
@@ -168,7 +180,7 @@ def _key(file: str) -> tuple[int, ...]:
 
 def _read_images(paths: Sequence[Path]) -> np.ndarray:
     """Return PNG images as (n, 3, 28, 28) uint8."""
-    module = from_extra("PIL.Image")
+    module = from_extra("PIL.Image", *EXTRA)
     images = np.empty((len(paths), 3, SIDE, SIDE), dtype=np.uint8)
     for row, path in enumerate(paths):
         try:
@@ -188,11 +200,15 @@ def _checked_digits(digits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     if digits.dtype != np.uint8:
         raise TypeError(f"digits: expected dtype uint8, got {digits.dtype}")
     if digits.ndim != 3 or digits.shape[1:] != (SIDE, SIDE) or not len(digits):
-        raise ValueError(f"digits: expected shape (n, {SIDE}, {SIDE}) with n at least 1, got {digits.shape}")
+        raise ValueError(
+            f"digits: expected shape (n, {SIDE}, {SIDE}) with n at least 1, got {digits.shape}"
+        )
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels: expected integers, got dtype {labels.dtype}")
     if labels.shape != (len(digits),):
-        raise ValueError(f"labels: expected shape ({len(digits)},), one per digit, got {labels.shape}")
+        raise ValueError(
+            f"labels: expected shape ({len(digits)},), one per digit, got {labels.shape}"
+        )
     return digits, labels
 
 

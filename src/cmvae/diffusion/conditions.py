@@ -6,10 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from cmvae.data.batches import Batch
-from cmvae.model import CMVAE
-from cmvae.vae import evaluating
-
-__all__ = ["Conditions", "draw_conditions"]
+from cmvae.models.cmvae import CMVAE
+from cmvae.models.vae import evaluating
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,8 @@ class Conditions:
     Attributes:
         source: For each sample the index of the modality that it is reconstructed from, (B,) int64.
         rows: Target modality → indices of the samples that have observed it, (R,) int64.
-        reconstructions: Target modality → x̂ of these samples, the mean of the likelihood, (R, *input shape).
+        reconstructions: Target modality → x̂ of these samples, the mean of the likelihood, (R,
+            *input shape).
     """
 
     source: Tensor
@@ -28,11 +27,14 @@ class Conditions:
 
 
 @torch.no_grad()
-def draw_conditions(cmvae: CMVAE, batch: Batch, targets: list[str], generator: Generator | None = None) -> Conditions:
+def draw_conditions(
+    cmvae: CMVAE, batch: Batch, targets: list[str], generator: Generator | None = None
+) -> Conditions:
     """Draw for each sample one of its observed modalities, z from its expert, and decode every target from it.
 
-    The private latent of the target comes from its own encoder where the drawn modality is the target itself, a
-    self-reconstruction; else from the prior that ``reconstruction_option`` names, as in generation.
+    The private latent of the target comes from its own encoder where the drawn modality is the
+    target itself, a self-reconstruction; else from the prior that ``reconstruction_option`` names,
+    as in generation.
 
     Args:
         cmvae: The model; its networks run in eval mode.

@@ -1,32 +1,29 @@
 """The settings of a diffusion decoder: validated once, frozen, to and from JSON."""
 
-import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from cmvae.config import Flag, PositiveFloat, PositiveInt, Shape, _one_line, _real
-
-__all__ = ["DiffusionConfig"]
-
-Share = Annotated[float, BeforeValidator(_real), Field(ge=0, lt=1)]
+from cmvae.base.settings import Flag, PositiveFloat, PositiveInt, Settings, Shape, Share
 
 
-class DiffusionConfig(BaseModel):
+class DiffusionConfig(Settings):
     """The settings of a :class:`cmvae.DiffusionDecoder`; the defaults are DiffuseVAE's (Pandey et al., TMLR 2022).
 
     Keyword arguments only, frozen once made.
 
     Args:
-        form: 1: x̂ is given to the denoiser, and the forward process is the standard one. 2: the forward process
-            carries x̂ as well (see :mod:`cmvae.diffusion.process`).
-        prediction: What the denoiser predicts: ``'epsilon'``, the noise (Ho et al., 2020), or ``'v'``,
-            √ᾱ_t ε − √(1−ᾱ_t) x_0 (Salimans and Ho, 2022).
+        form: 1: x̂ is given to the denoiser, and the forward process is the standard one. 2: the
+            forward process carries x̂ as well (see :mod:`cmvae.diffusion.process`).
+        prediction: What the denoiser predicts: ``'epsilon'``, the noise (Ho et al., 2020), or
+            ``'v'``, √ᾱ_t ε − √(1−ᾱ_t) x_0 (Salimans and Ho, 2022).
         schedule: ``'linear'`` (Ho et al., 2020) or ``'cosine'`` (Nichol and Dhariwal, 2021).
         train_steps: T, the number of noise levels.
-        channels: Images: channels of the U-Net at each resolution, from the finest; each next one halves it.
-        patch: Images: side in pixels of the squares whose pixels become channels before the U-Net, and pixels again
-            after it. With 2, its finest resolution is half that of the image, and its cost about a third.
+        channels: Images: channels of the U-Net at each resolution, from the finest; each next one
+            halves it.
+        patch: Images: side in pixels of the squares whose pixels become channels before the U-Net,
+            and pixels again after it. With 2, its finest resolution is half that of the image, and
+            its cost about a third.
         layers_per_block: Images: residual layers at each resolution.
         attention: Images: whether there is a self-attention layer at the coarsest resolution.
         hidden_dim: Vectors: width of the residual perceptron.
@@ -34,22 +31,23 @@ class DiffusionConfig(BaseModel):
         dropout: Share of units that are dropped in training.
         condition_dropout: Share of samples in training whose x̂ is withheld: what guidance needs.
         ema_decay: Decay of the moving average of the weights, which is what samples.
-        scaling: How data and x̂ are brought to about [−1, 1]: ``'unit'``, 2x − 1, for data in [0, 1];
-            ``'standard'``, by mean and standard deviation of the training data, for each feature of a vector and
-            each channel of an image. By default ``'unit'`` for images and ``'standard'`` for the rest.
-        clip: Whether estimates of x_0 are held to [−1, 1] while sampling; by default where the scaling is ``'unit'``.
+        scaling: How data and x̂ are brought to about [−1, 1]: ``'unit'``, 2x − 1, for data in [0,
+            1]; ``'standard'``, by mean and standard deviation of the training data, for each
+            feature of a vector and each channel of an image. By default ``'unit'`` for images and
+            ``'standard'`` for the rest.
+        clip: Whether estimates of x_0 are held to [−1, 1] while sampling; by default where the
+            scaling is ``'unit'``.
 
     Raises:
         TypeError: For an unknown keyword.
-        ValueError: For a value that is not allowed; the message names the field, what was got and what is allowed.
+        ValueError: For a value that is not allowed; the message names the field, what was got and
+            what is allowed.
 
     Example:
         >>> config = DiffusionConfig(form=2, channels=(16, 32))
         >>> DiffusionConfig.from_json(config.to_json()) == config
         True
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     form: Literal[1, 2] = 1
     prediction: Literal["epsilon", "v"] = "epsilon"
@@ -67,40 +65,8 @@ class DiffusionConfig(BaseModel):
     scaling: Literal["unit", "standard"] | None = None
     clip: Flag | None = None
 
-    def __init__(self, **fields: Any) -> None:
-        known = list(type(self).model_fields)
-        unknown = [name for name in fields if name not in known]
-        if unknown:
-            raise TypeError(f"DiffusionConfig got unknown arguments {unknown}; it takes {known}")
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise ValueError(_one_line(error)) from None
-
     @model_validator(mode="after")
     def _check_steps(self) -> Self:
         if self.train_steps < 2:
             raise ValueError(f"train_steps must be at least 2, got {self.train_steps}")
         return self
-
-    def to_json(self) -> str:
-        """Return the settings as JSON text."""
-        return self.model_dump_json(indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> "DiffusionConfig":
-        """Read settings written by :meth:`to_json`.
-
-        Raises:
-            ValueError: If the text is no JSON object, or holds unknown or bad fields.
-        """
-        try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error}") from None
-        if not isinstance(fields, dict):
-            raise ValueError(f"settings must be a JSON object, got {type(fields).__name__}")
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise ValueError(str(error)) from None

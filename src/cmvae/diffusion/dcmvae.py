@@ -9,8 +9,9 @@ from typing import Any, Self, Unpack
 import torch
 from torch import Generator, Tensor, nn
 
-from cmvae.arguments import seeded
-from cmvae.config import CMVAEConfig
+from cmvae.base.arguments import seeded
+from cmvae.base.modality_dict import ModalityDict
+from cmvae.base.outputs import ModelOutput
 from cmvae.data.batches import iterate
 from cmvae.diffusion.conditions import draw_conditions
 from cmvae.diffusion.config import DiffusionConfig
@@ -18,13 +19,10 @@ from cmvae.diffusion.decoder import DiffusionDecoder
 from cmvae.diffusion.sampling import Sampler, SamplingOptions
 from cmvae.diffusion.scaling import ScaleEstimate
 from cmvae.diffusion.storing import DIFFUSION_CONFIG, load_decoders, save_decoders
-from cmvae.hub import model_folder
 from cmvae.likelihoods import Categorical, Mixed
-from cmvae.modality_dict import ModalityDict
-from cmvae.model import CMVAE
-from cmvae.outputs import ModelOutput
-
-__all__ = ["DCMVAE"]
+from cmvae.models.cmvae import CMVAE
+from cmvae.models.config import CMVAEConfig
+from cmvae.models.hub import model_folder
 
 
 def _of_cmvae(member: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,15 +38,16 @@ def _of_cmvae(member: Callable[..., Any]) -> Callable[..., Any]:
 class DCMVAE(nn.Module):
     """A trained CMVAE, frozen, and diffusion decoders that refine some or all of its modalities.
 
-    D-CMVAE (Palumbo et al., "Deep Generative Clustering with Multimodal Diffusion Variational Autoencoders", ICLR 2024)
-    in the scheme of DiffuseVAE (Pandey et al., TMLR 2022): the decoder of modality m learns p(x_m | x̂_m), x̂_m the mean
-    of the CMVAE's likelihood. :func:`cmvae.fit` trains the decoders. Clusters, encodings, selection and likelihoods are
-    the CMVAE's own.
+    D-CMVAE (Palumbo et al., "Deep Generative Clustering with Multimodal Diffusion Variational
+    Autoencoders", ICLR 2024) in the scheme of DiffuseVAE (Pandey et al., TMLR 2022): the decoder of
+    modality m learns p(x_m | x̂_m), x̂_m the mean of the CMVAE's likelihood. :func:`cmvae.fit`
+    trains the decoders. Clusters, encodings, selection and likelihoods are the CMVAE's own.
 
     Args:
-        cmvae: The trained model. It is copied, and the copy is frozen: neither training nor :meth:`prune_clusters`
-            changes what was passed.
-        decoders: The settings of each modality to be refined; or of all modalities, the defaults if None.
+        cmvae: The trained model. It is copied, and the copy is frozen: neither training nor
+            :meth:`prune_clusters` changes what was passed.
+        decoders: The settings of each modality to be refined; or of all modalities, the defaults if
+            None.
 
     Attributes:
         cmvae: The frozen model.
@@ -67,7 +66,9 @@ class DCMVAE(nn.Module):
         ['a']
     """
 
-    def __init__(self, cmvae: CMVAE, decoders: DiffusionConfig | Mapping[str, DiffusionConfig] | None = None) -> None:
+    def __init__(
+        self, cmvae: CMVAE, decoders: DiffusionConfig | Mapping[str, DiffusionConfig] | None = None
+    ) -> None:
         super().__init__()
         if not isinstance(cmvae, CMVAE):
             raise TypeError(f"cmvae must be a CMVAE, got {type(cmvae).__name__}")
@@ -77,7 +78,8 @@ class DCMVAE(nn.Module):
         own = {m: DiffusionDecoder(shapes[m], config) for m, config in configs.items()}
         self.decoders = ModalityDict(own).to(cmvae.cluster_centers.device)
 
-    # The CMVAE's own -------------------------------------------------------------------------------------------
+    # The CMVAE's own
+    # -------------------------------------------------------------------------------------------
 
     encode = _of_cmvae(CMVAE.encode)
     generate_from_prior = _of_cmvae(CMVAE.generate_from_prior)
@@ -125,7 +127,8 @@ class DCMVAE(nn.Module):
         """The cluster weights π, (C,): zero at pruned clusters, summing to 1."""
         return self.cmvae.pc_params
 
-    # Training --------------------------------------------------------------------------------------------------
+    # Training
+    # --------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the diffusion decoders; the CMVAE stays in eval mode."""
@@ -147,7 +150,8 @@ class DCMVAE(nn.Module):
             batch_size: So many are read at a time.
 
         Raises:
-            ValueError: If a modality is observed nowhere, or has values outside [0, 1] where its scaling is ``'unit'``.
+            ValueError: If a modality is observed nowhere, or has values outside [0, 1] where its
+                scaling is ``'unit'``.
         """
         estimates = {m: ScaleEstimate(decoder.scaling, m) for m, decoder in self._decoders()}
         for chunk in iterate(inputs, batch_size):
@@ -161,21 +165,25 @@ class DCMVAE(nn.Module):
     def forward(self, inputs: Any, *, generator: Generator | None = None) -> ModelOutput:
         """Evaluate the denoising loss of a batch, on reconstructions as :mod:`cmvae.diffusion.conditions` draws them.
 
-        In training mode it is that of the trained weights, a share of conditions withheld; in eval mode that of the
-        averaged weights.
+        In training mode it is that of the trained weights, a share of conditions withheld; in eval
+        mode that of the averaged weights.
 
         Args:
             inputs: The batch.
             generator: Source of randomness.
 
         Returns:
-            ``loss``, the sum over refined modalities of the squared error averaged over the samples that have observed
-            them, scalar; and ``metrics``, detached: ``denoising_M``, that error for each of them that the batch has.
+            ``loss``, the sum over refined modalities of the squared error averaged over the samples
+            that have observed them, scalar; and ``metrics``, detached: ``denoising_M``, that error
+            for each of them that the batch has.
         """
         batch = self.cmvae._read(inputs)
         conditions = draw_conditions(self.cmvae, batch, list(self.decoders), generator)
         # Connected to every parameter: a batch without a modality has zeros for its gradients.
-        loss = torch.stack([parameter.flatten()[0] for parameter in self.denoiser_parameters()]).sum() * 0
+        loss = (
+            torch.stack([parameter.flatten()[0] for parameter in self.denoiser_parameters()]).sum()
+            * 0
+        )
         metrics = {}
         for m, decoder in self._decoders():
             if m in conditions.reconstructions:
@@ -185,7 +193,8 @@ class DCMVAE(nn.Module):
                 loss = loss + error
         return ModelOutput(loss=loss, metrics=metrics)
 
-    # Generation ------------------------------------------------------------------------------------------------
+    # Generation
+    # ------------------------------------------------------------------------------------------------
 
     def decode(
         self,
@@ -205,15 +214,17 @@ class DCMVAE(nn.Module):
             refine: True: all of these. False: none, which is the CMVAE's own. Names: those alone.
             seed: Seed of the noise, instead of a ``generator``.
             generator: Source of randomness.
-            **sampling: How to sample: ``sampler``, ``steps``, ``guidance``, ``strength``, ``batch_size``, ``clip``; see
-                :class:`cmvae.diffusion.sampling.Sampler`.
+            **sampling: How to sample: ``sampler``, ``steps``, ``guidance``, ``strength``,
+                ``batch_size``, ``clip``; see :class:`cmvae.diffusion.sampling.Sampler`.
 
         Returns:
-            {modality: (..., *input shape)}. What is refined are data, without gradients; the rest is the decoders'
-            output, which for ``'bernoulli'`` and ``'categorical'`` likelihoods are logits.
+            {modality: (..., *input shape)}. What is refined are data, without gradients; the rest
+            is the decoders' output, which for ``'bernoulli'`` and ``'categorical'`` likelihoods are
+            logits.
 
         Raises:
-            ValueError: If a modality to be refined has no diffusion decoder, or for sampling options out of range.
+            ValueError: If a modality to be refined has no diffusion decoder, or for sampling
+                options out of range.
             TypeError: For an unknown option, or both a seed and a generator.
         """
         names = self.cmvae._names("modalities", modalities)
@@ -244,15 +255,17 @@ class DCMVAE(nn.Module):
     ) -> dict[str, Tensor]:
         """Generate modalities ``gen_mod`` from modalities ``cond_mod``: :meth:`encode`, then :meth:`decode`.
 
-        Arguments as of :meth:`cmvae.CMVAE.predict` and :meth:`decode`. With the same seed, what is refined is what
-        ``refine=False`` gives.
+        Arguments as of :meth:`cmvae.CMVAE.predict` and :meth:`decode`. With the same seed, what is
+        refined is what ``refine=False`` gives.
 
         Returns:
             {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
         """
         self._refined(self.cmvae._names("gen_mod", gen_mod), refine)
         generator = self._generator(seed, generator)
-        embedding = self.encode(inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator)
+        embedding = self.encode(
+            inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator
+        )
         return self.decode(embedding, gen_mod, refine=refine, generator=generator, **sampling)
 
     def _refined(self, names: list[str], refine: bool | str | Sequence[str]) -> list[str]:
@@ -280,13 +293,15 @@ class DCMVAE(nn.Module):
     def _decoders(self) -> list[tuple[str, DiffusionDecoder]]:
         return self.decoders.items()  # type: ignore[return-value]
 
-    # Saving ----------------------------------------------------------------------------------------------------
+    # Saving
+    # ----------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Write the CMVAE as :meth:`cmvae.CMVAE.save_pretrained` does, and the decoders beside it.
 
-        The folder gets ``config.json``, ``model.safetensors``, ``diffusion.json`` and ``diffusion.safetensors``, and
-        ``CMVAE.from_pretrained`` reads it too. Of the decoders, the averaged weights are kept.
+        The folder gets ``config.json``, ``model.safetensors``, ``diffusion.json`` and
+        ``diffusion.safetensors``, and ``CMVAE.from_pretrained`` reads it too. Of the decoders, the
+        averaged weights are kept.
         """
         with save_decoders(self.decoders, self.diffusion_configs, save_directory):
             self.cmvae.save_pretrained(save_directory)
@@ -307,12 +322,16 @@ class DCMVAE(nn.Module):
             ValueError: If a file is missing, damaged or does not fit, naming it.
         """
         folder = model_folder(pretrained_model_name_or_path, revision)
-        cmvae = CMVAE.from_pretrained(folder, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist)
+        cmvae = CMVAE.from_pretrained(
+            folder, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist
+        )
         configs, weights = load_decoders(folder)
         try:
             model = cls(cmvae, configs)
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{weights.path.with_name(DIFFUSION_CONFIG)}: {error.args[0]}") from None
+            raise ValueError(
+                f"{weights.path.with_name(DIFFUSION_CONFIG)}: {error.args[0]}"
+            ) from None
         weights.into(model.decoders)
         return model.eval()
 
@@ -321,13 +340,19 @@ def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:
     """Return the settings of each modality to be refined, checked."""
     if decoders is None or isinstance(decoders, DiffusionConfig):
         decoders = dict.fromkeys(cmvae.modalities, decoders or DiffusionConfig())
-    if not isinstance(decoders, Mapping) or not all(isinstance(c, DiffusionConfig) for c in decoders.values()):
-        raise TypeError(f"decoders must be a DiffusionConfig or {{modality: DiffusionConfig}}, got {decoders!r}")
+    if not isinstance(decoders, Mapping) or not all(
+        isinstance(c, DiffusionConfig) for c in decoders.values()
+    ):
+        raise TypeError(
+            f"decoders must be a DiffusionConfig or {{modality: DiffusionConfig}}, got {decoders!r}"
+        )
     if not decoders:
         raise ValueError(f"decoders is empty; allowed are any of {list(cmvae.modalities)}")
     names = cmvae._names("decoders", list(decoders))
     if cmvae.model_config.input_dims is None:
-        raise ValueError("diffusion decoders need the shapes of the modalities: CMVAEConfig.input_dims is None")
+        raise ValueError(
+            "diffusion decoders need the shapes of the modalities: CMVAEConfig.input_dims is None"
+        )
     for m in names:
         likelihood = cmvae._likelihood(m)
         if isinstance(likelihood, Categorical | Mixed) or likelihood.counts:

@@ -7,26 +7,26 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from cmvae.arguments import positive_int
+from cmvae.base.arguments import positive_int
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.denoisers import build_denoiser
 from cmvae.diffusion.process import Process
 from cmvae.diffusion.sampling import Sampler, sample, sampling_steps
 from cmvae.diffusion.scaling import ScaleEstimate, Scaling
 
-__all__ = ["DiffusionDecoder"]
-
 
 class DiffusionDecoder(nn.Module):
     """A denoising diffusion model of data given a reconstruction of them, after DiffuseVAE (Pandey et al., 2022).
 
     Args:
-        shape: Shape of one sample: (channels, height, width) for images, which get a U-Net; else a perceptron.
+        shape: Shape of one sample: (channels, height, width) for images, which get a U-Net; else a
+            perceptron.
         config: The settings.
 
     Attributes:
         denoiser: The network that is trained.
-        averaged: The exponential moving average of its weights: what samples, and what eval mode evaluates.
+        averaged: The exponential moving average of its weights: what samples, and what eval mode
+            evaluates.
         scaling: The scale on which both work.
         process: The noising process.
 
@@ -42,7 +42,9 @@ class DiffusionDecoder(nn.Module):
         if not isinstance(config, DiffusionConfig):
             raise TypeError(f"config must be a DiffusionConfig, got {type(config).__name__}")
         self.config = config
-        self.shape = tuple(positive_int("shape", size) for size in ([shape] if isinstance(shape, int) else shape))
+        self.shape = tuple(
+            positive_int("shape", size) for size in ([shape] if isinstance(shape, int) else shape)
+        )
         if not self.shape:
             raise ValueError("shape must hold a size at least, got ()")
         kind = config.scaling or ("unit" if len(self.shape) == 3 else "standard")
@@ -63,7 +65,8 @@ class DiffusionDecoder(nn.Module):
         """Learn the scale of data (n, *shape), if it is not known yet.
 
         Raises:
-            ValueError: If there are no data, or values outside [0, 1] where the scaling is ``'unit'``.
+            ValueError: If there are no data, or values outside [0, 1] where the scaling is
+                ``'unit'``.
         """
         estimate = ScaleEstimate(self.scaling, "x")
         estimate.update(data)
@@ -94,19 +97,28 @@ class DiffusionDecoder(nn.Module):
             uniform = torch.empty(len(clean), device=clean.device).uniform_(generator=generator)
             given = uniform >= self.config.condition_dropout
         network = self.denoiser if self.training else self.averaged
-        predicted = self._predict(network, self.process.noised(clean, noise, steps), condition, given, steps)
+        predicted = self._predict(
+            network, self.process.noised(clean, noise, steps), condition, given, steps
+        )
         target = self.process.target(clean, noise, steps)
         predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
-        return functional.mse_loss(predicted, target.to(predicted.dtype), reduction="none").flatten(1).mean(1)
+        return (
+            functional.mse_loss(predicted, target.to(predicted.dtype), reduction="none")
+            .flatten(1)
+            .mean(1)
+        )
 
     @torch.no_grad()
     def sample(
-        self, reconstruction: Tensor, sampler: Sampler | None = None, generator: Generator | None = None
+        self,
+        reconstruction: Tensor,
+        sampler: Sampler | None = None,
+        generator: Generator | None = None,
     ) -> Tensor:
         """Draw x from p(x | x̂), with the averaged weights.
 
-        The noise to start from is drawn for all samples at once: with the deterministic samplers the batch size changes
-        nothing.
+        The noise to start from is drawn for all samples at once: with the deterministic samplers
+        the batch size changes nothing.
 
         Args:
             reconstruction: x̂, (B, *shape).
@@ -117,24 +129,32 @@ class DiffusionDecoder(nn.Module):
             Data, (B, *shape), on their own scale, in the dtype of the parameters.
 
         Raises:
-            ValueError: For a wrong shape, more steps than in training, guidance of a decoder that was trained without
-                withholding conditions, or a scale that is not known yet.
+            ValueError: For a wrong shape, more steps than in training, guidance of a decoder that
+                was trained without withholding conditions, or a scale that is not known yet.
         """
         self._check_shapes(reconstruction=reconstruction)
         sampler = Sampler() if sampler is None else sampler
         if sampler.guidance != 1 and not self.config.condition_dropout:
-            raise ValueError(f"guidance {sampler.guidance} needs a decoder trained with condition_dropout above 0")
+            raise ValueError(
+                f"guidance {sampler.guidance} needs a decoder trained with condition_dropout above 0"
+            )
         condition = self._scaled(reconstruction)
         noise = start = torch.empty_like(condition).normal_(generator=generator)
         if sampler.strength < 1:
             first = sampling_steps(self.process, sampler.steps, sampler.strength)[0]
-            start = self.process.noised(condition, noise, torch.full((len(noise),), first, device=noise.device))
+            start = self.process.noised(
+                condition, noise, torch.full((len(noise),), first, device=noise.device)
+            )
         clip = self.clip if sampler.clip is None else sampler.clip
         drawn = []
-        for begin, part in zip(start.split(sampler.batch_size), condition.split(sampler.batch_size), strict=True):
+        for begin, part in zip(
+            start.split(sampler.batch_size), condition.split(sampler.batch_size), strict=True
+        ):
 
             def estimate(y: Tensor, step: int, part: Tensor = part) -> Tensor:
-                found = self.process.original(y, self._guided(y, part, step, float(sampler.guidance)), step)
+                found = self.process.original(
+                    y, self._guided(y, part, step, float(sampler.guidance)), step
+                )
                 return found.clamp(-1, 1) if clip else found
 
             drawn.append(sample(estimate, begin, self.process, sampler, generator))
@@ -150,10 +170,16 @@ class DiffusionDecoder(nn.Module):
         given = torch.tensor(wanted, device=y.device).repeat_interleave(len(y))
         steps = torch.full((len(given),), step, device=y.device)
         both, conditions = torch.cat([y] * len(wanted)), torch.cat([condition] * len(wanted))
-        predicted = self._predict(self.averaged, both, conditions, given, steps).to(y.dtype).chunk(len(wanted))
+        predicted = (
+            self._predict(self.averaged, both, conditions, given, steps)
+            .to(y.dtype)
+            .chunk(len(wanted))
+        )
         return predicted[0] if len(wanted) == 1 else predicted[0].lerp(predicted[1], guidance)
 
-    def _predict(self, network: nn.Module, y: Tensor, condition: Tensor, given: Tensor, steps: Tensor) -> Tensor:
+    def _predict(
+        self, network: nn.Module, y: Tensor, condition: Tensor, given: Tensor, steps: Tensor
+    ) -> Tensor:
         """Return a network's prediction at y_t; x̂ counts only where it is ``given``, (B,) boolean."""
         condition = condition * given.reshape(-1, *[1] * len(self.shape)).to(condition)
         return network(self.process.seen(y, condition), condition, given, steps)
@@ -161,4 +187,6 @@ class DiffusionDecoder(nn.Module):
     def _check_shapes(self, **tensors: Tensor) -> None:
         for name, tensor in tensors.items():
             if tuple(tensor.shape[1:]) != self.shape:
-                raise ValueError(f"{name} must be (B, {str(self.shape)[1:-1]}), got {tuple(tensor.shape)}")
+                raise ValueError(
+                    f"{name} must be (B, {str(self.shape)[1:-1]}), got {tuple(tensor.shape)}"
+                )

@@ -10,8 +10,6 @@ from torch.nn import functional
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.library import from_diffusers
 
-__all__ = ["ImageDenoiser", "VectorDenoiser", "build_denoiser"]
-
 MAX_GROUPS = 32  # of a group normalisation
 HEAD_DIM = 8  # of the attention
 
@@ -19,8 +17,8 @@ HEAD_DIM = 8  # of the attention
 class ImageDenoiser(nn.Module):
     """diffusers' U-Net on x_t, x̂ and a channel that is 1 where x̂ is given and 0 where it is withheld.
 
-    Images whose sides the U-Net cannot halve as often as it must are padded at the right and bottom by their border
-    pixels, and its output is cropped.
+    Images whose sides the U-Net cannot halve as often as it must are padded at the right and bottom
+    by their border pixels, and its output is cropped.
 
     Args:
         shape: (channels, height, width).
@@ -39,7 +37,9 @@ class ImageDenoiser(nn.Module):
         self.patch = config.patch
         self.multiple = self.patch * 2 ** (levels - 1)
         self.unet = from_diffusers("UNet2DModel")(
-            sample_size=tuple(math.ceil(side / self.multiple) * self.multiple // self.patch for side in size),
+            sample_size=tuple(
+                math.ceil(side / self.multiple) * self.multiple // self.patch for side in size
+            ),
             in_channels=(2 * channels + 1) * self.patch**2,
             out_channels=channels * self.patch**2,
             block_out_channels=config.channels,
@@ -84,7 +84,9 @@ class VectorDenoiser(nn.Module):
         embeddings = "diffusers.models.embeddings"
         size, width = math.prod(shape), config.hidden_dim
         even = width + width % 2
-        self.time = from_diffusers("Timesteps", embeddings)(even, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time = from_diffusers("Timesteps", embeddings)(
+            even, flip_sin_to_cos=True, downscale_freq_shift=0
+        )
         self.embedding = from_diffusers("TimestepEmbedding", embeddings)(even, width)
         self.first = nn.Linear(2 * size + 1, width)
         self.blocks = nn.ModuleList(_Block(width, config.dropout) for _ in range(config.n_blocks))
@@ -108,7 +110,11 @@ class _Block(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.step = nn.Linear(width, width)
         self.layers = nn.Sequential(
-            nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, width),
         )
 
     def forward(self, hidden: Tensor, embedded: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 r"""The noising process of a diffusion decoder, in the two forms of DiffuseVAE (Pandey et al., TMLR 2022).
 
-Both forms learn p(x_0 | x̂), x̂ a reconstruction, and in both the denoiser sees x̂ on further channels.
+Both forms learn p(x_0 | x̂), x̂ a reconstruction, and in both the denoiser sees x̂ on further
+channels.
 
 Form 1 is the standard process (Ho et al., 2020), for t = 1..T with ᾱ_t = Π_{s≤t} (1 − β_s):
 
@@ -10,16 +11,19 @@ Form 2 carries x̂ (the paper's "formulation 2"):
 
 .. math::
     q(x_1 \mid x_0, \hat x) &= N(\sqrt{1 - β_1}\, x_0 + \hat x,\; β_1 I) \\
-    q(x_t \mid x_{t-1}, \hat x) &= N(\sqrt{1 - β_t}\, x_{t-1} + (1 - \sqrt{1 - β_t})\, \hat x,\; β_t I), \quad t > 1.
+    q(x_t \mid x_{t-1}, \hat x) &= N(\sqrt{1 - β_t}\, x_{t-1} + (1 - \sqrt{1 - β_t})\, \hat x,\; β_t
+    I), \quad t > 1.
 
-Put y_t = x_t − x̂ for t ≥ 1 and y_0 = x_0. The first line reads y_1 = √(1−β_1) y_0 + √β_1 ε, and the second, after x̂
-is taken from both sides, y_t = √(1−β_t) y_{t−1} + √β_t ε: y is the standard process started at x_0, so that
+Put y_t = x_t − x̂ for t ≥ 1 and y_0 = x_0. The first line reads y_1 = √(1−β_1) y_0 + √β_1 ε, and
+the second, after x̂ is taken from both sides, y_t = √(1−β_t) y_{t−1} + √β_t ε: y is the standard
+process started at x_0, so that
 
-.. math:: q(x_t \mid x_0, \hat x) = N(\sqrt{\bar α_t}\, x_0 + \hat x,\; (1 - \bar α_t) I), \qquad x_T \sim N(\hat x, I).
+.. math:: q(x_t \mid x_0, \hat x) = N(\sqrt{\bar α_t}\, x_0 + \hat x,\; (1 - \bar α_t) I), \qquad
+x_T \sim N(\hat x, I).
 
-So samplers of the standard process sample form 2 unchanged: they run on y, the denoiser sees x_t = y_t + x̂, and
-y_0 = x_0 is the result. (This is not the standard process of the residual x_0 − x̂ with x̂ added back, whose mean would
-be √ᾱ_t x_0 + (1 − √ᾱ_t) x̂.)
+So samplers of the standard process sample form 2 unchanged: they run on y, the denoiser sees x_t =
+y_t + x̂, and y_0 = x_0 is the result. (This is not the standard process of the residual x_0 − x̂
+with x̂ added back, whose mean would be √ᾱ_t x_0 + (1 − √ᾱ_t) x̂.)
 """
 
 import torch
@@ -27,8 +31,6 @@ from torch import Generator, Tensor
 
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.library import from_diffusers
-
-__all__ = ["Process"]
 
 SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
 
@@ -73,7 +75,9 @@ class Process:
 
     def target(self, x: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         """Return what the denoiser is to predict: the noise, or the velocity v."""
-        return noise if self.prediction == "epsilon" else self._scheduler.get_velocity(x, noise, steps)
+        return (
+            noise if self.prediction == "epsilon" else self._scheduler.get_velocity(x, noise, steps)
+        )
 
     def original(self, y: Tensor, prediction: Tensor, step: int) -> Tensor:
         """Return the estimate of x_0 that a prediction at y_t stands for."""

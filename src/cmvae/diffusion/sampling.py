@@ -9,14 +9,13 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from torch import Generator, Tensor
 
-from cmvae.arguments import positive_float, positive_int
+from cmvae.base.arguments import positive_float, positive_int
 from cmvae.diffusion.library import from_diffusers
 from cmvae.diffusion.process import Process
 
-__all__ = ["SAMPLERS", "Sampler", "SamplingOptions", "sample", "sampling_steps"]
-
-# Levels with less than this log of signal to noise, ½ log(ᾱ / (1 − ᾱ)), are noise: the cosine schedule goes on to
-# −10, where dividing a predicted noise by √ᾱ leaves nothing of x_0. The linear one ends at −5.06.
+# Levels with less than this log of signal to noise, ½ log(ᾱ / (1 − ᾱ)), are noise: the cosine
+# schedule goes on to −10, where dividing a predicted noise by √ᾱ leaves nothing of x_0. The linear
+# one ends at −5.06.
 MIN_LOG_SNR = -5.1
 
 
@@ -28,14 +27,16 @@ class _Solver(NamedTuple):
     draws: bool
 
 
-# DPM-Solver++ of order 1 is DDIM (Lu et al., 2022, section 4), and takes any steps; diffusers' DDIMScheduler is wrong
-# for numbers of steps that do not divide T.
+# DPM-Solver++ of order 1 is DDIM (Lu et al., 2022, section 4), and takes any steps; diffusers'
+# DDIMScheduler is wrong for numbers of steps that do not divide T.
 SAMPLERS: dict[str, _Solver] = {
     "ddpm": _Solver("DDPMScheduler", {"clip_sample": False}, draws=True),
     "ddim": _Solver("DPMSolverMultistepScheduler", {"solver_order": 1}, draws=False),
     "dpm++": _Solver("DPMSolverMultistepScheduler", {"solver_order": 2}, draws=False),
     "sde-dpm++": _Solver(
-        "DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}, draws=True
+        "DPMSolverMultistepScheduler",
+        {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"},
+        draws=True,
     ),
 }
 
@@ -56,15 +57,16 @@ class Sampler:
     """How to sample.
 
     Args:
-        sampler: ``'ddpm'`` (Ho et al., 2020), ``'ddim'`` (Song et al., 2021; deterministic after the first noise),
-            ``'dpm++'``, the second-order multistep DPM-Solver++ (Lu et al., 2022; likewise), or ``'sde-dpm++'``, its
-            stochastic form, whose noise mends errors of the denoiser.
+        sampler: ``'ddpm'`` (Ho et al., 2020), ``'ddim'`` (Song et al., 2021; deterministic after
+            the first noise), ``'dpm++'``, the second-order multistep DPM-Solver++ (Lu et al., 2022;
+            likewise), or ``'sde-dpm++'``, its stochastic form, whose noise mends errors of the
+            denoiser.
         steps: Evaluations of the denoiser from pure noise to data, from 1 to the T of training.
         guidance: Scale g ≥ 0 of classifier-free guidance (Ho and Salimans, 2022): the prediction is
             (1 − g) · the one without x̂ + g · the one with it. 1: x̂ alone; 0: without it.
-        strength: Where sampling starts, in (0, 1] (SDEdit; Meng et al., 2022). 1: from pure noise. Below: only this
-            share of the steps is taken, the last ones, rounded, and one at least, from x̂ with as much noise as the
-            first of them has: coarse shapes stay x̂'s.
+        strength: Where sampling starts, in (0, 1] (SDEdit; Meng et al., 2022). 1: from pure noise.
+            Below: only this share of the steps is taken, the last ones, rounded, and one at least,
+            from x̂ with as much noise as the first of them has: coarse shapes stay x̂'s.
         batch_size: At most so many samples at a time.
         clip: Whether estimates of x_0 are held to [−1, 1]; None: as the decoder's settings say.
 
@@ -100,8 +102,8 @@ def sampling_steps(process: Process, number: int, strength: float = 1.0) -> list
 
     With ``strength`` below 1 only that share of them, the last ones, and one at least.
 
-    Levels of noise that cannot be told from more noise are left out (see ``MIN_LOG_SNR``), so that as many steps as T,
-    or nearly, may come out a few fewer.
+    Levels of noise that cannot be told from more noise are left out (see ``MIN_LOG_SNR``), so that
+    as many steps as T, or nearly, may come out a few fewer.
 
     Raises:
         ValueError: If there are more than T.
@@ -125,7 +127,8 @@ def sample(
 
     Args:
         estimate: (y_t, t) → the estimate of x_0 at y_t, a tensor of its shape.
-        start: y at the first of the steps, (B, ...), floating: standard normal noise where sampling starts from it.
+        start: y at the first of the steps, (B, ...), floating: standard normal noise where sampling
+            starts from it.
         process: The process.
         sampler: How to sample.
         generator: Source of the noise that ``'ddpm'`` and ``'sde-dpm++'`` add on the way.
@@ -137,7 +140,9 @@ def sample(
         ValueError: If there are more steps than in training.
     """
     solver = SAMPLERS[sampler.sampler]
-    scheduler = from_diffusers(solver.scheduler)(prediction_type="sample", **process.schedule, **solver.arguments)
+    scheduler = from_diffusers(solver.scheduler)(
+        prediction_type="sample", **process.schedule, **solver.arguments
+    )
     scheduler.set_timesteps(timesteps=sampling_steps(process, sampler.steps, sampler.strength))
     draws = {"generator": generator} if solver.draws else {}
     y = start

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ScaleEstimate", "Scaling"]
-
 
 class Scaling(nn.Module):
     """x → (x − shift) / scale, with both stored.
 
     Args:
         shape: Shape of one sample.
-        kind: ``'unit'``: 2x − 1, for data in [0, 1]. ``'standard'``: by mean and standard deviation, once a
-            :class:`ScaleEstimate` has seen data; of each channel for (channels, height, width), else of each entry.
+        kind: ``'unit'``: 2x − 1, for data in [0, 1]. ``'standard'``: by mean and standard
+            deviation, once a :class:`ScaleEstimate` has seen data; of each channel for (channels,
+            height, width), else of each entry.
     """
 
     def __init__(self, shape: Sequence[int], kind: str) -> None:

@@ -10,10 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cmvae.checkpoints import atomic_write, prepare_folder
+from cmvae.base.files import atomic_write
 from cmvae.diffusion.config import DiffusionConfig
-
-__all__ = ["DIFFUSION_CONFIG", "DIFFUSION_WEIGHTS", "StoredWeights", "load_decoders", "save_decoders"]
+from cmvae.models.pretrained import prepare_folder
 
 DIFFUSION_CONFIG = "diffusion.json"
 DIFFUSION_WEIGHTS = "diffusion.safetensors"
@@ -21,7 +20,9 @@ TRAINED, AVERAGED = ".denoiser.", ".averaged."
 
 
 @contextmanager
-def save_decoders(decoders: nn.Module, configs: Mapping[str, DiffusionConfig], directory: str | Path) -> Iterator[None]:
+def save_decoders(
+    decoders: nn.Module, configs: Mapping[str, DiffusionConfig], directory: str | Path
+) -> Iterator[None]:
     """Write the decoders' files beside their targets, and rename them once the block has ended well.
 
     The trained weights are left out: a saved model samples with the averaged ones.
@@ -30,9 +31,14 @@ def save_decoders(decoders: nn.Module, configs: Mapping[str, DiffusionConfig], d
         ValueError: If ``directory`` is a file.
     """
     folder = prepare_folder(directory)
-    kept = {k: v.detach().contiguous() for k, v in decoders.state_dict().items() if TRAINED not in k}
+    kept = {
+        k: v.detach().contiguous() for k, v in decoders.state_dict().items() if TRAINED not in k
+    }
     settings = {m: json.loads(config.to_json()) for m, config in configs.items()}
-    with atomic_write(folder / DIFFUSION_CONFIG) as path, atomic_write(folder / DIFFUSION_WEIGHTS) as weights:
+    with (
+        atomic_write(folder / DIFFUSION_CONFIG) as path,
+        atomic_write(folder / DIFFUSION_WEIGHTS) as weights,
+    ):
         save_file(kept, str(weights), metadata={"format": "pt"})
         path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         yield
@@ -56,7 +62,9 @@ class StoredWeights:
         Raises:
             ValueError: If they do not fit, or are not finite, naming the file.
         """
-        trained = {k.replace(AVERAGED, TRAINED, 1): v for k, v in self.tensors.items() if AVERAGED in k}
+        trained = {
+            k.replace(AVERAGED, TRAINED, 1): v for k, v in self.tensors.items() if AVERAGED in k
+        }
         bad = [name for name, value in self.tensors.items() if not bool(value.isfinite().all())]
         if bad:
             raise ValueError(f"{self.path}: NaN or infinity in {bad[:5]}")
@@ -67,7 +75,9 @@ class StoredWeights:
             decoders.load_state_dict({**self.tensors, **trained})
         except (RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"{self.path}: the file is damaged or does not fit the model: {reason}") from None
+            raise ValueError(
+                f"{self.path}: the file is damaged or does not fit the model: {reason}"
+            ) from None
 
 
 def load_decoders(directory: str | Path) -> tuple[dict[str, DiffusionConfig], StoredWeights]:
@@ -76,7 +86,10 @@ def load_decoders(directory: str | Path) -> tuple[dict[str, DiffusionConfig], St
     Raises:
         ValueError: If a file is missing or damaged, naming it.
     """
-    config_path, weights_path = Path(directory) / DIFFUSION_CONFIG, Path(directory) / DIFFUSION_WEIGHTS
+    config_path, weights_path = (
+        Path(directory) / DIFFUSION_CONFIG,
+        Path(directory) / DIFFUSION_WEIGHTS,
+    )
     for path in (config_path, weights_path):
         if not path.is_file():
             raise ValueError(
@@ -84,11 +97,15 @@ def load_decoders(directory: str | Path) -> tuple[dict[str, DiffusionConfig], St
             )
     try:
         stored = json.loads(config_path.read_text(encoding="utf-8"))
-        configs = {m: DiffusionConfig.from_json(json.dumps(fields)) for m, fields in dict(stored).items()}
+        configs = {
+            m: DiffusionConfig.from_json(json.dumps(fields)) for m, fields in dict(stored).items()
+        }
     except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{config_path}: {error}") from None
     try:
         tensors = load_file(str(weights_path))
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{weights_path}: the file is damaged: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"{weights_path}: the file is damaged: {' '.join(str(error).split())}"
+        ) from None
     return configs, StoredWeights(weights_path, tensors)

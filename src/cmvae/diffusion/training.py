@@ -8,16 +8,14 @@ from torch.utils.data import IterableDataset
 
 from cmvae.diffusion.dcmvae import DCMVAE
 from cmvae.diffusion.library import from_diffusers
-from cmvae.modules import ModelModule
-
-__all__ = ["DCMVAEModule"]
+from cmvae.training.module import ModelModule
 
 
 class DCMVAEModule(ModelModule):
     """A D-CMVAE as Lightning trains it; only its denoisers are in the optimiser.
 
-    After every step of the optimiser the averaged weights follow. Validation is that of the averaged weights, at the
-    same random steps and noise in every epoch.
+    After every step of the optimiser the averaged weights follow. Validation is that of the
+    averaged weights, at the same random steps and noise in every epoch.
 
     Args:
         model: The model.

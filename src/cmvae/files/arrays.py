@@ -13,8 +13,6 @@ import pandas as pd
 
 from cmvae.files.source import Source, checked_ids
 
-__all__ = ["ARRAY_SUFFIXES", "ID_ARRAYS", "ArrayFile", "array_names"]
-
 ARRAY_SUFFIXES = (".npy", ".npz")
 ID_ARRAYS = ("id", "ids")  # arrays of these names in an .npz are the samples' ids
 # What NumPy raises for files that are damaged, or are an .npy by the name of an .npz.
@@ -25,24 +23,31 @@ _UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, Runtime
 class ArrayFile(Source):
     """An array (n, *), rows of NaN where a sample lacks the modality.
 
-    One or two axes are a table of columns 0, 1, …; bytes of three or four axes are images (n, H, W), (n, C, H, W) or
-    (n, H, W, C), C being 1 or 3, which become (n, C, H, W). An .npy is memory-mapped, an .npz read as a whole.
+    One or two axes are a table of columns 0, 1, …; bytes of three or four axes are images (n, H,
+    W), (n, C, H, W) or (n, H, W, C), C being 1 or 3, which become (n, C, H, W). An .npy is
+    memory-mapped, an .npz read as a whole.
 
     Args:
         path: A .npy or .npz file.
         modality: Name for the errors.
         array: Name of the array in an .npz; None: the only one.
-        ids: A text file with an id on each line; None: the array ``id`` or ``ids`` of the .npz, or numbers from 0.
+        ids: A text file with an id on each line; None: the array ``id`` or ``ids`` of the .npz, or
+            numbers from 0.
 
     Raises:
-        ValueError: If the file is missing, damaged or holds no such array, or the ids are of another number.
+        ValueError: If the file is missing, damaged or holds no such array, or the ids are of
+            another number.
     """
 
-    def __init__(self, path: Path, modality: str, array: str | None = None, ids: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, modality: str, array: str | None = None, ids: Path | None = None
+    ) -> None:
         super().__init__(path, modality)
         values, own = self._load(array)
         if values.ndim == 0:
-            raise ValueError(f"{self.where}: expected an array with samples on its first axis, got a scalar")
+            raise ValueError(
+                f"{self.where}: expected an array with samples on its first axis, got a scalar"
+            )
         if ids is not None:
             if not ids.is_file():
                 raise ValueError(f"modality {modality!r}: no such file: {ids}")
@@ -59,7 +64,11 @@ class ArrayFile(Source):
         """Yield ids and rows; see ``Source``."""
         for start in range(0, len(self._values), rows):
             part = self._rows(slice(start, start + rows))
-            own = range(start, start + len(part)) if self._ids is None else self._ids[start : start + rows]
+            own = (
+                range(start, start + len(part))
+                if self._ids is None
+                else self._ids[start : start + rows]
+            )
             yield checked_ids(own, self.where, start), part
 
     def _rows(self, rows: slice) -> Any:
@@ -74,7 +83,9 @@ class ArrayFile(Source):
             with np.load(self.path) as file:
                 names = [name for name in file.files if name not in ID_ARRAYS]
                 if array is None and len(names) != 1:
-                    raise ValueError(f"it holds the arrays {names}; name one, or give the file as --data")
+                    raise ValueError(
+                        f"it holds the arrays {names}; name one, or give the file as --data"
+                    )
                 if array is not None and array not in names:
                     raise ValueError(f"it holds no array {array!r}, but {names}")
                 own = [file[name] for name in ID_ARRAYS if name in file.files]

@@ -8,8 +8,6 @@ from PIL import Image, ImageOps
 
 from cmvae.files.source import Source
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFolder", "read_image"]
-
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # more than eight bits a channel
 
@@ -23,15 +21,21 @@ class ImageFolder(Source):
 
     def __init__(self, path: Path, modality: str) -> None:
         super().__init__(path, modality)
-        self.paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != ".")
+        self.paths = sorted(
+            p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."
+        )
         if not self.paths:
-            raise ValueError(f"{self.where}: the folder holds no images ({', '.join(IMAGE_SUFFIXES)})")
+            raise ValueError(
+                f"{self.where}: the folder holds no images ({', '.join(IMAGE_SUFFIXES)})"
+            )
 
     def read(self) -> list[Path]:
         """Return the paths of all images."""
         return self.paths
 
-    def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], list[Path]]]:
+    def chunks(
+        self, rows: int, texts: Sequence[str] = ()
+    ) -> Iterator[tuple[list[str], list[Path]]]:
         """Yield ids and paths; see ``Source``."""
         for start in range(0, len(self.paths), rows):
             part = self.paths[start : start + rows]
@@ -47,7 +51,9 @@ class ImageFolder(Source):
                     sizes.append(image.size if turned else image.size[::-1])
                     grey = grey and image.mode in ("1", "L", "LA")
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise ValueError(f"modality {self.modality!r}: broken image {path}: {error}") from error
+                raise ValueError(
+                    f"modality {self.modality!r}: broken image {path}: {error}"
+                ) from error
         height, width = np.median(sizes, axis=0).round().astype(int).tolist()
         return 1 if grey else 3, height, width
 
@@ -56,13 +62,16 @@ def read_image(path: Path, shape: tuple[int, int, int], modality: str) -> np.nda
     """Return an image scaled to (C, H, W), uint8; C is 1 for grey, 3 for red, green, blue.
 
     Raises:
-        ValueError: If it is broken, or has more than eight bits a channel; the message names the file.
+        ValueError: If it is broken, or has more than eight bits a channel; the message names the
+            file.
     """
     channels, height, width = shape
     try:
         with Image.open(path) as image:
             if image.mode in _DEEP:
-                raise ValueError(f"its mode is {image.mode}; images of eight bits a channel are read")
+                raise ValueError(
+                    f"its mode is {image.mode}; images of eight bits a channel are read"
+                )
             turned = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
             scaled = turned if turned.size == (width, height) else turned.resize((width, height))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -13,8 +13,6 @@ from scipy.sparse import csr_array
 
 from cmvae.data.stored import is_sparse
 
-__all__ = ["JoinedRows", "RowStore"]
-
 COLUMN = np.dtype(np.int32)  # of sparse rows
 _SHOWN = 5
 
@@ -25,7 +23,8 @@ class JoinedRows:
 
     Attributes:
         ids: n ids.
-        data: Modality to (n, *) values, CSR where sparse ones were added; zeros where a sample lacks it.
+        data: Modality to (n, *) values, CSR where sparse ones were added; zeros where a sample
+            lacks it.
         masks: Modality to (n,) boolean.
     """
 
@@ -64,7 +63,9 @@ class RowStore:
         self._database.execute("CREATE TABLE ids (position INTEGER PRIMARY KEY, id TEXT UNIQUE)")
         for name in self.modalities:
             table = self._table(name)
-            self._database.execute(f"CREATE TABLE {table} (position INTEGER PRIMARY KEY, value BLOB)")
+            self._database.execute(
+                f"CREATE TABLE {table} (position INTEGER PRIMARY KEY, value BLOB)"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +97,9 @@ class RowStore:
         table = self._table(modality)
         with _disk_errors():
             self._database.execute("BEGIN")
-            self._database.executemany("INSERT OR IGNORE INTO ids (id) VALUES (?)", ((name,) for name in ids))
+            self._database.executemany(
+                "INSERT OR IGNORE INTO ids (id) VALUES (?)", ((name,) for name in ids)
+            )
             for name, value, seen in zip(ids, _packed(values), observed, strict=True):
                 insert = f"INSERT OR IGNORE INTO {table} SELECT position, ? FROM ids WHERE id = ?"
                 done = self._database.execute(insert, (value if seen else None, name))
@@ -108,14 +111,17 @@ class RowStore:
         """Refuse what cannot be joined, once all rows are there.
 
         Raises:
-            ValueError: For ids that repeat in a modality, a modality without samples or that shares no id with any
-                other, and samples with nothing observed; the message lists the first.
+            ValueError: For ids that repeat in a modality, a modality without samples or that shares
+                no id with any other, and samples with nothing observed; the message lists the
+                first.
         """
         for name, repeated in self._repeated.items():
             if repeated:
                 shown = sorted(set(repeated))
                 more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-                raise ValueError(f"modality {name!r}: duplicate ids: {', '.join(shown[:_SHOWN])}{more}")
+                raise ValueError(
+                    f"modality {name!r}: duplicate ids: {', '.join(shown[:_SHOWN])}{more}"
+                )
         for name in self.modalities:
             if not self._first(name):
                 raise ValueError(f"modality {name!r}: no sample has it")
@@ -124,19 +130,29 @@ class RowStore:
                 raise ValueError(
                     f"modality {name!r} shares no id with any other modality; the first ids of each are {others}"
                 )
-        absent = " AND ".join(f"NOT EXISTS ({self._match(name, 'ids')})" for name in self.modalities)
-        nothing = self._database.execute(f"SELECT id FROM ids WHERE {absent} LIMIT {_SHOWN}").fetchall()
+        absent = " AND ".join(
+            f"NOT EXISTS ({self._match(name, 'ids')})" for name in self.modalities
+        )
+        nothing = self._database.execute(
+            f"SELECT id FROM ids WHERE {absent} LIMIT {_SHOWN}"
+        ).fetchall()
         if nothing:
-            raise ValueError(f"samples {[row[0] for row in nothing]} have nothing observed in {self.modalities}")
+            raise ValueError(
+                f"samples {[row[0] for row in nothing]} have nothing observed in {self.modalities}"
+            )
 
     def batches(self, rows: int) -> Iterator[JoinedRows]:
         """Yield the samples in order, at most ``rows`` at a time."""
         for start in range(1, len(self) + 1, rows):
             span = (start, start + rows - 1)
-            found = self._database.execute("SELECT id FROM ids WHERE position BETWEEN ? AND ?", span).fetchall()
+            found = self._database.execute(
+                "SELECT id FROM ids WHERE position BETWEEN ? AND ?", span
+            ).fetchall()
             parts = {name: self._values(name, span, len(found)) for name in self.modalities}
             data = {name: values for name, (values, _) in parts.items()}
-            yield JoinedRows([row[0] for row in found], data, {name: mask for name, (_, mask) in parts.items()})
+            yield JoinedRows(
+                [row[0] for row in found], data, {name: mask for name, (_, mask) in parts.items()}
+            )
 
     def all_rows(self) -> JoinedRows:
         """Return all samples at once."""
@@ -145,7 +161,9 @@ class RowStore:
     def _values(self, modality: str, span: tuple[int, int], n: int) -> tuple[Any, np.ndarray]:
         dtype, shape, sparse = self._forms[modality]
         condition = "position BETWEEN ? AND ? AND value NOTNULL ORDER BY position"
-        found = self._database.execute(f"SELECT position, value FROM {self._table(modality)} WHERE {condition}", span)
+        found = self._database.execute(
+            f"SELECT position, value FROM {self._table(modality)} WHERE {condition}", span
+        )
         rows = ((position - span[0], value) for position, value in found)
         if sparse:
             return _unpacked(rows, dtype, (n, shape[0]))
@@ -161,7 +179,9 @@ class RowStore:
 
     def _shares(self, modality: str) -> bool:
         own = self._table(modality)
-        others = " OR ".join(f"EXISTS ({self._match(name, own)})" for name in self.modalities if name != modality)
+        others = " OR ".join(
+            f"EXISTS ({self._match(name, own)})" for name in self.modalities if name != modality
+        )
         query = f"SELECT 1 FROM {own} WHERE value NOTNULL AND ({others}) LIMIT 1"
         return self._database.execute(query).fetchone() is not None
 

@@ -7,10 +7,10 @@ import pandas as pd
 from cmvae.files.mudata import MUDATA_SUFFIX, read_obs_column
 from cmvae.files.tables import read_column
 
-__all__ = ["read_labels"]
 
-
-def read_labels(path: Path, id_column: str | None = None, column: str | None = None) -> "pd.Series[str]":
+def read_labels(
+    path: Path, id_column: str | None = None, column: str | None = None
+) -> "pd.Series[str]":
     """Return labels as strings, their index the ids; samples without a label are left out.
 
     Args:

@@ -3,31 +3,26 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from scipy.sparse import csr_array
 
+from cmvae.base.extras import from_extra
 from cmvae.data.checks import quoted
-from cmvae.data.omics import mudata_package
+from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, checked_ids
-from cmvae.run_config import ModalityFile
-
-__all__ = [
-    "MUDATA_SUFFIX",
-    "MuDataModality",
-    "OmicsRows",
-    "h5mu_files",
-    "library",
-    "open_h5mu",
-    "read_index",
-    "read_obs_column",
-]
 
 MUDATA_SUFFIX = ".h5mu"
-READABLE = ("array", "string-array", "nullable-string-array", "categorical", "nullable-integer", "nullable-boolean")
+READABLE = (
+    "array",
+    "string-array",
+    "nullable-string-array",
+    "categorical",
+    "nullable-integer",
+    "nullable-boolean",
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +45,8 @@ class OmicsRows:
 class MuDataModality(Source):
     """Cells of one modality of an .h5mu file, their names being the ids.
 
-    What is stored by rows is read a part at a time, sparse or not; a matrix stored by columns (CSC) is read as a
-    whole, and stays sparse.
+    What is stored by rows is read a part at a time, sparse or not; a matrix stored by columns (CSC)
+    is read as a whole, and stays sparse.
 
     Args:
         path: The file.
@@ -62,17 +57,22 @@ class MuDataModality(Source):
     Raises:
         ImportError: If the extra ``omics`` is not installed.
         KeyError: For a modality or a layer that is not there, with those that are.
-        ValueError: If the file is missing, damaged or something else, or the modality has no cells or variables.
+        ValueError: If the file is missing, damaged or something else, or the modality has no cells
+            or variables.
         TypeError: For values that are no real numbers.
     """
 
-    def __init__(self, path: Path, modality: str, array: str | None = None, layer: str | None = None) -> None:
+    def __init__(
+        self, path: Path, modality: str, array: str | None = None, layer: str | None = None
+    ) -> None:
         super().__init__(path, modality)
         self.array, self.layer = array or modality, layer
         with open_h5mu(path) as file:
             if self.array not in file["mod"]:
                 names = _modality_names(file)
-                raise KeyError(f"{self.where}: unknown modality {self.array!r}; there are {quoted(names)}")
+                raise KeyError(
+                    f"{self.where}: unknown modality {self.array!r}; there are {quoted(names)}"
+                )
             group = file["mod"][self.array]
             node = self._node(group)
             self._ids = checked_ids(read_index(group["obs"]), self.where)
@@ -90,8 +90,15 @@ class MuDataModality(Source):
             whole = _by_columns(node) if _kind(node) == "csc_matrix" else None
             for start in range(0, len(self._ids), rows):
                 ids = self._ids[start : start + rows]
-                values = _rows(node, start, start + len(ids)) if whole is None else whole[start : start + len(ids)]
-                yield ids, OmicsRows(values, pd.Index(ids, dtype=object), self._var_names, self.layer)
+                values = (
+                    _rows(node, start, start + len(ids))
+                    if whole is None
+                    else whole[start : start + len(ids)]
+                )
+                yield (
+                    ids,
+                    OmicsRows(values, pd.Index(ids, dtype=object), self._var_names, self.layer),
+                )
 
     def _node(self, group: Any) -> Any:
         """Return the matrix in the file, nothing of it read."""
@@ -99,7 +106,9 @@ class MuDataModality(Source):
             raise ValueError(f"{self.where}: expected an AnnData as modality {self.array!r}")
         layers = group.get("layers", {})
         if self.layer is not None and self.layer not in layers:
-            raise KeyError(f"{self.where}: unknown layer {self.layer!r}; there are {quoted(layers)}")
+            raise KeyError(
+                f"{self.where}: unknown layer {self.layer!r}; there are {quoted(layers)}"
+            )
         if self.layer is None and "X" not in group:
             raise ValueError(f"{self.where}: it has no X; name one of its layers: {quoted(layers)}")
         return group["X"] if self.layer is None else layers[self.layer]
@@ -107,28 +116,35 @@ class MuDataModality(Source):
     def _check(self, node: Any) -> None:
         kind = _kind(node)
         if kind not in ("array", "csr_matrix", "csc_matrix"):
-            raise TypeError(f"{self.where}: expected an array or a sparse matrix of numbers, got {kind!r}")
+            raise TypeError(
+                f"{self.where}: expected an array or a sparse matrix of numbers, got {kind!r}"
+            )
         dtype = node.dtype if kind == "array" else node["data"].dtype
         if dtype.kind not in "biuf":
             raise TypeError(f"{self.where}: expected numbers, got dtype {dtype}")
         shape = tuple(map(int, node.shape if kind == "array" else node.attrs["shape"]))
         if shape != (len(self._ids), len(self._var_names)):
-            raise ValueError(f"{self.where}: a matrix {shape} for {len(self._ids)} cells, {len(self._var_names)} names")
+            raise ValueError(
+                f"{self.where}: a matrix {shape} for {len(self._ids)} cells, {len(self._var_names)} names"
+            )
         if 0 in shape:
             raise ValueError(f"{self.where}: it is empty: {shape[0]} cells, {shape[1]} variables")
 
 
-def h5mu_files(path: Path, like: Mapping[str, ModalityFile] | None = None) -> dict[str, ModalityFile]:
+def h5mu_files(
+    path: Path, like: Mapping[str, ModalityFile] | None = None
+) -> dict[str, ModalityFile]:
     """Return the modalities of an .h5mu file.
 
     Args:
         path: The file.
-        like: Modalities of a run: those of them that were read from an .h5mu, and that the file has, are returned,
-            read as they were; others of the file are passed over.
+        like: Modalities of a run: those of them that were read from an .h5mu, and that the file
+            has, are returned, read as they were; others of the file are passed over.
 
     Raises:
         ImportError: If the extra ``omics`` is not installed.
-        ValueError: If the file is missing, damaged or something else, or has none of the modalities.
+        ValueError: If the file is missing, damaged or something else, or has none of the
+            modalities.
     """
     with open_h5mu(path) as file:
         names = _modality_names(file)
@@ -136,7 +152,9 @@ def h5mu_files(path: Path, like: Mapping[str, ModalityFile] | None = None) -> di
     if like is None:
         return {name: ModalityFile(path=where, array=name) for name in names}
     places = {
-        name: (file.array or name, file.layer) for name, file in like.items() if Path(file.path).suffix == MUDATA_SUFFIX
+        name: (file.array or name, file.layer)
+        for name, file in like.items()
+        if Path(file.path).suffix == MUDATA_SUFFIX
     }
     found = {
         name: ModalityFile(path=where, array=array, layer=layer)
@@ -144,7 +162,9 @@ def h5mu_files(path: Path, like: Mapping[str, ModalityFile] | None = None) -> di
         if array in names
     }
     if not found:
-        raise ValueError(f"{path} has modalities {quoted(names)}; those the run read from an .h5mu: {quoted(places)}")
+        raise ValueError(
+            f"{path} has modalities {quoted(names)}; those the run read from an .h5mu: {quoted(places)}"
+        )
     return found
 
 
@@ -181,8 +201,12 @@ def _rows(node: Any, start: int, stop: int) -> Any:
     bounds = node["indptr"][start : stop + 1]
     entries = slice(int(bounds[0]), int(bounds[-1]))
     shape = (stop - start, int(node.attrs["shape"][1]))
-    values = csr_array((node["data"][entries], node["indices"][entries], bounds - bounds[0]), shape=shape)
-    values.check_format(full_check=True)  # of a damaged file: a column beyond the last would be written to
+    values = csr_array(
+        (node["data"][entries], node["indices"][entries], bounds - bounds[0]), shape=shape
+    )
+    values.check_format(
+        full_check=True
+    )  # of a damaged file: a column beyond the last would be written to
     return values
 
 
@@ -219,13 +243,8 @@ def _modality_names(file: Any) -> list[str]:
 
 
 def library(name: str) -> Any:
-    """Return a module of the extra ``omics``.
-
-    Raises:
-        ImportError: If the extra is not installed, naming it.
-    """
-    mudata_package()
-    return import_module(name)
+    """Return a module of the extra ``omics``; ``ImportError`` where it is not installed."""
+    return from_extra(name, "omics", "MuData")
 
 
 @contextmanager
@@ -241,10 +260,16 @@ def open_h5mu(path: Path) -> Iterator[Any]:
     h5py = library("h5py")
     try:
         with h5py.File(path, "r") as file:
-            if not all(hasattr(file.get(name), "keys") for name in ("mod", "obs")) or not len(file["mod"]):
-                raise ValueError("it holds no modalities (an .h5ad holds one: mudata.MuData({'NAME': adata}) takes it)")
+            if not all(hasattr(file.get(name), "keys") for name in ("mod", "obs")) or not len(
+                file["mod"]
+            ):
+                raise ValueError(
+                    "it holds no modalities (an .h5ad holds one: mudata.MuData({'NAME': adata}) takes it)"
+                )
             if file.attrs.get("axis", 0) == 1:
-                raise ValueError("its modalities share variables (axis=1); expected some that share cells (axis=0)")
+                raise ValueError(
+                    "its modalities share variables (axis=1); expected some that share cells (axis=0)"
+                )
             yield file
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         if str(path) in str(error):

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmvae.checkpoints import atomic_write
+from cmvae.base.files import atomic_write
 from cmvae.data.checks import quoted
 from cmvae.files.mudata import library, read_index
-
-__all__ = ["write_results"]
 
 KEY = "cmvae"  # what the names of results start with, as in cmvae.data.to_mudata
 _SHOWN = 5
@@ -63,7 +61,9 @@ def write_results(
             for group in ("obsm", "uns"):
                 if group not in file:
                     io.write_elem(file, group, {})
-            io.write_elem(file["obsm"], f"X_{KEY}", _placed(embedding.astype(np.float32), rows, n, np.nan))
+            io.write_elem(
+                file["obsm"], f"X_{KEY}", _placed(embedding.astype(np.float32), rows, n, np.nan)
+            )
             io.write_elem(file["uns"], KEY, dict(account))
 
 
@@ -79,11 +79,15 @@ def _rows_of(names: Sequence[str], ids: Sequence[str], source: Path) -> np.ndarr
     """Return the rows of cells, (n,)."""
     own = pd.Index(list(map(str, names)), dtype=object)
     if not own.is_unique:
-        raise ValueError(f"{source}: cells of .obs are named more than once, such as {own[own.duplicated()][0]!r}")
+        raise ValueError(
+            f"{source}: cells of .obs are named more than once, such as {own[own.duplicated()][0]!r}"
+        )
     rows = own.get_indexer(pd.Index(list(ids), dtype=object))
     if (rows < 0).any():
         lacking = [name for name, row in zip(ids, rows, strict=True) if row < 0]
-        raise ValueError(f"{source}: .obs lacks {len(lacking)} cells, such as {quoted(lacking[:_SHOWN])}")
+        raise ValueError(
+            f"{source}: .obs lacks {len(lacking)} cells, such as {quoted(lacking[:_SHOWN])}"
+        )
     return rows
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["Source", "checked_ids"]
-
 _SHOWN = 5
 
 
@@ -58,5 +56,7 @@ def checked_ids(values: Any, where: str, first: int = 0) -> list[str]:
     ids = pd.Series(values)
     bad = (ids.isna() | (ids.astype(str) == "")).to_numpy().nonzero()[0]
     if len(bad):
-        raise ValueError(f"{where}: {len(bad)} rows have no id, the first {(bad[:_SHOWN] + first).tolist()}")
+        raise ValueError(
+            f"{where}: {len(bad)} rows have no id, the first {(bad[:_SHOWN] + first).tolist()}"
+        )
     return list(map(str, ids.tolist()))

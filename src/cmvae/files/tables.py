@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 
 from cmvae.files.source import Source, checked_ids
 
-__all__ = ["TABLE_SUFFIXES", "TableFile", "read_column"]
-
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None"]
 _ROWS = 8192
@@ -26,32 +24,44 @@ class TableFile(Source):
     Args:
         path: A .csv, .tsv or .parquet file.
         modality: Name for the errors.
-        id_column: The column of ids; None: a Parquet file's stored index where it has one, else the first column.
+        id_column: The column of ids; None: a Parquet file's stored index where it has one, else the
+            first column.
 
     Attributes:
         id_column: The column of ids.
         columns: The others, in the order of the file.
 
     Raises:
-        ValueError: For a file that is missing or no table, columns that repeat, or an id column that is not there.
+        ValueError: For a file that is missing or no table, columns that repeat, or an id column
+            that is not there.
     """
 
     def __init__(self, path: Path, modality: str, id_column: str | None = None) -> None:
         super().__init__(path, modality)
         self._is_parquet = path.suffix == ".parquet"
         self._separator = "\t" if path.suffix == ".tsv" else ","
-        self._numbers: range | None = None  # ids that a Parquet file stores as a rule, not as a column
+        self._numbers: range | None = (
+            None  # ids that a Parquet file stores as a rule, not as a column
+        )
         with self._readable():
-            names, index = self._parquet_columns(id_column) if self._is_parquet else (self._header(), None)
+            names, index = (
+                self._parquet_columns(id_column) if self._is_parquet else (self._header(), None)
+            )
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"{self.where}: columns {repeated[:_SHOWN]} occur more than once")
         self.id_column = id_column or index or names[0]
         if self.id_column not in names and self._numbers is None:
-            raise ValueError(f"{self.where}: no id column {self.id_column!r}; its columns are {names[:10]}")
-        self.columns = [name for name in names if name != self.id_column or self._numbers is not None]
+            raise ValueError(
+                f"{self.where}: no id column {self.id_column!r}; its columns are {names[:10]}"
+            )
+        self.columns = [
+            name for name in names if name != self.id_column or self._numbers is not None
+        ]
         if not self.columns:
-            raise ValueError(f"{self.where}: the table has no columns beside the ids, {self.id_column!r}")
+            raise ValueError(
+                f"{self.where}: the table has no columns beside the ids, {self.id_column!r}"
+            )
 
     def read(self) -> pd.DataFrame:
         """Return the whole table, its index the ids."""
@@ -61,13 +71,17 @@ class TableFile(Source):
         with self._readable():
             return self._indexed(pq.ParquetFile(self.path).read().to_pandas(ignore_metadata=True))
 
-    def chunks(self, rows: int = _ROWS, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    def chunks(
+        self, rows: int = _ROWS, texts: Sequence[str] = ()
+    ) -> Iterator[tuple[list[str], pd.DataFrame]]:
         """Yield ids and rows; see ``Source``."""
         first = 0
         with self._readable():
             if self._is_parquet:
                 batches = pq.ParquetFile(self.path).iter_batches(batch_size=rows)
-                frames: Iterator[pd.DataFrame] = (batch.to_pandas(ignore_metadata=True) for batch in batches)
+                frames: Iterator[pd.DataFrame] = (
+                    batch.to_pandas(ignore_metadata=True) for batch in batches
+                )
             else:
                 frames = self._csv(rows, texts)
             for frame in frames:
@@ -97,14 +111,16 @@ class TableFile(Source):
         if not header:
             raise ValueError("the file is empty")
         if len(first) > len(header):
-            raise ValueError(f"the first row has {len(first)} fields, the header {len(header)}: name every column")
+            raise ValueError(
+                f"the first row has {len(first)} fields, the header {len(header)}: name every column"
+            )
         return header
 
     def _parquet_columns(self, id_column: str | None) -> tuple[list[str], str | None]:
         """Return the columns of a Parquet file, and the name of its stored index where it has one.
 
-        pandas stores an index of evenly spaced numbers as a range; one that starts at 0 and has no name only numbers
-        the rows.
+        pandas stores an index of evenly spaced numbers as a range; one that starts at 0 and has no
+        name only numbers the rows.
         """
         schema = pq.read_schema(self.path)
         stored = (schema.pandas_metadata or {}).get("index_columns", [])
@@ -137,10 +153,14 @@ class TableFile(Source):
         except (ValueError, pyarrow.ArrowException, csv.Error) as error:
             if str(self.path) in str(error):
                 raise
-            raise ValueError(f"{self.where}: not a readable {self.path.suffix} table: {error}") from error
+            raise ValueError(
+                f"{self.where}: not a readable {self.path.suffix} table: {error}"
+            ) from error
 
 
-def read_column(path: Path, what: str, id_column: str | None = None, column: str | None = None) -> "pd.Series[str]":
+def read_column(
+    path: Path, what: str, id_column: str | None = None, column: str | None = None
+) -> "pd.Series[str]":
     """Return one column of a table as strings, its index the ids; rows without a value are left out.
 
     Args:
@@ -156,7 +176,9 @@ def read_column(path: Path, what: str, id_column: str | None = None, column: str
         raise ValueError(f"{what} must be a table ({', '.join(TABLE_SUFFIXES)}), got {path}")
     source = TableFile(path, what, id_column)
     if column is None and len(source.columns) > 1:
-        raise ValueError(f"{path} has several columns beside the ids, name one with --column: {source.columns[:10]}")
+        raise ValueError(
+            f"{path} has several columns beside the ids, name one with --column: {source.columns[:10]}"
+        )
     name = column or source.columns[0]
     if name not in source.columns:
         raise ValueError(f"{path}: no column {name!r}; it has {source.columns[:10]}")

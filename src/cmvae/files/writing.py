@@ -1,10 +1,8 @@
 """Files of results: written beside their target, a part at a time, and renamed when whole."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -13,28 +11,10 @@ import pyarrow
 import pyarrow.parquet as pq
 from PIL import Image
 
-from cmvae.checkpoints import atomic_write
-
-__all__ = ["ROW_SUFFIXES", "atomic_folder", "check_target", "open_rows", "write_image"]
+from cmvae.base.files import atomic_write
 
 ROW_SUFFIXES = (".csv", ".tsv", ".parquet")
 _FLOATS = "%.9g"  # all the digits that float32 has
-
-
-def check_target(path: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
-    """Refuse a target that is there already, unless it may be replaced, or has no known suffix.
-
-    Raises:
-        ValueError: Naming the path.
-    """
-    if suffixes and path.suffix not in suffixes:
-        raise ValueError(f"--out must end in {', '.join(suffixes)}, got {path}")
-    if suffixes and path.is_dir():
-        raise ValueError(f"--out must be a file, got the folder {path}")
-    if not path.parent.is_dir():
-        raise ValueError(f"--out: no such folder: {path.parent}")
-    if path.exists() and not overwrite:
-        raise ValueError(f"--out {path} exists; pass --overwrite to replace it")
 
 
 @contextmanager
@@ -53,7 +33,9 @@ def open_rows(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
         with temporary.open("w", encoding="utf-8", newline="") as file:
 
             def append(rows: pd.DataFrame) -> None:
-                rows.to_csv(file, sep=separator, index=False, header=not file.tell(), float_format=_FLOATS)
+                rows.to_csv(
+                    file, sep=separator, index=False, header=not file.tell(), float_format=_FLOATS
+                )
 
             yield append
 
@@ -73,27 +55,6 @@ def _parquet_rows(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
     finally:
         for writer in writers:
             writer.close()
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``path``, which takes its place when all went well."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    old = temporary.with_name(temporary.name + ".old")
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            path.rename(old)
-        try:
-            temporary.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-    finally:
-        rmtree(temporary, ignore_errors=True)
-        rmtree(old, ignore_errors=True)
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

@@ -7,8 +7,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-__all__ = ["CountBlock", "Likelihood", "at_least_float32", "check_same_shape", "is_integer", "paired"]
-
 
 class CountBlock(NamedTuple):
     """Neighbouring values of a flattened sample that are counts, for the encoder, which sees their logarithms.
@@ -27,12 +25,14 @@ class CountBlock(NamedTuple):
 class Likelihood(nn.Module, ABC):
     """A distribution of a modality whose parameters are the decoder's output, the ``reconstruction``.
 
-    Shapes: a reconstruction is (*, *input shape), with any leading axes; a target must have the same shape,
-    nothing is broadcast. Results have the dtype of the reconstruction, at least float32.
+    Shapes: a reconstruction is (*, *input shape), with any leading axes; a target must have the
+    same shape, nothing is broadcast. Results have the dtype of the reconstruction, at least
+    float32.
 
     Attributes:
         options: Names of the constructor's arguments, which a user may set per modality.
-        takes_shape: Whether the constructor also takes ``shape``, the modality's input shape or None.
+        takes_shape: Whether the constructor also takes ``shape``, the modality's input shape or
+            None.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -47,7 +47,9 @@ class Likelihood(nn.Module, ABC):
         """
         unknown = [name for name in params if name not in cls.options]
         if unknown:
-            raise ValueError(f"got {unknown}; allowed: {', '.join(map(repr, cls.options)) or 'none'}")
+            raise ValueError(
+                f"got {unknown}; allowed: {', '.join(map(repr, cls.options)) or 'none'}"
+            )
         return cls(**params, shape=shape) if cls.takes_shape else cls(**params)
 
     @property
@@ -72,7 +74,9 @@ class Likelihood(nn.Module, ABC):
 
     def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
         """Return :meth:`log_prob` summed over all but the first ``axes`` axes."""
-        return self.log_prob(reconstruction, target).reshape(*reconstruction.shape[:axes], -1).sum(-1)
+        return (
+            self.log_prob(reconstruction, target).reshape(*reconstruction.shape[:axes], -1).sum(-1)
+        )
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the mean of the distribution, of the reconstruction's shape."""
@@ -91,7 +95,8 @@ class Likelihood(nn.Module, ABC):
             shape: The modality's input shape; None where it is not known.
 
         Raises:
-            ValueError: If the rows have another shape, or hold values that the distribution cannot have.
+            ValueError: If the rows have another shape, or hold values that the distribution cannot
+                have.
         """
         if shape is not None and tuple(target.shape[1:]) != tuple(shape):
             raise ValueError(
@@ -107,7 +112,9 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 def check_same_shape(reconstruction: Tensor, target: Tensor) -> None:
     """Raise ``ValueError`` where shapes differ."""
     if reconstruction.shape != target.shape:
-        raise ValueError(f"target of shape {tuple(target.shape)} for a reconstruction {tuple(reconstruction.shape)}")
+        raise ValueError(
+            f"target of shape {tuple(target.shape)} for a reconstruction {tuple(reconstruction.shape)}"
+        )
 
 
 def paired(reconstruction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

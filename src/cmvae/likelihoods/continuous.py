@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from cmvae.likelihoods.base import Likelihood, at_least_float32, paired
 
-__all__ = ["Laplace", "Normal"]
-
 _SCALES = (1e-18, 1e18)  # float32 can hold their squares
 _MIN_LOG_SCALE = math.log(1e-3)
 
@@ -20,11 +18,11 @@ class _LocationScale(Likelihood):
     """A likelihood whose location is the reconstruction, with one scale for the whole modality.
 
     Args:
-        scale: A number from 1e-18 to 1e18, or 'learned': one parameter, stored as ``log_scale`` and starting at scale
-            1, as in σ-VAE (Rybkin, Daniilidis, Levine, "Simple and effective VAE training with calibrated
-            decoders", ICML 2021). A learned scale is at least 1e-3, because the density of data that a
-            decoder can repeat exactly has no bound. At this floor ``log_scale`` keeps its gradient, so that
-            it can rise again.
+        scale: A number from 1e-18 to 1e18, or 'learned': one parameter, stored as ``log_scale`` and
+            starting at scale 1, as in σ-VAE (Rybkin, Daniilidis, Levine, "Simple and effective VAE
+            training with calibrated decoders", ICML 2021). A learned scale is at least 1e-3,
+            because the density of data that a decoder can repeat exactly has no bound. At this
+            floor ``log_scale`` keeps its gradient, so that it can rise again.
 
     Raises:
         ValueError: If ``scale`` is neither.
@@ -42,7 +40,9 @@ class _LocationScale(Likelihood):
         elif isinstance(scale, Real) and not isinstance(scale, bool) and lowest <= scale <= highest:
             self._log_scale = math.log(float(scale))
         else:
-            raise ValueError(f"scale must be a number from {lowest:g} to {highest:g} or 'learned'; got {scale!r}")
+            raise ValueError(
+                f"scale must be a number from {lowest:g} to {highest:g} or 'learned'; got {scale!r}"
+            )
 
     @property
     def scale(self) -> float:
@@ -67,8 +67,8 @@ class _LocationScale(Likelihood):
         if self.log_scale is None:
             return torch.full((), self._log_scale, dtype=location.dtype, device=location.device)
         raw = self.log_scale.to(location.dtype)
-        # The value is clamped and the gradient is not: a clamped gradient would hold the scale at its floor
-        # for ever.
+        # The value is clamped and the gradient is not: a clamped gradient would hold the scale at
+        # its floor for ever.
         return raw.detach().clamp_min(_MIN_LOG_SCALE) + (raw - raw.detach())
 
 

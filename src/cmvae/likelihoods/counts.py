@@ -1,9 +1,9 @@
 """Counts: Poisson and negative binomial, with or without a library-size offset.
 
-Log-masses are not computed as sums of ``lgamma``, whose terms are about x log x and cancel: in float32 one count
-of 10⁶ would lose a unit. They are computed from deviances, as in Loader, "Fast and accurate computation of
-binomial probabilities" (2000): with ψ(t) = eᵗ − 1 − t, which is small where the rate fits the count, and
-e(y) = log y! − y log y + y, which grows like ½ log y.
+Log-masses are not computed as sums of ``lgamma``, whose terms are about x log x and cancel: in
+float32 one count of 10⁶ would lose a unit. They are computed from deviances, as in Loader, "Fast
+and accurate computation of binomial probabilities" (2000): with ψ(t) = eᵗ − 1 − t, which is small
+where the rate fits the count, and e(y) = log y! − y log y + y, which grows like ½ log y.
 """
 
 import math
@@ -18,8 +18,6 @@ from torch.nn import functional
 
 from cmvae.likelihoods.base import CountBlock, Likelihood, at_least_float32, check_same_shape
 
-__all__ = ["NegativeBinomial", "Poisson"]
-
 _DEFAULT_SIZE = 1e4
 _MAX_LOG_RATE = 30.0  # e³⁰ ≈ 10¹³: beyond it float32 has no use for squares of gradients
 _DISPERSIONS = (1e-6, 1e9)  # beyond them float32 has no use for the gamma function
@@ -29,30 +27,37 @@ _SERIES_FROM = 16.0  # from here the series of e(y) is exact to 1e-14
 class _Counts(Likelihood):
     """A likelihood of counts whose rate μ comes from the decoder's output o.
 
-    Without the library size μ = exp(o), the canonical link; an output above 30 counts as 30, and keeps its
-    gradient. With it μ_j = ℓ softmax(o)_j, over all values of a sample, with ℓ the sample's own total, as in
-    scVI (Lopez, Regier, Cole, Jordan, Yosef, "Deep generative modeling for single-cell transcriptomics",
-    Nature Methods 2018): what is modelled are the shares given the total, and log-probabilities are
-    conditional on it. A sample whose total is 0 has rate 0 and log-probability 0.
+    Without the library size μ = exp(o), the canonical link; an output above 30 counts as 30, and
+    keeps its gradient. With it μ_j = ℓ softmax(o)_j, over all values of a sample, with ℓ the
+    sample's own total, as in scVI (Lopez, Regier, Cole, Jordan, Yosef, "Deep generative modeling
+    for single-cell transcriptomics", Nature Methods 2018): what is modelled are the shares given
+    the total, and log-probabilities are conditional on it. A sample whose total is 0 has rate 0 and
+    log-probability 0.
 
-    Results are at least float32, where an integer above 2²⁴ may be rounded before it arrives. For rates and
-    counts up to 10⁶ float32 is good to 3·10⁻⁴ within five standard deviations, and to a relative 10⁻⁵ beyond.
+    Results are at least float32, where an integer above 2²⁴ may be rounded before it arrives. For
+    rates and counts up to 10⁶ float32 is good to 3·10⁻⁴ within five standard deviations, and to a
+    relative 10⁻⁵ beyond.
 
     Args:
         library_size: Whether the rate is the sample's total times a share.
-        size: With ``library_size``, the total that :meth:`mean` and :meth:`sample` assume, and to which the
-            built-in encoders scale: best the median total of the training data. 10,000 where it is None.
+        size: With ``library_size``, the total that :meth:`mean` and :meth:`sample` assume, and to
+            which the built-in encoders scale: best the median total of the training data. 10,000
+            where it is None.
         shape: The modality's input shape; None: the last axis is the sample.
 
     Raises:
-        ValueError: For a value that is not allowed, or a library size of a single value, which says nothing.
+        ValueError: For a value that is not allowed, or a library size of a single value, which says
+            nothing.
     """
 
     options: ClassVar[tuple[str, ...]] = ("library_size", "size")
     takes_shape = True
 
     def __init__(
-        self, library_size: bool = False, size: float | None = None, shape: Sequence[int] | None = None
+        self,
+        library_size: bool = False,
+        size: float | None = None,
+        shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(library_size, bool):
@@ -62,7 +67,9 @@ class _Counts(Likelihood):
         if size is not None and not library_size:
             raise ValueError("size is given, but library_size is False")
         if library_size and shape is not None and math.prod(shape) < 2:
-            raise ValueError(f"library_size needs at least two values a sample; got the shape {tuple(shape)}")
+            raise ValueError(
+                f"library_size needs at least two values a sample; got the shape {tuple(shape)}"
+            )
         self.shape = None if shape is None else tuple(shape)
         self.size = (_DEFAULT_SIZE if size is None else float(size)) if library_size else None
 
@@ -114,7 +121,8 @@ class _Counts(Likelihood):
         return [-1] if self.shape is None else list(range(-len(self.shape), 0))
 
     def _log_rate(self, output: Tensor) -> Tensor:
-        # The value is clamped and the gradient is not: a clamped gradient would hold the rate there for ever.
+        # The value is clamped and the gradient is not: a clamped gradient would hold the rate there
+        # for ever.
         return output + (output.clamp_max(_MAX_LOG_RATE) - output).detach()
 
     def _log_shares(self, output: Tensor) -> Tensor:
@@ -126,10 +134,11 @@ class Poisson(_Counts):
     """log p(x) = x log μ − μ − log x!, with the rate μ from the reconstruction, of variance μ.
 
     Args:
-        library_size: False: μ = exp(reconstruction). True: μ = total of the sample · softmax(reconstruction),
-            as in scVI (Lopez et al., 2018).
+        library_size: False: μ = exp(reconstruction). True: μ = total of the sample ·
+            softmax(reconstruction), as in scVI (Lopez et al., 2018).
         size: With ``library_size``, the total of generated samples; 10,000 where it is None.
-        shape: The modality's input shape, over all axes of which shares sum to 1; None: over the last.
+        shape: The modality's input shape, over all axes of which shares sum to 1; None: over the
+            last.
 
     Raises:
         ValueError: For a value that is not allowed.
@@ -153,11 +162,12 @@ class NegativeBinomial(_Counts):
     """log p(x) = log Γ(x+r)/(Γ(r) x!) + r log r/(r+μ) + x log μ/(r+μ), of mean μ and variance μ + μ²/r.
 
     Args:
-        inverse_dispersion: r: ``'feature'``, one learned for each value of the input shape; ``'modality'``, one
-            learned for all; or a number from 10⁻⁶ to 10⁹. Learned ones are stored as ``log_inverse_dispersion``, start
-            at 1, count as between 10⁻⁶ and 10⁹ and keep their gradient outside.
-        library_size: False: μ = exp(reconstruction). True: μ = total of the sample · softmax(reconstruction),
-            as in scVI (Lopez et al., 2018).
+        inverse_dispersion: r: ``'feature'``, one learned for each value of the input shape;
+            ``'modality'``, one learned for all; or a number from 10⁻⁶ to 10⁹. Learned ones are
+            stored as ``log_inverse_dispersion``, start at 1, count as between 10⁻⁶ and 10⁹ and keep
+            their gradient outside.
+        library_size: False: μ = exp(reconstruction). True: μ = total of the sample ·
+            softmax(reconstruction), as in scVI (Lopez et al., 2018).
         size: With ``library_size``, the total of generated samples; 10,000 where it is None.
         shape: The modality's input shape; needed for ``'feature'``.
 
@@ -180,7 +190,10 @@ class NegativeBinomial(_Counts):
         lowest, highest = _DISPERSIONS
         if _is_positive(inverse_dispersion) and lowest <= float(inverse_dispersion) <= highest:
             self._fixed = math.log(float(inverse_dispersion))
-        elif not isinstance(inverse_dispersion, str) or inverse_dispersion not in ("feature", "modality"):
+        elif not isinstance(inverse_dispersion, str) or inverse_dispersion not in (
+            "feature",
+            "modality",
+        ):
             raise ValueError(
                 f"inverse_dispersion must be 'feature', 'modality' or a number from {lowest:g} to {highest:g}; "
                 f"got {inverse_dispersion!r}"
@@ -197,14 +210,17 @@ class NegativeBinomial(_Counts):
     @property
     def inverse_dispersion(self) -> Tensor:
         """The present r, detached: of the input shape, or a scalar."""
-        like = torch.zeros(()) if self.log_inverse_dispersion is None else self.log_inverse_dispersion
+        like = (
+            torch.zeros(()) if self.log_inverse_dispersion is None else self.log_inverse_dispersion
+        )
         return self._log_inverse_dispersion(like).detach().exp()
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw counts, floating, with rates μ g / r, g Gamma with shape r; see ``Likelihood.sample``."""
         mean = self.mean(reconstruction)
         inverse_dispersion = self._log_inverse_dispersion(mean).exp().expand_as(mean)
-        # The only gamma sampler of PyTorch that takes a generator; torch.distributions.Gamma is built on it.
+        # The only gamma sampler of PyTorch that takes a generator; torch.distributions.Gamma is
+        # built on it.
         gamma = torch._standard_gamma(inverse_dispersion.contiguous(), generator=generator)
         return torch.poisson(mean * gamma / inverse_dispersion, generator=generator)
 
@@ -224,8 +240,11 @@ class NegativeBinomial(_Counts):
         log_rate = torch.where(some, log_rate, 0.0)
         rate, n = log_rate.exp(), counts + r
         ratio = (counts - rate) / (r + rate)
-        # log1p is exact near 0, where s is a small difference of large logarithms, and useless near −1.
-        s = torch.where(ratio > -0.5, ratio.clamp_min(-0.5).log1p(), n.log() - torch.logaddexp(log_r, log_rate))
+        # log1p is exact near 0, where s is a small difference of large logarithms, and useless near
+        # −1.
+        s = torch.where(
+            ratio > -0.5, ratio.clamp_min(-0.5).log1p(), n.log() - torch.logaddexp(log_r, log_rate)
+        )
         t = s + log_rate - counts.clamp_min(1).log()
         constant = log_r - n.log() + _excess(n) - _excess(r) - _excess(counts)
         return torch.where(some, constant - r * _psi(s) - counts * _psi(t), none)

@@ -8,16 +8,16 @@ from torch.nn import functional
 
 from cmvae.likelihoods.base import Likelihood, at_least_float32, is_integer, paired
 
-__all__ = ["Bernoulli", "Categorical"]
-
-_SUM_TOLERANCE = 1e-3  # how far the entries of a one-hot vector or of soft labels may be from a sum of 1
+_SUM_TOLERANCE = (
+    1e-3  # how far the entries of a one-hot vector or of soft labels may be from a sum of 1
+)
 
 
 class Bernoulli(Likelihood):
     """log p(x) = x l + log σ(−l), with the reconstruction as the logit l and σ the logistic function.
 
-    Targets between 0 and 1 are allowed, as is usual for grey images; the expression is then no normalised
-    density.
+    Targets between 0 and 1 are allowed, as is usual for grey images; the expression is then no
+    normalised density.
     """
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ class Categorical(Likelihood):
 
         Args:
             reconstruction: Logits (*, V), floating.
-            target: One-hot vectors or soft labels (*, V) of any real dtype, or class indices (*) of an
-                integer dtype.
+            target: One-hot vectors or soft labels (*, V) of any real dtype, or class indices (*) of
+                an integer dtype.
 
         Returns:
             Log-probabilities (*), in nats; of soft labels, their expectation.
@@ -90,8 +90,8 @@ class Categorical(Likelihood):
         Args:
             target: Observed rows only: (n, *shape), or integer class indices (n, *shape[:-1]).
             modality: Name of the modality, for the errors.
-            shape: The modality's input shape, V last. Without it integers are taken for indices with unknown
-                V, and floating targets for vectors.
+            shape: The modality's input shape, V last. Without it integers are taken for indices
+                with unknown V, and floating targets for vectors.
 
         Raises:
             ValueError: See above, or if the rows have another shape.

@@ -12,8 +12,6 @@ from cmvae.likelihoods.continuous import Laplace, Normal
 from cmvae.likelihoods.counts import NegativeBinomial, Poisson
 from cmvae.likelihoods.discrete import Bernoulli, Categorical
 
-__all__ = ["BLOCKS", "Mixed"]
-
 BLOCKS: dict[str, type[Likelihood]] = {
     "normal": Normal,
     "laplace": Laplace,
@@ -37,19 +35,20 @@ class _Block(NamedTuple):
 class Mixed(Likelihood):
     """log p(x) = Σ_b log p_b(x_b) over blocks of neighbouring columns, each with a likelihood of its own.
 
-    A sample is one vector of D numbers and so is the reconstruction: a categorical column of V classes takes V
-    of them, one-hot in the data and logits in the reconstruction.
+    A sample is one vector of D numbers and so is the reconstruction: a categorical column of V
+    classes takes V of them, one-hot in the data and logits in the reconstruction.
 
     Args:
         columns: The blocks in order, each (kind, size) or (kind, size, parameters), for instance
-            ``[["normal", 3, {"scale": "learned"}], ["bernoulli", 2], ["categorical", 4]]``. Kinds are those of
-            ``BLOCKS``. Several categorical columns may be given at once, by a list of their numbers of classes:
-            ``["categorical", [4, 3]]``. Parameters are as for the kind alone, a scale or a library size
-            that of the block.
+            ``[["normal", 3, {"scale": "learned"}], ["bernoulli", 2], ["categorical", 4]]``. Kinds
+            are those of ``BLOCKS``. Several categorical columns may be given at once, by a list of
+            their numbers of classes: ``["categorical", [4, 3]]``. Parameters are as for the kind
+            alone, a scale or a library size that of the block.
         shape: The modality's input shape, which must be (D,); None where it is not known.
 
     Raises:
-        ValueError: For a description of another form, naming the block, or with another number of columns.
+        ValueError: For a description of another form, naming the block, or with another number of
+            columns.
 
     Example:
         >>> table = Mixed([["normal", 2], ["categorical", 3]])
@@ -60,7 +59,9 @@ class Mixed(Likelihood):
     options = ("columns",)
     takes_shape = True
 
-    def __init__(self, columns: Sequence[Any] | None = None, shape: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, columns: Sequence[Any] | None = None, shape: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self._layout = _read_columns(columns)
         self.blocks = nn.ModuleList(_build(block) for block in self._layout)
@@ -87,8 +88,9 @@ class Mixed(Likelihood):
             target: Data of the same shape and of any real dtype.
 
         Returns:
-            Log-densities (*, columns), in nats and in the order of the columns: one for each column of a table,
-            so that a categorical column of V classes, which takes V of the D values, has one.
+            Log-densities (*, columns), in nats and in the order of the columns: one for each column
+            of a table, so that a categorical column of V classes, which takes V of the D values,
+            has one.
 
         Raises:
             ValueError: If the shapes differ.
@@ -111,12 +113,18 @@ class Mixed(Likelihood):
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the mean of each block, (*, D): of a categorical column the probabilities of its classes."""
-        return torch.cat([likelihood.mean(_cut(reconstruction, block)) for block, likelihood in self._pairs], -1)
+        return torch.cat(
+            [likelihood.mean(_cut(reconstruction, block)) for block, likelihood in self._pairs], -1
+        )
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw every block, (*, D), categorical columns one-hot; see ``Likelihood.sample``."""
         return torch.cat(
-            [likelihood.sample(_cut(reconstruction, block), generator) for block, likelihood in self._pairs], -1
+            [
+                likelihood.sample(_cut(reconstruction, block), generator)
+                for block, likelihood in self._pairs
+            ],
+            -1,
         )
 
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
@@ -126,16 +134,23 @@ class Mixed(Likelihood):
             try:
                 likelihood.check(_cut(target, block), modality, (block.stop - block.start,))
             except ValueError as error:
-                raise ValueError(f"{error} (values {block.start} to {block.stop - 1}, {block.kind!r})") from None
+                raise ValueError(
+                    f"{error} (values {block.start} to {block.stop - 1}, {block.kind!r})"
+                ) from None
 
     @property
     def _pairs(self) -> list[tuple[_Block, Likelihood]]:
-        return [(block, cast(Likelihood, own)) for block, own in zip(self._layout, self.blocks, strict=True)]
+        return [
+            (block, cast(Likelihood, own))
+            for block, own in zip(self._layout, self.blocks, strict=True)
+        ]
 
     def _check_last_axis(self, reconstruction: Tensor, target: Tensor) -> None:
         check_same_shape(reconstruction, target)
         if reconstruction.shape[-1:] != (self.n_values,):
-            raise ValueError(f"columns describe {self.n_values} values; got the shape {tuple(reconstruction.shape)}")
+            raise ValueError(
+                f"columns describe {self.n_values} values; got the shape {tuple(reconstruction.shape)}"
+            )
 
 
 def _cut(values: Tensor, block: _Block) -> Tensor:
@@ -152,13 +167,19 @@ def _build(block: _Block) -> Likelihood:
 def _read_columns(columns: object) -> list[_Block]:
     """Turn the description into blocks, one for each categorical column."""
     if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
-        raise ValueError(f"columns must be a list of [kind, size] or [kind, size, parameters]; got {columns!r}")
+        raise ValueError(
+            f"columns must be a list of [kind, size] or [kind, size, parameters]; got {columns!r}"
+        )
     blocks: list[_Block] = []
     for i, entry in enumerate(columns):
         kind, size, params = _read_entry(i, entry)
         sizes = list(size) if kind == "categorical" and isinstance(size, list | tuple) else [size]
-        if not sizes or any(isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in sizes):
-            raise ValueError(f"columns[{i}] ({kind!r}): its size must be a positive integer; got {size!r}")
+        if not sizes or any(
+            isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in sizes
+        ):
+            raise ValueError(
+                f"columns[{i}] ({kind!r}): its size must be a positive integer; got {size!r}"
+            )
         for n in sizes:
             start = blocks[-1].stop if blocks else 0
             blocks.append(_Block(kind, start, start + int(n), params, i))
@@ -167,10 +188,16 @@ def _read_columns(columns: object) -> list[_Block]:
 
 def _read_entry(index: int, entry: object) -> tuple[str, Any, Mapping[str, Any]]:
     if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) not in (2, 3):
-        raise ValueError(f"columns[{index}] must be [kind, size] or [kind, size, parameters]; got {entry!r}")
+        raise ValueError(
+            f"columns[{index}] must be [kind, size] or [kind, size, parameters]; got {entry!r}"
+        )
     kind, size, params = entry if len(entry) == 3 else (*entry, {})
     if not isinstance(kind, str) or kind not in BLOCKS:
-        raise ValueError(f"columns[{index}]: unknown kind {kind!r}; allowed: {', '.join(map(repr, BLOCKS))}")
+        raise ValueError(
+            f"columns[{index}]: unknown kind {kind!r}; allowed: {', '.join(map(repr, BLOCKS))}"
+        )
     if not isinstance(params, Mapping):
-        raise ValueError(f"columns[{index}] ({kind!r}): parameters must be a mapping; got {params!r}")
+        raise ValueError(
+            f"columns[{index}] ({kind!r}): parameters must be a mapping; got {params!r}"
+        )
     return kind, size, params

@@ -9,8 +9,6 @@ from cmvae.likelihoods.base import Likelihood
 from cmvae.likelihoods.custom import Custom
 from cmvae.likelihoods.mixed import BLOCKS, Mixed
 
-__all__ = ["LIKELIHOODS", "build_likelihood"]
-
 LIKELIHOODS: dict[str, type[Likelihood]] = {**BLOCKS, "mixed": Mixed}
 
 
@@ -23,13 +21,16 @@ def build_likelihood(
     """Build the likelihood of a modality.
 
     Args:
-        dist: A name of ``LIKELIHOODS``, or a function (reconstruction, target) → elementwise log-probability.
-        params: Arguments of the likelihood, such as ``{"scale": 0.75}``; None or empty for its defaults.
+        dist: A name of ``LIKELIHOODS``, or a function (reconstruction, target) → elementwise
+            log-probability.
+        params: Arguments of the likelihood, such as ``{"scale": 0.75}``; None or empty for its
+            defaults.
         modality: Name of the modality, for the errors.
         shape: The modality's input shape, which some likelihoods need; None where it is not known.
 
     Raises:
-        ValueError: If the name, a parameter's name or its value is not allowed, or a shape is needed.
+        ValueError: If the name, a parameter's name or its value is not allowed, or a shape is
+            needed.
     """
     params = dict(params or {})
     if not (callable(dist) or (isinstance(dist, str) and dist in LIKELIHOODS)):
@@ -43,5 +44,7 @@ def build_likelihood(
         if params:
             raise ValueError(f"got {list(params)}; allowed: none")
     except ValueError as error:
-        raise ValueError(f"likelihood parameters of modality {modality!r} ({dist!r}): {error}") from error
+        raise ValueError(
+            f"likelihood parameters of modality {modality!r} ({dist!r}): {error}"
+        ) from error
     return Custom(dist)

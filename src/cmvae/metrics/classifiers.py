@@ -21,19 +21,23 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from cmvae.arguments import positive_float, positive_int
-from cmvae.checkpoints import CONFIG_NAME, WEIGHTS_NAME, atomic_write
+from cmvae.base.arguments import positive_float, positive_int
+from cmvae.base.files import atomic_write
+from cmvae.base.outputs import ModelOutput
 from cmvae.metrics.coherence import real_coherence
 from cmvae.metrics.reading import as_dataset, batch_at, batches, class_labels
-from cmvae.outputs import ModelOutput
-
-__all__ = ["DigitClassifier", "TrainedClassifiers", "train_classifiers"]
+from cmvae.models.pretrained import CONFIG_NAME, WEIGHTS_NAME
 
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # of the networks and their training: raised when either changes, so that older caches are not read
 N_SAMPLED = 64  # samples that stand for the data in the cache's name
-MAX_TURN, MAX_STRETCH, MAX_SHEAR, MAX_SHIFT = 0.2, 0.1, 0.1, 0.15  # radians, shares, shares, shares of half a side
+MAX_TURN, MAX_STRETCH, MAX_SHEAR, MAX_SHIFT = (
+    0.2,
+    0.1,
+    0.1,
+    0.15,
+)  # radians, shares, shares, shares of half a side
 NOISE = 0.05
 MAX_RATE = 4e-3
 
@@ -51,18 +55,36 @@ class DigitClassifier(nn.Module):
         ValueError: For other shapes, or a size that is no positive integer.
     """
 
-    def __init__(self, input_shape: Sequence[int], n_classes: int = 10, width: int = 24, n_features: int = 128) -> None:
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        n_classes: int = 10,
+        width: int = 24,
+        n_features: int = 128,
+    ) -> None:
         super().__init__()
         if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-            raise ValueError(f"input_shape must be (channels, height, width) of 8 pixels or more, got {input_shape}")
+            raise ValueError(
+                f"input_shape must be (channels, height, width) of 8 pixels or more, got {input_shape}"
+            )
         self.input_shape, self.n_classes = tuple(input_shape), positive_int("n_classes", n_classes)
-        widths = [positive_int("channels", input_shape[0]), positive_int("width", width), 2 * width, 2 * width]
+        widths = [
+            positive_int("channels", input_shape[0]),
+            positive_int("width", width),
+            2 * width,
+            2 * width,
+        ]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.MaxPool2d(2)]
             layers += [nn.BatchNorm2d(n_out), nn.ReLU()]
         inner = widths[-1] * (input_shape[1] // 8) * (input_shape[2] // 8)
-        layers += [nn.Flatten(), nn.Dropout(0.2), nn.Linear(inner, positive_int("n_features", n_features)), nn.ReLU()]
+        layers += [
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(inner, positive_int("n_features", n_features)),
+            nn.ReLU(),
+        ]
         self.trunk = nn.Sequential(*layers)
         self.head = nn.Linear(n_features, n_classes)
 
@@ -75,7 +97,9 @@ class DigitClassifier(nn.Module):
         if tuple(x.shape[1:]) != self.input_shape:
             raise ValueError(f"images must be (n, *{self.input_shape}), got shape {tuple(x.shape)}")
         # Channels last: half the time on a CPU.
-        images = x.to(self.head.weight.dtype).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+        images = (
+            x.to(self.head.weight.dtype).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+        )
         found: Tensor = self.trunk(images)
         return found
 
@@ -112,25 +136,28 @@ def train_classifiers(
 ) -> TrainedClassifiers:
     """Train a classifier for each modality, or read those that were trained on the same data the same way.
 
-    Images are turned, stretched, shifted and made noisy at random in training. PyTorch's global random generator
-    is as before afterwards. Classifiers are kept as ``config.json`` and ``model.safetensors`` in a folder of the
-    cache that is named by a hash of settings and data (labels, shapes and 64 samples of ``train`` and ``test``).
+    Images are turned, stretched, shifted and made noisy at random in training. PyTorch's global
+    random generator is as before afterwards. Classifiers are kept as ``config.json`` and
+    ``model.safetensors`` in a folder of the cache that is named by a hash of settings and data
+    (labels, shapes and 64 samples of ``train`` and ``test``).
 
     Args:
-        train: Samples with every modality observed and labels 0, 1, …: a dataset of this package, or anything
-            else that :func:`cmvae.metrics.reading.batches` takes. Images (n, C, H, W) in [0, 1] in its batches.
+        train: Samples with every modality observed and labels 0, 1, …: a dataset of this package,
+            or anything else that :func:`cmvae.metrics.reading.batches` takes. Images (n, C, H, W)
+            in [0, 1] in its batches.
         test: Likewise, for the accuracies.
         n_classes: How many classes.
         epochs: Passes over ``train``.
         batch_size: Samples in each step.
         learning_rate: Largest step size of Adam, in one cycle (Smith and Topin, 2019).
         seed: Seed of starting weights, order and augmentation.
-        cache: Folder; by default that in the environment variable ``CMVAE_CACHE``, or ``~/.cache/cmvae``.
+        cache: Folder; by default that in the environment variable ``CMVAE_CACHE``, or
+            ``~/.cache/cmvae``.
         **trainer_arguments: Anything that ``lightning.pytorch.Trainer`` takes.
 
     Raises:
-        ValueError: For labels, shapes or values that do not fit, incomplete samples, a damaged cache, or an argument
-            out of range.
+        ValueError: For labels, shapes or values that do not fit, incomplete samples, a damaged
+            cache, or an argument out of range.
         TypeError: For a number of the wrong type, or an argument that the trainer does not know.
         OSError: For a cache that cannot be written.
     """
@@ -147,7 +174,9 @@ def train_classifiers(
     shapes = _check_data(train, "train", n_classes)
     if _check_data(test, "test", n_classes) != shapes:
         raise ValueError("train and test differ in modalities or shapes")
-    key = hashlib.sha256(json.dumps([settings, _fingerprint(train), _fingerprint(test)]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        json.dumps([settings, _fingerprint(train), _fingerprint(test)]).encode()
+    ).hexdigest()[:16]
     folder = _writable(cache) / f"classifiers-{key}"
     if (folder / CONFIG_NAME).is_file():
         return _load(folder)
@@ -156,7 +185,8 @@ def train_classifiers(
         networks = {m: DigitClassifier(shape, n_classes) for m, shape in shapes.items()}
         _train(networks, train, epochs, batch_size, learning_rate, seed, trainer_arguments)
     trained = TrainedClassifiers(
-        {m: network.cpu().eval() for m, network in networks.items()}, real_coherence(test, networks).accuracy
+        {m: network.cpu().eval() for m, network in networks.items()},
+        real_coherence(test, networks).accuracy,
     )
     _save(folder, trained, {**settings, "shapes": shapes, "accuracy": trained.accuracy})
     return trained
@@ -174,7 +204,9 @@ class _Training(LightningModule):
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the cross-entropy summed over modalities."""
         losses = [
-            F.cross_entropy(network(_augmented(batch["data"][m])), batch["labels"].long(), label_smoothing=0.05)
+            F.cross_entropy(
+                network(_augmented(batch["data"][m])), batch["labels"].long(), label_smoothing=0.05
+            )
             for m, network in zip(self.names, self.networks, strict=True)
         ]
         return torch.stack(losses).sum()
@@ -183,7 +215,9 @@ class _Training(LightningModule):
         """Return Adam with decoupled weight decay, its step size in one cycle."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-2)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.learning_rate, total_steps=steps
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -225,7 +259,9 @@ def _train(
     }
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer = Trainer(max_epochs=epochs, default_root_dir=scratch, **{**quiet, **trainer_arguments})
+        trainer = Trainer(
+            max_epochs=epochs, default_root_dir=scratch, **{**quiet, **trainer_arguments}
+        )
         trainer.fit(_Training(networks, learning_rate), loader)
 
 
@@ -255,14 +291,20 @@ def _check_data(data: Any, what: str, n_classes: int) -> dict[str, tuple[int, ..
     for batch in batches(data, 4096):
         labels = class_labels(batch, what)
         if int(labels.max()) >= n_classes:
-            raise ValueError(f"{what}: labels must be below n_classes = {n_classes}, got {int(labels.max())}")
+            raise ValueError(
+                f"{what}: labels must be below n_classes = {n_classes}, got {int(labels.max())}"
+            )
         lacking = [name for name, mask in batch["masks"].items() if not bool(mask.all())]
         if lacking:
-            raise ValueError(f"{what}: every sample must have observed every modality; some lack {lacking}")
+            raise ValueError(
+                f"{what}: every sample must have observed every modality; some lack {lacking}"
+            )
         for name, images in batch["data"].items():
             if not images.is_floating_point() or images.min() < 0 or images.max() > 1:
                 got = f"{images.dtype} from {images.min():.4g} to {images.max():.4g}"
-                raise ValueError(f"{what}: images of modality {name!r} must be floats in [0, 1], got {got}")
+                raise ValueError(
+                    f"{what}: images of modality {name!r} must be floats in [0, 1], got {got}"
+                )
         shapes = {name: tuple(images.shape[1:]) for name, images in batch["data"].items()}
     return shapes
 
@@ -297,7 +339,9 @@ def _writable(cache: str | Path | None) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise OSError(f"cache: cannot write to {folder} ({error.strerror or error}); give another folder") from error
+        raise OSError(
+            f"cache: cannot write to {folder} ({error.strerror or error}); give another folder"
+        ) from error
 
 
 def _save(folder: Path, trained: TrainedClassifiers, record: dict[str, Any]) -> None:
@@ -320,7 +364,11 @@ def _load(folder: Path) -> TrainedClassifiers:
         weights = load_file(folder / WEIGHTS_NAME)
         classifiers = {}
         for index, (name, shape) in enumerate(record["shapes"].items()):
-            own = {key.partition(".")[2]: value for key, value in weights.items() if key.startswith(f"{index}.")}
+            own = {
+                key.partition(".")[2]: value
+                for key, value in weights.items()
+                if key.startswith(f"{index}.")
+            }
             classifiers[name] = DigitClassifier(shape, record["n_classes"]).eval()
             classifiers[name].load_state_dict(own)
         return TrainedClassifiers(classifiers, dict(record["accuracy"]))

@@ -9,11 +9,9 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 from torch import Generator, Tensor
 
-from cmvae.assignment import assign, check_rule
 from cmvae.metrics.reading import batches, restrict
 from cmvae.metrics.subsets import choose_subsets, subset_name
-
-__all__ = ["as_categories", "clustering_accuracy", "clustering_by_subset", "clustering_scores"]
+from cmvae.models.assignment import assign, check_rule
 
 
 def clustering_accuracy(labels: Any, clusters: Any) -> float:
@@ -21,9 +19,10 @@ def clustering_accuracy(labels: Any, clusters: Any) -> float:
 
     .. math:: \mathrm{ACC} = \max_\sigma \frac1n \sum_i [\sigma(c_i) = y_i]
 
-    over the injective maps σ from clusters to labels, or from labels to clusters where there are more
-    clusters: samples of what stays unmatched count as wrong (Yang et al., "Image clustering using local
-    discriminant models and global integration", 2010; the matching by Kuhn's Hungarian method).
+    over the injective maps σ from clusters to labels, or from labels to clusters where there are
+    more clusters: samples of what stays unmatched count as wrong (Yang et al., "Image clustering
+    using local discriminant models and global integration", 2010; the matching by Kuhn's Hungarian
+    method).
 
     Args:
         labels: n numbers or strings: array, tensor, list or series.
@@ -51,9 +50,9 @@ def clustering_scores(labels: Any, clusters: Any) -> dict[str, float]:
         clusters: likewise.
 
     Returns:
-        ``'ACC'``, the accuracy of :func:`clustering_accuracy`, in [0, 1]; ``'NMI'``, the mutual information
-        over the mean of the two entropies, in [0, 1]; ``'ARI'``, the Rand index adjusted for chance, in
-        [−0.5, 1]. The latter two are scikit-learn's.
+        ``'ACC'``, the accuracy of :func:`clustering_accuracy`, in [0, 1]; ``'NMI'``, the mutual
+        information over the mean of the two entropies, in [0, 1]; ``'ARI'``, the Rand index
+        adjusted for chance, in [−0.5, 1]. The latter two are scikit-learn's.
 
     Raises:
         TypeError: for values that are neither all numbers nor all strings.
@@ -79,8 +78,9 @@ def clustering_by_subset(
 ) -> dict[str, dict[str, float]]:
     """Score the clusters that a model finds from every subset of the modalities: each alone, …, all together.
 
-    A sample counts for a subset if it has observed any of it, and is assigned by what it has observed of it. With
-    the rules ``'mean'`` and ``'vote'`` every sample is encoded once, with others once for each subset.
+    A sample counts for a subset if it has observed any of it, and is assigned by what it has
+    observed of it. With the rules ``'mean'`` and ``'vote'`` every sample is encoded once, with
+    others once for each subset.
 
     Args:
         model: Anything with the ``modalities`` and ``predict_clusters`` of :class:`cmvae.CMVAE`.
@@ -88,12 +88,14 @@ def clustering_by_subset(
         labels: n numbers or strings.
         rule: The rule of ``predict_clusters``.
         batch_size: Samples encoded at a time.
-        max_subsets: At most so many subsets of each size, drawn at random where there are more; None = all.
+        max_subsets: At most so many subsets of each size, drawn at random where there are more;
+            None = all.
         generator: Source of randomness of that draw.
 
     Returns:
-        ``'a'``, ``'a+b'``, … to the scores of :func:`clustering_scores` and ``'samples'``, how many count. Smaller
-        subsets come first, all modalities last; a subset of which no sample has observed anything is left out.
+        ``'a'``, ``'a+b'``, … to the scores of :func:`clustering_scores` and ``'samples'``, how many
+        count. Smaller subsets come first, all modalities last; a subset of which no sample has
+        observed anything is left out.
 
     Raises:
         TypeError: for labels that are neither all numbers nor all strings.
@@ -102,7 +104,11 @@ def clustering_by_subset(
     """
     check_rule(rule)
     names, truth = tuple(model.modalities), as_categories(labels, "labels")
-    subsets = [s for size in range(1, len(names) + 1) for s in choose_subsets(names, size, max_subsets, generator)]
+    subsets = [
+        s
+        for size in range(1, len(names) + 1)
+        for s in choose_subsets(names, size, max_subsets, generator)
+    ]
     members: dict[tuple[str, ...], list[Tensor]] = {subset: [] for subset in subsets}
     clusters: dict[tuple[str, ...], list[Tensor]] = {subset: [] for subset in subsets}
     start = 0
@@ -125,12 +131,16 @@ def clustering_by_subset(
     return scores
 
 
-def _assign(model: Any, inputs: Any, rows: Tensor, posteriors: dict[str, Tensor] | None, rule: str) -> Tensor:
+def _assign(
+    model: Any, inputs: Any, rows: Tensor, posteriors: dict[str, Tensor] | None, rule: str
+) -> Tensor:
     """Return the clusters of some rows of a batch, (R,), from p(c|z_m) {modality: (B, C)} or by encoding them."""
     if posteriors is None:
         assigned: Tensor = model.predict_clusters(inputs, rule=rule).clusters
         return assigned.cpu()
-    chosen = torch.stack([posteriors[m][rows.to(posteriors[m].device)].cpu() for m in inputs["data"]])
+    chosen = torch.stack(
+        [posteriors[m][rows.to(posteriors[m].device)].cpu() for m in inputs["data"]]
+    )
     return assign(rule, chosen, torch.stack([inputs["masks"][m] for m in inputs["data"]]))[0].cpu()
 
 
@@ -158,24 +168,36 @@ def as_categories(values: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "biufUT":
         raise TypeError(f"{name}: expected numbers or strings, got dtype {array.dtype}")
     if array.dtype.kind == "f" and np.isnan(array).any():
-        raise ValueError(f"{name}: sample {int(np.isnan(array).argmax())} is NaN; leave such samples out")
+        raise ValueError(
+            f"{name}: sample {int(np.isnan(array).argmax())} is NaN; leave such samples out"
+        )
     return array
 
 
 def _as_array(values: Any, name: str) -> np.ndarray:
     """Return values as an array; lists are taken as they are, not made one type."""
     try:
-        return np.array(values, dtype=object) if isinstance(values, list | tuple) else np.asarray(values)
+        return (
+            np.array(values, dtype=object)
+            if isinstance(values, list | tuple)
+            else np.asarray(values)
+        )
     except ValueError as error:
         raise ValueError(f"{name}: expected one value per sample, got {error}") from None
 
 
 def _from_objects(values: list[Any], name: str) -> np.ndarray:
     """Return a list of Python objects as an array of strings or of numbers."""
-    values = [value.item() if isinstance(value, Tensor) and value.ndim == 0 else value for value in values]
+    values = [
+        value.item() if isinstance(value, Tensor) and value.ndim == 0 else value for value in values
+    ]
     if all(isinstance(value, str) for value in values):
         return np.array(values, dtype=np.str_)
-    wrong = [value for value in values if not isinstance(value, bool | int | float | np.number | np.bool_)]
+    wrong = [
+        value
+        for value in values
+        if not isinstance(value, bool | int | float | np.number | np.bool_)
+    ]
     if wrong:
         raise TypeError(f"{name}: expected all numbers or all strings, got {wrong[0]!r} among them")
     return np.array(values)

@@ -1,10 +1,11 @@
 """Coherence: whether what a model generates shows the class that it should, judged by classifiers.
 
-For a sample (x_1..x_M) of class y and a subset S of its modalities, x̂_n is one draw of modality n ∉ S given x_S;
-the conditional coherence is the share of samples whose x̂_n a classifier of modality n gives the class y (Shi et al.,
-"Variational Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative Models", 2019). Draws are of the latents,
-not their means, as in Palumbo et al. (2024); decoders give their location, not a draw. No share can be expected to
-exceed what the same classifiers reach on real samples, :func:`real_coherence`.
+For a sample (x_1..x_M) of class y and a subset S of its modalities, x̂_n is one draw of modality n
+∉ S given x_S; the conditional coherence is the share of samples whose x̂_n a classifier of modality
+n gives the class y (Shi et al., "Variational Mixture-of-Experts Autoencoders for Multi-Modal Deep
+Generative Models", 2019). Draws are of the latents, not their means, as in Palumbo et al. (2024);
+decoders give their location, not a draw. No share can be expected to exceed what the same
+classifiers reach on real samples, :func:`real_coherence`.
 """
 
 from collections import defaultdict
@@ -15,19 +16,10 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from cmvae.arguments import positive_int
+from cmvae.base.arguments import positive_int
 from cmvae.metrics.reading import batches, class_labels, data_of, restrict
 from cmvae.metrics.subsets import choose_subsets, subset_name
-from cmvae.vae import evaluating
-
-__all__ = [
-    "ConditionalCoherence",
-    "GenerativeModel",
-    "RealCoherence",
-    "conditional_coherence",
-    "real_coherence",
-    "unconditional_coherence",
-]
+from cmvae.models.vae import evaluating
 
 Classifier = Callable[[Tensor], Tensor]
 
@@ -39,7 +31,9 @@ class GenerativeModel(Protocol):
     def modalities(self) -> Sequence[str]:
         """The names of the modalities."""
 
-    def predict(self, inputs: Any, cond_mod: Any, gen_mod: Any, *, generator: Generator | None) -> dict[str, Tensor]:
+    def predict(
+        self, inputs: Any, cond_mod: Any, gen_mod: Any, *, generator: Generator | None
+    ) -> dict[str, Tensor]:
         """Generate modalities from modalities: {modality: (n_data, 1, *input shape)}."""
 
     def generate_from_prior(self, n_samples: int, *, generator: Generator | None) -> Any:
@@ -55,8 +49,8 @@ class RealCoherence:
 
     Attributes:
         accuracy: Modality to the share of its samples that get their label, in [0, 1].
-        agreement: Share of the samples with every modality observed for which all classifiers see the same
-            class, in [0, 1]; None where there are none.
+        agreement: Share of the samples with every modality observed for which all classifiers see
+            the same class, in [0, 1]; None where there are none.
         n_samples: Modality to how many samples have it observed.
     """
 
@@ -77,8 +71,8 @@ class ConditionalCoherence:
     Subsets are named ``'a+b'``; those for which no sample counts are left out.
 
     Attributes:
-        by_size: Number of modalities conditioned on to the mean over subsets and targets, each pair of them
-            counting alike.
+        by_size: Number of modalities conditioned on to the mean over subsets and targets, each pair
+            of them counting alike.
         by_size_and_target: The same for each target modality alone.
         by_subset: Subset to target to share.
         self_generation: Modality to the share in its own reconstructions, conditioned on it alone.
@@ -116,24 +110,34 @@ def conditional_coherence(
     The model and the classifiers are left as they are; networks run in eval mode.
 
     Args:
-        model: A CMVAE, or anything with its ``modalities``, ``predict``, ``generate_from_prior`` and ``decode``.
-        data: n samples with labels, whole numbers from 0: anything that :func:`cmvae.metrics.reading.batches`
-            takes. A sample that lacks a modality of a subset is left out of that subset.
-        classifiers: Modality, every one of the model, to a module or function that gives logits (B, classes) for
-            images (B, *input shape) as the data have them.
+        model: A CMVAE, or anything with its ``modalities``, ``predict``, ``generate_from_prior``
+            and ``decode``.
+        data: n samples with labels, whole numbers from 0: anything that
+            :func:`cmvae.metrics.reading.batches` takes. A sample that lacks a modality of a subset
+            is left out of that subset.
+        classifiers: Modality, every one of the model, to a module or function that gives logits (B,
+            classes) for images (B, *input shape) as the data have them.
         batch_size: Samples generated at a time.
-        max_subsets: At most so many subsets of each size, drawn at random where there are more; None = all.
+        max_subsets: At most so many subsets of each size, drawn at random where there are more;
+            None = all.
         generator: Source of randomness, on the model's device.
 
     Raises:
         KeyError: For a modality that has no classifier or that the data lack.
-        ValueError: For fewer than two modalities, no labels or labels that are no classes, or no samples.
+        ValueError: For fewer than two modalities, no labels or labels that are no classes, or no
+            samples.
     """
     names = tuple(model.modalities)
     _check_there("classifiers", names, classifiers)
     if len(names) < 2:
-        raise ValueError(f"model: conditional coherence takes two modalities at least, got {list(names)}")
-    subsets = [s for size in range(1, len(names)) for s in choose_subsets(names, size, max_subsets, generator)]
+        raise ValueError(
+            f"model: conditional coherence takes two modalities at least, got {list(names)}"
+        )
+    subsets = [
+        s
+        for size in range(1, len(names))
+        for s in choose_subsets(names, size, max_subsets, generator)
+    ]
     right: dict[tuple[str, ...], dict[str, int]] = {subset: defaultdict(int) for subset in subsets}
     counted, n = dict.fromkeys(subsets, 0), 0
     for batch in batches(data, batch_size):
@@ -149,7 +153,9 @@ def conditional_coherence(
                 for m, values in found.items():
                     classes = _classify(classifiers[m], data_of(model, m, values[:, 0]))
                     right[subset][m] += int((classes == labels[rows]).sum())
-    shares = {s: {m: hits / counted[s] for m, hits in right[s].items()} for s in subsets if counted[s]}
+    shares = {
+        s: {m: hits / counted[s] for m, hits in right[s].items()} for s in subsets if counted[s]
+    }
     return _summary(shares, counted, n, real_coherence(data, classifiers, batch_size=batch_size))
 
 
@@ -183,18 +189,28 @@ def unconditional_coherence(
     names = tuple(model.modalities)
     _check_there("classifiers", names, classifiers)
     if len(names) < 2:
-        raise ValueError(f"model: unconditional coherence takes two modalities at least, got {list(names)}")
-    left, size, agreeing = positive_int("n_samples", n_samples), positive_int("batch_size", batch_size), 0
+        raise ValueError(
+            f"model: unconditional coherence takes two modalities at least, got {list(names)}"
+        )
+    left, size, agreeing = (
+        positive_int("n_samples", n_samples),
+        positive_int("batch_size", batch_size),
+        0,
+    )
     while left > 0:
         decoded = model.decode(model.generate_from_prior(min(size, left), generator=generator))
-        classes = torch.stack([_classify(classifiers[m], data_of(model, m, decoded[m])) for m in names])
+        classes = torch.stack(
+            [_classify(classifiers[m], data_of(model, m, decoded[m])) for m in names]
+        )
         agreeing += int((classes == classes[0]).all(0).sum())
         left -= size
     return agreeing / n_samples
 
 
 @torch.no_grad()
-def real_coherence(data: Any, classifiers: Mapping[str, Classifier], *, batch_size: int = 512) -> RealCoherence:
+def real_coherence(
+    data: Any, classifiers: Mapping[str, Classifier], *, batch_size: int = 512
+) -> RealCoherence:
     """Score the classifiers on real samples: how often each is right, and how often all agree.
 
     Args:
@@ -204,8 +220,8 @@ def real_coherence(data: Any, classifiers: Mapping[str, Classifier], *, batch_si
 
     Raises:
         KeyError: For a classifier of a modality that the data lack.
-        ValueError: For no classifiers, no labels or labels that are no classes, no samples, or a modality that no
-            sample has observed.
+        ValueError: For no classifiers, no labels or labels that are no classes, no samples, or a
+            modality that no sample has observed.
     """
     if not classifiers:
         raise ValueError("classifiers must name a modality at least, got none")
@@ -227,11 +243,16 @@ def real_coherence(data: Any, classifiers: Mapping[str, Classifier], *, batch_si
     unseen = [m for m, count in counts.items() if count == 0]
     if unseen:
         raise ValueError(f"data: no sample has observed {unseen}")
-    return RealCoherence({m: hits[m] / counts[m] for m in hits}, agreeing / whole if whole else None, counts)
+    return RealCoherence(
+        {m: hits[m] / counts[m] for m in hits}, agreeing / whole if whole else None, counts
+    )
 
 
 def _summary(
-    shares: dict[tuple[str, ...], dict[str, float]], counted: dict[tuple[str, ...], int], n: int, real: RealCoherence
+    shares: dict[tuple[str, ...], dict[str, float]],
+    counted: dict[tuple[str, ...], int],
+    n: int,
+    real: RealCoherence,
 ) -> ConditionalCoherence:
     """Average shares {subset: {target: share}} by size, and by size and target."""
     pairs: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -240,9 +261,15 @@ def _summary(
             if m not in subset:
                 pairs[len(subset)][m].append(share)
     return ConditionalCoherence(
-        by_size={size: _mean([x for values in by.values() for x in values]) for size, by in pairs.items()},
-        by_size_and_target={size: {m: _mean(values) for m, values in by.items()} for size, by in pairs.items()},
-        by_subset={subset_name(s): {m: x for m, x in by.items() if m not in s} for s, by in shares.items()},
+        by_size={
+            size: _mean([x for values in by.values() for x in values]) for size, by in pairs.items()
+        },
+        by_size_and_target={
+            size: {m: _mean(values) for m, values in by.items()} for size, by in pairs.items()
+        },
+        by_subset={
+            subset_name(s): {m: x for m, x in by.items() if m not in s} for s, by in shares.items()
+        },
         self_generation={s[0]: by[s[0]] for s, by in shares.items() if len(s) == 1},
         n_samples={subset_name(s): count for s, count in counted.items()},
         n_left_out={subset_name(s): n - count for s, count in counted.items()},

@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from cmvae.arguments import positive_float, positive_int
+from cmvae.base.arguments import positive_float, positive_int
 from cmvae.data.checks import as_tensor
-
-__all__ = ["frechet_distance", "frechet_interval"]
 
 
 def frechet_distance(features_a: Any, features_b: Any) -> float:
@@ -16,10 +14,11 @@ def frechet_distance(features_a: Any, features_b: Any) -> float:
 
     .. math:: \lVert m_a - m_b \rVert^2 + \mathrm{tr}\,(S_a + S_b - 2 (S_a S_b)^{1/2})
 
-    Features may be those of any extractor; the distance bears the name "FID" only with the Inception features of
-    Heusel et al. ("GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", 2017), and
-    distances over other features cannot be compared with it. It is larger on average the fewer the samples, so
-    compare equal numbers only. Singular covariances, as with fewer samples than features, are no difficulty.
+    Features may be those of any extractor; the distance bears the name "FID" only with the
+    Inception features of Heusel et al. ("GANs Trained by a Two Time-Scale Update Rule Converge to a
+    Local Nash Equilibrium", 2017), and distances over other features cannot be compared with it. It
+    is larger on average the fewer the samples, so compare equal numbers only. Singular covariances,
+    as with fewer samples than features, are no difficulty.
 
     Args:
         features_a: (n, d) finite numbers.
@@ -40,9 +39,10 @@ def frechet_interval(
 ) -> tuple[float, float]:
     """Return a bootstrap confidence interval of :func:`frechet_distance`.
 
-    Both sets are resampled. It is the basic interval, [2D − upper quantile, 2D − lower quantile] of the resampled
-    distances: like the distance D itself these are biased upwards, and the reflection takes that bias out, so that
-    the interval may lie below D (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2).
+    Both sets are resampled. It is the basic interval, [2D − upper quantile, 2D − lower quantile] of
+    the resampled distances: like the distance D itself these are biased upwards, and the reflection
+    takes that bias out, so that the interval may lie below D (Davison and Hinkley, "Bootstrap
+    Methods and their Application", 1997, section 5.2).
 
     Args:
         features_a: (n, d) finite numbers.
@@ -55,8 +55,10 @@ def frechet_interval(
         Lower and upper end, both ≥ 0.
 
     Raises:
-        TypeError: as for the distance, and for a level that is no number or an ``n_resamples`` that is no integer.
-        ValueError: as for the distance, and for a level outside (0, 1) or an ``n_resamples`` below 1.
+        TypeError: as for the distance, and for a level that is no number or an ``n_resamples`` that
+            is no integer.
+        ValueError: as for the distance, and for a level outside (0, 1) or an ``n_resamples`` below
+            1.
     """
     if not positive_float("level", level) < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
@@ -64,7 +66,8 @@ def frechet_interval(
     a, b = _both(features_a, features_b)
     rng = np.random.default_rng(seed)
     resampled = [
-        _distance(a[rng.integers(len(a), size=len(a))], b[rng.integers(len(b), size=len(b))]) for _ in range(count)
+        _distance(a[rng.integers(len(a), size=len(a))], b[rng.integers(len(b), size=len(b))])
+        for _ in range(count)
     ]
     upper, lower = np.quantile(resampled, [(1 + level) / 2, (1 - level) / 2])
     estimate = _distance(a, b)
@@ -74,7 +77,9 @@ def frechet_interval(
 def _both(features_a: Any, features_b: Any) -> tuple[np.ndarray, np.ndarray]:
     a, b = _features(features_a, "features_a"), _features(features_b, "features_b")
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"features_a and features_b differ in size: {a.shape[1]} and {b.shape[1]} features")
+        raise ValueError(
+            f"features_a and features_b differ in size: {a.shape[1]} and {b.shape[1]} features"
+        )
     return a, b
 
 
@@ -87,15 +92,17 @@ def _features(values: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name}: expected at least two samples, got {len(array)}")
     bad = ~np.isfinite(array).all(1)
     if bad.any():
-        raise ValueError(f"{name}: NaN or infinity in {int(bad.sum())} samples, the first of them {int(bad.argmax())}")
+        raise ValueError(
+            f"{name}: NaN or infinity in {int(bad.sum())} samples, the first of them {int(bad.argmax())}"
+        )
     return array
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
     """Return the distance between features (n, d) and (k, d)."""
     cov_a, cov_b = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
-    # tr (S_a S_b)^½ = tr (R' S_b R)^½ with R R' = S_a: eigenvalues of a symmetric matrix are real and accurate, also
-    # where S_a is singular. Rounding may leave what is zero slightly negative.
+    # tr (S_a S_b)^½ = tr (R' S_b R)^½ with R R' = S_a: eigenvalues of a symmetric matrix are real
+    # and accurate, also where S_a is singular. Rounding may leave what is zero slightly negative.
     values, vectors = scipy.linalg.eigh(cov_a)
     root = vectors * np.sqrt(values.clip(min=0))
     cross = np.sqrt(scipy.linalg.eigvalsh(root.T @ cov_b @ root).clip(min=0)).sum()

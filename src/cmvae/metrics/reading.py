@@ -7,26 +7,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cmvae.arguments import positive_int
+from cmvae.base.arguments import positive_int
+from cmvae.base.outputs import ModelOutput
 from cmvae.data.batches import collate
 from cmvae.data.checks import as_mask
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
-from cmvae.outputs import ModelOutput
-
-__all__ = ["as_dataset", "batch_at", "batches", "class_labels", "data_of", "restrict"]
 
 
 def batches(data: Any, batch_size: int) -> Iterator[ModelOutput]:
     """Cut data into consecutive batches, as its own ``batch`` or its items give them.
 
     Args:
-        data: a dataset of this package, another map-style ``Dataset`` of such samples, a batch {'data', 'masks',
-            'labels'}, or a plain {modality: (n, *)} mapping.
+        data: a dataset of this package, another map-style ``Dataset`` of such samples, a batch
+            {'data', 'masks', 'labels'}, or a plain {modality: (n, *)} mapping.
         batch_size: samples in each batch, the last one perhaps excepted.
 
     Returns:
-        Iterator over outputs with ``data`` {modality: (B, *)}, ``masks`` {modality: (B,) bool, True = observed}
-        for every modality, and ``labels`` where there are any.
+        Iterator over outputs with ``data`` {modality: (B, *)}, ``masks`` {modality: (B,) bool, True
+        = observed} for every modality, and ``labels`` where there are any.
 
     Raises:
         TypeError: for what is not accepted, or a batch_size that is not an integer.
@@ -34,7 +32,10 @@ def batches(data: Any, batch_size: int) -> Iterator[ModelOutput]:
     """
     size, dataset = positive_int("batch_size", batch_size), as_dataset(data)
     n = len(dataset)
-    return (_with_masks(batch_at(dataset, range(start, min(start + size, n)))) for start in range(0, n, size))
+    return (
+        _with_masks(batch_at(dataset, range(start, min(start + size, n))))
+        for start in range(0, n, size)
+    )
 
 
 def as_dataset(data: Any) -> Any:
@@ -51,7 +52,9 @@ def as_dataset(data: Any) -> Any:
     elif isinstance(data, Mapping):
         data = MultimodalBaseDataset(data["data"], data.get("labels"))
     if not isinstance(data, Dataset) or not hasattr(data, "__len__"):
-        raise TypeError(f"data must be a dataset with a length or a mapping, got {type(data).__name__}")
+        raise TypeError(
+            f"data must be a dataset with a length or a mapping, got {type(data).__name__}"
+        )
     if len(data) == 0:
         raise ValueError("data holds no samples")
     return data
@@ -73,16 +76,24 @@ def class_labels(batch: ModelOutput, what: str = "data") -> Tensor:
         ValueError: without labels, or with others than whole numbers from 0, one for each sample.
     """
     if batch.get("labels") is None:
-        raise ValueError(f"{what} has no labels; whole numbers from 0 are needed, as the classifiers have classes")
+        raise ValueError(
+            f"{what} has no labels; whole numbers from 0 are needed, as the classifiers have classes"
+        )
     if not isinstance(batch["labels"], Tensor) or batch["labels"].ndim != 1:
-        raise ValueError(f"labels must be whole numbers from 0, one for each sample, got {batch['labels']!r:.80}")
+        raise ValueError(
+            f"labels must be whole numbers from 0, one for each sample, got {batch['labels']!r:.80}"
+        )
     labels = batch["labels"].long().cpu()
     if bool((labels != batch["labels"].cpu()).any()) or bool((labels < 0).any()):
-        raise ValueError(f"labels must be whole numbers from 0, got {batch['labels'].unique().tolist()[:12]}")
+        raise ValueError(
+            f"labels must be whole numbers from 0, got {batch['labels'].unique().tolist()[:12]}"
+        )
     return labels
 
 
-def restrict(batch: ModelOutput, names: tuple[str, ...], need: str = "all") -> tuple[ModelOutput, Tensor]:
+def restrict(
+    batch: ModelOutput, names: tuple[str, ...], need: str = "all"
+) -> tuple[ModelOutput, Tensor]:
     """Keep some modalities, and of the samples those that have observed them.
 
     Args:
@@ -120,5 +131,7 @@ def _with_masks(batch: ModelOutput) -> ModelOutput:
     n = len(next(iter(batch["data"].values())))
     masks = batch.get("masks") or {}
     whole = torch.ones(n, dtype=torch.bool)
-    batch["masks"] = {name: as_mask(masks.get(name, whole), name, n).cpu() for name in batch["data"]}
+    batch["masks"] = {
+        name: as_mask(masks.get(name, whole), name, n).cpu() for name in batch["data"]
+    }
     return batch

@@ -7,9 +7,7 @@ from math import comb
 import torch
 from torch import Generator
 
-from cmvae.arguments import positive_int
-
-__all__ = ["choose_subsets", "subset_name"]
+from cmvae.base.arguments import positive_int
 
 
 def subset_name(names: Sequence[str]) -> str:

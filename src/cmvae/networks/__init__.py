@@ -1,7 +1,14 @@
 """Encoders and decoders by kind of input, and what builds them from the shape of a modality."""
 
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
-from cmvae.networks.build import NETWORKS, NetworkPair, build_decoder, build_encoder, check_network, choose_networks
+from cmvae.networks.build import (
+    NETWORKS,
+    NetworkPair,
+    build_decoder,
+    build_encoder,
+    check_network,
+    choose_networks,
+)
 from cmvae.networks.calling import run_decoder, run_encoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
 from cmvae.networks.log_counts import LogCountEncoder

@@ -8,9 +8,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from cmvae.outputs import ModelOutput
-
-__all__ = ["BaseDecoder", "BaseMultilatentEncoder", "PosteriorHead"]
+from cmvae.base.outputs import ModelOutput
 
 
 class BaseMultilatentEncoder(nn.Module, ABC):
@@ -44,9 +42,10 @@ class BaseMultilatentEncoder(nn.Module, ABC):
             x: Inputs of the modality, (B, *input shape).
 
         Returns:
-            Floating tensors: ``embedding`` (B, latent_dim), the location of q(z|x); ``log_covariance``
-            (B, latent_dim), its raw scale, which the latent family turns into a scale; ``style_embedding``
-            and ``style_log_covariance`` (B, style_dim), the same for q(w|x).
+            Floating tensors: ``embedding`` (B, latent_dim), the location of q(z|x);
+            ``log_covariance`` (B, latent_dim), its raw scale, which the latent family turns into a
+            scale; ``style_embedding`` and ``style_log_covariance`` (B, style_dim), the same for
+            q(w|x).
         """
 
 
@@ -73,18 +72,20 @@ class BaseDecoder(nn.Module, ABC):
         """Decode a batch.
 
         Args:
-            z: The shared and the private latent side by side, (B, latent_dim + style_dim), floating.
+            z: The shared and the private latent side by side, (B, latent_dim + style_dim),
+                floating.
 
         Returns:
-            ``reconstruction`` (B, *input shape), floating: the location of the likelihood, or its logits.
+            ``reconstruction`` (B, *input shape), floating: the location of the likelihood, or its
+            logits.
         """
 
 
 class PosteriorHead(nn.Module):
     """One linear layer from features to the parameters of both posteriors.
 
-    A single matrix product is faster than four small ones. The raw scales start near zero, so that at the
-    start the posteriors have almost the same scale for every input.
+    A single matrix product is faster than four small ones. The raw scales start near zero, so that
+    at the start the posteriors have almost the same scale for every input.
 
     Args:
         n_features: Size of the features.
@@ -107,7 +108,9 @@ class PosteriorHead(nn.Module):
     def forward(self, features: Tensor) -> ModelOutput:
         """Map features (B, n_features) to the four fields of ``BaseMultilatentEncoder.forward``."""
         z, w, z_scale, w_scale = self.linear(features).split(self.sizes, dim=-1)
-        return ModelOutput(embedding=z, log_covariance=z_scale, style_embedding=w, style_log_covariance=w_scale)
+        return ModelOutput(
+            embedding=z, log_covariance=z_scale, style_embedding=w, style_log_covariance=w_scale
+        )
 
 
 def start_near_zero(linear: nn.Linear, start: int) -> None:
@@ -120,7 +123,8 @@ def start_near_zero(linear: nn.Linear, start: int) -> None:
 def one_hot(indices: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
     """Encode class indices (...) in 0..n_classes-1 as one-hot vectors (..., n_classes) of ``dtype``.
 
-    Unlike ``torch.nn.functional.one_hot`` it gives the wanted dtype at once and does not synchronise a GPU.
+    Unlike ``torch.nn.functional.one_hot`` it gives the wanted dtype at once and does not
+    synchronise a GPU.
 
     Raises:
         RuntimeError: (from PyTorch) for an index outside the classes.
@@ -172,7 +176,10 @@ def check_sizes(**sizes: Sequence[int] | int) -> None:
     """Raise ``ValueError`` naming the first of ``sizes`` that holds anything but positive integers."""
     for name, value in sizes.items():
         entries = value if isinstance(value, Sequence) else [value]
-        if any(isinstance(entry, bool) or not isinstance(entry, Integral) or entry < 1 for entry in entries):
+        if any(
+            isinstance(entry, bool) or not isinstance(entry, Integral) or entry < 1
+            for entry in entries
+        ):
             raise ValueError(f"{name} must hold positive integers; got {value!r}")
 
 
@@ -184,10 +191,12 @@ def count(shape: Sequence[int]) -> int:
 def initialise_for_relu(layer: nn.Module) -> None:
     """Give a layer He's initialisation, in place.
 
-    PyTorch's default shrinks the signal by about 0.4 at each layer with ReLU, which deep stacks without
-    normalisation feel (He et al., "Delving deep into rectifiers", 2015).
+    PyTorch's default shrinks the signal by about 0.4 at each layer with ReLU, which deep stacks
+    without normalisation feel (He et al., "Delving deep into rectifiers", 2015).
     """
-    if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):
+    if isinstance(
+        layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
+    ):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

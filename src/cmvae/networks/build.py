@@ -12,21 +12,20 @@ from cmvae.networks.mlp import MLPDecoder, MLPEncoder
 from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
 
-__all__ = ["NETWORKS", "NetworkPair", "build_decoder", "build_encoder", "check_network", "choose_networks"]
-
 
 class NetworkPair(NamedTuple):
     """An encoder and a decoder for one kind of input.
 
-    Entries of ``NETWORKS`` are chosen by name with ``CMVAEConfig(networks=...)``. A pair of your own is registered
-    before the settings that name it are made or loaded; a saved model holds the name alone, and a name that is
-    not registered at load is a ``ValueError``.
+    Entries of ``NETWORKS`` are chosen by name with ``CMVAEConfig(networks=...)``. A pair of your
+    own is registered before the settings that name it are made or loaded; a saved model holds the
+    name alone, and a name that is not registered at load is a ``ValueError``.
 
     Attributes:
-        encoder: Class, or any callable, taking (input_shape, latent_dim, style_dim). It raises ``ValueError`` for a
-            shape that it cannot take.
+        encoder: Class, or any callable, taking (input_shape, latent_dim, style_dim). It raises
+            ``ValueError`` for a shape that it cannot take.
         decoder: Class, or any callable, taking (latent_dim_total, output_shape); likewise.
-        takes_hidden_dims: Whether both also take ``hidden_dims``, the config's, for the decoder turned round.
+        takes_hidden_dims: Whether both also take ``hidden_dims``, the config's, for the decoder
+            turned round.
 
     Example:
         >>> from functools import partial
@@ -43,7 +42,9 @@ class NetworkPair(NamedTuple):
 
 NETWORKS: dict[str, NetworkPair] = {
     "mlp": NetworkPair(MLPEncoder, MLPDecoder, takes_hidden_dims=True),
-    "mlp_classes": NetworkPair(partial(MLPEncoder, one_hot=True), MLPDecoder, takes_hidden_dims=True),
+    "mlp_classes": NetworkPair(
+        partial(MLPEncoder, one_hot=True), MLPDecoder, takes_hidden_dims=True
+    ),
     "conv": NetworkPair(ConvEncoder, ConvDecoder),
     "resnet": NetworkPair(ResNetEncoder, ResNetDecoder),
     "sequence": NetworkPair(SequenceEncoder, SequenceDecoder),
@@ -60,11 +61,12 @@ def choose_networks(shape: Sequence[int], likelihood: str) -> str:
         likelihood: Name of its likelihood, 'custom' for a callable.
 
     Returns:
-        'sequence' for categorical (length, vocabulary), 'mlp_classes' for other categorical shapes, 'conv'
-        for images (channels, height, width) of at least 8 by 8 pixels, 'mlp' for the rest.
+        'sequence' for categorical (length, vocabulary), 'mlp_classes' for other categorical shapes,
+        'conv' for images (channels, height, width) of at least 8 by 8 pixels, 'mlp' for the rest.
     """
     if likelihood == "categorical":
-        # The classes are the last axis, so that three axes are no image (channels, height, width) either.
+        # The classes are the last axis, so that three axes are no image (channels, height, width)
+        # either.
         return "sequence" if len(shape) == 2 else "mlp_classes"
     if len(shape) == 3 and min(shape[1:]) >= _SMALLEST_IMAGE:
         return "conv"
@@ -98,10 +100,12 @@ def build_encoder(
         likelihood: Name of its likelihood, 'custom' for a callable.
         hidden_dims: Sizes of the hidden layers of a perceptron.
         network: Entry of ``NETWORKS``; by default :func:`choose_networks` chooses.
-        counts: Which values are counts, as the likelihood's ``counts`` says; the encoder sees their logarithms.
+        counts: Which values are counts, as the likelihood's ``counts`` says; the encoder sees their
+            logarithms.
 
     Raises:
-        ValueError: If a size is no positive integer, the name unknown or the network cannot take the shape.
+        ValueError: If a size is no positive integer, the name unknown or the network cannot take
+            the shape.
     """
     pair = _pair(shape, likelihood, network)
     encoder = pair.encoder(shape, latent_dim, style_dim, **_options(pair, hidden_dims))
@@ -121,12 +125,13 @@ def build_decoder(
         shape: Shape of one sample, without the batch.
         latent_dim_total: Dimension of z and the modality's w together.
         likelihood: Name of its likelihood, 'custom' for a callable.
-        hidden_dims: Sizes of the hidden layers of a perceptron, the last one nearest to the latents, as in the
-            encoder.
+        hidden_dims: Sizes of the hidden layers of a perceptron, the last one nearest to the
+            latents, as in the encoder.
         network: Entry of ``NETWORKS``; by default :func:`choose_networks` chooses.
 
     Raises:
-        ValueError: If a size is no positive integer, the name unknown or the network cannot take the shape.
+        ValueError: If a size is no positive integer, the name unknown or the network cannot take
+            the shape.
     """
     pair = _pair(shape, likelihood, network)
     return pair.decoder(latent_dim_total, shape, **_options(pair, tuple(hidden_dims)[::-1]))

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["run_decoder", "run_encoder"]
-
 _HALF = (torch.float16, torch.bfloat16)
 _ENCODER_FIELDS = ("embedding", "log_covariance", "style_embedding", "style_log_covariance")
 _DECODER_FIELDS = ("reconstruction",)
@@ -21,16 +19,16 @@ def run_encoder(
     """Encode the observed rows of one modality.
 
     Args:
-        encoder: The network; its output holds the four fields of ``BaseMultilatentEncoder`` by attribute or
-            by key.
+        encoder: The network; its output holds the four fields of ``BaseMultilatentEncoder`` by
+            attribute or by key.
         x: Inputs, (B, *input shape), B at least 1.
         modality: Name of the modality, for the errors.
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
 
     Returns:
-        Location and raw scale of q(z|x), each (B, latent_dim), then of q(w|x), each (B, style_dim). Half
-        precision is returned as float32, because densities are computed from them.
+        Location and raw scale of q(z|x), each (B, latent_dim), then of q(w|x), each (B, style_dim).
+        Half precision is returned as float32, because densities are computed from them.
 
     Raises:
         TypeError: If fields are missing or are no tensors.
@@ -48,14 +46,17 @@ def run_encoder(
     return z, z_scale, w, w_scale
 
 
-def run_decoder(decoder: Callable[..., Any], z: Tensor, modality: str, shape: Sequence[int] | None) -> Tensor:
+def run_decoder(
+    decoder: Callable[..., Any], z: Tensor, modality: str, shape: Sequence[int] | None
+) -> Tensor:
     """Decode latents into one modality.
 
     Args:
         decoder: The network; its output holds the field ``reconstruction`` by attribute or by key.
         z: The shared and private latents side by side, (B, latent_dim + style_dim), B at least 1.
         modality: Name of the modality, for the errors.
-        shape: Shape of one sample; None where it is not known, and then only the number of rows is checked.
+        shape: Shape of one sample; None where it is not known, and then only the number of rows is
+            checked.
 
     Returns:
         The reconstruction, (B, *shape), half precision as float32.
@@ -110,8 +111,8 @@ def _call(network: Callable[..., Any], x: Tensor) -> Any:
     if len(with_statistics) == len(layers):
         with _evaluating(layers):
             return network(x)
-    # A layer without running statistics has only the batch's, in eval mode too, and PyTorch refuses to take
-    # them from one row. Two copies of the row have the same statistics as the row itself.
+    # A layer without running statistics has only the batch's, in eval mode too, and PyTorch refuses
+    # to take them from one row. Two copies of the row have the same statistics as the row itself.
     with _evaluating(with_statistics):
         return _first_row(network(torch.cat([x, x])))
 
@@ -132,4 +133,8 @@ def _evaluating(layers: Sequence[nn.Module]) -> Iterator[None]:
 def _first_row(output: Any) -> dict[str, Any]:
     """Keep the first row of every known field of an output; what is missing is left for ``_read`` to name."""
     fields = {name: _field(output, name) for name in (*_ENCODER_FIELDS, *_DECODER_FIELDS)}
-    return {name: value[:1] if value.dim() else value for name, value in fields.items() if isinstance(value, Tensor)}
+    return {
+        name: value[:1] if value.dim() else value
+        for name, value in fields.items()
+        if isinstance(value, Tensor)
+    }

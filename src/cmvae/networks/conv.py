@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.networks.base import (
     BaseDecoder,
     BaseMultilatentEncoder,
@@ -16,24 +17,22 @@ from cmvae.networks.base import (
     image_size,
     initialise_for_relu,
 )
-from cmvae.outputs import ModelOutput
-
-__all__ = ["ConvDecoder", "ConvEncoder"]
 
 
 class ConvEncoder(BaseMultilatentEncoder):
     """Strided convolutions that halve the image until its smaller side is 4 to 7, a dense layer and the head.
 
-    The number of stages follows from the size. There is no batch normalisation: the posterior of a sample
-    depends on that sample alone, which a mixture of experts with missing modalities needs.
+    The number of stages follows from the size. There is no batch normalisation: the posterior of a
+    sample depends on that sample alone, which a mixture of experts with missing modalities needs.
 
     Args:
-        input_shape: (channels, height, width), height and width in pixels, odd and unequal ones too.
+        input_shape: (channels, height, width), height and width in pixels, odd and unequal ones
+            too.
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
-        channels: Channels of the stages, the largest image first. Fewer stages take the first ones; further
-            stages come before them, each with half the channels of the next and at least 8, because the
-            largest images cost the most.
+        channels: Channels of the stages, the largest image first. Fewer stages take the first ones;
+            further stages come before them, each with half the channels of the next and at least 8,
+            because the largest images cost the most.
         hidden_dim: Size of the dense layer.
 
     Raises:
@@ -80,7 +79,8 @@ class ConvDecoder(BaseDecoder):
     Args:
         latent_dim_total: Dimension of z and w together.
         output_shape: (channels, height, width) in pixels.
-        channels: Channels of the stages, the smallest image first: those of the encoder the other way round.
+        channels: Channels of the stages, the smallest image first: those of the encoder the other
+            way round.
         hidden_dim: Size of the dense layer.
 
     Raises:
@@ -100,13 +100,18 @@ class ConvDecoder(BaseDecoder):
         stages = _stage_channels(channels[::-1], len(sizes) - 1)[::-1]
         widths = [*stages, output_shape[0]]
         dense = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
-        dense += [nn.Linear(hidden_dim, widths[0] * count(sizes[0])), nn.Unflatten(1, (widths[0], *sizes[0]))]
+        dense += [
+            nn.Linear(hidden_dim, widths[0] * count(sizes[0])),
+            nn.Unflatten(1, (widths[0], *sizes[0])),
+        ]
         layers: list[nn.Module] = []
         for i, (n_in, n_out) in enumerate(pairwise(widths)):
             # Halving rounds down; the padding gives an odd side its last row or column back.
             (small_h, small_w), (h, w) = sizes[i], sizes[i + 1]
             lost = (h - 2 * small_h, w - 2 * small_w)
-            up = nn.ConvTranspose2d(n_in, n_out, kernel_size=4, stride=2, padding=1, output_padding=lost)
+            up = nn.ConvTranspose2d(
+                n_in, n_out, kernel_size=4, stride=2, padding=1, output_padding=lost
+            )
             layers += [nn.ReLU(), up]
         self.layers = nn.Sequential(*dense, *layers)
         self.layers[:-1].apply(initialise_for_relu)

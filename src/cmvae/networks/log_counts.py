@@ -5,18 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.likelihoods import CountBlock
 from cmvae.networks.base import BaseMultilatentEncoder, check_input
-from cmvae.outputs import ModelOutput
-
-__all__ = ["LogCountEncoder"]
 
 
 class LogCountEncoder(BaseMultilatentEncoder):
     """An encoder that sees log(1 + x) of counts x, and everything else as it is.
 
-    Counts span orders of magnitude, which no layer of a network is scaled for. Where a block has a size, counts
-    are scaled to this total first, so that the encoder sees shares and not how much was measured.
+    Counts span orders of magnitude, which no layer of a network is scaled for. Where a block has a
+    size, counts are scaled to this total first, so that the encoder sees shares and not how much
+    was measured.
 
     Args:
         encoder: The encoder of what comes out, of the same shape.
@@ -25,7 +24,10 @@ class LogCountEncoder(BaseMultilatentEncoder):
     """
 
     def __init__(
-        self, encoder: BaseMultilatentEncoder, input_shape: Sequence[int], counts: Sequence[CountBlock]
+        self,
+        encoder: BaseMultilatentEncoder,
+        input_shape: Sequence[int],
+        counts: Sequence[CountBlock],
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -46,7 +48,9 @@ class LogCountEncoder(BaseMultilatentEncoder):
         for start, stop, size in self.counts:
             parts += [flat[:, done:start], _log_counts(flat[:, start:stop], size)]
             done = stop
-        output: ModelOutput = self.encoder(torch.cat([*parts, flat[:, done:]], -1).to(dtype).reshape(x.shape))
+        output: ModelOutput = self.encoder(
+            torch.cat([*parts, flat[:, done:]], -1).to(dtype).reshape(x.shape)
+        )
         return output
 
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.networks.base import (
     BaseDecoder,
     BaseMultilatentEncoder,
@@ -15,9 +16,6 @@ from cmvae.networks.base import (
     holds_indices,
     one_hot,
 )
-from cmvae.outputs import ModelOutput
-
-__all__ = ["MLPDecoder", "MLPEncoder"]
 
 
 class MLPEncoder(BaseMultilatentEncoder):
@@ -28,7 +26,8 @@ class MLPEncoder(BaseMultilatentEncoder):
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
         hidden_dims: Sizes of the hidden layers.
-        one_hot: Whether integer inputs without the last axis are class indices, to be one-hot encoded on it.
+        one_hot: Whether integer inputs without the last axis are class indices, to be one-hot
+            encoded on it.
 
     Raises:
         ValueError: If a size is no positive integer, or ``one_hot`` comes with an empty shape.
@@ -50,7 +49,9 @@ class MLPEncoder(BaseMultilatentEncoder):
         super().__init__()
         check_sizes(input_shape=input_shape, latent_dim=latent_dim, hidden_dims=hidden_dims)
         if one_hot and not input_shape:
-            raise ValueError(f"one_hot needs an input_shape whose last axis is the classes; got {input_shape!r}")
+            raise ValueError(
+                f"one_hot needs an input_shape whose last axis is the classes; got {input_shape!r}"
+            )
         self.input_shape = tuple(input_shape)
         self.one_hot = one_hot
         sizes = [count(input_shape), *hidden_dims]
@@ -84,10 +85,15 @@ class MLPDecoder(BaseDecoder):
     """
 
     def __init__(
-        self, latent_dim_total: int, output_shape: Sequence[int], hidden_dims: Sequence[int] = (256, 256)
+        self,
+        latent_dim_total: int,
+        output_shape: Sequence[int],
+        hidden_dims: Sequence[int] = (256, 256),
     ) -> None:
         super().__init__()
-        check_sizes(latent_dim_total=latent_dim_total, output_shape=output_shape, hidden_dims=hidden_dims)
+        check_sizes(
+            latent_dim_total=latent_dim_total, output_shape=output_shape, hidden_dims=hidden_dims
+        )
         self.output_shape = tuple(output_shape)
         sizes = [latent_dim_total, *hidden_dims]
         self.trunk = _perceptron(sizes)
@@ -95,7 +101,9 @@ class MLPDecoder(BaseDecoder):
 
     def forward(self, z: Tensor) -> ModelOutput:
         """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, *output_shape)."""
-        return ModelOutput(reconstruction=self.head(self.trunk(z)).reshape(z.shape[0], *self.output_shape))
+        return ModelOutput(
+            reconstruction=self.head(self.trunk(z)).reshape(z.shape[0], *self.output_shape)
+        )
 
 
 def _perceptron(sizes: Sequence[int]) -> nn.Sequential:

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.networks.base import (
     BaseDecoder,
     BaseMultilatentEncoder,
@@ -16,9 +17,6 @@ from cmvae.networks.base import (
     image_size,
     start_near_zero,
 )
-from cmvae.outputs import ModelOutput
-
-__all__ = ["ResNetDecoder", "ResNetEncoder"]
 
 _SLOPE = 0.2  # of the leaky rectifiers, for negative values
 _BRANCH_WEIGHT = 0.1  # of what a residual block adds
@@ -29,29 +27,34 @@ _LARGEST_CODE = 7  # pixels; halving ends when the smaller side is no larger
 class ResNetEncoder(BaseMultilatentEncoder):
     """Two separate trunks of residual blocks, one for q(z|x) and one for q(w|x).
 
-    Each trunk is a 3×3 convolution and a residual block, then average pooling by two and a residual block of
-    twice the channels until the smaller side is 4 to 7 pixels, and a linear layer: 28×28 pixels become 64, 128
-    and 256 channels of 28×28, 14×14 and 7×7. The trunks share no parameters, so that what is private need not
-    pass through features made for what is shared. There is no normalisation over the batch: the posterior of
-    a sample depends on that sample alone.
+    Each trunk is a 3×3 convolution and a residual block, then average pooling by two and a residual
+    block of twice the channels until the smaller side is 4 to 7 pixels, and a linear layer: 28×28
+    pixels become 64, 128 and 256 channels of 28×28, 14×14 and 7×7. The trunks share no parameters,
+    so that what is private need not pass through features made for what is shared. There is no
+    normalisation over the batch: the posterior of a sample depends on that sample alone.
 
-    On a CPU a training step of this pair takes about 40 times that of the light convolutional pair at 28×28, with
-    ``channels=16`` 4 times; :class:`cmvae.networks.NetworkPair` shows how narrower pairs are registered.
+    On a CPU a training step of this pair takes about 40 times that of the light convolutional pair
+    at 28×28, with ``channels=16`` 4 times; :class:`cmvae.networks.NetworkPair` shows how narrower
+    pairs are registered.
 
     References:
         Palumbo et al., "MMVAE+", ICLR 2023, and Palumbo et al., ICLR 2024, for PolyMNIST.
 
     Args:
-        input_shape: (channels, height, width), height and width in pixels, odd and unequal ones too.
+        input_shape: (channels, height, width), height and width in pixels, odd and unequal ones
+            too.
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
-        channels: Channels at full size; twice as many at each following size, up to 8 times as many.
+        channels: Channels at full size; twice as many at each following size, up to 8 times as
+            many.
 
     Raises:
         ValueError: If the shape has no three axes or a size is no positive integer.
     """
 
-    def __init__(self, input_shape: Sequence[int], latent_dim: int, style_dim: int, channels: int = 64) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], latent_dim: int, style_dim: int, channels: int = 64
+    ) -> None:
         super().__init__()
         check_sizes(latent_dim=latent_dim, style_dim=style_dim)
         self.input_shape = tuple(input_shape)
@@ -68,7 +71,9 @@ class ResNetEncoder(BaseMultilatentEncoder):
         x = x.to(self.shared.head.weight.dtype)
         z, z_scale = self.shared(x).chunk(2, dim=-1)
         w, w_scale = self.private(x).chunk(2, dim=-1)
-        return ModelOutput(embedding=z, log_covariance=z_scale, style_embedding=w, style_log_covariance=w_scale)
+        return ModelOutput(
+            embedding=z, log_covariance=z_scale, style_embedding=w, style_log_covariance=w_scale
+        )
 
 
 class ResNetDecoder(BaseDecoder):
@@ -85,7 +90,9 @@ class ResNetDecoder(BaseDecoder):
         ValueError: If the shape has no three axes or a size is no positive integer.
     """
 
-    def __init__(self, latent_dim_total: int, output_shape: Sequence[int], channels: int = 64) -> None:
+    def __init__(
+        self, latent_dim_total: int, output_shape: Sequence[int], channels: int = 64
+    ) -> None:
         super().__init__()
         check_sizes(latent_dim_total=latent_dim_total)
         sizes = _stage_sizes(output_shape)[::-1]
@@ -115,7 +122,10 @@ class _Trunk(nn.Module):
         first = nn.Conv2d(shape[0], channels, kernel_size=3, padding=1)
         layers: list[nn.Module] = [first, _ResidualBlock(channels, channels)]
         for n_in, n_out in pairwise(widths):
-            layers += [nn.AvgPool2d(kernel_size=3, stride=2, padding=1), _ResidualBlock(n_in, n_out)]
+            layers += [
+                nn.AvgPool2d(kernel_size=3, stride=2, padding=1),
+                _ResidualBlock(n_in, n_out),
+            ]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Linear(widths[-1] * count(sizes[-1]), 2 * dim)
         start_near_zero(self.head, dim)
@@ -134,7 +144,9 @@ class _ResidualBlock(nn.Module):
         hidden = min(n_in, n_out)
         self.first = nn.Conv2d(n_in, hidden, kernel_size=3, padding=1)
         self.second = nn.Conv2d(hidden, n_out, kernel_size=3, padding=1)
-        self.shortcut = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, kernel_size=1, bias=False)
+        self.shortcut = (
+            nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, kernel_size=1, bias=False)
+        )
         _keep_signal(self.first, "leaky_relu")
         _keep_signal(self.second, "leaky_relu")
         _keep_signal(self.shortcut)

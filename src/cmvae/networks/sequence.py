@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from cmvae.base.outputs import ModelOutput
 from cmvae.networks.base import (
     BaseDecoder,
     BaseMultilatentEncoder,
@@ -16,15 +17,13 @@ from cmvae.networks.base import (
     holds_indices,
     initialise_for_relu,
 )
-from cmvae.outputs import ModelOutput
-
-__all__ = ["SequenceDecoder", "SequenceEncoder"]
 
 
 class SequenceEncoder(BaseMultilatentEncoder):
     """Token and position embeddings, then convolutions that halve the length down to 4 to 7, and the head.
 
-    Sequences shorter than 8 keep their length. A token's one-hot vector and its index give the same result.
+    Sequences shorter than 8 keep their length. A token's one-hot vector and its index give the same
+    result.
 
     Args:
         input_shape: (length, vocabulary), in tokens, each at least 1.
@@ -49,12 +48,20 @@ class SequenceEncoder(BaseMultilatentEncoder):
     ) -> None:
         super().__init__()
         length, vocabulary = _length_and_vocabulary(input_shape)
-        check_sizes(latent_dim=latent_dim, embedding_dim=embedding_dim, channels=channels, hidden_dim=hidden_dim)
+        check_sizes(
+            latent_dim=latent_dim,
+            embedding_dim=embedding_dim,
+            channels=channels,
+            hidden_dim=hidden_dim,
+        )
         self.input_shape = (length, vocabulary)
         self.tokens = nn.Parameter(torch.randn(vocabulary, embedding_dim))
         self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
         lengths = [size for (size,) in halved_sizes([length])]
-        layers: list[nn.Module] = [nn.Conv1d(embedding_dim, channels, kernel_size=3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = [
+            nn.Conv1d(embedding_dim, channels, kernel_size=3, padding=1),
+            nn.ReLU(),
+        ]
         for _ in lengths[1:]:
             layers += [nn.Conv1d(channels, channels, kernel_size=4, stride=2, padding=1), nn.ReLU()]
         layers += [nn.Flatten(), nn.Linear(channels * lengths[-1], hidden_dim), nn.ReLU()]
@@ -80,8 +87,8 @@ class SequenceEncoder(BaseMultilatentEncoder):
 class SequenceDecoder(BaseDecoder):
     """The encoder turned round: dense layers, transposed convolutions to the length, logits of every token.
 
-    All positions are decoded at once, from the latents alone: a sampled sequence depends on nothing but z and
-    w.
+    All positions are decoded at once, from the latents alone: a sampled sequence depends on nothing
+    but z and w.
 
     Args:
         latent_dim_total: Dimension of z and w together.

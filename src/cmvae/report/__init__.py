@@ -3,7 +3,12 @@
 from cmvae.report.content import ReportContent
 from cmvae.report.figures import embedding_figure, entropy_figure, save_figure, translation_figure
 from cmvae.report.gather import gather_report, units_of_table
-from cmvae.report.generations import cluster_samples_figure, cross_generations, generation_grid, thumbnail_figure
+from cmvae.report.generations import (
+    cluster_samples_figure,
+    cross_generations,
+    generation_grid,
+    thumbnail_figure,
+)
 from cmvae.report.page import write_report
 
 __all__ = [

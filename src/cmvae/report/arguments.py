@@ -10,17 +10,6 @@ import pandas as pd
 from cmvae.metrics.clustering import as_categories
 from cmvae.report.figures import _short
 
-__all__ = [
-    "NO_LABEL",
-    "Labels",
-    "read_cluster_names",
-    "read_features",
-    "read_history",
-    "read_ids",
-    "read_labels",
-    "read_selection",
-]
-
 LONGEST_NAME = 80
 NO_LABEL = "(none)"
 
@@ -46,13 +35,14 @@ def read_labels(labels: Any, label_names: Any, n_samples: int) -> Labels | None:
 
     Args:
         labels: n numbers or strings, or None.
-        label_names: Label to name, a mapping, or a sequence for labels that are whole numbers from 0; or None.
+        label_names: Label to name, a mapping, or a sequence for labels that are whole numbers from
+            0; or None.
         n_samples: n.
 
     Raises:
         TypeError: For labels that are neither all numbers nor all strings.
-        ValueError: For another number of them than of samples, NaN, ``NO_LABEL`` for all, or a label that
-            ``label_names`` lacks.
+        ValueError: For another number of them than of samples, NaN, ``NO_LABEL`` for all, or a
+            label that ``label_names`` lacks.
     """
     if labels is None:
         return None
@@ -66,7 +56,9 @@ def read_labels(labels: Any, label_names: Any, n_samples: int) -> Labels | None:
     by_label = label_names if isinstance(label_names, Mapping) else dict(enumerate(label_names))
     lacking = [label for label in found.tolist() if label not in by_label]
     if lacking:
-        raise ValueError(f"label_names: no name for the labels {lacking[:5]}; there are {list(by_label)[:5]}")
+        raise ValueError(
+            f"label_names: no name for the labels {lacking[:5]}; there are {list(by_label)[:5]}"
+        )
     return tuple(str(by_label[label]) for label in found.tolist()), codes
 
 
@@ -79,11 +71,15 @@ def read_cluster_names(names: Mapping[int, str] | None, active: list[int]) -> tu
     given = dict(names or {})
     unknown = [index for index in given if index not in active]
     if unknown:
-        raise ValueError(f"cluster_names: {unknown} are not active; the active clusters are {active}")
+        raise ValueError(
+            f"cluster_names: {unknown} are not active; the active clusters are {active}"
+        )
     return tuple(str(given.get(index, index)) for index in active)
 
 
-def read_features(features: Sequence[Any] | None, n_features: int, modality: str) -> tuple[str, ...]:
+def read_features(
+    features: Sequence[Any] | None, n_features: int, modality: str
+) -> tuple[str, ...]:
     """Return the names of a table's values, at most 80 characters of each.
 
     Raises:
@@ -94,15 +90,18 @@ def read_features(features: Sequence[Any] | None, n_features: int, modality: str
     names = [str(name) for name in features]
     if len(names) != n_features:
         raise ValueError(f"features[{modality!r}]: expected {n_features} names, got {len(names)}")
-    return tuple(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names)
+    return tuple(
+        name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names
+    )
 
 
 def read_history(history: Any) -> dict[str, tuple[float | None, ...]]:
     """Return quantities by epoch.
 
     Args:
-        history: Quantity to one value for each epoch, or a DataFrame with a column for each quantity; where it has a
-            column ``epoch``, as Lightning's ``metrics.csv``, rows of the same epoch are put together. None for none.
+        history: Quantity to one value for each epoch, or a DataFrame with a column for each
+            quantity; where it has a column ``epoch``, as Lightning's ``metrics.csv``, rows of the
+            same epoch are put together. None for none.
 
     Raises:
         TypeError: For something else, or values that are no numbers.
@@ -112,7 +111,9 @@ def read_history(history: Any) -> dict[str, tuple[float | None, ...]]:
     if isinstance(history, pd.DataFrame) and "epoch" in history:
         history = history.drop(columns=["step"], errors="ignore").groupby("epoch").last()
     if not isinstance(history, pd.DataFrame | Mapping):
-        raise TypeError(f"history must be a mapping of lists or a DataFrame, got {type(history).__name__}")
+        raise TypeError(
+            f"history must be a mapping of lists or a DataFrame, got {type(history).__name__}"
+        )
     curves = {}
     for name in history:
         try:
@@ -131,7 +132,11 @@ def read_selection(h_values: Sequence[float] | Any) -> tuple[tuple[int, float], 
         ValueError: For NaN.
     """
     try:
-        values = [] if h_values is None else [math.inf if value is None else float(value) for value in h_values]
+        values = (
+            []
+            if h_values is None
+            else [math.inf if value is None else float(value) for value in h_values]
+        )
     except (TypeError, ValueError) as error:
         raise TypeError(f"h_values must be a list of numbers: {error}") from None
     if any(map(math.isnan, values)):

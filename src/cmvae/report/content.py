@@ -2,17 +2,6 @@
 
 from dataclasses import dataclass, field
 
-__all__ = [
-    "Agreement",
-    "Cluster",
-    "Difference",
-    "Modality",
-    "Pattern",
-    "ReportContent",
-    "Samples",
-    "Sheet",
-]
-
 
 @dataclass(frozen=True)
 class Sheet:
@@ -43,7 +32,8 @@ class Modality:
         shape: Shape of one sample as the model sees it.
         features: Of a table the names of its values, else none.
         observed: How many samples of each cluster have it, in the order of the clusters.
-        sheet: Of images the pictures of the samples shown, in their order (blank where a sample lacks it).
+        sheet: Of images the pictures of the samples shown, in their order (blank where a sample
+            lacks it).
         prototypes: Of images, for each cluster the decoded centre, then the draws from it.
         texts: Of texts those of the samples shown, empty where a sample lacks it.
     """
@@ -65,7 +55,8 @@ class Difference:
     Attributes:
         modality: Place of its modality.
         feature: Place of the feature in the modality's ``features``.
-        difference: Mean in the cluster minus mean of the others, in standard deviations of the feature.
+        difference: Mean in the cluster minus mean of the others, in standard deviations of the
+            feature.
         inside: Mean in the cluster, in units of the data.
         outside: Mean of the others, likewise.
         prototype: What the model generates at the cluster's centre, likewise.
@@ -109,7 +100,8 @@ class Pattern:
     """A combination of modalities that samples have.
 
     Attributes:
-        observed: For each modality whether it is among them; none at all stands for all the rarer combinations.
+        observed: For each modality whether it is among them; none at all stands for all the rarer
+            combinations.
         counts: Samples with exactly it, by cluster.
     """
 
@@ -129,8 +121,8 @@ class Samples:
         probability: The probability of it.
         pattern: Place of their pattern.
         label: Place of their label, or none.
-        telling: For each the values furthest from the mean of all samples: (modality, feature, value in units of the
-            data, standard deviations from the mean), the furthest first.
+        telling: For each the values furthest from the mean of all samples: (modality, feature,
+            value in units of the data, standard deviations from the mean), the furthest first.
     """
 
     ids: tuple[str, ...]

@@ -15,15 +15,14 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from cmvae.checkpoints import atomic_write
+from cmvae.base.files import atomic_write
 from cmvae.data.checks import as_tensor
 from cmvae.metrics.clustering import as_categories
 
-__all__ = ["embedding_figure", "entropy_figure", "save_figure", "translation_figure"]
-
-# The first seven are those of Okabe and Ito ("Color universal design", 2008), yellow darkened for white paper.
-# The others were added one by one, each as far as possible (in OKLab) from those before it for normal vision,
-# protanopia and deuteranopia alike. Colours repeat after 20 with the next marker.
+# The first seven are those of Okabe and Ito ("Color universal design", 2008), yellow darkened for
+# white paper. The others were added one by one, each as far as possible (in OKLab) from those
+# before it for normal vision, protanopia and deuteranopia alike. Colours repeat after 20 with the
+# next marker.
 PALETTE = (
     *("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#e8d52e"),
     *("#691e00", "#2d2d78", "#695a5a", "#5a87ff", "#1e3cb4", "#2dd296", "#b42d00"),
@@ -41,28 +40,36 @@ PALE = 0.45  # of the opacity and the area of a complete sample's point
 
 
 def embedding_figure(
-    embedding: Any, clusters: Any, labels: Any = None, n_observed: Any = None, *, max_points: int = MAX_POINTS
+    embedding: Any,
+    clusters: Any,
+    labels: Any = None,
+    n_observed: Any = None,
+    *,
+    max_points: int = MAX_POINTS,
 ) -> Figure:
     """Draw samples in the plane, coloured by cluster and, in a second panel, by label.
 
-    The projection is t-SNE (van der Maaten and Hinton, 2008) started from the principal components, or the
-    principal components themselves where there are fewer than 50 samples or at most two dimensions. It takes a
-    few seconds for 2000 samples and is the same each time. Each cluster's number is written at its median.
+    The projection is t-SNE (van der Maaten and Hinton, 2008) started from the principal components,
+    or the principal components themselves where there are fewer than 50 samples or at most two
+    dimensions. It takes a few seconds for 2000 samples and is the same each time. Each cluster's
+    number is written at its median.
 
     Args:
         embedding: (n, d) finite numbers, one row for each sample.
         clusters: n cluster indices.
         labels: n numbers or strings, or None for no second panel.
-        n_observed: how many modalities each sample has observed, n integers; those with fewer than the most
-            are drawn smaller and paler. None = all complete.
+        n_observed: how many modalities each sample has observed, n integers; those with fewer than
+            the most are drawn smaller and paler. None = all complete.
         max_points: at most so many samples, drawn at random with a fixed seed, are shown.
 
     Returns:
         A figure with one panel, or two.
 
     Raises:
-        TypeError: for what is not numbers (or, for labels, strings), and a ``max_points`` that is no integer.
-        ValueError: for lengths that differ, no samples, wrong shapes, NaN or infinity, or ``max_points`` < 1.
+        TypeError: for what is not numbers (or, for labels, strings), and a ``max_points`` that is
+            no integer.
+        ValueError: for lengths that differ, no samples, wrong shapes, NaN or infinity, or
+            ``max_points`` < 1.
     """
     points = _finite_array(embedding, "embedding", 2)
     n = len(points)
@@ -72,7 +79,9 @@ def embedding_figure(
     counts = np.ones(n) if n_observed is None else as_categories(n_observed, "n_observed")
     for name, values in {**by_sample, "n_observed": counts}.items():
         if len(values) != n:
-            raise ValueError(f"{name}: expected {n} values, one for each row of embedding, got {len(values)}")
+            raise ValueError(
+                f"{name}: expected {n} values, one for each row of embedding, got {len(values)}"
+            )
     if operator.index(max_points) < 1:
         raise ValueError(f"max_points: expected at least 1, got {max_points}")
 
@@ -96,38 +105,49 @@ def entropy_figure(h_values: Sequence[float] | Any, chosen: int) -> Figure:
     """Draw the criterion by which the number of clusters was chosen, against that number.
 
     Args:
-        h_values: what ``CMVAE.prune_clusters`` returns: C + 1 numbers, the index being the number of active
-            clusters; infinite where it was not evaluated, which is left out.
+        h_values: what ``CMVAE.prune_clusters`` returns: C + 1 numbers, the index being the number
+            of active clusters; infinite where it was not evaluated, which is left out.
         chosen: the number of clusters that was kept.
 
     Returns:
-        A figure with one panel: the curve, and the chosen number marked on it. If nothing was evaluated, a
-        note that says so.
+        A figure with one panel: the curve, and the chosen number marked on it. If nothing was
+        evaluated, a note that says so.
 
     Raises:
         TypeError: for a ``chosen`` that is not an integer, and values that are not numbers.
-        ValueError: for other than one axis, NaN, or a ``chosen`` that is out of range or not evaluated.
+        ValueError: for other than one axis, NaN, or a ``chosen`` that is out of range or not
+            evaluated.
     """
     values = as_tensor(h_values, "h_values").detach().cpu().double().numpy()
     if values.ndim != 1 or np.isnan(values).any():
-        raise ValueError(f"h_values: expected a list of numbers, none of them NaN, got {values.tolist()}")
+        raise ValueError(
+            f"h_values: expected a list of numbers, none of them NaN, got {values.tolist()}"
+        )
     chosen = operator.index(chosen)
     if not 0 <= chosen < len(values):
-        raise ValueError(f"chosen: expected an index of h_values, 0 to {len(values) - 1}, got {chosen}")
+        raise ValueError(
+            f"chosen: expected an index of h_values, 0 to {len(values) - 1}, got {chosen}"
+        )
     sizes = np.flatnonzero(np.isfinite(values))
     if len(sizes) and chosen not in sizes:
-        raise ValueError(f"chosen: expected one of the evaluated sizes {sizes.tolist()}, got {chosen}")
+        raise ValueError(
+            f"chosen: expected one of the evaluated sizes {sizes.tolist()}, got {chosen}"
+        )
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     panel = figure.subplots()
-    panel.set(xlabel="number of active clusters", ylabel="penalised normalised entropy (lower is better)")
+    panel.set(
+        xlabel="number of active clusters", ylabel="penalised normalised entropy (lower is better)"
+    )
     panel.spines[["top", "right"]].set_visible(False)
     if len(sizes) == 0:
         note = f"not evaluated: that takes two active clusters or more\n(active: {chosen})"
         panel.text(0.5, 0.5, note, ha="center", va="center", color=GREY, transform=panel.transAxes)
         panel.set(xticks=[], yticks=[])
         return figure
-    panel.plot(sizes, values[sizes], "o-", color=PALETTE[0], markersize=4, linewidth=1.5, label="criterion")
+    panel.plot(
+        sizes, values[sizes], "o-", color=PALETTE[0], markersize=4, linewidth=1.5, label="criterion"
+    )
     panel.axvline(chosen, color=PALETTE[3], linestyle="--", linewidth=1, zorder=1)
     mark = f"chosen: {chosen} clusters"
     panel.plot(chosen, values[chosen], "o", color=PALETTE[3], markersize=9, zorder=3, label=mark)
@@ -145,19 +165,19 @@ def translation_figure(
 
     Args:
         originals: (n, H, W) finite numbers; the smallest is drawn black, the largest white.
-        generated: source modality -> (n, H, W) on the same scale, in the order of the rows; values beyond the
-            range of the originals are cut off.
-        shares: source modality -> share of the generated images that a classifier gives the right label, in
-            [0, 1], written beside its row; modalities may be left out.
+        generated: source modality -> (n, H, W) on the same scale, in the order of the rows; values
+            beyond the range of the originals are cut off.
+        shares: source modality -> share of the generated images that a classifier gives the right
+            label, in [0, 1], written beside its row; modalities may be left out.
 
     Returns:
-        A figure with one panel for each row: the originals, then one for each source modality. The panel's
-        y-label names it.
+        A figure with one panel for each row: the originals, then one for each source modality. The
+        panel's y-label names it.
 
     Raises:
         TypeError: for what is not numbers or not a mapping.
-        ValueError: for shapes that differ or are wrong, no images, NaN or infinity, no source modality, a share
-            of another modality or outside [0, 1].
+        ValueError: for shapes that differ or are wrong, no images, NaN or infinity, no source
+            modality, a share of another modality or outside [0, 1].
     """
     if not isinstance(generated, Mapping):
         raise TypeError(f"generated must be a mapping, got {type(generated).__name__}")
@@ -169,20 +189,28 @@ def translation_figure(
         images[f"from {name}"] = _finite_array(values, f"generated[{name!r}]", 3)
         if images[f"from {name}"].shape != images["original"].shape:
             wanted, got = images["original"].shape, images[f"from {name}"].shape
-            raise ValueError(f"generated[{name!r}]: expected the shape of the originals, {wanted}, got {got}")
+            raise ValueError(
+                f"generated[{name!r}]: expected the shape of the originals, {wanted}, got {got}"
+            )
     for name, share in shares.items():
         if name not in generated:
-            raise ValueError(f"shares names {name!r}, but the source modalities are {list(generated)}")
+            raise ValueError(
+                f"shares names {name!r}, but the source modalities are {list(generated)}"
+            )
         if not 0 <= share <= 1:
             raise ValueError(f"shares[{name!r}]: expected a number in [0, 1], got {share!r}")
 
     texts = ["originals"]
     for name in generated:
-        texts.append(f"from {name}" + (f"\n{100 * shares[name]:.0f} % right" if name in shares else ""))
+        texts.append(
+            f"from {name}" + (f"\n{100 * shares[name]:.0f} % right" if name in shares else "")
+        )
     low, high = images["original"].min(), images["original"].max()
     figure, panels = _image_rows(images["original"].shape, texts)
     for panel, row in zip(panels, images.values(), strict=True):
-        panel.imshow(_side_by_side(row), cmap="gray", vmin=low, vmax=high if high > low else low + 1)
+        panel.imshow(
+            _side_by_side(row), cmap="gray", vmin=low, vmax=high if high > low else low + 1
+        )
     return figure
 
 
@@ -206,7 +234,9 @@ def _finite_array(values: Any, name: str, n_axes: int) -> np.ndarray:
     """Return a tensor or array as float64 with ``n_axes`` axes, none of them empty."""
     array = as_tensor(values, name).detach().cpu().double().numpy()
     if array.ndim != n_axes or 0 in array.shape:
-        raise ValueError(f"{name}: expected {n_axes} axes, none of length 0, got shape {array.shape}")
+        raise ValueError(
+            f"{name}: expected {n_axes} axes, none of length 0, got shape {array.shape}"
+        )
     if not np.isfinite(array).all():
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(1)
         raise ValueError(f"{name}: NaN or infinity in sample {int(bad.argmax())}")
@@ -224,7 +254,8 @@ def _project(points: np.ndarray) -> tuple[np.ndarray, str]:
         largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
         plane = centred @ (directions * np.where(largest < 0, -1, 1)).T
         return np.pad(plane, ((0, 0), (0, 2 - plane.shape[1]))), "principal component"
-    # One thread: the sums are then the same each time, and other work on the machine does not stall them.
+    # One thread: the sums are then the same each time, and other work on the machine does not stall
+    # them.
     with threadpool_limits(1):
         plane = TSNE(
             perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=0, max_iter=500, angle=0.7
@@ -232,7 +263,9 @@ def _project(points: np.ndarray) -> tuple[np.ndarray, str]:
     return plane, "t-SNE"
 
 
-def _draw_groups(panel: Axes, plane: np.ndarray, values: np.ndarray, is_complete: np.ndarray, what: str) -> None:
+def _draw_groups(
+    panel: Axes, plane: np.ndarray, values: np.ndarray, is_complete: np.ndarray, what: str
+) -> None:
     """Draw points (n, 2) in the colour of their group, and write each group's name at its median."""
     names, groups = np.unique(values, return_inverse=True)
     texts = [_short(name) for name in names.tolist()]
@@ -279,8 +312,11 @@ def _name_groups(panel: Axes, plane: np.ndarray, groups: np.ndarray, texts: list
             Line2D([], [], linestyle="", color=_colour(group), marker=_marker(group), label="label")
             for group in range(len(texts))
         ]
-        legend = panel.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
-        # A label of a handle would be read as a formula, and left out where it begins with an underscore.
+        legend = panel.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8
+        )
+        # A label of a handle would be read as a formula, and left out where it begins with an
+        # underscore.
         for entry, text in zip(legend.get_texts(), texts, strict=True):
             entry.set(text=text, parse_math=False)
 
@@ -296,7 +332,9 @@ def _marker(group: int) -> str:
 def _short(value: Any) -> str:
     """Return a label as text; whole numbers without a decimal point."""
     is_whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
-    return str(int(value)) if is_whole else f"{value:.3g}" if isinstance(value, float) else str(value)
+    return (
+        str(int(value)) if is_whole else f"{value:.3g}" if isinstance(value, float) else str(value)
+    )
 
 
 def _image_rows(shape: tuple[int, ...], texts: list[str]) -> tuple[Figure, list[Axes]]:
@@ -314,7 +352,15 @@ def _image_rows(shape: tuple[int, ...], texts: list[str]) -> tuple[Figure, list[
         panel = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], tall / size[1]))
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
-        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK, parse_math=False)
+        panel.set_ylabel(
+            text,
+            rotation="horizontal",
+            ha="right",
+            va="center",
+            fontsize=9,
+            color=INK,
+            parse_math=False,
+        )
         panels.append(panel)
     return figure, panels
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from cmvae import __version__
-from cmvae.arguments import positive_int, seeded
-from cmvae.assignment import check_rule
+from cmvae._version import __version__
+from cmvae.base.arguments import positive_int, seeded
 from cmvae.data.checks import check_known
-from cmvae.data.coding import TableCoding
-from cmvae.data.kinds import KINDS
 from cmvae.metrics.clustering import clustering_scores
 from cmvae.metrics.reading import as_dataset
-from cmvae.model import CMVAE
+from cmvae.models.assignment import check_rule
+from cmvae.models.cmvae import CMVAE
+from cmvae.preprocessing.coding import TableCoding
+from cmvae.preprocessing.kinds import KINDS
 from cmvae.report.arguments import (
     NO_LABEL,
     Labels,
@@ -25,14 +25,20 @@ from cmvae.report.arguments import (
     read_labels,
     read_selection,
 )
-from cmvae.report.content import Agreement, Cluster, Difference, Modality, Pattern, ReportContent, Samples
+from cmvae.report.content import (
+    Agreement,
+    Cluster,
+    Difference,
+    Modality,
+    Pattern,
+    ReportContent,
+    Samples,
+)
 from cmvae.report.figures import _project
 from cmvae.report.generated import IMAGES, TABLE, TEXT, Generated, Units, generate
 from cmvae.report.moments import Moments
 from cmvae.report.pictures import Scale, as_sheet, thumbnails
 from cmvae.report.readings import Assigned, assign, telling_values, values_at
-
-__all__ = ["gather_report", "units_of_table"]
 
 THUMBNAIL, PROTOTYPE = 40, 96  # pixels
 SHEET_BYTES, PROTOTYPE_BYTES = 4_000_000, 1_500_000  # of all image modalities together
@@ -78,27 +84,28 @@ def gather_report(
 ) -> ReportContent:
     """Gather what :func:`cmvae.report.write_report` shows; the model is left as it is.
 
-    All samples are assigned and counted; the plane shows at most ``max_points`` of them, those closest to the centre
-    of each cluster among them. Its projection is that of :func:`cmvae.report.embedding_figure`: t-SNE of the means of
-    q(z|X), started from principal components, or the principal components themselves for fewer than 50 samples or
-    two dimensions.
+    All samples are assigned and counted; the plane shows at most ``max_points`` of them, those
+    closest to the centre of each cluster among them. Its projection is that of
+    :func:`cmvae.report.embedding_figure`: t-SNE of the means of q(z|X), started from principal
+    components, or the principal components themselves for fewer than 50 samples or two dimensions.
 
     Args:
         model: A trained model.
         data: n samples, anything that :func:`cmvae.metrics.reading.batches` takes.
         ids: What the samples are called, n of them; None: their numbers from 0.
-        labels: n numbers or strings to compare clusters with; None: those of the data, if it has any. Samples whose
-            label is ``'(none)'`` have none: they are counted, not scored.
+        labels: n numbers or strings to compare clusters with; None: those of the data, if it has
+            any. Samples whose label is ``'(none)'`` have none: they are counted, not scored.
         label_names: Label to name; a sequence for labels that are whole numbers from 0.
-        history: Training curves, as :func:`cmvae.report.arguments.read_history` takes them: for instance
-            ``pandas.read_csv`` of the ``metrics.csv`` that :func:`cmvae.fit` logs.
+        history: Training curves, as :func:`cmvae.report.arguments.read_history` takes them: for
+            instance ``pandas.read_csv`` of the ``metrics.csv`` that :func:`cmvae.fit` logs.
         h_values: What ``CMVAE.prune_clusters`` returned.
         features: Of tables, modality to the names of its values.
-        to_units: Modality to a function that turns values as the model has them (n, *shape), data or means of what
-            it generates, into values that people read: (n, *) numbers, images, or a list of n texts. For a
-            :class:`cmvae.data.coding.TableCoding`, :func:`units_of_table` makes it.
-        images: Modalities that are images, (n, H, W) or (n, C, H, W) after ``to_units``, in [0, 1] (other ranges are
-            stretched to it); None: those of shape (C, H, W) with C from 1 to 4.
+        to_units: Modality to a function that turns values as the model has them (n, *shape), data
+            or means of what it generates, into values that people read: (n, *) numbers, images, or
+            a list of n texts. For a :class:`cmvae.preprocessing.coding.TableCoding`,
+            :func:`units_of_table` makes it.
+        images: Modalities that are images, (n, H, W) or (n, C, H, W) after ``to_units``, in [0, 1]
+            (other ranges are stretched to it); None: those of shape (C, H, W) with C from 1 to 4.
         cluster_names: Index of an active cluster to its name; the index where left out.
         title: Heading of the page.
         rule: The rule of ``CMVAE.predict_clusters``.
@@ -137,7 +144,11 @@ def gather_report(
     called = read_cluster_names(cluster_names, active.tolist())
     generator = seeded(seed, active.device)
     generated = generate(model, units, active, n_draws, generator)
-    widths = {m: int(np.prod(generated.centres[m].shape[1:])) for m, k in generated.kinds.items() if k == TABLE}
+    widths = {
+        m: int(np.prod(generated.centres[m].shape[1:]))
+        for m, k in generated.kinds.items()
+        if k == TABLE
+    }
     names = {m: read_features((features or {}).get(m), width, m) for m, width in widths.items()}
     moments = {m: Moments(len(active), width) for m, width in widths.items()}
     assigned = assign(model, dataset, units, generated.kinds, moments, rule, batch_size)
@@ -152,7 +163,10 @@ def gather_report(
         projection=axes,
         rule=rule,
         modalities=tuple(_modality(found, model, i) for i in range(len(model.modalities))),
-        clusters=tuple(_cluster(found, model, c, int(active[c]), called[c], n_features) for c in range(len(active))),
+        clusters=tuple(
+            _cluster(found, model, c, int(active[c]), called[c], n_features)
+            for c in range(len(active))
+        ),
         patterns=patterns,
         samples=_samples(found, list(model.modalities), plane, ids, pattern_of, named),
         agreement=_agreement(named, assigned.clusters, len(active)),
@@ -164,7 +178,8 @@ def gather_report(
 def units_of_table(coding: TableCoding) -> Callable[[np.ndarray], np.ndarray]:
     """Return what turns the numbers of a coded table, (n, D), into units of its columns.
 
-    Categories stay shares, one number for each value. What each number is called, ``coding.names`` tells.
+    Categories stay shares, one number for each value. What each number is called, ``coding.names``
+    tells.
     """
     columns = sorted(coding.columns, key=lambda column: KINDS.index(column.kind))
     center = np.repeat([column.center for column in columns], [column.width for column in columns])
@@ -181,13 +196,17 @@ def _choose(
         members = np.flatnonzero(assigned.clusters == cluster)
         order = np.argsort(-assigned.closeness[members], kind="stable")
         nearest.append(members[order[:n_nearest]])
-    wanted = np.concatenate([*nearest, np.random.default_rng(seed).permutation(len(assigned.clusters))])
+    wanted = np.concatenate(
+        [*nearest, np.random.default_rng(seed).permutation(len(assigned.clusters))]
+    )
     first = np.sort(np.unique(wanted, return_index=True)[1])[:max_points]
     rows = np.sort(wanted[first])
     return rows, [members[np.isin(members, rows)] for members in nearest]
 
 
-def _patterns(observed: np.ndarray, clusters: np.ndarray, n_clusters: int) -> tuple[tuple[Pattern, ...], np.ndarray]:
+def _patterns(
+    observed: np.ndarray, clusters: np.ndarray, n_clusters: int
+) -> tuple[tuple[Pattern, ...], np.ndarray]:
     """Return the combinations of modalities by frequency, the rarest put together, and that of each sample, (n,)."""
     kinds, codes, counts = np.unique(observed, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
@@ -198,7 +217,10 @@ def _patterns(observed: np.ndarray, clusters: np.ndarray, n_clusters: int) -> tu
     n_patterns = int(of_sample.max()) + 1
     by_cluster = np.zeros((n_patterns, n_clusters), int)
     np.add.at(by_cluster, (of_sample, clusters), 1)
-    patterns = [Pattern(tuple(map(bool, kinds[k])), tuple(by_cluster[i].tolist())) for i, k in enumerate(kept)]
+    patterns = [
+        Pattern(tuple(map(bool, kinds[k])), tuple(by_cluster[i].tolist()))
+        for i, k in enumerate(kept)
+    ]
     patterns += [Pattern((), tuple(row.tolist())) for row in by_cluster[len(kept) :]]
     return tuple(patterns), of_sample
 
@@ -250,9 +272,15 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
-def _cluster(found: _Gathering, model: CMVAE, cluster: int, index: int, name: str, n_features: int) -> Cluster:
+def _cluster(
+    found: _Gathering, model: CMVAE, cluster: int, index: int, name: str, n_features: int
+) -> Cluster:
     probability = found.assigned.probability[found.assigned.clusters == cluster]
-    texts = {m: found.generated.centres[m][cluster] for m, kind in found.generated.kinds.items() if kind == TEXT}
+    texts = {
+        m: found.generated.centres[m][cluster]
+        for m, kind in found.generated.kinds.items()
+        if kind == TEXT
+    }
     return Cluster(
         name=name,
         size=len(probability),
@@ -265,7 +293,9 @@ def _cluster(found: _Gathering, model: CMVAE, cluster: int, index: int, name: st
     )
 
 
-def _differences(found: _Gathering, modalities: list[str], cluster: int, top: int) -> tuple[Difference, ...]:
+def _differences(
+    found: _Gathering, modalities: list[str], cluster: int, top: int
+) -> tuple[Difference, ...]:
     """Return the features in which a cluster differs most from all other samples."""
     differences = []
     for m, moments in found.assigned.moments.items():
@@ -300,7 +330,9 @@ def _samples(
     )
 
 
-def _telling(found: _Gathering, modalities: list[str]) -> tuple[tuple[tuple[int, int, float, float], ...], ...]:
+def _telling(
+    found: _Gathering, modalities: list[str]
+) -> tuple[tuple[tuple[int, int, float, float], ...], ...]:
     """Return the most telling values of the samples shown, of all tables together."""
     telling: list[list[tuple[int, int, float, float]]] = [[] for _ in found.rows]
     for m, moments in found.assigned.moments.items():
@@ -311,7 +343,9 @@ def _telling(found: _Gathering, modalities: list[str]) -> tuple[tuple[tuple[int,
                 for row, entries in zip(start + np.flatnonzero(seen), best, strict=True):
                     telling[row] += [(modalities.index(m), *entry) for entry in entries]
             start += len(seen)
-    return tuple(tuple(sorted(entries, key=lambda entry: -abs(entry[3]))[:N_TELLING]) for entries in telling)
+    return tuple(
+        tuple(sorted(entries, key=lambda entry: -abs(entry[3]))[:N_TELLING]) for entries in telling
+    )
 
 
 def _agreement(named: Labels | None, clusters: np.ndarray, n_clusters: int) -> Agreement | None:

@@ -9,9 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from cmvae.data.checks import check_known
-from cmvae.model import CMVAE
-
-__all__ = ["IMAGES", "TABLE", "TEXT", "Generated", "Units", "generate"]
+from cmvae.models.cmvae import CMVAE
 
 IMAGES, TABLE, TEXT = "images", "table", "text"
 
@@ -23,8 +21,10 @@ class Units:
     """How values of each modality, as the model has them, become values that people read.
 
     Attributes:
-        converters: Modality to what turns (n, *shape) into values of the data, of any shape, or into n texts.
-        images: Names of the modalities that are images; None: those whose values are (n, 1 to 4, H, W).
+        converters: Modality to what turns (n, *shape) into values of the data, of any shape, or
+            into n texts.
+        images: Names of the modalities that are images; None: those whose values are (n, 1 to 4, H,
+            W).
     """
 
     converters: Mapping[str, Converter]
@@ -67,7 +67,8 @@ class Generated:
 
     Attributes:
         kinds: Modality to ``'table'``, ``'images'`` or ``'text'``.
-        centres: Modality to what is decoded at the centre of each cluster, private latents zero, (C, *).
+        centres: Modality to what is decoded at the centre of each cluster, private latents zero,
+            (C, *).
         draws: Of images, modality to draws from each cluster, (C, n_draws, *).
     """
 
@@ -77,17 +78,23 @@ class Generated:
 
 
 @torch.no_grad()
-def generate(model: CMVAE, units: Units, active: Tensor, n_draws: int, generator: Generator) -> Generated:
+def generate(
+    model: CMVAE, units: Units, active: Tensor, n_draws: int, generator: Generator
+) -> Generated:
     """Generate from the active clusters (C,), the same for the same generator."""
     chosen = active.repeat_interleave(n_draws)
     drawn = model.generate_from_prior(len(chosen), cluster=chosen, generator=generator)
     none = {m: w.new_zeros(len(active), w.shape[1]) for m, w in drawn.modalities_z.items()}
-    at_centres = model.to_data(model.decode({"z": model.cluster_centers[active], "modalities_z": none}))
+    at_centres = model.to_data(
+        model.decode({"z": model.cluster_centers[active], "modalities_z": none})
+    )
     centres = {m: units.of(m, values) for m, values in at_centres.items()}
     kinds = {m: units.kind(m, values) for m, values in centres.items()}
     pictured = [m for m, kind in kinds.items() if kind == IMAGES]
     decoded = model.to_data(model.decode(drawn, pictured)) if pictured else {}
     draws = {m: units.of(m, values) for m, values in decoded.items()}
     return Generated(
-        kinds, centres, {m: values.reshape(len(active), n_draws, *values.shape[1:]) for m, values in draws.items()}
+        kinds,
+        centres,
+        {m: values.reshape(len(active), n_draws, *values.shape[1:]) for m, values in draws.items()},
     )

@@ -12,14 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Generator, Tensor
 
-from cmvae.arguments import positive_int
+from cmvae.base.arguments import positive_int
 from cmvae.data.checks import as_tensor
 from cmvae.metrics.clustering import as_categories
 from cmvae.metrics.coherence import GenerativeModel
 from cmvae.metrics.reading import as_dataset, batches, data_of, restrict
 from cmvae.report.figures import GREY, INK, PALETTE, _finite_array, _project, _short
-
-__all__ = ["cluster_samples_figure", "cross_generations", "generation_grid", "thumbnail_figure"]
 
 GAP = 1  # pixels between images side by side
 FRAME = 2  # pixels of a cluster's colour around a thumbnail
@@ -39,15 +37,19 @@ def cross_generations(
         generator: Source of randomness, on the model's device.
 
     Returns:
-        Modality conditioned on to modality to (n, *input shape) on the CPU, in the units of the data; NaN for
-        samples that lack the modality conditioned on.
+        Modality conditioned on to modality to (n, *input shape) on the CPU, in the units of the
+        data; NaN for samples that lack the modality conditioned on.
     """
     dataset = as_dataset(data)
     batch = next(batches(dataset, len(dataset)))
     found: dict[str, dict[str, Tensor]] = {}
     for source in (m for m in model.modalities if m in batch["data"]):
         inputs, rows = restrict(batch, (source,))
-        drawn = model.predict(inputs, source, list(model.modalities), generator=generator) if len(rows) else {}
+        drawn = (
+            model.predict(inputs, source, list(model.modalities), generator=generator)
+            if len(rows)
+            else {}
+        )
         found[source] = {}
         for target, values in drawn.items():
             images = data_of(model, target, values[:, 0]).cpu()
@@ -63,42 +65,53 @@ def generation_grid(
 ) -> Figure:
     """Draw what is generated from each modality in each: rows are conditioned on, columns generated.
 
-    The first row has the originals. Every panel has the same samples in the same places, row by row, in as many
-    columns as is closest to a square. Rows and columns of the same name are self-generation, the others
-    translations.
+    The first row has the originals. Every panel has the same samples in the same places, row by
+    row, in as many columns as is closest to a square. Rows and columns of the same name are
+    self-generation, the others translations.
 
     Args:
-        originals: Modality to images, for the columns; those of a sample without the modality are NaN and blank.
-            Images are (n, C, H, W) or (n, H, W): floats in [0, 1], what is beyond being cut off, or bytes. One
-            channel or two are drawn as the first in grey, more as the first three in colour.
-        generated: Modality conditioned on, which may be one that is not drawn, to modality to images; targets may
-            be left out, and are blank.
-        shares: Likewise, to the share of the images in which a classifier sees the right class, in [0, 1], which is
-            written below; None or left out = nothing.
+        originals: Modality to images, for the columns; those of a sample without the modality are
+            NaN and blank. Images are (n, C, H, W) or (n, H, W): floats in [0, 1], what is beyond
+            being cut off, or bytes. One channel or two are drawn as the first in grey, more as the
+            first three in colour.
+        generated: Modality conditioned on, which may be one that is not drawn, to modality to
+            images; targets may be left out, and are blank.
+        shares: Likewise, to the share of the images in which a classifier sees the right class, in
+            [0, 1], which is written below; None or left out = nothing.
 
     Returns:
         A figure with a panel for each modality in each row, row by row.
 
     Raises:
         TypeError: For images that are not numbers.
-        ValueError: For no modality, nothing generated, images of other shapes, a number of them that differs from
-            that of the originals, a target without originals, infinity, or a share outside [0, 1].
+        ValueError: For no modality, nothing generated, images of other shapes, a number of them
+            that differs from that of the originals, a target without originals, infinity, or a
+            share outside [0, 1].
     """
     if not originals or not generated:
         raise ValueError("originals and generated must each hold a modality at least")
-    columns = {name: _pictures(images, f"originals[{name!r}]") for name, images in originals.items()}
+    columns = {
+        name: _pictures(images, f"originals[{name!r}]") for name, images in originals.items()
+    }
     n = len(next(iter(columns.values())))
     rows: dict[str, dict[str, np.ndarray]] = {"original": columns}
     for source, by_target in generated.items():
-        pictures = {name: _pictures(images, f"generated[{source!r}][{name!r}]") for name, images in by_target.items()}
+        pictures = {
+            name: _pictures(images, f"generated[{source!r}][{name!r}]")
+            for name, images in by_target.items()
+        }
         unknown = [name for name in pictures if name not in columns]
         if unknown:
-            raise ValueError(f"generated[{source!r}] has targets {unknown}; originals has {list(columns)}")
+            raise ValueError(
+                f"generated[{source!r}] has targets {unknown}; originals has {list(columns)}"
+            )
         rows[f"from {source}"] = pictures
     for row in rows.values():
         for name, shown in row.items():
             if len(shown) != n:
-                raise ValueError(f"{name}: expected {n} images, as of the first modality, got {len(shown)}")
+                raise ValueError(
+                    f"{name}: expected {n} images, as of the first modality, got {len(shown)}"
+                )
     figure, panels = _panels(list(rows), list(columns), CELL, CELL, 0.17)
     for (text, row), panel_row in zip(rows.items(), panels, strict=True):
         for name, panel in zip(columns, panel_row, strict=True):
@@ -124,7 +137,8 @@ def cluster_samples_figure(images: Mapping[str, Any], clusters: Any, *, n_each: 
 
     Raises:
         TypeError: For what is not numbers.
-        ValueError: For no modality, lengths that differ, images of other shapes, or an ``n_each`` below 1.
+        ValueError: For no modality, lengths that differ, images of other shapes, or an ``n_each``
+            below 1.
     """
     positive_int("n_each", n_each)
     if not images:
@@ -133,16 +147,22 @@ def cluster_samples_figure(images: Mapping[str, Any], clusters: Any, *, n_each: 
     groups = as_categories(clusters, "clusters")
     for name, values in pictures.items():
         if len(values) != len(groups):
-            raise ValueError(f"images[{name!r}]: expected one for each of {len(groups)} clusters, got {len(values)}")
+            raise ValueError(
+                f"images[{name!r}]: expected one for each of {len(groups)} clusters, got {len(values)}"
+            )
     found = np.unique(groups)
     ratio = max(values.shape[2] / values.shape[1] for values in pictures.values())
     tall = CELL / 2.5
-    figure, panels = _panels([_short(g) for g in found.tolist()], list(pictures), tall, tall * n_each * ratio, 0.06)
+    figure, panels = _panels(
+        [_short(g) for g in found.tolist()], list(pictures), tall, tall * n_each * ratio, 0.06
+    )
     for group, panel_row in zip(found, panels, strict=True):
         rows = np.flatnonzero(groups == group)[:n_each]
         for values, panel in zip(pictures.values(), panel_row, strict=True):
             blank = np.ones((n_each - len(rows), *values.shape[1:]))
-            panel.imshow(_mosaic(np.concatenate([values[rows], blank]), n_each), interpolation="nearest")
+            panel.imshow(
+                _mosaic(np.concatenate([values[rows], blank]), n_each), interpolation="nearest"
+            )
     return figure
 
 
@@ -151,8 +171,9 @@ def thumbnail_figure(
 ) -> Figure:
     """Draw the embedding in the plane, each sample as its image, framed in the colour of its cluster.
 
-    The projection is that of :func:`cmvae.report.embedding_figure`. The plane is cut into ``n_across`` by
-    ``n_across`` cells, and each shows the sample closest to its centre, if it holds one.
+    The projection is that of :func:`cmvae.report.embedding_figure`. The plane is cut into
+    ``n_across`` by ``n_across`` cells, and each shows the sample closest to its centre, if it holds
+    one.
 
     Args:
         embedding: (n, d) finite numbers.
@@ -166,15 +187,20 @@ def thumbnail_figure(
 
     Raises:
         TypeError: For what is not numbers.
-        ValueError: For lengths that differ, no samples, wrong shapes, NaN or infinity, or a number below 1.
+        ValueError: For lengths that differ, no samples, wrong shapes, NaN or infinity, or a number
+            below 1.
     """
     points, pictures = _finite_array(embedding, "embedding", 2), _pictures(images, "images")
     groups = None if clusters is None else as_categories(clusters, "clusters")
     for name, values in (("images", pictures), ("clusters", groups)):
         if values is not None and len(values) != len(points):
-            raise ValueError(f"{name}: expected {len(points)}, one for each row of embedding, got {len(values)}")
+            raise ValueError(
+                f"{name}: expected {len(points)}, one for each row of embedding, got {len(values)}"
+            )
     positive_int("n_across", n_across)
-    shown = np.sort(np.random.default_rng(0).permutation(len(points))[: positive_int("max_points", max_points)])
+    shown = np.sort(
+        np.random.default_rng(0).permutation(len(points))[: positive_int("max_points", max_points)]
+    )
     plane, axis_name = _project(points[shown])
     # Row 0 of an image is at the top.
     span = np.maximum(np.ptp(plane, axis=0), 1e-12)
@@ -189,7 +215,9 @@ def thumbnail_figure(
     return figure
 
 
-def _paint(pictures: np.ndarray, groups: np.ndarray | None, places: np.ndarray, n_across: int) -> np.ndarray:
+def _paint(
+    pictures: np.ndarray, groups: np.ndarray | None, places: np.ndarray, n_across: int
+) -> np.ndarray:
     """Return a canvas (height, width, 3) with one picture in each cell that holds a place (column, row)."""
     height, width = pictures.shape[1] + 2 * FRAME, pictures.shape[2] + 2 * FRAME
     canvas = np.ones((n_across * height, n_across * width, 3))
@@ -213,9 +241,13 @@ def _pictures(values: Any, name: str) -> np.ndarray:
     if array.ndim == 3:
         array = array[:, None]
     if array.ndim != 4 or 0 in array.shape:
-        raise ValueError(f"{name}: expected images (n, C, H, W) or (n, H, W), none of length 0, got {tensor.shape}")
+        raise ValueError(
+            f"{name}: expected images (n, C, H, W) or (n, H, W), none of length 0, got {tensor.shape}"
+        )
     if np.isinf(array).any():
-        raise ValueError(f"{name}: infinity in sample {int(np.isinf(array).any((1, 2, 3)).argmax())}")
+        raise ValueError(
+            f"{name}: infinity in sample {int(np.isinf(array).any((1, 2, 3)).argmax())}"
+        )
     colours = array[:, :3] if array.shape[1] >= 3 else np.repeat(array[:, :1], 3, axis=1)
     blank = np.isnan(colours).any((1, 2, 3), keepdims=True)
     return np.where(blank, 1.0, colours.clip(0, 1)).transpose(0, 2, 3, 1)
@@ -238,7 +270,9 @@ def _panels(
     """Return a figure of panels without ticks, ``gap`` inches apart, rows named on the left and columns above."""
     left = 0.2 + 0.08 * max(map(len, rows))
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    figure = Figure(figsize=(left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + gap)), layout=layout)
+    figure = Figure(
+        figsize=(left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + gap)), layout=layout
+    )
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
@@ -247,7 +281,15 @@ def _panels(
         title = name if len(name) <= MAX_TEXT else f"{name[: MAX_TEXT - 1]}…"
         panel.set_title(title, fontsize=9, color=INK, parse_math=False)
     for panel, text in zip(panels[:, 0], rows, strict=True):
-        panel.set_ylabel(text, rotation="horizontal", ha="right", va="center", fontsize=9, color=INK, parse_math=False)
+        panel.set_ylabel(
+            text,
+            rotation="horizontal",
+            ha="right",
+            va="center",
+            fontsize=9,
+            color=INK,
+            parse_math=False,
+        )
     return figure, panels.tolist()
 
 

@@ -2,14 +2,12 @@
 
 import numpy as np
 
-__all__ = ["Moments"]
-
 
 class Moments:
     """Sums of the features of one modality, over the observed samples of each cluster.
 
-    Values are taken relative to the mean of the first samples added: sums of squares of numbers far from zero would
-    lose their digits.
+    Values are taken relative to the mean of the first samples added: sums of squares of numbers far
+    from zero would lose their digits.
 
     Args:
         n_clusters: C.

@@ -4,16 +4,15 @@ import html
 import json
 import math
 from dataclasses import asdict
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from cmvae.checkpoints import atomic_write
+from cmvae.base.extras import from_extra
+from cmvae.base.files import atomic_write
 from cmvae.report.content import ReportContent
 from cmvae.report.themes import THEMES, style_sheet
-
-__all__ = ["LARGEST", "write_report"]
 
 LARGEST = 15_000_000  # bytes
 DIGITS = 5
@@ -23,8 +22,8 @@ SCRIPTS = ("base.js", "filter.js", "sections.js", "charts.js", "start.js")
 def write_report(path: str | Path, content: ReportContent) -> None:
     """Write a report as one HTML file; a file that is there is replaced at once or not at all.
 
-    The file holds its style, its scripts, plotly and all pictures, and asks the network for nothing (its content
-    security policy forbids it).
+    The file holds its style, its scripts, plotly and all pictures, and asks the network for nothing
+    (its content security policy forbids it).
 
     Args:
         path: The file, whose name ends in ``.html``; its folder must exist.
@@ -67,12 +66,7 @@ def _plotly() -> str:
     Raises:
         ImportError: Where plotly is not installed.
     """
-    try:
-        offline = import_module("plotly.offline")
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"the report needs {error.name}, which is not installed: pip install 'cmvae[report]'"
-        ) from error
+    offline = from_extra("plotly.offline", "report", "the report")
     source: str = offline.get_plotlyjs()
     return source
 

@@ -10,8 +10,6 @@ from PIL import Image
 
 from cmvae.report.content import Sheet
 
-__all__ = ["Scale", "as_sheet", "thumbnails"]
-
 BLANK = 255
 QUALITIES = (90, 75, 60, 40)
 
@@ -40,7 +38,9 @@ class Scale:
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4 or 0 in images.shape[1:]:
-            raise ValueError(f"images must be (n, H, W) or (n, C, H, W), got the shape {images.shape}")
+            raise ValueError(
+                f"images must be (n, H, W) or (n, C, H, W), got the shape {images.shape}"
+            )
         colours = images[:, :3] if images.shape[1] >= 3 else np.repeat(images[:, :1], 3, axis=1)
         shades = 255 * ((colours.astype(np.float64) - self.low) / self.span).clip(0, 1)
         blank = np.isnan(shades).any((1, 2, 3), keepdims=True)
@@ -54,21 +54,29 @@ def thumbnails(pictures: np.ndarray, largest: int) -> np.ndarray:
     if shrink == 1:
         return pictures
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    small = [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) for picture in pictures]
+    small = [
+        np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+        for picture in pictures
+    ]
     return np.stack(small) if small else pictures[:, : size[1], : size[0]]
 
 
 def as_sheet(pictures: np.ndarray, budget: int) -> Sheet:
     """Put pictures (n, H, W, 3) bytes on one sheet, of at most about ``budget`` bytes.
 
-    It is a PNG where that fits, else a JPEG of a quality that does, else a JPEG of pictures half as large.
+    It is a PNG where that fits, else a JPEG of a quality that does, else a JPEG of pictures half as
+    large.
     """
     n, height, width, _ = pictures.shape
     across = max(1, math.ceil(math.sqrt(n * height / width)))
     down = max(1, math.ceil(n / across))
     tiles = np.full((down * across, height, width, 3), BLANK, np.uint8)
     tiles[:n] = pictures
-    whole = tiles.reshape(down, across, height, width, 3).swapaxes(1, 2).reshape(down * height, across * width, 3)
+    whole = (
+        tiles.reshape(down, across, height, width, 3)
+        .swapaxes(1, 2)
+        .reshape(down * height, across * width, 3)
+    )
     for kind, encoded in _encodings(Image.fromarray(whole)):
         if len(encoded) <= budget:
             uri = f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from cmvae.metrics.reading import batch_at, batches
-from cmvae.model import CMVAE
+from cmvae.models.cmvae import CMVAE
 from cmvae.report.generated import IMAGES, TABLE, Units
 from cmvae.report.moments import Moments
-
-__all__ = ["Assigned", "assign", "telling_values", "values_at"]
 
 AT_ONCE = 256
 
@@ -43,7 +41,13 @@ class Assigned:
 
 @torch.no_grad()
 def assign(
-    model: CMVAE, data: Any, units: Units, kinds: dict[str, str], moments: dict[str, Moments], rule: str, size: int
+    model: CMVAE,
+    data: Any,
+    units: Units,
+    kinds: dict[str, str],
+    moments: dict[str, Moments],
+    rule: str,
+    size: int,
 ) -> Assigned:
     """Read all samples, ``size`` at a time, and fill the moments of the tables."""
     place = _places(model.active_clusters)
@@ -56,8 +60,12 @@ def assign(
         clusters = place[found.clusters.cpu().numpy()]
         probability = found.probabilities.gather(1, found.clusters[:, None])[:, 0]
         nothing = torch.zeros(len(clusters), dtype=torch.bool)
-        observed = torch.stack([batch["masks"].get(m, nothing) for m in model.modalities], 1).numpy()
-        parts.append((clusters, *(t.cpu().double().numpy() for t in (probability, z, closeness)), observed))
+        observed = torch.stack(
+            [batch["masks"].get(m, nothing) for m in model.modalities], 1
+        ).numpy()
+        parts.append(
+            (clusters, *(t.cpu().double().numpy() for t in (probability, z, closeness)), observed)
+        )
         for i, m in enumerate(model.modalities):
             seen = observed[:, i]
             if not seen.any() or kinds[m] not in (IMAGES, TABLE):
@@ -77,7 +85,9 @@ def _places(active: Tensor) -> np.ndarray:
     return np.where(is_active, is_active.cumsum() - 1, -1)
 
 
-def values_at(data: Any, rows: np.ndarray, modality: str, units: Units) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def values_at(
+    data: Any, rows: np.ndarray, modality: str, units: Units
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the values of some samples, a few hundred at a time: which have the modality, and the values of those."""
     for start in range(0, len(rows), AT_ONCE):
         chosen = rows[start : start + AT_ONCE]
@@ -91,7 +101,9 @@ def values_at(data: Any, rows: np.ndarray, modality: str, units: Units) -> Itera
         yield seen.numpy(), units.of(modality, values) if bool(seen.any()) else np.zeros((0, 1))
 
 
-def telling_values(values: np.ndarray, moments: Moments, top: int) -> list[list[tuple[int, float, float]]]:
+def telling_values(
+    values: np.ndarray, moments: Moments, top: int
+) -> list[list[tuple[int, float, float]]]:
     """Return for each sample (B, D) its values furthest from the mean of all, the furthest first.
 
     Returns:

@@ -2,8 +2,6 @@
 
 from cmvae.report.figures import PALETTE
 
-__all__ = ["THEMES", "contrast", "style_sheet"]
-
 GRAPHICS = 3.0  # the least contrast of what is drawn, WCAG 1.4.11; that of text is 4.5, 1.4.3
 STEP = 0.05
 
@@ -63,6 +61,9 @@ THEMES = {"light": _themed(LIGHT), "dark": _themed(DARK)}
 
 def style_sheet() -> str:
     """Return the colours as CSS variables, by the reader's preference; paper is light."""
-    rules = {name: ":root{" + "".join(f"--{k}:{v};" for k, v in theme.items()) + "}" for name, theme in THEMES.items()}
+    rules = {
+        name: ":root{" + "".join(f"--{k}:{v};" for k, v in theme.items()) + "}"
+        for name, theme in THEMES.items()
+    }
     dark = f"@media screen and (prefers-color-scheme: dark){{{rules['dark']}}}"
     return f"{rules['light']}\n{dark}\n"

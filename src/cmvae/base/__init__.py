@@ -1,0 +1,1 @@
+"""What every room shares: outputs, arguments, settings, files that are whole, optional packages."""

@@ -1,0 +1,169 @@
+"""Settings: validated once, frozen, to and from JSON, refused in one line."""
+
+import json
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+# What pydantic says, in the words of the other messages.
+_WORDS = {
+    "Value error, ": "",
+    "Input should be": "must be",
+    "Field required": "is missing",
+    "Extra inputs are not permitted": "is unknown",
+    "must be a valid dictionary": "must be a mapping",
+    "must be a valid string": "must be a string",
+    "must be a valid list": "must be a list",
+    "must be a valid tuple": "must be a list",
+}
+
+
+class SettingsError(ValueError):
+    """A field is missing or has a value that is not allowed."""
+
+
+class Settings(BaseModel):
+    """The base of all settings: keyword arguments only, frozen once made, JSON both ways.
+
+    Raises:
+        TypeError: For an unknown keyword.
+        ValueError: For a field that is missing or has a value that is not allowed; the message names
+            the field, what was got and what is allowed.
+
+    Example:
+        >>> class Size(Settings):
+        ...     width: PositiveInt = 1
+        >>> Size.from_json(Size(width=2).to_json()).replace(width=3)
+        Size(width=3)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def __init__(self, **fields: Any) -> None:
+        known = list(type(self).model_fields)
+        unknown = [name for name in fields if name not in known]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} got unknown arguments {unknown}; it takes {known}"
+            )
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise SettingsError(_one_line(error)) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a validated copy with some fields changed."""
+        return type(self)(**{**self.fields(), **changes})
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields by name, as they are."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the fields as JSON and YAML can hold them."""
+        return self.model_dump(mode="json")
+
+    def to_json(self) -> str:
+        """Return the settings as JSON text."""
+        return json.dumps(self.to_plain(), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read settings written by :meth:`to_json`.
+
+        Raises:
+            ValueError: If the text is no JSON object, or holds unknown or bad fields.
+        """
+        try:
+            return cls.from_plain(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error}") from None
+
+    @classmethod
+    def from_plain(cls, fields: Any, what: str = "") -> Self:
+        """Read what :meth:`to_plain` returned.
+
+        Args:
+            fields: A mapping.
+            what: What it stands in, for the errors.
+
+        Raises:
+            ValueError: If it is none, or holds unknown or bad fields.
+        """
+        where = f"{what}: " if what else ""
+        if not isinstance(fields, Mapping):
+            raise ValueError(f"{where}settings must be a mapping, got {type(fields).__name__}")
+        try:
+            return cls(**fields)
+        except (TypeError, SettingsError) as error:
+            raise SettingsError(f"{where}{error}") from None
+
+
+def _one_line(error: ValidationError) -> str:
+    """Say in one line which fields are wrong, what was got and what is allowed."""
+    parts = []
+    for item in error.errors():
+        where, message = ".".join(str(step) for step in item["loc"]), item["msg"]
+        nested = isinstance(item.get("ctx", {}).get("error"), SettingsError)
+        for theirs, ours in _WORDS.items():
+            message = message.replace(theirs, ours)
+        plain = nested or not where or item["type"] in ("missing", "extra_forbidden")
+        got = "" if plain else f", got {item['input']!r}"
+        link = "." if nested else " " if message.startswith(("must", "is ")) else ": "
+        parts.append(f"{where}{link}{message}{got}" if where else message)
+    return "; ".join(parts)
+
+
+def positive_int(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError("must be a positive integer")
+    return int(value)
+
+
+def _real(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return float(value)
+
+
+def _positive_float(value: object) -> float:
+    if _real(value) <= 0:
+        raise ValueError("must be a positive number")
+    return _real(value)
+
+
+def _share(value: object) -> float:
+    if not 0 <= _real(value) < 1:
+        raise ValueError("must be at least 0 and below 1")
+    return _real(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be True or False")
+    return value
+
+
+def _shape(value: object) -> object:
+    sizes = (value,) if isinstance(value, Integral) else value
+    if not isinstance(sizes, list | tuple) or not sizes:
+        raise ValueError("must be positive integers, one at least")
+    return sizes
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a name, not empty")
+    return value
+
+
+PositiveInt = Annotated[int, BeforeValidator(positive_int)]
+Finite = Annotated[float, BeforeValidator(_real)]
+PositiveFloat = Annotated[float, BeforeValidator(_positive_float)]
+Share = Annotated[float, BeforeValidator(_share)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Shape = Annotated[tuple[PositiveInt, ...], BeforeValidator(_shape)]
+Name = Annotated[str, BeforeValidator(_name)]

@@ -1,0 +1,59 @@
+"""``cmvae evaluate``: a run's clusters against labels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cmvae.cli.shared import console, say, told_in_one_line
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            help="Table of ids and labels (.csv, .tsv, .parquet), or .h5mu with labels in .obs."
+        ),
+    ],
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Its id column; else as for fit.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column of labels, where there are several.")
+    ] = None,
+) -> None:
+    """Compare the clusters of the training samples with labels: accuracy, mutual information, Rand index.
+
+    Example: cmvae evaluate runs/mine --labels labels.csv --column type
+
+    Example: cmvae evaluate runs/cells --labels cells.h5mu --column cell_type
+    """
+    with told_in_one_line():
+        from cmvae.files.labels import read_labels
+        from cmvae.metrics.clustering import clustering_scores
+        from cmvae.runs.folder import read_run
+
+        samples = read_run(run).samples.set_index("id")
+        truth = read_labels(labels, id_column, column)
+        both = samples.index.intersection(truth.index)
+        if not len(both):
+            raise ValueError(
+                f"--labels {labels} shares no id with the run: the first ids are {truth.index[:3].tolist()} "
+                f"and {samples.index[:3].tolist()}"
+            )
+        found, known = samples.loc[both], truth[both]
+        table = Table(
+            "modalities seen", "samples", "ACC", "NMI", "ARI", title="Clusters against labels, %"
+        )
+        groups = {"all samples": found.index}
+        if found["modalities"].nunique() > 1:
+            groups |= {str(name): part.index for name, part in found.groupby("modalities")}
+        for name, ids in groups.items():
+            scores = clustering_scores(known[ids].tolist(), found.loc[ids, "cluster"].tolist())
+            table.add_row(
+                name, str(len(ids)), *(f"{100 * scores[key]:.1f}" for key in ("ACC", "NMI", "ARI"))
+            )
+        console.print(table)
+        say(f"{len(both)} of {len(samples)} samples have a label; {known.nunique()} labels")

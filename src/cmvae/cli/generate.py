@@ -1,0 +1,87 @@
+"""``cmvae generate``: samples of clusters, or modalities from others, as files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cmvae.cli.shared import say, table_files, told_in_one_line
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder to write: a table, a folder of images or an array per modality."),
+    ],
+    cluster: Annotated[
+        list[int] | None, typer.Option(help="A cluster's number; by default all.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of each cluster.")] = 10,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="NAME=PATH",
+            help="Generate from these files instead, sample by sample.",
+        ),
+    ] = None,
+    to: Annotated[
+        list[str] | None, typer.Option(help="A modality to generate; by default all (the others).")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Id column of the tables; else as in the run.")
+    ] = None,
+    draw: Annotated[
+        bool,
+        typer.Option(
+            "--draw", help="Draw from the likelihoods, as data look, instead of taking means."
+        ),
+    ] = False,
+    table_format: Annotated[
+        str, typer.Option("--format", help="Of tables: csv or parquet.")
+    ] = "csv",
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a folder of generated samples.")
+    ] = False,
+) -> None:
+    """Write samples of clusters, or the modalities that samples lack, in the units of the data.
+
+    Example: cmvae generate runs/mine --cluster 0 --samples 20 --out prototypes
+
+    Example: cmvae generate runs/mine --from rna=rna.csv --to photo --out photos-from-rna
+    """
+    with told_in_one_line():
+        from cmvae.base.files import atomic_folder, check_target, link_target
+        from cmvae.runs.folder import read_run
+        from cmvae.runs.generated import check_folder, generate_clusters, translate_files
+
+        if table_format not in ("csv", "parquet"):
+            raise ValueError(f"--format must be csv or parquet, got {table_format!r}")
+        if given and cluster:
+            raise ValueError("--from and --cluster exclude each other")
+        out = link_target(out)
+        check_folder(out)
+        check_target(out, overwrite)
+        found = read_run(run)
+        names = list(found.preprocessing.codecs)
+        files = table_files(given, id_column, found.config.modalities, "--from")
+        wanted = (
+            list(dict.fromkeys(to or [])) or [name for name in names if name not in files] or names
+        )
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise ValueError(f"--to names unknown modalities {unknown}; there are {names}")
+        numbers = cluster or list(range(len(found.order)))
+        if not set(numbers) <= set(range(len(found.order))):
+            raise ValueError(f"--cluster must be from 0 to {len(found.order) - 1}, got {numbers}")
+        suffix = f".{table_format}"
+        with atomic_folder(out) as folder:
+            if files:
+                translate_files(found, folder, files, wanted, draw=draw, seed=seed, suffix=suffix)
+            else:
+                generate_clusters(
+                    found, folder, numbers, samples, wanted, draw=draw, seed=seed, suffix=suffix
+                )
+        say(f"Written to {out}: {', '.join(wanted)}")

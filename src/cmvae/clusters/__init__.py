@@ -1,0 +1,1 @@
+"""Groups among points, and how many there are: points in, no model."""

@@ -1,1 +1,0 @@
-"""The commands on files, one a file; :mod:`cmvae.cli` gathers them."""

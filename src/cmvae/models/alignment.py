@@ -1,0 +1,60 @@
+"""Contrastive alignment of the experts: what modalities share enters z before any decoder has learned to read it."""
+
+import torch
+from torch import Tensor
+
+from cmvae.models.posterior import Experts
+
+SHARPNESS = 8.0
+"""How far apart, in nats, the critic sees locations that have nothing to do with each other."""
+
+READING_SCALE = 0.25
+"""What the scales of q(z|x_m) are multiplied by while decoders learn to read z: less noise, and they learn sooner."""
+
+VARIANCE_FLOOR = 1e-8
+
+
+def alignment_loss(experts: Experts, sharpness: float = SHARPNESS) -> Tensor:
+    r"""Return the contrastive loss between the locations μ_m of the experts of every pair of modalities, a scalar.
+
+    .. math:: -\frac{1}{P} \sum_{m \neq n} \sum_{i \in S_m \cap S_n}
+              \log \frac{f(x_{m,i} - x_{n,i})}{\sum_{j \in S_n} f(x_{m,i} - x_{n,j})}
+              + \frac{1}{N} \sum_m \sum_{i \in S_m} \lVert \mu_{m,i} - x_{m,i} \rVert^2 / d
+
+    with x_m the locations of the batch standardised, to mean zero and mean square one (one factor
+    for all dimensions), f the standard density of the latent family to the power s / d, s the
+    sharpness, S_m the samples of the batch that have observed m, and P and N the numbers of
+    summands. The first term asks each expert to recognise, among the batch, the sample that another
+    one sees. It is InfoNCE (van den Oord, Li, Vinyals, "Representation Learning with Contrastive
+    Predictive Coding", 2018, eq. 4) over all pairs of views (Tian, Krishnan, Isola, "Contrastive
+    Multiview Coding", 2020), with the density of the model's own latents as critic. It does not
+    depend on the scale of the locations, which at the start is close to nothing; the second term,
+    in which x is held constant, brings them to scale.
+
+    Args:
+        experts: The experts of a batch of B samples.
+        sharpness: s.
+    """
+    standardised = _standardise(experts)
+    power = 2.0 if experts.family.is_normal else 1.0
+    distances = torch.cdist(
+        standardised.unsqueeze(1), standardised.unsqueeze(0), p=power
+    )  # (m, n, i, j)
+    logits = -sharpness / experts.loc.shape[-1] * experts.family.factor * distances.pow(power)
+    # Finite, so that a modality which no sample of the batch has leaves no NaN among the gradients.
+    logits = logits.masked_fill(~experts.observed[None, :, None, :], torch.finfo(logits.dtype).min)
+    log_share = logits.log_softmax(-1).diagonal(dim1=-2, dim2=-1)
+    same = torch.eye(len(logits), dtype=torch.bool, device=logits.device).unsqueeze(-1)
+    counted = experts.observed.unsqueeze(1) & experts.observed.unsqueeze(0) & ~same
+    contrast = -log_share.masked_fill(~counted, 0).sum() / counted.sum().clamp(min=1)
+    offsets = (experts.loc - standardised.detach()).square().mean(-1)
+    return contrast + offsets.masked_fill(~experts.observed, 0).sum() / experts.observed.sum()
+
+
+def _standardise(experts: Experts) -> Tensor:
+    """Return the locations, (M, B, d), with mean 0 and mean square 1 over what each modality has observed."""
+    weights = experts.observed.unsqueeze(-1).to(experts.loc.dtype)
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+    centred = experts.loc - (weights * experts.loc).sum(1, keepdim=True)
+    variance = (weights * centred.square()).sum(1, keepdim=True).mean(-1, keepdim=True)
+    return centred * (variance + VARIANCE_FLOOR).rsqrt()

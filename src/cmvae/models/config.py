@@ -1,0 +1,216 @@
+"""The settings of a CMVAE: validated once, frozen, to and from JSON."""
+
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
+
+from cmvae.base.settings import Flag, Name, PositiveFloat, PositiveInt, Settings, Shape
+from cmvae.likelihoods import build_likelihood
+from cmvae.networks import check_network
+
+
+def _plain(value: object) -> object:
+    """Return numbers, lists and mappings as plain ones, at any depth, as they come back from JSON."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _likelihood(value: object) -> object:
+    if not (isinstance(value, str) or callable(value)):
+        raise ValueError("must be the name of a likelihood or a callable(reconstruction, target)")
+    return value
+
+
+def _networks(value: object) -> object:
+    names = list(value.values()) if isinstance(value, Mapping) else [] if value is None else [value]
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                "must be None, the name of networks for all modalities, or modality to such a name"
+            )
+        check_network(name)
+    return value
+
+
+CustomLikelihood = Callable[..., Any]
+CUSTOM_PREFIX = "custom:"
+
+
+class CMVAEConfig(Settings):
+    """The settings of a :class:`cmvae.CMVAE` (Palumbo et al., ICLR 2024); the defaults are the paper's model.
+
+    Keyword arguments only, frozen once made.
+
+    Args:
+        n_modalities: Number of modalities M; must agree with ``input_dims``.
+        latent_dim: Dimension of the shared latent z.
+        input_dims: Modality name to input shape. Needed when encoders or decoders are built for
+            you, and for the default rescaling. An integer stands for a shape of one axis.
+        uses_likelihood_rescaling: Whether log p(x_m | ·) is multiplied by a factor per modality.
+        rescale_factors: Modality to factor; by default max_n D_n / D_m, with D the number of input
+            dimensions.
+        decoders_dist: Modality to likelihood: ``'normal'`` (where none is given), ``'laplace'``,
+            ``'bernoulli'`` (the decoder gives logits), ``'categorical'`` (logits over classes on
+            the last axis), ``'poisson'`` or ``'negative_binomial'`` (counts; the decoder gives
+            logarithms of rates, or logits of shares), ``'mixed'`` (a table of different kinds of
+            columns), or a callable (reconstruction, target) → elementwise log-probability. A
+            callable is not stored by :meth:`to_json` and has to be passed again at load.
+        decoder_dist_params: Modality to parameters of its likelihood, such as ``{'scale': 0.75}``,
+            ``{'scale': 'learned'}``, ``{'library_size': True, 'size': 3000}`` or
+            ``{'columns': [['normal', 3], ['categorical', 4]]}``; see :mod:`cmvae.likelihoods`.
+        custom_architectures: Which of ``'encoders'``, ``'decoders'`` the caller supplied; set by
+            the model on its own copy.
+        K: Importance samples in training.
+        prior_and_posterior_dist: Latent family: ``'laplace_with_softmax'``,
+            ``'normal_with_softplus'`` or ``'normal'``.
+        learn_modality_prior: Whether the scales of the auxiliary priors r_m(w_m) are learned.
+        beta: Weight β > 0 of the divergence.
+        modalities_specific_dim: Dimension of each private latent w_m: one integer, or modality to
+            integer.
+        reconstruction_option: What w_n is drawn from when modality n is generated without being
+            observed: ``'joint_prior'`` = p(w_n), ``'single_prior'`` = r_n.
+        loss: ``'dreg_looser'`` or ``'iwae_looser'``; both have the same value and differ in their
+            gradient.
+        dreg_estimator: ``'unbiased'``, or ``'published'`` to repeat runs with the rule in print.
+        cross_modal_targets: From each modality so many of the others, drawn at random at every
+            training step, are reconstructed, and their log-likelihoods scaled up to the number of
+            all: the decoders' work then grows with M and not with M². None: all, the paper's model.
+            In expectation this is the same objective for K = 1; for K > 1, where the terms stand
+            inside a logarithm, an approximation. In eval mode all are used.
+        number_of_clusters: C, the number of clusters at the start.
+        covariance: Form of Σ_c: ``'identity'`` (fixed, the paper's), ``'diagonal'`` or ``'full'``
+            (learned; ``'full'`` is for the Normal families).
+        hidden_dims: Sizes of the hidden layers of the multi-layer perceptrons built for you;
+            mirrored in decoders.
+        networks: Which networks are built for you, of those in ``cmvae.networks.NETWORKS``: one
+            name for all modalities, or modality to name. Where none is given, 'conv' for images of
+            at least 8 by 8 pixels, 'sequence' for categorical (length, vocabulary), 'mlp_classes'
+            for other categorical shapes, which takes class indices too, and 'mlp' for the rest;
+            'resnet' is a larger pair for images. A pair of your own:
+            ``NETWORKS['mine'] = NetworkPair(encoder, decoder)``
+            (:class:`cmvae.networks.NetworkPair`), before the settings are made and again before
+            they are loaded. Refused if the model is given custom encoders and decoders.
+
+    Raises:
+        TypeError: For an unknown keyword.
+        ValueError: For a field that is missing or has a value that is not allowed; the message
+            names the field, what was got and what is allowed.
+
+    Example:
+        >>> config = CMVAEConfig(n_modalities=2, input_dims={"rna": 20, "protein": 5}, modalities_specific_dim=3)
+        >>> CMVAEConfig.from_json(config.to_json()) == config
+        True
+    """
+
+    n_modalities: PositiveInt
+    latent_dim: PositiveInt = 10
+    input_dims: dict[Name, Shape] | None = None
+    uses_likelihood_rescaling: Flag = False
+    rescale_factors: dict[Name, PositiveFloat] | None = None
+    decoders_dist: dict[Name, Annotated[Any, BeforeValidator(_likelihood)]] | None = None
+    decoder_dist_params: dict[Name, dict[str, Annotated[Any, BeforeValidator(_plain)]]] | None = (
+        None
+    )
+    custom_architectures: list[Literal["encoders", "decoders"]] = Field(default_factory=list)
+    K: PositiveInt = 10
+    prior_and_posterior_dist: Literal["laplace_with_softmax", "normal_with_softplus", "normal"] = (
+        "laplace_with_softmax"
+    )
+    learn_modality_prior: Flag = True
+    beta: PositiveFloat = 1.0
+    modalities_specific_dim: PositiveInt | dict[Name, PositiveInt]
+    reconstruction_option: Literal["joint_prior", "single_prior"] = "joint_prior"
+    loss: Literal["dreg_looser", "iwae_looser"] = "dreg_looser"
+    dreg_estimator: Literal["unbiased", "published"] = "unbiased"
+    cross_modal_targets: PositiveInt | None = None
+    number_of_clusters: PositiveInt = 10
+    covariance: Literal["identity", "diagonal", "full"] = "identity"
+    hidden_dims: Shape = (256, 256)
+    networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
+
+    @model_validator(mode="after")
+    def _check_modalities(self) -> Self:
+        """Every field that names modalities must name those of ``input_dims``, all of them where it must."""
+        if self.input_dims is not None and len(self.input_dims) != self.n_modalities:
+            raise ValueError(
+                f"n_modalities is {self.n_modalities}, but input_dims has {len(self.input_dims)}: "
+                f"{list(self.input_dims)}"
+            )
+        self.check_names(list(self.input_dims) if self.input_dims is not None else None)
+        return self
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        if self.rescale_factors is not None and not self.uses_likelihood_rescaling:
+            raise ValueError("rescale_factors is given, but uses_likelihood_rescaling is False")
+        if self.covariance == "full" and self.prior_and_posterior_dist == "laplace_with_softmax":
+            raise ValueError(
+                "covariance 'full' needs a Normal latent family, got prior_and_posterior_dist "
+                "'laplace_with_softmax'; allowed there: 'identity', 'diagonal'"
+            )
+        for modality in {**(self.decoders_dist or {}), **(self.decoder_dist_params or {})}:
+            if not self.likelihood_is_missing(modality):
+                build_likelihood(
+                    *self.likelihood_of(modality), modality, (self.input_dims or {}).get(modality)
+                )
+        return self
+
+    def check_names(self, modalities: list[str] | None) -> None:
+        """Refuse fields that name other modalities than ``modalities`` (None: any ``n_modalities`` of them).
+
+        Raises:
+            ValueError: Naming the field and both lists of names.
+        """
+        whole = ("rescale_factors", "modalities_specific_dim")
+        for field in (*whole, "decoders_dist", "decoder_dist_params", "networks"):
+            given = getattr(self, field)
+            if not isinstance(given, Mapping):
+                continue
+            known = list(given) if modalities is None else modalities
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                raise ValueError(
+                    f"{field} names unknown modalities {unknown}; the modalities are {known}"
+                )
+            missing = self.n_modalities - len(given)
+            if len(given) > self.n_modalities or (field in whole and missing):
+                raise ValueError(
+                    f"{field} names {list(given)}, but n_modalities is {self.n_modalities}"
+                )
+
+    def likelihood_of(self, modality: str) -> tuple[str | CustomLikelihood, dict[str, Any]]:
+        """Return the likelihood of ``modality`` (name or callable) and its parameters."""
+        dist = (self.decoders_dist or {}).get(modality, "normal")
+        return dist, (self.decoder_dist_params or {}).get(modality, {})
+
+    def likelihood_is_missing(self, modality: str) -> bool:
+        """Tell whether ``modality`` had a callable likelihood that was lost on the way through JSON."""
+        dist, _ = self.likelihood_of(modality)
+        return isinstance(dist, str) and dist.startswith(CUSTOM_PREFIX)
+
+    def network_of(self, modality: str) -> str | None:
+        """Return the name of the networks of ``modality``, None where the kind of input chooses them."""
+        return self.networks.get(modality) if isinstance(self.networks, dict) else self.networks
+
+    def style_dim(self, modality: str) -> int:
+        """Return the dimension of the private latent of ``modality``."""
+        dims = self.modalities_specific_dim
+        return dims[modality] if isinstance(dims, dict) else dims
+
+    @field_serializer("decoders_dist", when_used="json")
+    def _name_callables(self, dists: dict[str, Any] | None) -> dict[str, str] | None:
+        if dists is None:
+            return None
+        return {
+            modality: dist
+            if isinstance(dist, str)
+            else CUSTOM_PREFIX + getattr(dist, "__qualname__", repr(dist))
+            for modality, dist in dists.items()
+        }

@@ -1,0 +1,308 @@
+"""The training bounds of CMVAE: importance weights, and the two gradients, as plain functions.
+
+Axes are named so: m, the modality whose expert drew a sample (the conditioning modality); n, a
+modality that is reconstructed or whose expert's density is taken; B, samples; K, importance draws.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from cmvae.base.arguments import generator_keyword
+from cmvae.models.families import log_prob_each, scale_each
+from cmvae.models.mixture import MixturePrior
+from cmvae.models.posterior import Experts
+from cmvae.models.priors import PrivatePrior
+
+DIVERGENCE = ("log_p_z", "log_p_w", "log_q_z", "log_q_w")
+"""The terms of the divergence: log p(z), log p(w_m), log q(z|X) and log q(w_m|x_m)."""
+
+LogLikelihood = Callable[[Tensor, "Draws"], Tensor]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The cross-modal targets drawn for one evaluation of the bound.
+
+    Attributes:
+        chosen: Whether modality n is reconstructed from the draws of expert m, (n, M, B) boolean;
+            never n = m.
+        weight: What the log-likelihoods of the targets of expert m count, (M, B): (|S| − 1) / T
+            where T of the |S| − 1 other modalities were drawn.
+    """
+
+    chosen: Tensor
+    weight: Tensor
+
+    def factors(self, modality: int) -> Tensor:
+        """Return what the reconstructions of one modality count, (M, B): 1 for its own expert's."""
+        own = torch.arange(len(self.weight), device=self.weight.device) == modality
+        return self.weight.masked_fill(own[:, None], 1.0)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Latents drawn for one evaluation of the bound.
+
+    Attributes:
+        z: Draws of every expert, (M, B, K, d).
+        own: For each modality m, w_m ~ q(w_m | x_m), (B, K, dim_m), drawn together with z[m].
+        others: For each modality n, w̃_n ~ r_n for every conditioning modality m, (M, B, K, dim_n);
+            entry m = n is unused. With ``targets``, (R, K, dim_n) for the R pairs (m, sample) of
+            ``targets.chosen[n]``.
+        targets: Which modalities are reconstructed from which expert; None for all from all.
+    """
+
+    z: Tensor
+    own: tuple[Tensor, ...]
+    others: tuple[Tensor, ...]
+    targets: Targets | None = None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound of the log-likelihood and the terms it is made of.
+
+    Attributes:
+        value: The bound of each sample, (B,).
+        weights: The weight of each draw in the bound, (M, B, K): v_k / |S|, zero where m is
+            unobserved; detached.
+        log_likelihood: Rescaled log p(x_n | z, w_n), (n, M, B, K), zero where m or n is unobserved.
+        divergence: The terms of :data:`DIVERGENCE`, times β, (4, M, B, K).
+        posteriors: p(c|z) at the draws, (M, B, K, C); detached.
+    """
+
+    value: Tensor
+    weights: Tensor
+    log_likelihood: Tensor
+    divergence: Tensor
+    posteriors: Tensor
+
+
+def choose_targets(
+    observed: Tensor,
+    number: int,
+    generator: Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Targets:
+    r"""Draw cross-modal targets: for every expert and sample ``number`` of the other observed modalities.
+
+    All, where there are no more. With weights (|S| − 1) / T the sum over the targets has the
+    expectation of the sum over all others:
+
+    .. math:: E \left[ \frac{|S| - 1}{T} \sum_{n \in \text{targets}} \log p(x_n \mid z, \tilde w_n)
+    \right]
+              = \sum_{n \in S, n \neq m} \log p(x_n \mid z, \tilde w_n)
+
+    Args:
+        observed: (M, B) boolean.
+        number: T, at least 1.
+        generator: Source of randomness.
+        dtype: Dtype of the weights.
+    """
+    others = observed & ~torch.eye(
+        len(observed), dtype=torch.bool, device=observed.device
+    ).unsqueeze(-1)
+    allowed = others & observed.unsqueeze(1)
+    noise = torch.rand(allowed.shape, device=observed.device, **generator_keyword(generator))
+    noise = noise.masked_fill(~allowed, 2.0)
+    chosen = (noise.argsort(0).argsort(0) < number) & allowed
+    count = (observed.sum(0) - 1).clamp(min=1)
+    return Targets(chosen, (count.to(dtype) / count.clamp(max=number)).expand(observed.shape))
+
+
+def draw_latents(
+    experts: Experts,
+    priors: Sequence[PrivatePrior],
+    draws: int,
+    generator: Generator | None = None,
+    n_targets: int | None = None,
+) -> Draws:
+    """Draw z ~ q(z|x_m), w_m ~ q(w_m|x_m) and w̃_n ~ r_n for all m and n, ``draws`` times each.
+
+    The noise drawn depends on shapes alone, not on what is observed; with ``n_targets``, the number
+    of cross-modal targets of each expert (:func:`choose_targets`; None: all), w̃_n is drawn where
+    it is used.
+    """
+    modalities, batch, dim = experts.loc.shape
+    targets = None
+    shapes: list[tuple[int, ...]] = [(modalities, batch, draws)] * modalities
+    if n_targets is not None and n_targets < modalities - 1:
+        targets = choose_targets(experts.observed, n_targets, generator, experts.loc.dtype)
+        shapes = [(int(count), draws) for count in targets.chosen.sum((1, 2))]
+    style_dims = [loc.shape[-1] for loc in experts.style_loc]
+    noise = experts.noise(
+        [
+            (modalities, batch, draws, dim),
+            *((batch, draws, size) for size in style_dims),
+            *((*shape, size) for shape, size in zip(shapes, style_dims, strict=True)),
+        ],
+        generator,
+    )
+    z = experts.loc.unsqueeze(2) + experts.scale.unsqueeze(2) * noise[0]
+    loc, scale = (
+        torch.cat(parts, -1).unsqueeze(1) for parts in (experts.style_loc, experts.style_scale)
+    )
+    own = (loc + scale * torch.cat(noise[1 : 1 + modalities], -1)).split(style_dims, -1)
+    scales = scale_each(experts.family, [prior.raw_scale for prior in priors])
+    others = tuple(
+        scale * part for scale, part in zip(scales, noise[1 + modalities :], strict=True)
+    )
+    return Draws(z, own, others, targets)
+
+
+def iwae_bound(
+    experts: Experts,
+    draws: Draws,
+    mixture: MixturePrior,
+    log_likelihood: LogLikelihood,
+    beta: float,
+) -> Bound:
+    r"""Return the multimodal importance-weighted bound, with ordinary gradients.
+
+    .. math:: \frac{1}{|S|} \sum_{m \in S} \log \frac{1}{K} \sum_k \omega_{m,k}
+
+    with
+    ``log ω[m,k] = log p(x_m|z,w_m) + Σ_{n≠m} log p(x_n|z,w̃_n) + β (log p(z) + log p(w_m) − log q(z|X) − log q(w_m|x_m))``: the average over modalities outside the logarithm (Palumbo et al., 2024, eq. 4; the
+    cluster variable is summed out exactly: E_{q(c|z)}[log p(c)p(z|c)/q(c|z)] = log p(z)).
+
+    Args:
+        experts: The experts of the batch.
+        draws: What :func:`draw_latents` returned for them.
+        mixture: The prior p(z).
+        log_likelihood: (z (M, B, K, d), draws) → rescaled log p(x_n | z, w_n), (n, M, B, K).
+        beta: Weight β of the divergence.
+    """
+    likelihoods = log_likelihood(draws.z, draws)
+    joint = mixture.log_joint(draws.z)
+    priors = (joint.logsumexp(-1), log_prob_each(experts.family, draws.own))
+    posteriors = (experts.log_prob(draws.z), experts.log_prob_styles(draws.own))
+    divergence = torch.stack([*priors, *posteriors]) * beta
+    log_weights = likelihoods.sum(0) + (divergence[:2] - divergence[2:]).sum(0)
+    value = log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
+    # Undefined weights become even ones: each term then shows whether it is the one that is not
+    # finite.
+    weights = log_weights.detach().softmax(-1).nan_to_num(nan=1 / log_weights.shape[-1])
+    return _average_experts(
+        experts, value, weights, likelihoods, divergence, joint.detach().softmax(-1)
+    )
+
+
+def dreg_bound(
+    experts: Experts,
+    draws: Draws,
+    mixture: MixturePrior,
+    log_likelihood: LogLikelihood,
+    beta: float,
+    estimator: str = "unbiased",
+) -> Bound:
+    r"""Return the bound of :func:`iwae_bound`, the same value, with doubly reparameterised gradients.
+
+    With v_k = softmax_k(log ω[m,k]), ρ_n(z) = q(z|x_n) / Σ_j q(z|x_j), the densities q in ω at
+    detached parameters, and brackets held constant, the encoders' gradient is made of
+
+    - w_m through its sample: Σ_k [(1−β) v_k + β v_k²] ∂log ω/∂w_m · ∂w_m/∂φ;
+    - z through its sample: Σ_k { [v_k − β ρ_m v_k (1−v_k)] ∂log ω/∂z − β [v_k] ∂ρ_m/∂z } · ∂z/∂φ_m;
+    - the other experts through the mixture's density: −β Σ_k [v_k ρ_n(z_k)] ∂_{φ_n} log q(z_k|x_n),
+      z_k detached;
+
+    and everything else has Σ_k [v_k] ∂log ω. This generalises Tucker et al. (2019, eq. 8),
+    unbiasedly, to β ≠ 1 and a mixture of experts. ``estimator='published'`` is their rule as in
+    print, v_k² for all latents, which is its case of one expert and β = 1.
+
+    Arguments as for :func:`iwae_bound`. The gradients of samples are scaled on the way back by
+    :class:`_GradientGate`: no hooks, one forward pass, valid without gradients too.
+    """
+    constant = experts.detach()
+    z, z_gate = _gate(draws.z)
+    gated = [_gate(w) for w in draws.own]
+    own = tuple(w for w, _ in gated)
+    w_gate = torch.stack([gate for _, gate in gated], 1)
+    bound = iwae_bound(constant, replace(draws, z=z, own=own), mixture, log_likelihood, beta)
+    v = bound.weights * experts.n_observed.unsqueeze(-1)
+    if estimator == "published":
+        surrogate = _scale_gradient(z_gate, v) + _scale_gradient(w_gate, v)
+    else:
+        own_share, others = _mixture_terms(experts, constant, draws.z, v)
+        surrogate = _scale_gradient(z_gate, 1 - beta * own_share.detach() * (1 - v))
+        surrogate = surrogate + _scale_gradient(w_gate, 1 - beta * (1 - v))
+        surrogate = surrogate - beta * (_zero(v * own_share) + _zero(others))
+    surrogate = surrogate.masked_fill(~experts.observed.unsqueeze(-1), 0)
+    value = bound.value + surrogate.sum((0, 2)) / experts.n_observed
+    return replace(bound, value=value)
+
+
+def _average_experts(
+    experts: Experts,
+    value: Tensor,
+    weights: Tensor,
+    likelihoods: Tensor,
+    divergence: Tensor,
+    posteriors: Tensor,
+) -> Bound:
+    """Average the experts' bounds, (M, B), over what each sample has observed."""
+    unobserved, count = ~experts.observed, experts.n_observed
+    average = value.masked_fill(unobserved, 0).sum(0) / count
+    weights = weights.masked_fill(unobserved.unsqueeze(-1), 0) / count.unsqueeze(-1)
+    return Bound(average, weights, likelihoods, divergence, posteriors)
+
+
+def _mixture_terms(
+    experts: Experts, constant: Experts, z: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return ρ_m(z), differentiable in the sample, and Σ_{n≠m} [v ρ_n] log q(z_k|x_n), in the experts n.
+
+    Both are (M, B, K).
+    """
+    densities = constant.log_prob_experts(z)
+    shares = densities.softmax(0)
+    own = torch.diagonal(shares, dim1=0, dim2=1).movedim(-1, 0)
+    live = experts.log_prob_experts(z.detach())
+    is_other = ~torch.eye(len(z), dtype=torch.bool, device=z.device)[:, :, None, None]
+    counted = is_other & experts.observed[:, None, :, None]
+    others = (v * shares.detach() * live.masked_fill(~counted, 0)).sum(0)
+    return own, others
+
+
+def _zero(x: Tensor) -> Tensor:
+    """Return zeros that carry the gradient of ``x``."""
+    return x - x.detach()
+
+
+class _GradientGate(torch.autograd.Function):
+    """Identity whose gradient is scaled by a factor that only becomes known after it was used.
+
+    Beside x (*, d) it returns two channels of zeros (*). Adding ``factor · first + second`` to an
+    objective leaves its value as it is, and sends (factor · g, g) back, where g is whatever weight
+    the objective has in the final loss; their ratio scales the gradient of x. Taking the ratio
+    keeps this exact when the loss is scaled afterwards, by a mean, a sample weight or a gradient
+    scaler.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x and the two channels."""
+        return x.view_as(x), x.new_zeros(x.shape[:-1]), x.new_zeros(x.shape[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Scale the gradient of x by the ratio of the channels; unused channels leave it as it is."""
+        gradient, scaled, unit = gradients
+        used = unit != 0
+        factor = torch.where(used, scaled / torch.where(used, unit, 1), 1)
+        return gradient * factor.unsqueeze(-1)
+
+
+def _gate(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x and its gate, (2, *)."""
+    x, scaled, unit = _GradientGate.apply(x)
+    return x, torch.stack([scaled, unit])
+
+
+def _scale_gradient(gate: Tensor, factor: Tensor) -> Tensor:
+    """Return zeros (*) that, added to the objective, scale the gate's gradient by ``factor`` (*)."""
+    return factor * gate[0] + gate[1]

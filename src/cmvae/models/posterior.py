@@ -1,0 +1,152 @@
+"""The experts q(z | x_m) and q(w_m | x_m), and the joint posterior: a mixture of the experts observed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from cmvae.models.families import Family, log_prob_each
+
+
+@dataclass(frozen=True)
+class Experts:
+    r"""Parameters of the experts of a batch, and the mixture of experts they make.
+
+    .. math:: q(z \mid X) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m)
+
+    with S the modalities that a sample has observed. Entries of unobserved modalities hold location
+    0 and scale 1 (but for rounding), whatever the data hold there.
+
+    Attributes:
+        family: The latent family.
+        loc: Locations of q(z | x_m), (M, B, d).
+        scale: Scales of q(z | x_m), (M, B, d).
+        style_loc: Locations of q(w_m | x_m), a (B, dim_m) for each modality.
+        style_scale: Scales of q(w_m | x_m), a (B, dim_m) for each modality.
+        observed: What is observed, (M, B) boolean.
+    """
+
+    family: type[Family]
+    loc: Tensor
+    scale: Tensor
+    style_loc: tuple[Tensor, ...]
+    style_scale: tuple[Tensor, ...]
+    observed: Tensor
+
+    @staticmethod
+    def join(parts: Sequence["Experts"]) -> "Experts":
+        """Return the experts of batches that follow each other as those of one."""
+        if len(parts) == 1:
+            return parts[0]
+        return Experts(
+            parts[0].family,
+            torch.cat([part.loc for part in parts], 1),
+            torch.cat([part.scale for part in parts], 1),
+            tuple(map(torch.cat, zip(*(part.style_loc for part in parts), strict=True))),
+            tuple(map(torch.cat, zip(*(part.style_scale for part in parts), strict=True))),
+            torch.cat([part.observed for part in parts], 1),
+        )
+
+    def detach(self) -> "Experts":
+        """Return the same experts with their parameters held constant."""
+        return replace(
+            self,
+            loc=self.loc.detach(),
+            scale=self.scale.detach(),
+            style_loc=tuple(loc.detach() for loc in self.style_loc),
+            style_scale=tuple(scale.detach() for scale in self.style_scale),
+        )
+
+    def hold_shared(self, narrowed: float = 1.0) -> "Experts":
+        """Return the same experts with the parameters of q(z | x_m) held constant, its scales times ``narrowed``."""
+        return replace(self, loc=self.loc.detach(), scale=self.scale.detach() * narrowed)
+
+    def select(self, rows: Tensor) -> "Experts":
+        """Return the experts of the samples ``rows``, indices (R,)."""
+        return replace(
+            self,
+            loc=self.loc[:, rows],
+            scale=self.scale[:, rows],
+            style_loc=tuple(loc[rows] for loc in self.style_loc),
+            style_scale=tuple(scale[rows] for scale in self.style_scale),
+            observed=self.observed[:, rows],
+        )
+
+    def restrict(self, conditioning: Tensor) -> "Experts":
+        """Return the experts with only the modalities of ``conditioning``, (M,) boolean, counted as observed."""
+        return replace(self, observed=self.observed & conditioning[:, None])
+
+    @property
+    def n_observed(self) -> Tensor:
+        """|S| of each sample, (B,)."""
+        return self.observed.sum(0)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of q(z | X), (B, d): the average of the observed experts' locations."""
+        weights = self.observed.to(self.loc.dtype)
+        return (self.loc * weights.unsqueeze(-1)).sum(0) / weights.sum(0).unsqueeze(-1)
+
+    def log_prob_experts(self, z: Tensor) -> Tensor:
+        """Return log q(z | x_n) of z (..., B, K, d) under every expert n, (M, ..., B, K); −inf where unobserved."""
+        between = (1,) * (z.ndim - 3)
+        experts, batch, dim = self.loc.shape
+        loc, scale = (t.reshape(experts, *between, batch, 1, dim) for t in (self.loc, self.scale))
+        densities = self.family.log_prob(z, loc, scale)
+        return densities.masked_fill(~self.observed.reshape(experts, *between, batch, 1), -math.inf)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z | X), (..., B, K), of z (..., B, K, d)."""
+        return self.log_prob_experts(z).logsumexp(0) - self.n_observed.to(z.dtype).log().unsqueeze(
+            -1
+        )
+
+    def log_prob_style(self, modality: int, w: Tensor) -> Tensor:
+        """Return log q(w_m | x_m), (B, K), of w (B, K, dim_m)."""
+        loc, scale = self.style_loc[modality].unsqueeze(1), self.style_scale[modality].unsqueeze(1)
+        return self.family.log_prob(w, loc, scale)
+
+    def log_prob_styles(self, styles: Sequence[Tensor]) -> Tensor:
+        """Return log q(w_m | x_m) of every modality, (M, B, K), of w_m (B, K, dim_m)."""
+        loc, scale = (
+            [part.unsqueeze(1) for part in parts] for parts in (self.style_loc, self.style_scale)
+        )
+        return log_prob_each(self.family, styles, loc, scale)
+
+    def sample_each(self, draws: int, generator: Generator | None = None) -> Tensor:
+        """Draw z from every expert, (M, B, draws, d), with gradients to its parameters."""
+        modalities, batch, dim = self.loc.shape
+        noise = self._noise((modalities, batch, draws, dim), generator)
+        return self.loc.unsqueeze(2) + self.scale.unsqueeze(2) * noise
+
+    def noise(
+        self, shapes: Sequence[tuple[int, ...]], generator: Generator | None = None
+    ) -> list[Tensor]:
+        """Draw noise of the family, location 0 and scale 1, of several shapes at once."""
+        sizes = [math.prod(shape) for shape in shapes]
+        parts = self._noise((sum(sizes),), generator).split(sizes)
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def sample_style(self, modality: int, draws: int, generator: Generator | None = None) -> Tensor:
+        """Draw w_m from its expert, (B, draws, dim_m), with gradients to its parameters."""
+        loc, scale = self.style_loc[modality], self.style_scale[modality]
+        noise = self._noise((len(loc), draws, loc.shape[-1]), generator)
+        return loc.unsqueeze(1) + scale.unsqueeze(1) * noise
+
+    def choose(self, draws: int, generator: Generator | None = None) -> Tensor:
+        """Draw for each sample and draw, independently, an observed expert: indices (B, draws)."""
+        weights = self.observed.T.to(self.loc.dtype)
+        return torch.multinomial(weights, draws, replacement=True, generator=generator)
+
+    def sample(self, choice: Tensor, generator: Generator | None = None) -> Tensor:
+        """Draw z from the chosen experts ``choice``, (B, draws): (B, draws, d)."""
+        rows = torch.arange(choice.shape[0], device=choice.device).unsqueeze(-1)
+        loc, scale = self.loc[choice, rows], self.scale[choice, rows]
+        return loc + scale * self._noise(tuple(loc.shape), generator)
+
+    def _noise(self, shape: tuple[int, ...], generator: Generator | None) -> Tensor:
+        return self.family.noise(
+            shape, dtype=self.loc.dtype, device=self.loc.device, generator=generator
+        )

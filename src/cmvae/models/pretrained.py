@@ -1,0 +1,122 @@
+"""Saved models: a folder with config.json and model.safetensors. Nothing is pickled or unpickled."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from cmvae.base.files import atomic_write
+from cmvae.models.config import CMVAEConfig
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+ModelType = TypeVar("ModelType", bound=nn.Module)
+
+
+class _Configured(Protocol):
+    model_config: CMVAEConfig
+
+
+def prepare_folder(directory: str | Path) -> Path:
+    """Return the folder to save a model in, made where it is missing.
+
+    Raises:
+        ValueError: If ``directory`` is a file.
+    """
+    if not str(directory):
+        raise ValueError("save_directory must be a folder's path, got ''")
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"save_directory must be a folder, got the file {directory}")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def save_pretrained(model: nn.Module, directory: str | Path) -> None:
+    """Write the settings and the weights of ``model`` into a folder, made where it is missing.
+
+    Raises:
+        ValueError: If ``directory`` is a file.
+    """
+    directory = prepare_folder(directory)
+    # Both are written before either is renamed: a failure leaves the old pair whole.
+    with (
+        atomic_write(directory / CONFIG_NAME) as config,
+        atomic_write(directory / WEIGHTS_NAME) as weights,
+    ):
+        save_model(model, str(weights), metadata={"format": "pt"})
+        config.write_text(cast(_Configured, model).model_config.to_json() + "\n", encoding="utf-8")
+
+
+def load_pretrained(
+    model_class: type[ModelType],
+    directory: str | Path,
+    encoders: Mapping[str, nn.Module] | None = None,
+    decoders: Mapping[str, nn.Module] | None = None,
+    decoders_dist: Mapping[str, Any] | None = None,
+) -> ModelType:
+    """Build a model from the folder's settings and load its weights; see ``CMVAE.from_pretrained``."""
+    directory = Path(directory)
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        if not (directory / name).is_file():
+            raise ValueError(
+                f"{directory / name}: no such file; a saved model has {CONFIG_NAME} and {WEIGHTS_NAME}"
+            )
+    config = _read_config(directory / CONFIG_NAME, decoders_dist)
+    for part, networks in (("encoders", encoders), ("decoders", decoders)):
+        if (part in config.custom_architectures) != (networks is not None):
+            was = "custom" if networks is None else "built-in"
+            should = f"pass {part}= again" if networks is None else f"do not pass {part}="
+            raise ValueError(f"{directory / CONFIG_NAME}: this model has {was} {part}: {should}")
+    try:
+        model = model_class(config, encoders, decoders)
+    except ValueError as error:
+        raise ValueError(f"{directory / CONFIG_NAME}: {error}") from None
+    _load_weights(model, directory / WEIGHTS_NAME)
+    return model.eval()
+
+
+def _read_config(path: Path, decoders_dist: Mapping[str, Any] | None) -> CMVAEConfig:
+    try:
+        config = CMVAEConfig.from_json(path.read_text(encoding="utf-8"))
+        if decoders_dist is not None:
+            kept = [m for m in decoders_dist if not config.likelihood_is_missing(m)]
+            if kept:
+                raise ValueError(
+                    f"decoders_dist names {kept}, whose likelihoods are stored: pass callables alone"
+                )
+            config = config.replace(decoders_dist={**(config.decoders_dist or {}), **decoders_dist})
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    lost = [m for m in config.decoders_dist or {} if config.likelihood_is_missing(m)]
+    if lost:
+        raise ValueError(
+            f"{path}: the likelihoods of {lost} are callables: pass decoders_dist= with them again"
+        )
+    return config
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            dtype = file.get_tensor("mixture.centers").dtype
+            active = file.get_tensor("mixture.active")
+            bad = [name for name in file.keys() if not bool(file.get_tensor(name).isfinite().all())]  # noqa: SIM118
+        if not dtype.is_floating_point:
+            raise ValueError(f"{path}: mixture.centers must be floating, got {dtype}")
+        model.to(dtype)
+        load_model(model, str(path), strict=True)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: the file is damaged or does not fit the model: {reason}"
+        ) from None
+    if bad:
+        raise ValueError(f"{path}: NaN or infinity in {bad[:5]}")
+    if active.dtype != torch.bool or not bool(active.any()):
+        raise ValueError(f"{path}: mixture.active must be boolean, with an active cluster at least")

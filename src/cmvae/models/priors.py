@@ -1,0 +1,45 @@
+"""The priors of the private latents: p(w_m), fixed, and r_m(w_m), which stands in for it during training."""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cmvae.models.families import Family
+
+
+class PrivatePrior(nn.Module):
+    """p(w) and the auxiliary prior r(w) of one modality's private latent.
+
+    p(w) has zero mean and unit scale. r(w) has zero mean and a learned scale, 1 at the start;
+    during training other modalities are reconstructed from draws of it, so that nothing shared
+    hides in w (Palumbo et al., 2024, section 3, after MMVAE+).
+
+    Args:
+        dim: Dimension of w.
+        family: The latent family.
+        learned: Whether the scale of r is learned.
+    """
+
+    raw_scale: Tensor
+
+    def __init__(self, dim: int, family: type[Family], learned: bool) -> None:
+        super().__init__()
+        self.family = family
+        raw_scale = torch.full((dim,), family.unit_raw())
+        if learned:
+            self.raw_scale = nn.Parameter(raw_scale)
+        else:
+            self.register_buffer("raw_scale", raw_scale)
+
+    def log_prob(self, w: Tensor) -> Tensor:
+        """Return log p(w), (*), of w (*, dim)."""
+        return self.family.log_prob(w, 0.0, 1.0)
+
+    def sample(
+        self, shape: tuple[int, ...], *, auxiliary: bool = False, generator: Generator | None = None
+    ) -> Tensor:
+        """Draw (*shape, dim) from p(w), or from r(w) with gradients to its scale."""
+        raw = self.raw_scale
+        noise = self.family.noise(
+            (*shape, len(raw)), dtype=raw.dtype, device=raw.device, generator=generator
+        )
+        return noise * self.family.scale(raw) if auxiliary else noise

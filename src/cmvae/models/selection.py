@@ -1,0 +1,176 @@
+"""Choosing the number of clusters by the penalised normalised entropy of their posteriors."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cmvae.models.assignment import assign, check_rule
+
+LOST_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What :func:`select_clusters` found.
+
+    Attributes:
+        h_values: The criterion by number of active clusters, a list of length C + 1; inf where not
+            evaluated.
+        active: The clusters of the best size, (C,) boolean.
+    """
+
+    h_values: list[float]
+    active: Tensor
+
+
+def penalised_entropy(log_joint: Tensor, observed: Tensor, beta: float, latent_dim: int) -> float:
+    r"""Return the penalised normalised entropy of a set A of two or more clusters; the smaller the better.
+
+    .. math:: \frac1n \sum_i \frac1{|S_i|} \sum_{m \in S_i}
+              \beta \frac{H(p(c \mid z_m))}{\log |A|} - \frac{1}{d} \log \sum_{c \in A} \pi_c \,
+              p(z_m \mid c)
+
+    (Palumbo et al., 2024, section 3, with the evidence as penalty.)
+
+    Args:
+        log_joint: log π_c + log p(z_m|c), (M, n, |A|), π renormalised on A.
+        observed: What is observed, (M, n) boolean.
+        beta: Weight of the entropy.
+        latent_dim: d.
+    """
+    log_evidence = log_joint.logsumexp(-1)
+    # entr(p) is 0 at p = 0: saturated posteriors give no 0 · inf.
+    entropy = torch.special.entr(log_joint.softmax(-1)).sum(-1)
+    values = beta * entropy / math.log(log_joint.shape[-1]) - log_evidence / latent_dim
+    return _average(values, observed)
+
+
+def select_clusters(
+    log_densities: Tensor,
+    observed: Tensor,
+    logits: Tensor,
+    active: Tensor,
+    *,
+    beta: float,
+    latent_dim: int,
+    rule: str = "mean",
+    deciding: tuple[Tensor, Tensor] | None = None,
+) -> Selection:
+    """Remove the cluster with the least mass again and again, down to two, and choose the best size.
+
+    A cluster's mass is the number of samples that ``rule`` assigns to it; of equals, the one with
+    the least summed probability goes. log p(z_m|c) does not depend on which clusters are active, so
+    it is computed once. With fewer than two active clusters nothing is evaluated. Of equal criteria
+    the smaller size is chosen.
+
+    Args:
+        log_densities: log p(z_m|c), (M, n, C); rows of unobserved modalities are not looked at.
+        observed: What is observed, (M, n) boolean.
+        logits: The logits of π, (C,).
+        active: The clusters to start from, (C,) boolean.
+        beta: Weight of the entropy.
+        latent_dim: d.
+        rule: The assignment rule, a name in :data:`cmvae.models.assignment.RULES`.
+        deciding: Densities and what counts at the rule's deciding points
+            (:func:`cmvae.models.assignment.deciding_points`); by default those above.
+
+    Raises:
+        ValueError: If the rule is unknown.
+    """
+    check_rule(rule)
+    evidence = ActiveMixture(log_densities, observed, logits, active)
+    masses = evidence if deciding is None else ActiveMixture(*deciding, logits, active)
+    h_values = [math.inf] * (len(logits) + 1)
+    best = active
+    current = active.clone()
+    while (size := int(current.sum())) >= 2:
+        h_values[size] = evidence.penalised_entropy(beta, latent_dim)
+        if h_values[size] <= min(h_values):
+            best = current.clone()
+        if size == 2:
+            break
+        posteriors = masses.posteriors()
+        clusters, average = assign(rule, posteriors, masses.observed)
+        counts = torch.bincount(clusters, minlength=len(current))
+        fewest = current & (counts == counts[current].min())
+        lightest = int(average.sum(0).masked_fill(~fewest, math.inf).argmin())
+        current[lightest] = False
+        evidence.remove(lightest)
+        if masses is not evidence:
+            masses.remove(lightest)
+    return Selection(h_values, best)
+
+
+class ActiveMixture:
+    r"""The mixture at fixed points as clusters leave it: what depends on the active set is updated, not recomputed.
+
+    With a_c = logits_c + log p(z|c) and e_c = exp(a_c − max a), the sums S = Σ e_c and T = Σ e_c
+    (a_c − max a) over the active clusters give the log-evidence, max a + log S − logsumexp(logits),
+    and the entropy, log S − T / S. A cluster that leaves is subtracted from both. A point that has
+    lost most of its S since it was summed is summed again, so that cancellation takes no more than
+    three digits of float64.
+
+    Args:
+        log_densities: log p(z_m|c), (M, n, C); rows that are not observed are not looked at.
+        observed: What counts, (M, n) boolean.
+        logits: The logits of π, (C,).
+        active: The active clusters, (C,) boolean.
+    """
+
+    def __init__(
+        self, log_densities: Tensor, observed: Tensor, logits: Tensor, active: Tensor
+    ) -> None:
+        self.observed = observed
+        self.logits = logits.double().masked_fill(~active, -math.inf)
+        self.joint = log_densities.double().masked_fill(~observed.unsqueeze(-1), 0.0) + self.logits
+        self.largest, self.exponentials, self.total, self.moment = _summed(self.joint)
+        self.summed = self.total.clone()
+
+    def remove(self, cluster: int) -> None:
+        """Take a cluster out."""
+        leaving = self.exponentials[..., cluster].clone()
+        self.total -= leaving
+        self.moment -= _products(leaving, self.joint[..., cluster] - self.largest)
+        self.logits[cluster] = -math.inf
+        self.joint[..., cluster] = -math.inf
+        self.exponentials[..., cluster] = 0
+        rows = (self.total < LOST_SHARE * self.summed).nonzero(as_tuple=True)
+        if len(rows[0]):
+            self.largest[rows], self.exponentials[rows], self.total[rows], self.moment[rows] = (
+                _summed(self.joint[rows])
+            )
+            self.summed[rows] = self.total[rows]
+
+    def posteriors(self) -> Tensor:
+        """Return p(c|z_m), (M, n, C), zero at clusters that have left."""
+        # Not divided by the total kept up to date: its last digits would break ties between
+        # saturated posteriors.
+        return self.exponentials / self.exponentials.sum(-1, keepdim=True)
+
+    def penalised_entropy(self, beta: float, latent_dim: int) -> float:
+        """Return :func:`penalised_entropy` of the active clusters."""
+        size = int(self.logits.isfinite().sum())
+        log_total = self.total.log()
+        entropy = (log_total - self.moment / self.total).clamp(min=0)
+        evidence = self.largest + log_total - self.logits.logsumexp(-1)
+        return _average(beta * entropy / math.log(size) - evidence / latent_dim, self.observed)
+
+
+def _summed(joint: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return max a, e, S and T of a = ``joint``, (*, C)."""
+    largest = joint.amax(-1)
+    centred = joint - largest.unsqueeze(-1)
+    exponentials = centred.exp()
+    return largest, exponentials, exponentials.sum(-1), _products(exponentials, centred).sum(-1)
+
+
+def _products(exponentials: Tensor, exponents: Tensor) -> Tensor:
+    """Return e · a, 0 where e is 0 and a may be −inf."""
+    return torch.where(exponentials > 0, exponentials * exponents, 0.0)
+
+
+def _average(values: Tensor, observed: Tensor) -> float:
+    """Average (M, n) over what is observed, then over samples."""
+    return float((values.masked_fill(~observed, 0).sum(0) / observed.sum(0)).mean())

@@ -1,0 +1,428 @@
+"""MuData in and out: modalities and layers as a dataset, embedding and clusters back into it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_array
+
+import cmvae
+from cmvae.base.arguments import positive_int
+from cmvae.base.extras import from_extra
+from cmvae.data.checks import quoted
+from cmvae.data.datasets import IncompleteDataset
+from cmvae.data.stored import SparseRows, StandardisedRows, is_sparse
+from cmvae.preprocessing.omics_coding import (
+    LIKELIHOODS,
+    CodedModality,
+    OmicsCoding,
+    blocks,
+    check_likelihood,
+    learn_modality,
+    pick_variables,
+)
+
+if TYPE_CHECKING:
+    from cmvae.models.cmvae import CMVAE
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class OmicsData:
+    """Cells of a MuData as a model takes them.
+
+    Attributes:
+        dataset: The cells, with masks of the modalities they have; sparse modalities stay sparse.
+        obs_names: The cells' names, in the order of the dataset.
+        coding: How the modalities became numbers; ``coding.settings`` are arguments of
+            ``CMVAEConfig``, of which ``coding.input_dims``, ``coding.decoders_dist`` and
+            ``coding.decoder_dist_params`` are the parts.
+    """
+
+    dataset: IncompleteDataset
+    obs_names: tuple[str, ...]
+    coding: OmicsCoding
+
+    @property
+    def var_names(self) -> dict[str, tuple[str, ...]]:
+        """Modality to the names of its variables, in the order of the dataset."""
+        return {
+            coded.name: coded.var_names
+            for coded in self.coding.modalities
+            if coded.name in self.dataset.data
+        }
+
+
+def from_mudata(
+    mdata: Any,
+    modalities: Sequence[str] | None = None,
+    *,
+    layers: Mapping[str, str | None] | None = None,
+    likelihoods: Mapping[str, str] | None = None,
+    labels: str | None = None,
+    coding: OmicsCoding | None = None,
+) -> OmicsData:
+    """Read the cells of a MuData; it is not changed.
+
+    The cells are those that any of the modalities has, in the order of ``mdata``; a cell that one
+    of them lacks is not observed there. Sparse matrices, those of files opened with ``backed`` too,
+    are kept as CSR and become dense a batch at a time.
+
+    The likelihood follows from the values: whole numbers of at least 0 are counts,
+    ``'negative_binomial'`` with the cell's total as library size; only 0 and 1 ``'bernoulli'``; all
+    others are taken for normalised, ``'normal'`` with a learned scale, each variable standardised
+    over the cells that have the modality.
+
+    Args:
+        mdata: A ``mudata.MuData`` whose modalities share cells (``axis=0``), or a view of one.
+        modalities: Names of the modalities to read; None: all.
+        layers: Modality to layer; ``X`` where none is given.
+        likelihoods: Modality to ``'negative_binomial'``, ``'poisson'``, ``'bernoulli'``,
+            ``'normal'`` or ``'laplace'``, where the values shall not decide. The last two are
+            standardised.
+        labels: Column of ``mdata.obs`` with a label of every cell.
+        coding: That of an earlier call: these cells are then read in the same way, for the same
+            model. Variables are found by name, others passed over; modalities that ``mdata`` lacks
+            are unobserved.
+
+    Raises:
+        ImportError: If mudata is not installed.
+        TypeError: For what is not a MuData, or values that are no numbers.
+        KeyError: For a modality, layer, column or variable that is not there, with those that are.
+        ValueError: For cells named twice, an empty modality, NaN, infinity or values that the
+            likelihood does not allow, whole numbers some of which are negative (name their
+            likelihood), cells without a label, a likelihood that is unknown.
+
+    Example:
+        >>> mdata = read_h5mu("cells.h5mu")  # doctest: +SKIP
+        >>> cells = from_mudata(mdata, layers={"rna": "counts"})  # doctest: +SKIP
+        >>> model = CMVAE(CMVAEConfig(**cells.coding.settings, modalities_specific_dim=5))  # doctest: +SKIP
+        >>> cmvae.fit(model, cells.dataset, warmup_epochs=50)  # doctest: +SKIP
+        >>> to_mudata(mdata, model, cells)  # doctest: +SKIP
+    """
+    _check_mudata(mdata)
+    codings = _known(mdata, modalities, layers, likelihoods, coding)
+    layers = (
+        dict(layers or {})
+        if coding is None
+        else {coded.name: coded.layer for coded in coding.modalities}
+    )
+    places = {name: _places(mdata, name) for name in codings}
+    kept = np.any([rows >= 0 for rows in places.values()], axis=0)
+    learned, data, masks = {}, {}, {}
+    for name, known in codings.items():
+        values = _values(mdata, name, layers.get(name))
+        likelihood = (likelihoods or {}).get(name) if known is None else known.likelihood
+        likelihood = check_likelihood(name, values, likelihood, mdata.mod[name].obs_names)
+        var_names = tuple(map(str, mdata.mod[name].var_names))
+        if known is None:
+            known = learn_modality(name, values, var_names, layers.get(name), likelihood)
+        learned[name] = known
+        rows = places[name][kept]
+        data[name], masks[name] = (
+            _stored(pick_variables(known, values, var_names), known, rows),
+            rows >= 0,
+        )
+    found = OmicsCoding(tuple(learned.values())) if coding is None else coding
+    dataset = IncompleteDataset(
+        data, masks, None if labels is None else _labels(mdata, labels, kept)
+    )
+    return OmicsData(dataset, tuple(map(str, mdata.obs_names[kept])), found)
+
+
+def to_mudata(
+    mdata: Any,
+    model: "CMVAE",
+    cells: OmicsData,
+    *,
+    key: str = "cmvae",
+    rule: str = "joint",
+    h_values: Sequence[float] | None = None,
+    copy: bool = False,
+    batch_size: int = 1024,
+) -> Any:
+    """Write a model's embedding and clusters of cells into their MuData, and nothing else.
+
+    ``.obsm["X_cmvae"]``: the mean of q(z|X), float32; ``.obs["cmvae_cluster"]``: the cluster, as
+    categorical of the model's numbers, of which those without cells are left out;
+    ``.obs["cmvae_probability"]``: its probability; ``.uns["cmvae"]``: ``config`` and ``coding``
+    (JSON), ``rule``, ``versions``, ``active_clusters`` (their numbers), ``weights`` (π of all
+    clusters) and ``h_values``. Cells of ``mdata`` that ``cells`` does not have get NaN.
+
+    Args:
+        mdata: The MuData that ``cells`` was read from, or one with at least these cells.
+        model: The trained model.
+        cells: What :func:`from_mudata` returned.
+        key: What the names start with, in place of ``cmvae``.
+        rule: The assignment rule of ``CMVAE.predict_clusters``.
+        h_values: The selection criterion by number of clusters, as ``CMVAE.prune_clusters`` returns
+            it, to be kept.
+        copy: Write into a copy instead.
+        batch_size: So many cells are made dense at a time.
+
+    Returns:
+        The copy, or None where ``mdata`` itself was written into.
+
+    Raises:
+        ImportError: If mudata is not installed.
+        TypeError: For what is not a MuData.
+        ValueError: For cells that ``mdata`` does not have, cells named twice, or an unknown rule.
+    """
+    _check_mudata(mdata)
+    _rows_of(mdata, cells.obs_names)
+    found = _assigned(model, cells.dataset, rule, positive_int("batch_size", batch_size))
+    target = mdata.copy() if copy else mdata
+    n, rows = (
+        target.n_obs,
+        _rows_of(target, cells.obs_names),
+    )  # copies of views may be in another order
+    embedding = np.full((n, model.latent_dim), np.nan, dtype=np.float32)
+    probability = np.full(n, np.nan)
+    codes = np.full(n, -1)
+    occupied, numbers = np.unique(found["clusters"], return_inverse=True)
+    embedding[rows], probability[rows], codes[rows] = found["z"], found["probability"], numbers
+    # Of objects: there are versions of anndata that cannot write the strings of pandas 3.
+    categories = pd.Index([str(cluster) for cluster in occupied], dtype=object)
+    target.obsm[f"X_{key}"] = embedding
+    target.obs[f"{key}_cluster"] = pd.Categorical.from_codes(codes, categories=categories)
+    target.obs[f"{key}_probability"] = probability
+    target.uns[key] = account_of(model, cells.coding, rule, h_values)
+    return target if copy else None
+
+
+def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
+    """Read an .h5mu file.
+
+    Args:
+        path: The file.
+        backed: Leave ``X`` of the modalities in the file until it is asked for.
+
+    Returns:
+        The ``mudata.MuData``.
+
+    Raises:
+        ImportError: If mudata is not installed.
+        ValueError: If there is no such file, or it is something else or damaged, naming it.
+    """
+    mudata = from_extra("mudata", "omics", "MuData")
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        return mudata.read_h5mu(str(path), backed="r" if backed else None)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: not an .h5mu file that can be read: {type(error).__name__}: {reason}"
+        ) from error
+
+
+# Checks and choices
+# ----------------------------------------------------------------------------------------------
+
+
+def _check_mudata(mdata: Any) -> None:
+    kind = from_extra("mudata", "omics", "MuData").MuData
+    if not isinstance(mdata, kind):
+        wrapped = (
+            "; give mudata.MuData({'NAME': adata})" if type(mdata).__name__ == "AnnData" else ""
+        )
+        raise TypeError(f"mdata: expected a mudata.MuData, got {type(mdata).__name__}{wrapped}")
+    if mdata.axis == 1:
+        raise ValueError(
+            "mdata: expected modalities that share cells (axis=0), got axis=1, where they share variables"
+        )
+    _check_unique("mdata", mdata.obs_names)
+
+
+def _known(
+    mdata: Any,
+    modalities: Sequence[str] | None,
+    layers: Mapping[str, str | None] | None,
+    likelihoods: Mapping[str, str] | None,
+    coding: OmicsCoding | None,
+) -> dict[str, CodedModality | None]:
+    """Return the modalities to read, with their coding where it is known already."""
+    available = list(mdata.mod)
+    if coding is not None:
+        if modalities is not None or layers is not None or likelihoods is not None:
+            raise ValueError(
+                "coding is given, which holds modalities, layers and likelihoods: leave these out"
+            )
+        codings = {coded.name: coded for coded in coding.modalities if coded.name in available}
+        if not codings:
+            raise KeyError(
+                f"mdata has modalities {quoted(available)}, coding others: {quoted(coding.input_dims)}"
+            )
+        return dict(codings)
+    if isinstance(modalities, str):
+        raise TypeError(f"modalities: expected a sequence of names, got the string {modalities!r}")
+    chosen = available if modalities is None else list(dict.fromkeys(modalities))
+    if not chosen:
+        raise ValueError(f"modalities: expected at least one of {quoted(available)}, got none")
+    for argument, names in (
+        ("modalities", chosen),
+        ("layers", layers or {}),
+        ("likelihoods", likelihoods or {}),
+    ):
+        allowed = available if argument == "modalities" else chosen
+        unknown = [name for name in names if name not in allowed]
+        if unknown:
+            raise KeyError(
+                f"{argument}: unknown modalities {quoted(unknown)}; there are {quoted(allowed)}"
+            )
+    wrong = [name for name in (likelihoods or {}).values() if name not in LIKELIHOODS]
+    if wrong:
+        raise ValueError(f"likelihoods: expected {quoted(LIKELIHOODS)}, got {quoted(wrong)}")
+    return dict.fromkeys(chosen)
+
+
+def _check_unique(what: str, names: pd.Index) -> None:
+    if not names.is_unique:
+        repeated = names[names.duplicated()].unique()
+        more = f" and {len(repeated) - _SHOWN} more" if len(repeated) > _SHOWN else ""
+        raise ValueError(
+            f"{what}: the cells {quoted(repeated[:_SHOWN])}{more} are named more than once; make obs_names unique"
+        )
+
+
+def _places(mdata: Any, name: str) -> np.ndarray:
+    """Return for every cell its row in a modality, (n,) int64, −1 where it is absent."""
+    names = mdata.mod[name].obs_names
+    _check_unique(f"modality {name!r}", names)
+    # Names, not mdata.obsmap, which is out of date when a modality was changed.
+    strangers = names.difference(mdata.obs_names, sort=False)
+    if len(strangers):
+        raise ValueError(
+            f"modality {name!r}: mdata lacks {len(strangers)} of its cells, such as {strangers[0]!r}: mdata.update()"
+        )
+    return names.get_indexer(mdata.obs_names)
+
+
+def _rows_of(mdata: Any, names: Sequence[str]) -> np.ndarray:
+    """Return the rows of cells in a MuData."""
+    rows = mdata.obs_names.get_indexer(list(names))
+    if (rows < 0).any():
+        lacking = [name for name, row in zip(names, rows, strict=True) if row < 0]
+        raise ValueError(
+            f"cells: mdata lacks {len(lacking)} of them, such as {quoted(lacking[:_SHOWN])}"
+        )
+    return rows
+
+
+# Values
+# ----------------------------------------------------------------------------------------------------------
+
+
+def _values(mdata: Any, name: str, layer: str | None) -> Any:
+    """Return X or a layer of a modality as an array or CSR matrix, its cells in its own order."""
+    adata = mdata.mod[name]
+    if not hasattr(adata, "layers"):
+        raise TypeError(f"modality {name!r}: expected an AnnData, got {type(adata).__name__}")
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(
+            f"modality {name!r}: unknown layer {layer!r}; there are {quoted(adata.layers)}"
+        )
+    values = adata.X if layer is None else adata.layers[layer]
+    if values is None:
+        raise ValueError(
+            f"modality {name!r} has no X; give one of its layers: {quoted(adata.layers)}"
+        )
+    # A sparse matrix that is still in its file.
+    values = values.to_memory() if hasattr(values, "to_memory") else values
+    values = values.tocsr() if is_sparse(values) else np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"modality {name!r}: expected numbers, got dtype {values.dtype}")
+    if 0 in values.shape:
+        raise ValueError(
+            f"modality {name!r} is empty: {values.shape[0]} cells, {values.shape[1]} variables"
+        )
+    return values
+
+
+def _stored(values: Any, coded: CodedModality, rows: np.ndarray) -> Any:
+    """Return values in the order of the cells, as a dataset keeps them; absent cells hold anything."""
+    if not is_sparse(values):
+        if coded.center:
+            scaled = np.empty(values.shape, dtype=np.float32)
+            for start, block in blocks(values):
+                scaled[start : start + len(block)] = (
+                    block - np.asarray(coded.center)
+                ) / np.asarray(coded.spread)
+            values = scaled
+        return values if _in_order(values, rows) else values[rows]
+    if not _in_order(values, rows):
+        seen = rows >= 0
+        ones, bounds = np.ones(int(seen.sum()), dtype=values.dtype), np.append(0, np.cumsum(seen))
+        chosen: Any = csr_array((ones, rows[seen], bounds), shape=(len(rows), values.shape[0]))
+        values = chosen @ values
+    stored = SparseRows(values)
+    return StandardisedRows(stored, coded.center, coded.spread) if coded.center else stored
+
+
+def _in_order(values: Any, rows: np.ndarray) -> bool:
+    return np.array_equal(rows, np.arange(values.shape[0]))
+
+
+def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
+    """Return a column of obs as labels of the cells that are kept."""
+    if column not in mdata.obs:
+        raise KeyError(
+            f"labels: mdata.obs has no column {column!r}; it has {quoted(map(str, mdata.obs.columns))}"
+        )
+    labels = mdata.obs[column][kept]
+    if labels.isna().any():
+        lacking = labels.index[labels.isna()]
+        raise ValueError(
+            f"labels: {column!r} has no value for {len(lacking)} cells, such as {lacking[0]!r}"
+        )
+    if pd.api.types.is_numeric_dtype(labels.dtype):
+        return np.asarray(labels.tolist())
+    return [str(label) for label in labels]
+
+
+# Results
+# ---------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def _assigned(
+    model: "CMVAE", dataset: IncompleteDataset, rule: str, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Return embedding (n, d), cluster (n,) and its probability (n,), some cells at a time."""
+    parts: dict[str, list[torch.Tensor]] = {"z": [], "clusters": [], "probability": []}
+    for start in range(0, len(dataset), batch_size):
+        batch = dataset.batch(
+            range(start, min(start + batch_size, len(dataset)))
+        )  # made dense once, for both
+        found = model.predict_clusters(batch, rule=rule)
+        parts["clusters"].append(found.clusters)
+        parts["probability"].append(found.probabilities.gather(-1, found.clusters[:, None])[:, 0])
+        parts["z"].append(model.encode(batch, return_mean=True).z[:, 0])
+    return {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
+
+
+def account_of(
+    model: "CMVAE", coding: OmicsCoding, rule: str, h_values: Sequence[float] | None
+) -> dict[str, Any]:
+    """Return what the results came from, of kinds that HDF5 can hold."""
+    versions = {
+        "cmvae": cmvae.__version__,
+        "torch": str(torch.__version__),
+        "mudata": from_extra("mudata", "omics", "MuData").__version__,
+    }
+    account: dict[str, Any] = {
+        "config": model.model_config.to_json(),
+        "coding": coding.to_json(),
+        "rule": rule,
+        "versions": versions,
+        "active_clusters": model.active_clusters.nonzero().flatten().cpu().numpy(),
+        "weights": model.pc_params.detach().double().cpu().numpy(),
+    }
+    if h_values is not None:
+        account["h_values"] = np.asarray(h_values, dtype=np.float64)
+    return account

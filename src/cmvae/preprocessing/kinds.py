@@ -1,0 +1,215 @@
+"""What kind each column of a table is: continuous, binary, count or category."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+KINDS = ("continuous", "binary", "count", "category")
+
+_FEW = 10  # an integer column with no more distinct values is taken for codes or grades, not for counts
+_SPAN = 10  # and one whose largest value is not this many times its smallest for ages, years and the like
+_LONG = 20  # so many rows tell an identifier from a coincidence
+_SHOWN = 5
+
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+_TEXTS = ("string", "mixed", "mixed-integer", "categorical", "empty")
+
+
+class IdentifierError(ValueError):
+    """Columns that look like identifiers, free text or dates.
+
+    Args:
+        modality: Name of the modality.
+        reasons: Column to what it does that tells so.
+
+    Attributes:
+        columns: The columns.
+    """
+
+    def __init__(self, modality: str, reasons: Mapping[Any, str]) -> None:
+        self.columns = list(reasons)
+        found = ", ".join(f"{name!r} {reason}" for name, reason in list(reasons.items())[:_SHOWN])
+        super().__init__(
+            f"modality {modality!r}: identifiers, dates or free text in {len(reasons)} columns: {found}; "
+            "make one the id, leave them out, or name their kinds"
+        )
+
+
+def column_kinds(
+    table: Any, kinds: Mapping[Any, str] | None = None, modality: str = "table"
+) -> list[str]:
+    """Tell the kind of each column by its values; missing cells are passed over.
+
+    The first rule that fits:
+
+    1. booleans, and numbers that are all 0 or 1 and of which both occur: 'binary';
+    2. strings, pandas categoricals and objects: 'category';
+    3. integers of at least 0, whatever their dtype, with more than 10 distinct values of which the
+       largest is at least 10 times the smallest (or 10, where that is 0): 'count'; so grades from 1
+       to 5, ages of adults and years are continuous;
+    4. all other numbers, constant columns among them: 'continuous'.
+
+    Where every column of a table of two or more holds integers of at least 0, a 0 among them, and
+    the table has more than 10 distinct values, all its columns are counts: in sequencing data rare
+    genes look binary by themselves. This is not looked at where ``kinds`` names a column.
+
+    Refused, unless ``kinds`` names the column, are identifiers and free text (numbers that count up
+    by one from row to row, text that differs in more than half of at least 20 rows), text among
+    numbers, and dates.
+
+    Args:
+        table: DataFrame, Series, or array (n, columns), whose columns are named 0, 1, ....
+        kinds: Column name to kind, for columns where the rules shall not decide.
+        modality: Name for the errors.
+
+    Returns:
+        One of ``KINDS`` for each column.
+
+    Raises:
+        KeyError: For a column in ``kinds`` that the table does not have.
+        IdentifierError: A ValueError, for identifiers, free text and dates; it names all such
+            columns.
+        ValueError: For an unknown kind, or text among numbers.
+        TypeError: For columns that hold something else, such as complex numbers.
+    """
+    frame = as_frame(table, modality)
+    kinds = dict(kinds or {})
+    unknown = [name for name in kinds if name not in frame.columns]
+    if unknown:
+        raise KeyError(
+            f"modality {modality!r}: kinds names unknown columns {unknown}; it has {list(frame)[:_SHOWN]}"
+        )
+    wrong = [kind for kind in kinds.values() if kind not in KINDS]
+    if wrong:
+        raise ValueError(
+            f"modality {modality!r}: unknown kinds {wrong}; allowed: {', '.join(map(repr, KINDS))}"
+        )
+    if not kinds and _holds_counts(frame):
+        return ["count"] * frame.shape[1]
+    others = {name: frame[name].dropna() for name in frame if name not in kinds}
+    identifiers = {
+        name: reason for name, column in others.items() if (reason := _identifies(column))
+    }
+    if identifiers:
+        raise IdentifierError(modality, identifiers)
+    return [kinds.get(name) or _kind_of(name, frame[name].dropna(), modality) for name in frame]
+
+
+def as_frame(table: Any, modality: str) -> pd.DataFrame:
+    """Return a table as a DataFrame, columns of objects as what they hold.
+
+    Raises:
+        ValueError: For an array of more than two axes, no columns, or columns that occur more than
+            once.
+    """
+    if isinstance(table, pd.Series):
+        table = table.to_frame()
+    if not isinstance(table, pd.DataFrame):
+        values = np.asarray(table)
+        if values.ndim not in (1, 2):
+            raise ValueError(
+                f"modality {modality!r}: a table has rows and columns; got the shape {values.shape}"
+            )
+        table = pd.DataFrame(values)
+    if not table.shape[1]:
+        raise ValueError(f"modality {modality!r}: the table has no columns")
+    if not table.columns.is_unique:
+        repeated = table.columns[table.columns.duplicated()].unique()[:_SHOWN].tolist()
+        raise ValueError(f"modality {modality!r}: columns {repeated} occur more than once")
+    return table.infer_objects()
+
+
+def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:
+    """Tell the kind of one column without missing cells."""
+    inferred = _inferred(column)
+    if inferred == "boolean":
+        return "binary"
+    if inferred in _NUMBERS:
+        return _kind_of_numbers(column.to_numpy(dtype=np.float64))
+    if inferred in _TEXTS:
+        _check_text(name, column, modality)
+        return "category"
+    raise TypeError(
+        f"modality {modality!r}: column {name!r} holds {inferred}, not numbers, booleans or categories; "
+        "convert it or leave it out"
+    )
+
+
+def _inferred(column: "pd.Series[Any]") -> str:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return "categorical"
+    return pd.api.types.infer_dtype(column, skipna=True)
+
+
+def _identifies(column: "pd.Series[Any]") -> str | None:
+    """Tell what makes a column without missing cells look like identifiers, free text or dates; None: nothing."""
+    inferred = _inferred(column)
+    if inferred in ("datetime64", "datetime", "date"):
+        return "holds dates"
+    if len(column) < _LONG or inferred == "categorical":
+        return None
+    if inferred in _NUMBERS:
+        rises = np.diff(column.to_numpy(dtype=np.float64)) == 1
+        return "counts up by one from row to row" if rises.all() else None
+    if inferred not in _TEXTS or 0.5 <= _are_numbers(column).mean() < 1:
+        return None
+    distinct = column.astype(str).nunique()
+    return (
+        f"holds {distinct} different texts in {len(column)} rows"
+        if distinct > len(column) / 2
+        else None
+    )
+
+
+def _kind_of_numbers(values: np.ndarray) -> str:
+    if not len(values):
+        return "continuous"
+    distinct = np.unique(values)
+    if np.array_equal(distinct, [0, 1]):
+        return "binary"
+    is_count = (
+        _are_counts(distinct)
+        and len(distinct) > _FEW
+        and distinct[-1] >= _SPAN * max(distinct[0], 1)
+    )
+    return "count" if is_count else "continuous"
+
+
+def _are_counts(values: np.ndarray) -> bool:
+    return bool((np.isfinite(values) & (values >= 0) & (values == np.rint(values))).all())
+
+
+def _holds_counts(frame: pd.DataFrame) -> bool:
+    """Tell whether a table holds nothing but counts, a 0 in every column."""
+    if frame.shape[1] < 2:
+        return False
+    distinct: set[float] = set()
+    for name in frame:
+        column = frame[name].dropna()
+        if (
+            not pd.api.types.is_numeric_dtype(column)
+            or pd.api.types.is_bool_dtype(column)
+            or not len(column)
+        ):
+            return False
+        values = column.to_numpy(dtype=np.float64)
+        if values.min() != 0 or not _are_counts(values):
+            return False
+        if len(distinct) <= _FEW:
+            distinct.update(np.unique(values).tolist())
+    return len(distinct) > _FEW
+
+
+def _are_numbers(column: "pd.Series[Any]") -> "pd.Series[bool]":
+    """Tell which texts are numbers, (n,)."""
+    return pd.to_numeric(column, errors="coerce").notna()
+
+
+def _check_text(name: Any, column: "pd.Series[Any]", modality: str) -> None:
+    """Refuse text among numbers, but in pandas categoricals."""
+    is_number = _are_numbers(column)
+    if not isinstance(column.dtype, pd.CategoricalDtype) and 0.5 <= is_number.mean() < 1:
+        odd = column[~is_number].unique()[:_SHOWN].tolist()
+        raise ValueError(f"modality {modality!r}: column {name!r} holds text among numbers: {odd}")

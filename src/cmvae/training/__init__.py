@@ -1,0 +1,1 @@
+"""How a model is trained: the Lightning module, ``fit``, how training starts, the recipe, checkpoints."""

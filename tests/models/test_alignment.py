@@ -1,0 +1,343 @@
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, fit
+from cmvae.metrics import clustering_accuracy
+from cmvae.models.alignment import alignment_loss
+from cmvae.models.families import FAMILIES
+from cmvae.models.posterior import Experts
+from cmvae.training.warmup import ALIGNMENT_WEIGHT, Alignment
+
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def experts(family="laplace_with_softmax", observed=None, modalities=3, batch=7, dim=4, seed=0):
+    torch.manual_seed(seed)
+    loc = (3 * torch.randn(modalities, batch, dim, dtype=torch.double)).requires_grad_()
+    scale = torch.rand(modalities, batch, dim, dtype=torch.double) + 0.5
+    style = (torch.zeros(batch, 2),) * modalities
+    if observed is None:
+        observed = torch.ones(modalities, batch, dtype=torch.bool)
+    return Experts(FAMILIES[family], loc, scale, style, style, observed)
+
+
+def plain(found, sharpness):
+    """The formula of the docstring, modality by modality and sample by sample."""
+    kind = torch.distributions.Normal if found.family.is_normal else torch.distributions.Laplace
+    standard, power = kind(torch.tensor(0.0).double(), 1.0), sharpness / found.loc.shape[-1]
+    standardised, offsets = {}, []
+    for m, (loc, mask) in enumerate(zip(found.loc, found.observed, strict=True)):
+        seen = loc[mask]
+        centred = loc - seen.mean(0)
+        standardised[m] = centred / (centred[mask].square().mean() + 1e-8).sqrt()
+        offsets += [
+            (loc[i] - standardised[m][i].detach()).square().mean() for i in mask.nonzero().flatten()
+        ]
+    terms = []
+    for m, n in [(m, n) for m in standardised for n in standardised if m != n]:
+        candidates = found.observed[n].nonzero().flatten().tolist()
+        for i in (found.observed[m] & found.observed[n]).nonzero().flatten().tolist():
+            logs = {
+                j: power * standard.log_prob(standardised[m][i] - standardised[n][j]).sum()
+                for j in candidates
+            }
+            terms.append(logs[i] - torch.stack(list(logs.values())).logsumexp(0))
+    return torch.stack(offsets).mean() - torch.stack(terms).mean()
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("sharpness", [1.0, 8.0])
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_the_loss_is_the_formula_and_so_is_its_gradient(family, sharpness, incomplete):
+    observed = (
+        torch.rand(3, 7, generator=torch.Generator().manual_seed(3)) < 0.6 if incomplete else None
+    )
+    if incomplete:
+        observed[0] |= ~observed.any(0)
+    found = experts(family, observed)
+    fast, slow = alignment_loss(found, sharpness), plain(found, sharpness)
+    assert torch.allclose(fast, slow, rtol=1e-10)
+    (own,), (expected,) = torch.autograd.grad(fast, found.loc), torch.autograd.grad(slow, found.loc)
+    assert torch.allclose(own, expected, atol=1e-10)
+
+
+def test_it_falls_with_alignment_to_zero_and_is_the_log_of_the_batch_where_locations_say_nothing():
+    found = experts(batch=200, dim=40)
+    with torch.no_grad():
+        same = torch.randn(1, 200, 40, dtype=torch.double)
+        found.loc[:] = same - same.mean(1, keepdim=True)
+        found.loc[:] /= found.loc[0].square().mean().sqrt()
+        assert alignment_loss(found, 64.0).item() == pytest.approx(0, abs=1e-4)
+        found.loc[1] *= -1
+        assert alignment_loss(found, 64.0) > 5
+        found.loc[:] = 1.0  # standardised: all at zero, one away from themselves
+        assert alignment_loss(found).item() == pytest.approx(math.log(200) + 1)
+
+
+def test_the_contrast_does_not_depend_on_the_scale_of_the_locations():
+    found = experts()
+    with torch.no_grad():
+        found.loc[:] -= found.loc.mean(1, keepdim=True)
+        found.loc[:] /= found.loc.square().mean((1, 2), keepdim=True).sqrt()
+        at_scale = alignment_loss(found)
+        found.loc[:] *= 1e-2
+        assert (alignment_loss(found) - at_scale).item() == pytest.approx(0.99**2, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_what_no_pair_shows_gives_no_contrast_and_gradients_without_nan(family):
+    lonely = torch.eye(
+        3, 7, dtype=torch.bool
+    )  # no sample has two modalities, no modality two samples
+    without = torch.ones(3, 7, dtype=torch.bool)
+    without[1] = False
+    for observed in (lonely, without):
+        found = experts(family, observed)
+        with torch.no_grad():
+            found.loc[2] = found.loc[0]  # distances of zero
+        loss = alignment_loss(found)
+        gradient = torch.autograd.grad(loss, found.loc)[0]
+        assert loss.isfinite()
+        assert gradient.isfinite().all()
+        assert gradient[~observed].eq(0).all()
+    found = experts(family, lonely)
+    assert alignment_loss(found).item() == pytest.approx(found.loc[lonely].square().mean().item())
+
+
+# In the model
+# ------------------------------------------------------------------------------------------------------
+
+
+def shares_the_group_alone(n=600, groups=3, seed=0):
+    """Two modalities whose samples share the group, and nothing else: each has much of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    group = torch.arange(n) % groups
+    data = {}
+    for name, size in (("a", 6), ("b", 5)):
+        centres = torch.randn(groups, size, generator=generator)
+        own = torch.randn(n, 2, generator=generator) @ (
+            4 * torch.randn(2, size, generator=generator)
+        )
+        data[name] = 1.5 * centres[group] + own + 0.3 * torch.randn(n, size, generator=generator)
+    return MultimodalBaseDataset(data, group)
+
+
+def model(seed=0, **changes):
+    torch.manual_seed(seed)
+    fields = {
+        "n_modalities": 2,
+        "input_dims": {"a": 6, "b": 5},
+        "latent_dim": 4,
+        "modalities_specific_dim": 3,
+    }
+    fields |= {
+        "number_of_clusters": 6,
+        "K": 1,
+        "beta": 2.5,
+        "hidden_dims": (32,),
+        "loss": "iwae_looser",
+    }
+    return CMVAE(CMVAEConfig(**{**fields, **changes}))
+
+
+@pytest.mark.parametrize("loss", ["iwae_looser", "dreg_looser"])
+def test_with_an_alignment_z_learns_from_it_alone(loss):
+    net, batch = model(loss=loss), shares_the_group_alone(20).batch(range(20))
+    seen = {}
+    original = net._experts
+
+    def watched(read):
+        seen["experts"] = found = original(read)
+        for tensor in (found.loc, found.scale):
+            tensor.retain_grad()
+        return found
+
+    net._experts = watched
+    output = net(batch, alignment=7.0)
+    output.loss.backward()
+    gradient = seen["experts"].loc.grad
+    assert seen["experts"].scale.grad is None
+    aligned = net.align(batch)
+    aligned.loss.backward()
+    assert torch.allclose(gradient, 7 * seen["experts"].loc.grad, atol=1e-6)
+    assert output.metrics["alignment"].item() == pytest.approx(7 * aligned.loss.item(), rel=1e-5)
+    decoder = next(iter(net.decoders["a"].parameters()))
+    assert decoder.grad.abs().sum() > 0
+    assert net.mixture.centers.grad.abs().sum() > 0
+
+
+def test_the_value_is_the_bound_of_narrowed_draws_plus_the_alignment():
+    net, batch = model().double(), shares_the_group_alone(20).batch(range(20))
+    terms = net(batch, alignment=5.0, beta=1.5, generator=torch.Generator().manual_seed(0))
+    parts = [v for k, v in terms.metrics.items() if "likelihood" in k or k.startswith("log_p")]
+    bound = torch.stack(parts).sum() - terms.metrics["log_q_z"] - terms.metrics["log_q_w"]
+    assert terms.loss.item() == pytest.approx(float(terms.metrics["alignment"] - bound), rel=1e-6)
+    assert terms.loss_sum.item() == pytest.approx(20 * terms.loss.item(), rel=1e-6)
+    narrow = terms.metrics["log_q_z"]
+    assert (
+        narrow
+        > net(batch, beta=1.5, generator=torch.Generator().manual_seed(0)).metrics["log_q_z"] + 4
+    )
+
+
+def test_contents_of_missing_modalities_change_nothing():
+    whole = shares_the_group_alone(30)
+    masks = {"a": torch.arange(30) % 3 != 0, "b": torch.arange(30) % 3 != 1}
+    results = []
+    for fill in (0.0, math.nan, 1e30):
+        data = {m: values.clone() for m, values in whole.data.items()}
+        for m, mask in masks.items():
+            data[m][~mask] = fill
+        net = model()
+        batch = IncompleteDataset(data, masks).batch(range(30))
+        loss = (
+            net(batch, alignment=3.0, generator=torch.Generator().manual_seed(0)).loss
+            + net.align(batch).loss
+        )
+        loss.backward()
+        gradients = [p.grad for p in net.parameters() if p.grad is not None]
+        results.append(torch.cat([loss.detach()[None], *(g.flatten() for g in gradients)]))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, "1", True])
+def test_a_weight_that_is_no_positive_number_is_refused(value):
+    with pytest.raises((ValueError, TypeError), match="alignment must be a positive"):
+        model()(shares_the_group_alone(9), alignment=value)
+
+
+# In training
+# -------------------------------------------------------------------------------------------------------
+
+
+def accuracy(trained, data):
+    return clustering_accuracy(data.labels, trained.predict_clusters(data).clusters)
+
+
+def test_alignment_finds_groups_that_training_from_scratch_does_not():
+    data = shares_the_group_alone()
+    arguments = {
+        "max_epochs": 21,
+        "batch_size": 50,
+        "learning_rate": 3e-3,
+        "seed": 0,
+        "logger": False,
+    }
+    aligned, plainly = model(number_of_clusters=3), model(number_of_clusters=3)
+    fit(aligned, data, alignment_epochs=(15, 2), enable_checkpointing=False, **arguments, **QUIET)
+    fit(plainly, data, warmup_epochs=15, enable_checkpointing=False, **arguments, **QUIET)
+    assert accuracy(aligned, data) > 0.95
+    assert accuracy(plainly, data) < 0.7
+
+
+class Steps(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        self.seen.append((trainer.current_epoch, module.encoders_alone, dict(module.options)))
+
+
+def test_the_objective_becomes_the_models_own_step_by_step():
+    steps = Steps()
+    trained = model()
+    trainer = fit(trained, shares_the_group_alone(60), max_epochs=9, alignment_epochs=(2, 3), batch_size=30,
+                  callbacks=[steps], run_dir="run", **QUIET)  # fmt: skip
+    held = {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
+    assert [epoch for epoch, alone, _ in steps.seen if alone] == [0, 0, 1, 1]
+    assert [options for epoch, _, options in steps.seen if 2 <= epoch < 5] == [held] * 6
+    rising = [options for epoch, _, options in steps.seen if 5 <= epoch < 8]
+    assert [set(options) for options in rising] == [{"beta"}] * 6
+    assert [options["beta"] for options in rising] == pytest.approx(
+        [1 + 1.5 * k / 6 for k in range(6)]
+    )
+    assert [options for epoch, _, options in steps.seen if epoch == 8] == [{}] * 2
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+    # The losses of other objectives are smaller, and do not count.
+    best = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)
+    assert best["epoch"] == 8
+
+
+def test_losses_at_a_smaller_beta_are_forgotten():
+    trainer = fit(model(beta=40.0), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1), batch_size=30,
+                  learning_rate=1e-6, seed=0, run_dir="run", **QUIET)  # fmt: skip
+    assert torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)["epoch"] == 3
+
+
+def test_a_beta_below_one_is_kept():
+    steps = Steps()
+    fit(model(beta=0.5), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1), batch_size=30,
+        callbacks=[steps], run_dir="run", **QUIET)  # fmt: skip
+    assert {options["beta"] for _, _, options in steps.seen if options} == {0.5}
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_resumed_run_ends_where_the_whole_one_does(stop):
+    arguments = {"alignment_epochs": (2, 2), "batch_size": 20, "seed": 1}
+    whole, resumed = model(), model()
+    fit(whole, shares_the_group_alone(60), max_epochs=7, run_dir="whole", **arguments, **QUIET)
+
+    class Stop(Callback):
+        def on_train_epoch_end(self, trainer, module):
+            trainer.should_stop = trainer.current_epoch == stop - 1
+
+    fit(
+        resumed,
+        shares_the_group_alone(60),
+        max_epochs=7,
+        run_dir="part",
+        callbacks=[Stop()],
+        **arguments,
+        **QUIET,
+    )
+    resumed = model(seed=5)
+    fit(resumed, shares_the_group_alone(60), max_epochs=7, run_dir="part",
+        resume_from="part/checkpoints/last.ckpt", **arguments, **QUIET)  # fmt: skip
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"alignment_epochs": 3}, "alignment_epochs must be two positive integers, got 3"),
+        ({"alignment_epochs": (0, 2)}, "two positive integers"),
+        ({"alignment_epochs": (1, 2.0)}, "two positive integers"),
+        ({"alignment_epochs": "12"}, "two positive integers"),
+        ({"alignment_epochs": (1, 1), "warmup_epochs": 1}, "two ways to begin: give one"),
+        ({"alignment_epochs": (2, 2), "max_epochs": 6}, "need max_epochs of at least 7, got 6"),
+        ({"alignment_epochs": (1, 1), "initial_clusters": 7}, "initial_clusters must be at most"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        fit(
+            model(),
+            shares_the_group_alone(60),
+            **{"max_epochs": 9, **arguments},
+            run_dir="run",
+            **QUIET,
+        )
+
+
+def test_a_single_modality_has_nothing_to_align_with():
+    net = CMVAE(CMVAEConfig(n_modalities=1, input_dims={"a": 6}, modalities_specific_dim=3))
+    data = {"a": shares_the_group_alone(60).data["a"]}
+    with pytest.raises(
+        ValueError, match=r"align modalities with each other, the model has only \('a',\)"
+    ):
+        fit(net, data, max_epochs=9, alignment_epochs=(1, 1), run_dir="run", **QUIET)
+
+
+def test_alignment_is_a_callback_that_any_trainer_takes():
+    callback = Alignment((1, 2), None)
+    assert (callback.epochs, callback.reading, callback.method) == (1, 2, "shared")

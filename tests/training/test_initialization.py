@@ -1,0 +1,207 @@
+import numpy as np
+import pytest
+import torch
+
+import cmvae.training.initialization
+from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, initialize_clusters
+from cmvae.training.initialization import collapse_clusters, latent_means
+
+
+class _Shared(torch.nn.Module):
+    """An encoder whose expert has its mean at the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.anchor = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        zeros = torch.zeros(len(x), 2, dtype=x.dtype) + self.anchor
+        return {
+            "embedding": x + self.anchor,
+            "log_covariance": zeros,
+            "style_embedding": zeros,
+            "style_log_covariance": zeros,
+        }
+
+
+def blobs(seed, sizes, spread=0.3):
+    generator = np.random.default_rng(seed)
+    centers = np.array([[0.0, 6.0], [6.0, 0.0], [-6.0, -3.0], [4.0, 9.0]])[: len(sizes)]
+    points = [
+        center + spread * generator.normal(size=(n, 2))
+        for center, n in zip(centers, sizes, strict=True)
+    ]
+    return torch.as_tensor(np.concatenate(points)), centers
+
+
+def model_of(covariance="full", family="normal", clusters=8, **changes):
+    config = CMVAEConfig(
+        n_modalities=2,
+        input_dims={"a": 2, "b": 2},
+        latent_dim=2,
+        modalities_specific_dim=2,
+        prior_and_posterior_dist=family,
+        covariance=covariance,
+        number_of_clusters=clusters,
+        **changes,
+    )
+    return CMVAE(config, encoders={"a": _Shared(), "b": _Shared()}).double()
+
+
+@pytest.mark.parametrize("covariance", ["identity", "diagonal", "full"])
+def test_auto_finds_the_blobs_and_their_centres(covariance):
+    points, centers = blobs(0, [60, 40, 80])
+    model = model_of(covariance)
+    initialize_clusters(model, {"a": points, "b": points}, "auto", seed=0)
+    assert model.n_clusters == 3
+    found = model.cluster_centers[model.active_clusters].detach().numpy()
+    distances = np.linalg.norm(found[:, None] - centers, axis=-1)
+    assert distances.min(0).max() < 0.2
+    weights = model.pc_params[model.active_clusters].detach()
+    np.testing.assert_allclose(np.sort(weights), np.array([40, 60, 80]) / 180, atol=0.02)
+
+
+def test_full_covariances_are_those_of_the_clusters_and_of_draws_around_the_means():
+    points, _ = blobs(1, [400, 400], spread=0.7)
+    model = model_of()
+    initialize_clusters(model, {"a": points, "b": points}, 2, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    drawn = model.generate_from_prior(20000, cluster=0, generator=generator).z
+    # The clusters' own variance, 0.7², and that of the experts, 1.
+    np.testing.assert_allclose(np.cov(drawn.detach().T), 1.49 * np.eye(2), atol=0.08)
+
+
+def test_every_cluster_starts_where_no_number_is_given():
+    points, _ = blobs(2, [50, 50])
+    model = model_of(clusters=6)
+    initialize_clusters(model, {"a": points, "b": points}, seed=0)
+    assert model.n_clusters == 6
+
+
+def test_the_fit_is_repeatable_and_leaves_networks_alone():
+    points, _ = blobs(3, [50, 50, 50])
+    model = model_of()
+    networks = {
+        name: p.detach().clone()
+        for name, p in model.named_parameters()
+        if not name.startswith("mixture")
+    }
+    initialize_clusters(model, {"a": points, "b": points}, 3, seed=4)
+    first = model.cluster_centers.detach().clone()
+    initialize_clusters(model, {"a": points, "b": points}, 3, seed=4)
+    assert torch.equal(first, model.cluster_centers)
+    for name, value in networks.items():
+        assert torch.equal(value, dict(model.named_parameters())[name])
+    assert all(module.training for module in model.modules())
+
+
+def test_collapse_leaves_the_prior_of_a_vae():
+    model = model_of("full")
+    with torch.no_grad():
+        for parameter in model.mixture.parameters():
+            parameter.normal_()
+    collapse_clusters(model)
+    assert model.n_clusters == 1
+    z = torch.randn(7, 2, dtype=torch.float64)
+    expected = torch.distributions.Normal(0, 1).log_prob(z).sum(-1)
+    torch.testing.assert_close(model.mixture.log_prob(z), expected)
+
+
+def test_laplace_scales_match_the_variance():
+    points, _ = blobs(4, [4000], spread=0.8)
+    model = model_of("diagonal", "laplace_with_softmax", clusters=1)
+    initialize_clusters(model, {"a": points, "b": points}, 1, seed=0)
+    drawn = model.generate_from_prior(40000, generator=torch.Generator().manual_seed(0)).z
+    # A Laplace expert of scale 1 has variance 2.
+    np.testing.assert_allclose(drawn.detach().var(0), 2.64 * np.ones(2), rtol=0.1)
+
+
+def test_latent_means_average_what_is_observed():
+    a, b = torch.randn(5, 2, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
+    model = model_of()
+    means = latent_means(model, MultimodalBaseDataset({"a": a, "b": b}), batch_size=2)
+    torch.testing.assert_close(means, (a + b) / 2)
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "message"),
+    [
+        (9, "at most number_of_clusters = 8, got 9"),
+        (0, "n_clusters must be a positive integer"),
+        (3, "2 different"),
+    ],
+)
+def test_bad_numbers_are_refused(n_clusters, message):
+    points = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64).repeat(5, 1)
+    with pytest.raises(ValueError, match=message):
+        initialize_clusters(model_of(), {"a": points, "b": points}, n_clusters)
+
+
+def test_identical_samples_are_one_cluster():
+    points = torch.ones(12, 2, dtype=torch.float64)
+    model = model_of()
+    initialize_clusters(model, {"a": points, "b": points}, "auto", seed=0)
+    assert model.n_clusters == 1
+
+
+@pytest.mark.parametrize("method", ["spectral", "gmm"])
+def test_both_methods_find_unequal_groups(method):
+    points, centers = blobs(5, [50, 200, 12])
+    model = model_of()
+    initialize_clusters(model, {"a": points, "b": points}, 3, method=method, seed=0)
+    found = model.cluster_centers[model.active_clusters].detach().numpy()
+    assert np.linalg.norm(found[:, None] - centers, axis=-1).min(0).max() < 0.3
+
+
+def test_samples_weigh_as_much_as_they_have_observed():
+    points = torch.tensor([[0.0, 0.0]] * 12 + [[1.0, 0.0]] * 12, dtype=torch.float64)
+    masks = {"a": [True] * 24, "b": [True] * 12 + [False] * 12}
+    model = model_of()
+    initialize_clusters(model, IncompleteDataset({"a": points, "b": points}, masks), 1, seed=0)
+    # Twelve samples of weight 1 at 0, twelve of weight 1/2 at 1.
+    torch.testing.assert_close(model.cluster_centers[0, 0].item(), 1 / 3, atol=1e-6, rtol=0)
+
+
+def test_unknown_methods_are_refused():
+    points, _ = blobs(0, [20, 20])
+    with pytest.raises(
+        ValueError, match=r"method must be one of \['spectral', 'shared', 'gmm'\], got 'magic'"
+    ):
+        initialize_clusters(model_of(), {"a": points, "b": points}, 2, method="magic")
+
+
+def test_shared_groups_are_those_that_each_modality_shows():
+    points, _ = blobs(0, [60, 60, 60])
+    again, _ = blobs(1, [60, 60, 60])
+    shuffled = again[torch.as_tensor(np.random.default_rng(0).permutation(180))]
+    counts = {}
+    for other, name in ((again, "agreeing"), (shuffled, "independent")):
+        for method in ("spectral", "shared"):
+            model = model_of(clusters=12)
+            initialize_clusters(model, {"a": points, "b": other}, "auto", method=method, seed=0)
+            counts[name, method] = model.n_clusters
+    assert counts["agreeing", "spectral"] == counts["agreeing", "shared"] == 3
+    assert counts["independent", "spectral"] > 3
+    assert counts["independent", "shared"] == 1
+
+
+def test_shared_groups_are_counted_only_where_samples_have_two_modalities():
+    points, _ = blobs(0, [20, 30])
+    masks = {"a": torch.arange(50) % 2 == 0, "b": torch.arange(50) % 2 == 1}
+    data = IncompleteDataset({"a": points, "b": points}, masks)
+    with pytest.raises(ValueError, match="no sample has two modalities"):
+        initialize_clusters(model_of(), data, "auto", method="shared")
+    model = model_of()
+    initialize_clusters(model, data, 2, method="shared")
+    assert model.n_clusters == 2
+
+
+def test_of_many_samples_some_are_counted(monkeypatch):
+    monkeypatch.setattr(cmvae.training.initialization, "MAX_SAMPLES", 150)
+    (points, _), (again, _) = blobs(0, [100, 100, 100]), blobs(1, [100, 100, 100])
+    order = torch.as_tensor(np.random.default_rng(0).permutation(300))
+    model = model_of()
+    initialize_clusters(
+        model, {"a": points[order], "b": again[order]}, "auto", method="shared", seed=0
+    )
+    assert model.n_clusters == 3
