@@ -1,53 +1,63 @@
 """The scikit-learn estimator: tables in, clusters out, with settings that need no tuning."""
 
-import copy
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cmvae.base.arguments import positive_int
+from cmvae.base.words import quoted
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
-from cmvae.models.cmvae import CMVAE
-from cmvae.models.vae import evaluating
-from cmvae.preprocessing.tables import Standardiser, Tables, read_tables, split_columns
-from cmvae.training.initialization import latent_means
-from cmvae.training.recipe import Recipe, assign_numbers, number_clusters, quiet_training
+from cmvae.files.modality import ModalityFile
+from cmvae.models.inference import evaluating
+from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.frames import Frames, read_frames, split_columns
+from cmvae.runs.config import RunConfig
+from cmvae.runs.folder import read_run, save_run
+from cmvae.runs.run import Run, drawn_seed, prepare, train_run
+from cmvae.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 SINGLE = "x"
-ACTIVE_UNIT_VARIANCE = 0.01
+DEFAULT = Recipe()
 
 
 class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     """Cluster samples seen through one or several tables, parts of them missing, with a CMVAE.
 
-    The tables are standardised; a multimodal VAE with one cluster is trained on them; the clusters
-    start from the groups its latents show (:func:`cmvae.initialize_clusters`) and are trained on
-    together with the networks. A sample's cluster is the most probable one at the mean of its joint
-    posterior.
+    A multimodal VAE with one cluster is trained on the tables; the clusters start from the groups
+    its latents show (:func:`cmvae.initialize_clusters`) and are trained on together with the
+    networks. A sample's cluster is the most probable one at the mean of its joint posterior.
 
-    ``X`` is {modality: array or DataFrame (n, features)}, or one array or DataFrame. Rows with all
-    entries NaN are missing modalities; a single NaN in an observed row is refused. DataFrames are
-    joined on their index: a sample absent from one of them lacks that modality; the order is that
-    of first appearance (``index_``).
+    ``X`` is {modality: array or DataFrame (n, features)}, or one array or DataFrame. Arrays are
+    numbers, which are standardised; the columns of DataFrames are of the kinds that their values
+    show (:func:`cmvae.preprocessing.column_kinds`), as for ``cmvae fit``. Rows with all entries NaN
+    are missing modalities; a single NaN in an observed row is refused. DataFrames are joined on
+    their index: a sample absent from one of them lacks that modality; the order is that of first
+    appearance (``index_``).
 
     Args:
         n_clusters: How many clusters, or ``'auto'``: as many as the data show, at most
             ``max_clusters``.
         max_clusters: The most clusters ``'auto'`` may find.
         modalities: For one array or DataFrame: modality name to column indices or names.
+        kinds: Modality to {column: kind}, where the values shall not decide: ``'continuous'``,
+            ``'binary'``, ``'count'``, ``'category'``, ``'text'`` (the only column) or ``'ignore'``.
+            For one table without ``modalities``, {column: kind}.
         latent_dim: Dimension of the shared latent.
         private_dim: Dimension of each private latent.
         hidden_dims: Sizes of the hidden layers.
@@ -56,8 +66,12 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         scale: Scale of the likelihoods of standardised features, a number or ``'learned'`` (σ-VAE;
             Rybkin et al., 2021).
         beta: Weight β of the divergence.
-        start: Where the clusters start, the ``method`` of :func:`cmvae.initialize_clusters`.
+        start: Where the clusters start, the ``method`` of :func:`cmvae.initialize_clusters`;
+            ``'auto'``: ``'spectral'``, with ``alignment_epochs`` ``'shared'``.
         rule: The assignment rule, ``'joint'``, ``'mean'`` or ``'vote'``.
+        alignment_epochs: For modalities that share little but the cluster: so many epochs in which
+            the encoders alone learn what modalities share, and so many in which decoders learn to
+            read it, as in :func:`cmvae.fit`; None: none.
         max_epochs: Epochs with a single cluster; ``'auto'``: 480 steps, and at least 10 epochs.
             Training stops earlier when the bound no longer improves. A sixth as many follow with
             all clusters.
@@ -73,7 +87,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         h_values_: The paper's selection criterion by number of clusters (``CMVAE.prune_clusters``).
         model_: The fitted :class:`cmvae.CMVAE`.
         modalities_: Names of the modalities the model has.
-        index_: The samples' index, where several DataFrames were given.
+        index_: The samples' index, where DataFrames were given.
         active_units_: Latent dimensions in use.
 
     Example:
@@ -84,22 +98,24 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        n_clusters: int | Literal["auto"] = "auto",
+        n_clusters: int | Literal["auto"] = DEFAULT.n_clusters,
         *,
-        max_clusters: int = 30,
+        max_clusters: int = DEFAULT.max_clusters,
         modalities: Mapping[str, Any] | None = None,
-        latent_dim: int = 24,
-        private_dim: int = 10,
-        hidden_dims: tuple[int, ...] = (256,),
-        covariance: str = "full",
-        latent_family: str = "normal_with_softplus",
-        scale: float | Literal["learned"] = "learned",
-        beta: float = 1.0,
-        start: Literal["spectral", "shared", "gmm"] = "spectral",
-        rule: str = "joint",
-        max_epochs: int | Literal["auto"] = "auto",
-        batch_size: int | Literal["auto"] = "auto",
-        learning_rate: float = 1e-3,
+        kinds: Mapping[Any, Any] | None = None,
+        latent_dim: int = DEFAULT.latent_dim,
+        private_dim: int = DEFAULT.private_dim,
+        hidden_dims: tuple[int, ...] = DEFAULT.hidden_dims,
+        covariance: str = DEFAULT.covariance,
+        latent_family: str = DEFAULT.latent_family,
+        scale: float | Literal["learned"] = DEFAULT.scale,
+        beta: float = DEFAULT.beta,
+        start: str = DEFAULT.start,
+        rule: str = DEFAULT.rule,
+        alignment_epochs: tuple[int, int] | None = DEFAULT.alignment_epochs,
+        max_epochs: int | Literal["auto"] = DEFAULT.max_epochs,
+        batch_size: int | Literal["auto"] = DEFAULT.batch_size,
+        learning_rate: float = DEFAULT.learning_rate,
         device: str = "auto",
         random_state: Any = None,
         verbose: bool = False,
@@ -107,6 +123,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.n_clusters = n_clusters
         self.max_clusters = max_clusters
         self.modalities = modalities
+        self.kinds = kinds
         self.latent_dim = latent_dim
         self.private_dim = private_dim
         self.hidden_dims = hidden_dims
@@ -116,6 +133,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.beta = beta
         self.start = start
         self.rule = rule
+        self.alignment_epochs = alignment_epochs
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -127,72 +145,60 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Train on X; y is ignored.
 
         Raises:
-            ValueError: For fewer samples than clusters, infinities, single missing cells, columns
-                that are no numbers, or a sample with nothing observed; the message names modality
-                and samples.
+            ValueError: For a setting out of its range, fewer samples than clusters, infinities,
+                single missing cells, identifiers and dates among the columns, or a sample with
+                nothing observed; the message names modality and samples.
+            TypeError: For what is no number where numbers are needed.
+            KeyError: For kinds of modalities or columns that are not there.
         """
         self._forget()
-        recipe = self._recipe()
-        recipe.check()
-        tables = self._read(X, fitting=True)
-        largest = recipe.largest(len(tables))
-        self.standardiser_ = Standardiser.of(tables)
-        data = self._dataset(tables)
-        self.modalities_ = list(data.modalities)
-        self.index_ = tables.index
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            shapes = {name: tuple(data.data[name].shape[1:]) for name in data.modalities}
-            self.model_ = CMVAE(recipe.config(shapes, largest))
-            with quiet_training(self.verbose):
-                recipe.train(
-                    self.model_,
-                    data,
-                    seed,
-                    accelerator=self.device,
-                    enable_progress_bar=self.verbose,
-                )
-        # The paper's criterion is only evaluated: started from tight clusters it keeps, or merges,
-        # too many.
-        self.h_values_ = copy.deepcopy(self.model_).prune_clusters(
-            data, batch_size=1024, rule=self.rule
+        recipe = Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
+        frames = self._read(X, fitting=True)
+        files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
+        learned = Preprocessing.learn(frames.tables, files)
+        seed = drawn_seed(check_random_state(self.random_state))
+        config = RunConfig(
+            modalities=files,
+            seed=self.random_state if _is_integer(self.random_state) else seed,
+            device=self.device,
+            recipe=recipe,
         )
-        self._number_clusters(data)
-        self.labels_ = self._assign(data)[0]
-        self._report_collapse(data)
+        prepared = prepare(config, learned, frames.encode(learned))
+        run = train_run(prepared, seed=seed, enable_progress_bar=self.verbose)
+        tables = [n for n, table in frames.tables.items() if isinstance(table, pd.DataFrame)]
+        self._adopt(run, frames.index, tables)
+        self._report_collapse()
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the clusters of samples, (n,), from whichever modalities they have."""
-        return self._assign(self._dataset(self._read(X)))[0]
+        return self._run.assign(self._dataset(X))[0]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the clusters, (n, n_clusters_)."""
-        return self._assign(self._dataset(self._read(X)))[1]
+        return self._run.assign(self._dataset(X))[1]
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the joint embedding, the mean of q(z|X), (n, latent_dim)."""
-        return (
-            latent_means(self.model_, self._dataset(self._read(X))).cpu().numpy().astype(np.float64)
-        )
+        return self._run.embed(self._dataset(X)).astype(np.float64)
 
     @torch.no_grad()
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean bound of log p(X) per sample, in nats of standardised features; y is ignored."""
-        data = self._dataset(self._read(X))
-        generator = torch.Generator(device=self.model_.cluster_centers.device).manual_seed(0)
+        """Return the mean bound of log p(X) per sample, in nats of coded features; y is ignored."""
+        data = self._dataset(X)
+        generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(0)
         with evaluating(self.model_):
-            losses = [
-                self.model_(part, K=10, generator=generator).loss_sum
-                for part in iterate(data, 1024)
-            ]
+            parts = iterate(data, 1024)
+            losses = [self.model_(part, K=10, generator=generator).loss_sum for part in parts]
         return -float(torch.stack(losses).sum()) / len(data)
 
+    @torch.no_grad()
     def sample(self, n_samples: int = 1, cluster: int | None = None) -> tuple[Any, np.ndarray]:
-        """Generate samples: {modality: (n_samples, features)} in the units of the data, and their clusters.
+        """Generate samples in the units of the data, and their clusters.
 
-        For a model of one array, the array itself instead of the mapping.
+        Returns:
+            {modality: (n_samples, features)}, DataFrames of what was given as such, and (n_samples,)
+            integers. For a model of one table, the table itself instead of the mapping.
 
         Raises:
             TypeError: For an ``n_samples`` that is no integer.
@@ -200,22 +206,87 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         positive_int("n_samples", n_samples)
-        is_number = isinstance(cluster, Integral) and not isinstance(cluster, bool)
-        if cluster is not None and not (is_number and 0 <= cluster < self.n_clusters_):
-            raise ValueError(
-                f"cluster must be an integer from 0 to {self.n_clusters_ - 1}, got {cluster!r}"
-            )
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        generator = torch.Generator(device=self.model_.cluster_centers.device).manual_seed(seed)
-        chosen = None if cluster is None else int(self._active[cluster])
-        drawn = self.model_.generate_from_prior(n_samples, cluster=chosen, generator=generator)
-        decoded = self.model_.decode(drawn)
-        values = {
-            m: self.standardiser_.restore(m, x.detach().cpu().numpy()) for m, x in decoded.items()
+        if cluster is not None and not (_is_integer(cluster) and 0 <= cluster < self.n_clusters_):
+            last = self.n_clusters_ - 1
+            raise ValueError(f"cluster must be an integer from 0 to {last}, got {cluster!r}")
+        seed = drawn_seed(check_random_state(self.random_state))
+        generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(seed)
+        drawn = self.model_.generate_from_prior(n_samples, cluster=cluster, generator=generator)
+        made = self.model_.to_data(self.model_.decode(drawn))
+        values = {name: own.cpu().numpy() for name, own in made.items()}
+        codecs = self._run.preprocessing.codecs
+        rows = {
+            name: codecs[name].decode(own, False)
+            if name in self._tables
+            else codecs[name].readable(own)
+            for name, own in values.items()
         }
-        return values[SINGLE] if self.modalities_ == [SINGLE] else values, self._number[
-            drawn.clusters.cpu().numpy()
-        ]
+        clusters = drawn.clusters.cpu().numpy()
+        return rows[SINGLE] if self.modalities_ == [SINGLE] else rows, clusters
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write everything that is known after a fit into a run folder, which ``cmvae`` reads too.
+
+        Nothing is pickled: JSON, CSV and safetensors.
+
+        Args:
+            directory: The folder.
+            overwrite: Replace a run that is there.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: Before a fit.
+            ValueError: If the folder holds results, or something else; for an index that JSON
+                cannot hold.
+        """
+        check_is_fitted(self)
+        extras = {
+            "modalities": _plain(self.modalities),
+            "kinds": None
+            if self.kinds is None
+            else [[k, _plain(v)] for k, v in self.kinds.items()],
+            "random_state": _stored_state(self.random_state),
+            "verbose": bool(self.verbose),
+            "tables": self._tables,
+            "index": _stored_index(self.index_),
+            "n_features_in": getattr(self, "n_features_in_", None),
+            "feature_names_in": _plain(getattr(self, "feature_names_in_", None)),
+        }
+        save_run(Path(directory), replace(self._run, extras=extras), overwrite)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """Read what :meth:`save` wrote, or the run folder of ``cmvae fit``.
+
+        Predictions, embeddings, samples and ``labels_`` are the same to the bit.
+
+        Raises:
+            ValueError: If the folder holds no whole run, a run of another version, or a model alone,
+                naming it.
+        """
+        run = read_run(Path(directory))
+        extras = run.extras
+        own: dict[str, Any] = {**run.config.recipe.fields(), "device": run.config.device}
+        own["random_state"] = run.config.seed
+        if extras:
+            own |= {name: extras[name] for name in ("modalities", "verbose")}
+            own["kinds"] = None if extras["kinds"] is None else dict(extras["kinds"])
+            own["random_state"] = _read_state(extras["random_state"])
+        else:
+            own["kinds"] = {
+                n: file.kinds for n, file in run.config.modalities.items() if file.kinds
+            }
+            own["kinds"] = own["kinds"] or None
+        clusterer = cls(**own)
+        for name in ("n_features_in", "feature_names_in"):
+            if extras.get(name) is not None:
+                value = extras[name]
+                value = np.array(value, dtype=object) if isinstance(value, list) else value
+                setattr(clusterer, f"{name}_", value)
+        codecs = run.preprocessing.codecs.items()
+        tables = [name for name, codec in codecs if codec.content == "table"]
+        index = _read_index(extras["index"]) if extras else pd.Index(run.samples["id"], name=None)
+        clusterer._adopt(run, index, extras.get("tables", tables))
+        return clusterer
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether a fit has come to its end."""
@@ -223,63 +294,61 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _forget(self) -> None:
         """Remove what an earlier fit has found."""
-        for name in [
-            name for name in vars(self) if name.endswith("_") and not name.startswith("_")
-        ]:
+        for name in [name for name in vars(self) if name.endswith("_") or name.startswith("_")]:
             delattr(self, name)
 
-    def _read(self, X: Any, fitting: bool = False) -> Tables:
+    def _adopt(self, run: Run, index: pd.Index | None, tables: list[str]) -> None:
+        """Take over what a run found."""
+        self._run, self._tables = run, tables
+        self.model_ = run.model
+        self.modalities_ = list(run.preprocessing.codecs)
+        self.index_ = index
+        h_values = run.metrics["h_values"]
+        self.h_values_ = [np.inf if value is None else value for value in h_values]
+        self.active_units_ = run.metrics["active_units"]
+        self.n_clusters_ = run.model.n_clusters
+        self.labels_ = run.samples["cluster"].to_numpy()
+
+    def _read(self, X: Any, fitting: bool = False) -> Frames:
         if not fitting:
             check_is_fitted(self)
         # Some sparse matrices are mappings too; scikit-learn's check refuses them by name.
         if issparse(X) or not isinstance(X, Mapping):
-            if self.modalities is None:
-                X = {
-                    SINGLE: validate_data(
-                        self, X, reset=fitting, ensure_min_samples=2 if fitting else 1
-                    )
-                }
-            else:
+            if self.modalities is not None:
                 X = split_columns(X, self.modalities)
-        tables = read_tables(X)
-        if fitting and len(tables) < 2:
-            raise ValueError(
-                f"n_samples = {len(tables)}: at least 2 samples are needed to find clusters"
-            )
-        return tables
+            elif isinstance(X, pd.DataFrame):
+                validate_data(self, X, reset=fitting, skip_check_array=True)
+                X = {SINGLE: X}
+            else:
+                least = 2 if fitting else 1
+                X = {SINGLE: validate_data(self, X, reset=fitting, ensure_min_samples=least)}
+        return read_frames(X)
 
-    def _dataset(self, tables: Tables) -> IncompleteDataset:
-        data, masks = self.standardiser_.apply(tables)
-        return IncompleteDataset(data, masks)
+    def _dataset(self, X: Any) -> IncompleteDataset:
+        frames = self._read(X)
+        learned = self._run.preprocessing
+        return learned.dataset(frames.encode(learned))
 
-    def _recipe(self) -> Recipe:
-        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+    def _kinds_of(self, frames: Frames) -> dict[str, dict[str, str]]:
+        """Return modality to {column: kind}, for every modality."""
+        given: Mapping[Any, Any] = self.kinds or {}
+        if list(frames.tables) == [SINGLE] and self.modalities is None and SINGLE not in given:
+            given = {SINGLE: given}
+        unknown = [name for name in given if name not in frames.tables]
+        if unknown:
+            known = quoted(frames.tables)
+            raise KeyError(f"kinds: unknown modalities {quoted(unknown)}; there are {known}")
+        return {
+            name: {str(column): kind for column, kind in given.get(name, {}).items()}
+            for name in frames.tables
+        }
 
-    def _number_clusters(self, data: IncompleteDataset) -> None:
-        """Number the active clusters from 0, first those that have samples; with ``'auto'`` only these stay."""
-        self._active = number_clusters(
-            self.model_, data, self.rule, drop_empty=self.n_clusters == "auto"
-        )
-        self._number = np.full(len(self.model_.active_clusters), -1)
-        self._number[self._active] = np.arange(len(self._active))
-        self.n_clusters_ = len(self._active)
-
-    def _assign(self, data: IncompleteDataset) -> tuple[np.ndarray, np.ndarray]:
-        return assign_numbers(self.model_, data, self.rule, self._active)
-
-    def _report_collapse(self, data: IncompleteDataset) -> None:
+    def _report_collapse(self) -> None:
         """Warn where the model does not tell samples apart."""
-        self.active_units_ = int(
-            (latent_means(self.model_, data).var(0, correction=0) > ACTIVE_UNIT_VARIANCE).sum()
-        )
-        in_use = len(np.unique(self.labels_))
-        logger.info(
-            "%d of %d latent units and %d clusters in use",
-            self.active_units_,
-            self.latent_dim,
-            in_use,
-        )
-        if self.active_units_ == 0:
+        in_use, units = len(np.unique(self.labels_)), self.active_units_
+        text = "%d of %d latent units and %d clusters in use"
+        logger.info(text, units, self.model_.latent_dim, in_use)
+        if units == 0:
             warnings.warn(
                 "no latent unit is in use: the embedding is the same for all samples", stacklevel=3
             )
@@ -289,7 +358,66 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 stacklevel=3,
             )
         elif in_use < self.n_clusters_:
+            empty = self.n_clusters_ - in_use
             warnings.warn(
-                f"{self.n_clusters_ - in_use} of {self.n_clusters_} clusters have no samples",
+                f"{empty} of {self.n_clusters_} clusters have no samples",
+                ConvergenceWarning,
                 stacklevel=3,
             )
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """Return mappings, sequences and NumPy's numbers as JSON can hold them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple | range | np.ndarray | pd.Index):
+        return [_plain(own) for own in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _stored_state(random_state: Any) -> Any:
+    """Return a random state as JSON can hold it: None, an integer, or the generator's state."""
+    if not isinstance(random_state, np.random.RandomState):
+        return _plain(random_state)
+    return _plain(random_state.get_state(legacy=False))
+
+
+def _read_state(stored: Any) -> Any:
+    if not isinstance(stored, Mapping):
+        return stored
+    random_state = np.random.RandomState()
+    random_state.set_state(dict(stored))
+    return random_state
+
+
+def _stored_index(index: pd.Index | None) -> dict[str, Any] | None:
+    """Return an index as JSON can hold it.
+
+    Raises:
+        ValueError: For entries of other kinds than strings, numbers, times and tuples of them.
+    """
+    if index is None:
+        return None
+    times = index.dtype.kind in "mM" if isinstance(index.dtype, np.dtype) else False
+    values = _plain(index.asi8 if times else list(index))
+    flat = [own for value in values for own in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(own, str | int | float) for own in flat):
+        raise ValueError(
+            f"index_ of dtype {index.dtype} cannot be saved: fit with strings or numbers"
+        )
+    return {"values": values, "names": list(index.names), "dtype": str(index.dtype)}
+
+
+def _read_index(stored: Mapping[str, Any] | None) -> pd.Index | None:
+    if stored is None:
+        return None
+    values, names = stored["values"], stored["names"]
+    if len(names) > 1:
+        return pd.MultiIndex.from_tuples(list(map(tuple, values)), names=names)
+    if values and isinstance(values[0], list):
+        values = list(map(tuple, values))
+    return pd.Index(values, dtype=stored["dtype"], name=names[0])

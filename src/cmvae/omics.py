@@ -10,26 +10,18 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array
 
-import cmvae
+from cmvae._version import __version__
 from cmvae.base.arguments import positive_int
+from cmvae.base.arrays import is_sparse
 from cmvae.base.extras import from_extra
-from cmvae.data.checks import quoted
+from cmvae.base.words import SHOWN, listed, quoted
 from cmvae.data.datasets import IncompleteDataset
-from cmvae.data.stored import SparseRows, StandardisedRows, is_sparse
-from cmvae.preprocessing.omics_coding import (
-    LIKELIHOODS,
-    CodedModality,
-    OmicsCoding,
-    blocks,
-    check_likelihood,
-    learn_modality,
-    pick_variables,
-)
+from cmvae.files.mudata import CellRows
+from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.cells import LIKELIHOODS, CellCodec
 
 if TYPE_CHECKING:
     from cmvae.models.cmvae import CMVAE
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -40,22 +32,17 @@ class OmicsData:
         dataset: The cells, with masks of the modalities they have; sparse modalities stay sparse.
         obs_names: The cells' names, in the order of the dataset.
         coding: How the modalities became numbers; ``coding.settings`` are arguments of
-            ``CMVAEConfig``, of which ``coding.input_dims``, ``coding.decoders_dist`` and
-            ``coding.decoder_dist_params`` are the parts.
+            ``CMVAEConfig``.
     """
 
     dataset: IncompleteDataset
     obs_names: tuple[str, ...]
-    coding: OmicsCoding
+    coding: Preprocessing
 
     @property
     def var_names(self) -> dict[str, tuple[str, ...]]:
         """Modality to the names of its variables, in the order of the dataset."""
-        return {
-            coded.name: coded.var_names
-            for coded in self.coding.modalities
-            if coded.name in self.dataset.data
-        }
+        return {name: tuple(self.coding.codecs[name].names) for name in self.dataset.data}
 
 
 def from_mudata(
@@ -65,7 +52,7 @@ def from_mudata(
     layers: Mapping[str, str | None] | None = None,
     likelihoods: Mapping[str, str] | None = None,
     labels: str | None = None,
-    coding: OmicsCoding | None = None,
+    coding: Preprocessing | None = None,
 ) -> OmicsData:
     """Read the cells of a MuData; it is not changed.
 
@@ -106,32 +93,20 @@ def from_mudata(
         >>> to_mudata(mdata, model, cells)  # doctest: +SKIP
     """
     _check_mudata(mdata)
-    codings = _known(mdata, modalities, layers, likelihoods, coding)
-    layers = (
-        dict(layers or {})
-        if coding is None
-        else {coded.name: coded.layer for coded in coding.modalities}
-    )
-    places = {name: _places(mdata, name) for name in codings}
+    codecs = _known(mdata, modalities, layers, likelihoods, coding)
+    places = {name: _places(mdata, name) for name in codecs}
     kept = np.any([rows >= 0 for rows in places.values()], axis=0)
     learned, data, masks = {}, {}, {}
-    for name, known in codings.items():
-        values = _values(mdata, name, layers.get(name))
-        likelihood = (likelihoods or {}).get(name) if known is None else known.likelihood
-        likelihood = check_likelihood(name, values, likelihood, mdata.mod[name].obs_names)
-        var_names = tuple(map(str, mdata.mod[name].var_names))
-        if known is None:
-            known = learn_modality(name, values, var_names, layers.get(name), likelihood)
-        learned[name] = known
-        rows = places[name][kept]
-        data[name], masks[name] = (
-            _stored(pick_variables(known, values, var_names), known, rows),
-            rows >= 0,
-        )
-    found = OmicsCoding(tuple(learned.values())) if coding is None else coding
-    dataset = IncompleteDataset(
-        data, masks, None if labels is None else _labels(mdata, labels, kept)
-    )
+    for name, codec in codecs.items():
+        layer = (layers or {}).get(name) if codec is None else codec.layer
+        rows = _rows(mdata, name, layer)
+        learned[name] = codec or CellCodec.learn(rows, name, (likelihoods or {}).get(name))
+        values, own = learned[name].encode(rows, name)[0], places[name][kept]
+        data[name] = learned[name].stored(_in_order(values, own))
+        masks[name] = own >= 0
+    found = coding or Preprocessing(codecs=learned)
+    own_labels = None if labels is None else _labels(mdata, labels, kept)
+    dataset = IncompleteDataset(data, masks, own_labels)
     return OmicsData(dataset, tuple(map(str, mdata.obs_names[kept])), found)
 
 
@@ -221,10 +196,6 @@ def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
         ) from error
 
 
-# Checks and choices
-# ----------------------------------------------------------------------------------------------
-
-
 def _check_mudata(mdata: Any) -> None:
     kind = from_extra("mudata", "omics", "MuData").MuData
     if not isinstance(mdata, kind):
@@ -244,8 +215,8 @@ def _known(
     modalities: Sequence[str] | None,
     layers: Mapping[str, str | None] | None,
     likelihoods: Mapping[str, str] | None,
-    coding: OmicsCoding | None,
-) -> dict[str, CodedModality | None]:
+    coding: Preprocessing | None,
+) -> dict[str, CellCodec | None]:
     """Return the modalities to read, with their coding where it is known already."""
     available = list(mdata.mod)
     if coding is not None:
@@ -253,10 +224,10 @@ def _known(
             raise ValueError(
                 "coding is given, which holds modalities, layers and likelihoods: leave these out"
             )
-        codings = {coded.name: coded for coded in coding.modalities if coded.name in available}
+        codings: Any = {n: codec for n, codec in coding.codecs.items() if n in available}
         if not codings:
             raise KeyError(
-                f"mdata has modalities {quoted(available)}, coding others: {quoted(coding.input_dims)}"
+                f"mdata has modalities {quoted(available)}, coding others: {quoted(coding.codecs)}"
             )
         return dict(codings)
     if isinstance(modalities, str):
@@ -284,9 +255,9 @@ def _known(
 def _check_unique(what: str, names: pd.Index) -> None:
     if not names.is_unique:
         repeated = names[names.duplicated()].unique()
-        more = f" and {len(repeated) - _SHOWN} more" if len(repeated) > _SHOWN else ""
+        shown = listed(map(repr, repeated))
         raise ValueError(
-            f"{what}: the cells {quoted(repeated[:_SHOWN])}{more} are named more than once; make obs_names unique"
+            f"{what}: the cells {shown} are named more than once; make obs_names unique"
         )
 
 
@@ -309,17 +280,13 @@ def _rows_of(mdata: Any, names: Sequence[str]) -> np.ndarray:
     if (rows < 0).any():
         lacking = [name for name, row in zip(names, rows, strict=True) if row < 0]
         raise ValueError(
-            f"cells: mdata lacks {len(lacking)} of them, such as {quoted(lacking[:_SHOWN])}"
+            f"cells: mdata lacks {len(lacking)} of them, such as {quoted(lacking[:SHOWN])}"
         )
     return rows
 
 
-# Values
-# ----------------------------------------------------------------------------------------------------------
-
-
-def _values(mdata: Any, name: str, layer: str | None) -> Any:
-    """Return X or a layer of a modality as an array or CSR matrix, its cells in its own order."""
+def _rows(mdata: Any, name: str, layer: str | None) -> CellRows:
+    """Return X or a layer of a modality, its cells in its own order."""
     adata = mdata.mod[name]
     if not hasattr(adata, "layers"):
         raise TypeError(f"modality {name!r}: expected an AnnData, got {type(adata).__name__}")
@@ -341,31 +308,19 @@ def _values(mdata: Any, name: str, layer: str | None) -> Any:
         raise ValueError(
             f"modality {name!r} is empty: {values.shape[0]} cells, {values.shape[1]} variables"
         )
-    return values
+    return CellRows(values, adata.obs_names, tuple(map(str, adata.var_names)), layer)
 
 
-def _stored(values: Any, coded: CodedModality, rows: np.ndarray) -> Any:
-    """Return values in the order of the cells, as a dataset keeps them; absent cells hold anything."""
+def _in_order(values: Any, rows: np.ndarray) -> Any:
+    """Return values in the order of the cells, (n,) of their rows; absent cells hold anything."""
+    if np.array_equal(rows, np.arange(values.shape[0])):
+        return values
     if not is_sparse(values):
-        if coded.center:
-            scaled = np.empty(values.shape, dtype=np.float32)
-            for start, block in blocks(values):
-                scaled[start : start + len(block)] = (
-                    block - np.asarray(coded.center)
-                ) / np.asarray(coded.spread)
-            values = scaled
-        return values if _in_order(values, rows) else values[rows]
-    if not _in_order(values, rows):
-        seen = rows >= 0
-        ones, bounds = np.ones(int(seen.sum()), dtype=values.dtype), np.append(0, np.cumsum(seen))
-        chosen: Any = csr_array((ones, rows[seen], bounds), shape=(len(rows), values.shape[0]))
-        values = chosen @ values
-    stored = SparseRows(values)
-    return StandardisedRows(stored, coded.center, coded.spread) if coded.center else stored
-
-
-def _in_order(values: Any, rows: np.ndarray) -> bool:
-    return np.array_equal(rows, np.arange(values.shape[0]))
+        return values[rows]
+    seen = rows >= 0
+    ones, bounds = np.ones(int(seen.sum()), dtype=values.dtype), np.append(0, np.cumsum(seen))
+    chosen: Any = csr_array((ones, rows[seen], bounds), shape=(len(rows), values.shape[0]))
+    return chosen @ values
 
 
 def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
@@ -383,10 +338,6 @@ def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
     if pd.api.types.is_numeric_dtype(labels.dtype):
         return np.asarray(labels.tolist())
     return [str(label) for label in labels]
-
-
-# Results
-# ---------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -407,11 +358,11 @@ def _assigned(
 
 
 def account_of(
-    model: "CMVAE", coding: OmicsCoding, rule: str, h_values: Sequence[float] | None
+    model: "CMVAE", coding: Preprocessing, rule: str, h_values: Sequence[float] | None
 ) -> dict[str, Any]:
     """Return what the results came from, of kinds that HDF5 can hold."""
     versions = {
-        "cmvae": cmvae.__version__,
+        "cmvae": __version__,
         "torch": str(torch.__version__),
         "mudata": from_extra("mudata", "omics", "MuData").__version__,
     }

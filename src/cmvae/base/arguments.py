@@ -2,10 +2,11 @@
 
 import math
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Generator
+if TYPE_CHECKING:
+    import torch
+    from torch import Generator
 
 
 def positive_int(name: str, value: object) -> int:
@@ -37,7 +38,7 @@ def positive_float(name: str, value: object) -> float:
     return number
 
 
-def seeded(seed: object, device: torch.device | str = "cpu") -> Generator:
+def seeded(seed: object, device: "torch.device | str" = "cpu") -> "Generator":
     """Return a source of randomness with a seed.
 
     Raises:
@@ -49,10 +50,12 @@ def seeded(seed: object, device: torch.device | str = "cpu") -> Generator:
     number = int(seed)
     if not 0 <= number < 2**63:
         raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}")
+    from torch import Generator
+
     return Generator(device).manual_seed(number)
 
 
-def generator_keyword(generator: Generator | None) -> dict[str, Any]:
+def generator_keyword(generator: "Generator | None") -> dict[str, Any]:
     """Return the keyword for a source of randomness; left out where there is none.
 
     With ``generator=None`` written out, PyTorch does not compile a random function for sizes that

@@ -2,26 +2,56 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 
 
-def check_target(path: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
-    """Refuse a target that is there already, unless it may be replaced, or has no known suffix.
+def may_write_file(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
+    """Refuse a file that is there already, unless it may be replaced, or has no known suffix.
 
     Raises:
         ValueError: Naming the path.
     """
-    if suffixes and path.suffix not in suffixes:
-        raise ValueError(f"--out must end in {', '.join(suffixes)}, got {path}")
-    if suffixes and path.is_dir():
-        raise ValueError(f"--out must be a file, got the folder {path}")
+    if path.suffix not in suffixes:
+        raise ValueError(f"out must end in {', '.join(suffixes)}, got {path}")
+    if path.is_dir():
+        raise ValueError(f"out must be a file, got the folder {path}")
     if not path.parent.is_dir():
-        raise ValueError(f"--out: no such folder: {path.parent}")
+        raise ValueError(f"out: no such folder: {path.parent}")
     if path.exists() and not overwrite:
-        raise ValueError(f"--out {path} exists; pass --overwrite to replace it")
+        raise ValueError(f"out: {path} exists; pass overwrite=True to replace it")
+
+
+def may_write_folder(
+    folder: Path,
+    overwrite: bool,
+    what: str,
+    holds: Callable[[Path], bool],
+    beside_others: bool = False,
+) -> None:
+    """Refuse a folder that holds results, unless they may be replaced, or something else.
+
+    Args:
+        folder: The folder, which may be missing.
+        overwrite: Whether results may be replaced.
+        what: What they are, for the message.
+        holds: Tells whether a folder holds such results.
+        beside_others: Whether other files may be there.
+
+    Raises:
+        ValueError: Naming the folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out must be a folder, got the file {folder}")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not holds(folder):
+        if not beside_others:
+            raise ValueError(f"out: {folder} holds something else than {what}; name another folder")
+    elif not overwrite:
+        raise ValueError(f"out: {folder} holds {what}; pass overwrite=True to replace them")
 
 
 def link_target(folder: Path) -> Path:

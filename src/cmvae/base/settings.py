@@ -117,7 +117,7 @@ def _one_line(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def positive_int(value: object) -> int:
+def as_positive_int(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError("must be a positive integer")
     return int(value)
@@ -160,7 +160,7 @@ def _name(value: object) -> str:
     return value
 
 
-PositiveInt = Annotated[int, BeforeValidator(positive_int)]
+PositiveInt = Annotated[int, BeforeValidator(as_positive_int)]
 Finite = Annotated[float, BeforeValidator(_real)]
 PositiveFloat = Annotated[float, BeforeValidator(_positive_float)]
 Share = Annotated[float, BeforeValidator(_share)]

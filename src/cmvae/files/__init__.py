@@ -1,1 +1,38 @@
-"""Files of samples (tables, arrays, folders of images) to datasets, and a model's values back to files."""
+"""Files of samples: what a file is, how it is read, joined and written."""
+
+from pathlib import Path
+
+from cmvae.files.modality import ModalityFile
+from cmvae.files.source import Source
+
+
+def open_source(modality: str, file: ModalityFile) -> Source:
+    """Open the file of a modality.
+
+    Raises:
+        ValueError: If it is missing, damaged, or no kind of file that is read.
+        KeyError: For a modality or a layer that an .h5mu file does not have.
+        ImportError: For an .h5mu file, if the extra ``omics`` is not installed.
+    """
+    # Each reader brings a library of its own.
+    from cmvae.files.arrays import ARRAY_SUFFIXES, ArrayFile
+    from cmvae.files.images import ImageFolder
+    from cmvae.files.mudata import MUDATA_SUFFIX, MuDataModality
+    from cmvae.files.tables import TABLE_SUFFIXES, TableFile
+
+    where = f"modality {modality!r}"
+    if file.path is None:
+        raise ValueError(f"{where} names no file: its rows were given in Python")
+    path = Path(file.path)
+    if path.suffix == MUDATA_SUFFIX:
+        return MuDataModality(path, modality, file.array, file.layer)
+    if file.layer is not None:
+        raise ValueError(f"{where}: layers are those of {MUDATA_SUFFIX} files, and {path} is none")
+    if path.is_dir():
+        return ImageFolder(path, modality)
+    if path.suffix in ARRAY_SUFFIXES:
+        return ArrayFile(path, modality, file.array, None if file.ids is None else Path(file.ids))
+    if path.suffix in TABLE_SUFFIXES or not path.exists():
+        return TableFile(path, modality, file.id)
+    allowed = ", ".join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES, MUDATA_SUFFIX))
+    raise ValueError(f"{where}: {path} is no folder of images and none of {allowed}")

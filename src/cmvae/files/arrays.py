@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from cmvae.files.source import Source, checked_ids
 
@@ -23,7 +22,7 @@ _UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, Runtime
 class ArrayFile(Source):
     """An array (n, *), rows of NaN where a sample lacks the modality.
 
-    One or two axes are a table of columns 0, 1, …; bytes of three or four axes are images (n, H,
+    One or two axes are numbers in columns 0, 1, …; bytes of three or four axes are images (n, H,
     W), (n, C, H, W) or (n, H, W, C), C being 1 or 3, which become (n, C, H, W). An .npy is
     memory-mapped, an .npz read as a whole.
 
@@ -54,10 +53,10 @@ class ArrayFile(Source):
             own = np.array(ids.read_text(encoding="utf-8").splitlines())
         if own is not None and own.shape != values.shape[:1]:
             raise ValueError(f"{self.where}: {own.shape} ids for {len(values)} samples")
-        self._ids, self._values = own, _as_images(values)
+        self._ids, self._values = own, as_images(values)
 
     def read(self) -> Any:
-        """Return all rows: a DataFrame for a table, else the array."""
+        """Return the array."""
         return self._rows(slice(None))
 
     def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], Any]]:
@@ -72,8 +71,7 @@ class ArrayFile(Source):
             yield checked_ids(own, self.where, start), part
 
     def _rows(self, rows: slice) -> Any:
-        part = np.asarray(self._values[rows])
-        return pd.DataFrame(part) if part.ndim <= 2 else part
+        return np.asarray(self._values[rows])
 
     def _load(self, array: str | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the array and the ids beside it."""
@@ -83,9 +81,7 @@ class ArrayFile(Source):
             with np.load(self.path) as file:
                 names = [name for name in file.files if name not in ID_ARRAYS]
                 if array is None and len(names) != 1:
-                    raise ValueError(
-                        f"it holds the arrays {names}; name one, or give the file as --data"
-                    )
+                    raise ValueError(f"it holds the arrays {names}; name one of them")
                 if array is not None and array not in names:
                     raise ValueError(f"it holds no array {array!r}, but {names}")
                 own = [file[name] for name in ID_ARRAYS if name in file.files]
@@ -109,7 +105,7 @@ def array_names(path: Path) -> list[str]:
         raise ValueError(f"{path}: not a readable .npz file: {error}") from error
 
 
-def _as_images(values: np.ndarray) -> np.ndarray:
+def as_images(values: np.ndarray) -> np.ndarray:
     """Return bytes of three or four axes as (n, C, H, W)."""
     if values.dtype != np.uint8 or values.ndim not in (3, 4):
         return values

@@ -41,21 +41,26 @@ class ImageFolder(Source):
             part = self.paths[start : start + rows]
             yield [path.stem for path in part], part
 
-    def measure(self) -> tuple[int, int, int]:
-        """Return channels (1 where all are grey), and the median height and width in pixels, decoding nothing."""
-        sizes, grey = [], True
-        for path in self.paths:
-            try:
-                with Image.open(path) as image:
-                    turned = image.getexif().get(0x0112, 1) >= 5
-                    sizes.append(image.size if turned else image.size[::-1])
-                    grey = grey and image.mode in ("1", "L", "LA")
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise ValueError(
-                    f"modality {self.modality!r}: broken image {path}: {error}"
-                ) from error
-        height, width = np.median(sizes, axis=0).round().astype(int).tolist()
-        return 1 if grey else 3, height, width
+
+def measure_images(paths: Sequence[Path], modality: str) -> tuple[int, int, int]:
+    """Return channels (1 where all are grey), and the median height and width in pixels.
+
+    Nothing is decoded.
+
+    Raises:
+        ValueError: For a broken image; the message names the file.
+    """
+    sizes, grey = [], True
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                turned = image.getexif().get(0x0112, 1) >= 5
+                sizes.append(image.size if turned else image.size[::-1])
+                grey = grey and image.mode in ("1", "L", "LA")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"modality {modality!r}: broken image {path}: {error}") from error
+    height, width = np.median(sizes, axis=0).round().astype(int).tolist()
+    return 1 if grey else 3, height, width
 
 
 def read_image(path: Path, shape: tuple[int, int, int], modality: str) -> np.ndarray:

@@ -9,12 +9,11 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from cmvae.data.stored import is_sparse
+from cmvae.base.arrays import is_sparse
+from cmvae.base.words import SHOWN
 
 COLUMN = np.dtype(np.int32)  # of sparse rows
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,9 @@ class RowStore:
         for name, repeated in self._repeated.items():
             if repeated:
                 shown = sorted(set(repeated))
-                more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+                more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
                 raise ValueError(
-                    f"modality {name!r}: duplicate ids: {', '.join(shown[:_SHOWN])}{more}"
+                    f"modality {name!r}: duplicate ids: {', '.join(shown[:SHOWN])}{more}"
                 )
         for name in self.modalities:
             if not self._first(name):
@@ -134,7 +133,7 @@ class RowStore:
             f"NOT EXISTS ({self._match(name, 'ids')})" for name in self.modalities
         )
         nothing = self._database.execute(
-            f"SELECT id FROM ids WHERE {absent} LIMIT {_SHOWN}"
+            f"SELECT id FROM ids WHERE {absent} LIMIT {SHOWN}"
         ).fetchall()
         if nothing:
             raise ValueError(
@@ -215,6 +214,8 @@ def _unpacked(
         mask[row] = True
         columns.append(np.frombuffer(value, COLUMN, n))
         entries.append(np.frombuffer(value, dtype, n, n * COLUMN.itemsize))
+    from scipy.sparse import csr_array
+
     parts = (np.concatenate(entries), np.concatenate(columns), counts.cumsum())
     return csr_array(parts, shape=shape), mask
 

@@ -23,5 +23,5 @@ def read_labels(
         ImportError: For an .h5mu file, if the extra ``omics`` is not installed.
     """
     if path.suffix == MUDATA_SUFFIX:
-        return read_obs_column(path, column, "--labels")
-    return read_column(path, "--labels", id_column, column)
+        return read_obs_column(path, column, "labels")
+    return read_column(path, "labels", id_column, column)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy.sparse import csr_array
 
 from cmvae.base.extras import from_extra
-from cmvae.data.checks import quoted
+from cmvae.base.words import quoted
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, checked_ids
 
@@ -26,7 +25,7 @@ READABLE = (
 
 
 @dataclass(frozen=True)
-class OmicsRows:
+class CellRows:
     """Cells of one modality.
 
     Attributes:
@@ -79,11 +78,11 @@ class MuDataModality(Source):
             self._var_names = tuple(map(str, read_index(group["var"])))
             self._check(node)
 
-    def read(self) -> OmicsRows:
+    def read(self) -> CellRows:
         """Return all cells; sparse values stay sparse."""
         return next(rows for _, rows in self.chunks(len(self._ids)))
 
-    def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], OmicsRows]]:
+    def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], CellRows]]:
         """Yield ids and rows; see ``Source``."""
         with open_h5mu(self.path) as file:
             node = self._node(file["mod"][self.array])
@@ -97,7 +96,7 @@ class MuDataModality(Source):
                 )
                 yield (
                     ids,
-                    OmicsRows(values, pd.Index(ids, dtype=object), self._var_names, self.layer),
+                    CellRows(values, pd.Index(ids, dtype=object), self._var_names, self.layer),
                 )
 
     def _node(self, group: Any) -> Any:
@@ -185,7 +184,9 @@ def read_obs_column(path: Path, column: str | None, what: str) -> "pd.Series[str
             table, column = file["mod"][name]["obs"], own
         columns = list(map(str, table.attrs.get("column-order", ())))
         if column is None and len(columns) != 1:
-            raise ValueError(f"{what} {path}: name a column with --column; .obs has {columns[:10]}")
+            raise ValueError(
+                f"{what} {path}: name a column with column=NAME; .obs has {columns[:10]}"
+            )
         column = column or columns[0]
         if column not in columns:
             raise ValueError(f"{what} {path}: .obs has no column {column!r}; it has {columns[:10]}")
@@ -198,6 +199,8 @@ def _rows(node: Any, start: int, stop: int) -> Any:
     if _kind(node) == "array":
         return node[start:stop]
     # Not through anndata's own slices, which do not work with every SciPy.
+    from scipy.sparse import csr_array
+
     bounds = node["indptr"][start : stop + 1]
     entries = slice(int(bounds[0]), int(bounds[-1]))
     shape = (stop - start, int(node.attrs["shape"][1]))

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.files import atomic_write
-from cmvae.data.checks import quoted
+from cmvae.base.words import SHOWN, quoted
 from cmvae.files.mudata import library, read_index
 
 KEY = "cmvae"  # what the names of results start with, as in cmvae.data.to_mudata
-_SHOWN = 5
 
 
 def write_results(
@@ -86,7 +85,7 @@ def _rows_of(names: Sequence[str], ids: Sequence[str], source: Path) -> np.ndarr
     if (rows < 0).any():
         lacking = [name for name, row in zip(ids, rows, strict=True) if row < 0]
         raise ValueError(
-            f"{source}: .obs lacks {len(lacking)} cells, such as {quoted(lacking[:_SHOWN])}"
+            f"{source}: .obs lacks {len(lacking)} cells, such as {quoted(lacking[:SHOWN])}"
         )
     return rows
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-_SHOWN = 5
+from cmvae.base.words import SHOWN
 
 
 class Source(ABC):
@@ -57,6 +57,6 @@ def checked_ids(values: Any, where: str, first: int = 0) -> list[str]:
     bad = (ids.isna() | (ids.astype(str) == "")).to_numpy().nonzero()[0]
     if len(bad):
         raise ValueError(
-            f"{where}: {len(bad)} rows have no id, the first {(bad[:_SHOWN] + first).tolist()}"
+            f"{where}: {len(bad)} rows have no id, the first {(bad[:SHOWN] + first).tolist()}"
         )
     return list(map(str, ids.tolist()))

@@ -10,12 +10,12 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet as pq
 
+from cmvae.base.words import SHOWN
 from cmvae.files.source import Source, checked_ids
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None"]
 _ROWS = 8192
-_SHOWN = 5
 
 
 class TableFile(Source):
@@ -49,7 +49,7 @@ class TableFile(Source):
             )
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"{self.where}: columns {repeated[:_SHOWN]} occur more than once")
+            raise ValueError(f"{self.where}: columns {repeated[:SHOWN]} occur more than once")
         self.id_column = id_column or index or names[0]
         if self.id_column not in names and self._numbers is None:
             raise ValueError(
@@ -125,7 +125,7 @@ class TableFile(Source):
         schema = pq.read_schema(self.path)
         stored = (schema.pandas_metadata or {}).get("index_columns", [])
         if len(stored) > 1 and id_column is None:
-            raise ValueError(f"its index has {len(stored)} levels: name one column with --id")
+            raise ValueError(f"its index has {len(stored)} levels: name one column with id=NAME")
         index = stored[0] if stored else None
         if isinstance(index, dict):
             name = index.get("name")
@@ -177,13 +177,13 @@ def read_column(
     source = TableFile(path, what, id_column)
     if column is None and len(source.columns) > 1:
         raise ValueError(
-            f"{path} has several columns beside the ids, name one with --column: {source.columns[:10]}"
+            f"{path} has several columns beside the ids, name one with column=NAME: {source.columns[:10]}"
         )
     name = column or source.columns[0]
     if name not in source.columns:
         raise ValueError(f"{path}: no column {name!r}; it has {source.columns[:10]}")
     table = pd.concat([frame[name] for _, frame in source.chunks(texts=[name])])
     if not table.index.is_unique:
-        repeated = table.index[table.index.duplicated()].unique()[:_SHOWN].tolist()
+        repeated = table.index[table.index.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"{path}: duplicate ids: {repeated}")
     return table.dropna().astype(str)

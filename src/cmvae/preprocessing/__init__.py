@@ -1,1 +1,17 @@
-"""How tables, texts, images and cells become a model's numbers, and come back."""
+"""How tables, texts, images, arrays and cells become a model's numbers, and come back."""
+
+from cmvae.preprocessing.kinds import KINDS, IdentifierError, column_kinds
+from cmvae.preprocessing.preprocessing import Preprocessing, learn_codec
+from cmvae.preprocessing.tables import TableCodec, encode_table
+from cmvae.preprocessing.texts import Tokenizer
+
+__all__ = [
+    "KINDS",
+    "IdentifierError",
+    "Preprocessing",
+    "TableCodec",
+    "Tokenizer",
+    "column_kinds",
+    "encode_table",
+    "learn_codec",
+]

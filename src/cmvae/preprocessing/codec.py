@@ -1,39 +1,58 @@
-"""How the rows of one modality become a model's numbers and come back, as a run keeps it."""
+"""How the rows of one modality become a model's numbers and come back."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
-from cmvae.likelihoods import LIKELIHOODS
+from cmvae.base.settings import Settings
+from cmvae.files.writing import open_rows
+
+Writer = Callable[[list[str], Any, np.ndarray | None], None]
+"""Writes part of a modality: n ids, n rows, and their clusters or None."""
 
 
-class Codec(ABC):
-    """What was learned of a modality's rows: their coding, scales, sizes or words.
+class Codec(Settings):
+    """What was learned of a modality's rows: their kinds of columns, scales, sizes or words.
 
     Attributes:
-        type: What the rows are: 'table', 'text', 'images', 'array' or 'omics'.
-        shape: The input shape of the model.
-        texts: Columns that are texts, whatever they look like.
+        content: What the rows are for whoever looks at them: 'table', 'text', 'images' or 'array'.
     """
 
-    type: ClassVar[str]
-    shape: tuple[int, ...]
-    texts: tuple[str, ...] = ()
+    content: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """The input shape of the model."""
+
+    @property
+    def names(self) -> list[str]:
+        """What each number of a table is; none of what is no table."""
+        return []
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns of a file that are texts, whatever they look like."""
+        return ()
 
     @abstractmethod
     def encode(self, rows: Any, modality: str) -> tuple[Any, np.ndarray]:
-        """Return a model's values of rows, an array (n, *) or CSR matrix, and which samples have the modality, (n,).
+        """Return a model's values of n rows, and which of them have the modality.
+
+        Returns:
+            An array (n, *) or CSR matrix, and (n,) boolean.
 
         Raises:
-            ValueError: If the rows are not like those it was learned from; the message names the
-                modality.
+            ValueError: If the rows are not like those it was learned from, naming the modality.
             TypeError: For text where numbers were.
         """
 
     def stored(self, values: Any) -> Any:
-        """Return values of :meth:`encode`, of samples put together, in the form that a dataset keeps."""
+        """Return values of :meth:`encode` in the form that a dataset keeps."""
         return values
 
     @abstractmethod
@@ -45,39 +64,48 @@ class Codec(ABC):
             sample: Which of the two they are.
 
         Returns:
-            A DataFrame of tables, texts and cells, an array (n, H, W, C) of bytes of images, else
-            an array.
+            A DataFrame of tables, texts and cells, bytes (n, H, W, C) of images, else an array.
         """
+
+    def readable(self, values: np.ndarray) -> Any:
+        """Return a model's values, (n, *), as people read them: numbers (n, *), images, or n texts."""
+        return values
 
     @abstractmethod
     def describe(self) -> str:
         """Say in a few words what the rows are."""
 
-    @abstractmethod
-    def fields(self) -> dict[str, Any]:
-        """Return what :meth:`from_fields` needs, as JSON can hold it."""
-
-    @classmethod
-    @abstractmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what :meth:`fields` returned.
-
-        Raises:
-            KeyError, TypeError, ValueError: If it is something else.
-        """
-
     def likelihood(
-        self, chosen: str | None, params: Mapping[str, Any], scale: float | str
-    ) -> tuple[str, dict]:
-        """Return the likelihood's name and parameters.
+        self,
+        chosen: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        scale: float | str = "learned",
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the name and the parameters of the likelihood, as ``CMVAEConfig`` takes them.
 
         Args:
-            chosen: A name of ``cmvae.likelihoods.LIKELIHOODS``; None: normal.
+            chosen: A name of ``cmvae.likelihoods.LIKELIHOODS``; None: as the rows say.
             params: Parameters that were asked for.
-            scale: That of the normal and Laplace likelihoods.
+            scale: That of the normal and Laplace likelihoods, a number or 'learned'.
+
+        Raises:
+            ValueError: For a likelihood that does not fit the rows.
         """
         name = chosen or "normal"
-        own = (
-            {"scale": scale} if name in LIKELIHOODS and "scale" in LIKELIHOODS[name].options else {}
-        )
-        return name, {**own, **params}
+        own = {"scale": scale} if name in ("normal", "laplace") else {}
+        return name, {**own, **(params or {})}
+
+    @contextmanager
+    def open_writer(self, folder: Path, name: str, suffix: str) -> Iterator[Writer]:
+        """Give what writes decoded rows into a folder: as a table ``NAME.csv`` or ``.parquet``."""
+        with open_rows(folder / f"{name}{suffix}") as append:
+
+            def write(ids: list[str], rows: Any, clusters: np.ndarray | None) -> None:
+                own = {"id": ids} if clusters is None else {"id": ids, "cluster": clusters}
+                for place, (column, values) in enumerate(own.items()):
+                    while column in rows:  # a name that no column of the data has
+                        column += "_"
+                    rows.insert(place, column, values)
+                append(rows)
+
+            yield write

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cmvae.base.words import SHOWN
+
 KINDS = ("continuous", "binary", "count", "category")
 
 _FEW = 10  # an integer column with no more distinct values is taken for codes or grades, not for counts
 _SPAN = 10  # and one whose largest value is not this many times its smallest for ages, years and the like
 _LONG = 20  # so many rows tell an identifier from a coincidence
-_SHOWN = 5
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 _TEXTS = ("string", "mixed", "mixed-integer", "categorical", "empty")
@@ -25,12 +26,13 @@ class IdentifierError(ValueError):
         reasons: Column to what it does that tells so.
 
     Attributes:
+        modality: The modality.
         columns: The columns.
     """
 
     def __init__(self, modality: str, reasons: Mapping[Any, str]) -> None:
-        self.columns = list(reasons)
-        found = ", ".join(f"{name!r} {reason}" for name, reason in list(reasons.items())[:_SHOWN])
+        self.modality, self.columns = modality, list(reasons)
+        found = ", ".join(f"{name!r} {reason}" for name, reason in list(reasons.items())[:SHOWN])
         super().__init__(
             f"modality {modality!r}: identifiers, dates or free text in {len(reasons)} columns: {found}; "
             "make one the id, leave them out, or name their kinds"
@@ -79,7 +81,7 @@ def column_kinds(
     unknown = [name for name in kinds if name not in frame.columns]
     if unknown:
         raise KeyError(
-            f"modality {modality!r}: kinds names unknown columns {unknown}; it has {list(frame)[:_SHOWN]}"
+            f"modality {modality!r}: kinds names unknown columns {unknown}; it has {list(frame)[:SHOWN]}"
         )
     wrong = [kind for kind in kinds.values() if kind not in KINDS]
     if wrong:
@@ -116,7 +118,7 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
     if not table.shape[1]:
         raise ValueError(f"modality {modality!r}: the table has no columns")
     if not table.columns.is_unique:
-        repeated = table.columns[table.columns.duplicated()].unique()[:_SHOWN].tolist()
+        repeated = table.columns[table.columns.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: columns {repeated} occur more than once")
     return table.infer_objects()
 
@@ -211,5 +213,5 @@ def _check_text(name: Any, column: "pd.Series[Any]", modality: str) -> None:
     """Refuse text among numbers, but in pandas categoricals."""
     is_number = _are_numbers(column)
     if not isinstance(column.dtype, pd.CategoricalDtype) and 0.5 <= is_number.mean() < 1:
-        odd = column[~is_number].unique()[:_SHOWN].tolist()
+        odd = column[~is_number].unique()[:SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: column {name!r} holds text among numbers: {odd}")

@@ -1,193 +1,230 @@
-"""From the files of a run to a model's inputs: learned once, kept with the model, applied to other files."""
+"""From the rows of each modality to a model's inputs: learned once, kept, applied to other rows."""
 
-import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
+import pandas as pd
+from pydantic import Field
 
-from cmvae.data.datasets import IncompleteDataset
-from cmvae.files.arrays import ARRAY_SUFFIXES, ArrayFile
-from cmvae.files.images import ImageFolder
-from cmvae.files.join import JoinedRows, RowStore
+from cmvae.base.settings import Name, Settings
+from cmvae.base.words import SHOWN, listed, quoted, raise_all
+from cmvae.files.images import measure_images
+from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
-from cmvae.files.mudata import MUDATA_SUFFIX, MuDataModality, OmicsRows
-from cmvae.files.source import Source
-from cmvae.files.tables import TABLE_SUFFIXES, TableFile
-from cmvae.preprocessing.array_codecs import ArrayCodec, ImageCodec
+from cmvae.files.mudata import CellRows
+from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
+from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
-from cmvae.preprocessing.omics_codec import OmicsCodec
-from cmvae.preprocessing.table_codecs import TableCodec, TextCodec, learn_table
+from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
+from cmvae.preprocessing.texts import TextCodec, Tokenizer
 
-CODECS: dict[str, type[Codec]] = {
-    codec.type: codec for codec in (TableCodec, TextCodec, ImageCodec, ArrayCodec, OmicsCodec)
-}
+if TYPE_CHECKING:
+    from cmvae.data.datasets import IncompleteDataset
+
+TEXT = "text"
 CHUNK_BYTES = 1 << 25
 MOST_ROWS = 8192
 
-
-def open_source(modality: str, file: ModalityFile) -> Source:
-    """Open the file of a modality.
-
-    Raises:
-        ValueError: If it is missing, damaged, or no kind of file that is read.
-        KeyError: For a modality or a layer that an .h5mu file does not have.
-        ImportError: For an .h5mu file, if the extra ``omics`` is not installed.
-    """
-    path = Path(file.path)
-    if path.suffix == MUDATA_SUFFIX:
-        return MuDataModality(path, modality, file.array, file.layer)
-    if file.layer is not None:
-        raise ValueError(
-            f"modality {modality!r}: layers are those of {MUDATA_SUFFIX} files, and {path} is none"
-        )
-    if path.is_dir():
-        return ImageFolder(path, modality)
-    if path.suffix in ARRAY_SUFFIXES:
-        return ArrayFile(path, modality, file.array, None if file.ids is None else Path(file.ids))
-    if path.suffix in TABLE_SUFFIXES or not path.exists():
-        return TableFile(path, modality, file.id)
-    allowed = ", ".join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES, MUDATA_SUFFIX))
-    raise ValueError(f"modality {modality!r}: {path} is no folder of images and none of {allowed}")
+AnyCodec = Annotated[
+    TableCodec | TextCodec | ImageCodec | ArrayCodec | CellCodec, Field(discriminator="type")
+]
 
 
-@dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Settings):
     """How the rows of each modality become a model's inputs.
 
     Attributes:
         codecs: Modality to codec, in the model's order.
+
+    Example:
+        >>> import numpy as np
+        >>> learned = Preprocessing.learn({"a": np.arange(6.0).reshape(3, 2)})
+        >>> learned.settings["input_dims"]
+        {'a': (2,)}
+        >>> Preprocessing.from_json(learned.to_json()) == learned
+        True
     """
 
-    codecs: dict[str, Codec]
+    codecs: Annotated[dict[Name, AnyCodec], Field(min_length=1)]
 
     @classmethod
-    def learn(cls, files: Mapping[str, ModalityFile]) -> "Preprocessing":
-        """Learn from files.
+    def learn(
+        cls, rows: Mapping[str, Any], options: Mapping[str, ModalityFile] | None = None
+    ) -> Self:
+        """Learn from the rows of each modality, as :func:`learn_codec` takes them.
+
+        Args:
+            rows: Modality to its rows.
+            options: Modality to how its rows are to be read.
+
+        A modality that no sample has is left out, with a warning.
 
         Raises:
-            ValueError, TypeError, KeyError: As the files' sources and codecs do, naming modality
-                and file.
+            ValueError, TypeError, KeyError: For what cannot be read, all of it at once.
         """
-        return cls({name: _learned(name, file) for name, file in files.items()})
+        empty = [name for name, own in rows.items() if is_empty(own)]
+        if len(empty) == len(rows):
+            raise ValueError(f"no sample has any of the modalities {empty}")
+        if empty:
+            warnings.warn(f"modalities {empty} are left out: no sample has them", stacklevel=2)
+        codecs, errors = {}, []
+        for name, own in rows.items():
+            if name in empty:
+                continue
+            try:
+                codecs[name] = learn_codec(own, name, (options or {}).get(name, ModalityFile()))
+            except (ValueError, TypeError, KeyError) as error:
+                errors.append(error)
+        raise_all(errors)
+        return cls(codecs=codecs)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the input shapes."""
-        return {name: codec.shape for name, codec in self.codecs.items()}
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of ``CMVAEConfig`` that follow from the data."""
+        return {"n_modalities": len(self.codecs), **self.model_settings()}
+
+    def model_settings(
+        self,
+        options: Mapping[str, ModalityFile] | None = None,
+        scale: float | str = "learned",
+    ) -> dict[str, Any]:
+        """Return shapes and likelihoods, as ``CMVAEConfig`` takes them."""
+        likelihoods = self.likelihoods(options, scale)
+        return {
+            "input_dims": self.input_dims,
+            "decoders_dist": {name: dist for name, (dist, _) in likelihoods.items()},
+            "decoder_dist_params": {name: params for name, (_, params) in likelihoods.items()},
+        }
+
+    @property
+    def input_dims(self) -> dict[str, tuple[int, ...]]:
+        """Modality to input shape."""
+        return {name: codec.input_shape for name, codec in self.codecs.items()}
 
     def likelihoods(
-        self, files: Mapping[str, ModalityFile], scale: float | str
+        self,
+        options: Mapping[str, ModalityFile] | None = None,
+        scale: float | str = "learned",
     ) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the likelihood of each modality, its name and its parameters.
 
         Raises:
             ValueError: For one that does not fit, naming the modality.
         """
-        found = {}
+        found, errors = {}, []
         for name, codec in self.codecs.items():
-            file = files[name]
+            own = (options or {}).get(name, ModalityFile())
             try:
-                found[name] = codec.likelihood(file.likelihood, file.likelihood_params, scale)
+                found[name] = codec.likelihood(own.likelihood, own.likelihood_params, scale)
             except ValueError as error:
-                raise ValueError(f"modality {name!r}: {error}") from None
+                errors.append(ValueError(f"modality {name!r}: {error}"))
+        raise_all(errors)
         return found
 
-    def join(self, files: Mapping[str, ModalityFile]) -> RowStore:
-        """Read files of some of the modalities, a part at a time, and join them on their ids.
+    def codec(self, modality: str) -> Codec:
+        """Return the codec of a modality; ``KeyError`` for one that was not learned."""
+        if modality not in self.codecs:
+            raise KeyError(f"unknown modality {modality!r}; fitted were {list(self.codecs)}")
+        return self.codecs[modality]
 
-        Returns:
-            The samples, on disk; to be closed.
+    def restore(self, modality: str, values: Any) -> Any:
+        """Return a model's values of a modality, means or draws, in the units of the data.
+
+        Args:
+            modality: Its name.
+            values: (n, *), as ``CMVAE.to_data`` returns them.
 
         Raises:
             KeyError: For an unknown modality.
-            ValueError, TypeError: For rows unlike those learned from, and ids that cannot be
-                joined.
         """
-        unknown = [name for name in files if name not in self.codecs]
-        if unknown:
-            raise KeyError(
-                f"unknown modalities {unknown}; those of the run are {list(self.codecs)}"
-            )
-        store = RowStore([name for name in self.codecs if name in files])
-        try:
-            for name in store.modalities:
-                codec = self.codecs[name]
-                source = open_source(name, files[name])
-                if isinstance(source, MuDataModality) != isinstance(codec, OmicsCodec):
-                    raise ValueError(
-                        f"{source.where}: this is no file of the kind that the modality was learned from"
-                    )
-                for ids, rows in source.chunks(self.chunk_rows, codec.texts):
-                    store.add(name, ids, *codec.encode(rows, name))
-            store.check()
-        except BaseException:
-            store.close()
-            raise
-        return store
+        return self.codec(modality).readable(np.asarray(values))
 
-    def dataset(self, rows: JoinedRows) -> IncompleteDataset:
-        """Return joined samples as a dataset; bytes of images stay bytes, and sparse values sparse."""
-        return IncompleteDataset(
-            {name: self.codecs[name].stored(x) for name, x in rows.data.items()}, rows.masks
-        )
+    def dataset(self, rows: JoinedRows) -> "IncompleteDataset":
+        """Return joined samples as a dataset; bytes stay bytes, and sparse values sparse."""
+        from cmvae.data.datasets import IncompleteDataset
+
+        data = {name: self.codecs[name].stored(values) for name, values in rows.data.items()}
+        return IncompleteDataset(data, rows.masks)
 
     @property
     def chunk_rows(self) -> int:
         """How many samples are worked on at a time."""
-        largest = max(4 * int(np.prod(codec.shape)) for codec in self.codecs.values())
+        largest = max(4 * int(np.prod(shape)) for shape in self.input_dims.values())
         return max(1, min(MOST_ROWS, CHUNK_BYTES // largest))
 
-    def to_json(self) -> str:
-        """Return everything that was learned as JSON text."""
-        content = {
-            name: {"type": codec.type, **codec.fields()} for name, codec in self.codecs.items()
-        }
-        rule = "ids are strings; modalities are joined on them, outer, in order of first appearance"
-        return json.dumps({"ids": rule, "modalities": content}, ensure_ascii=False, indent=1)
 
-    @classmethod
-    def from_json(cls, text: str) -> "Preprocessing":
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            ValueError: If it is something else.
-        """
-        try:
-            content = json.loads(text)["modalities"]
-            return cls(
-                {
-                    name: CODECS[fields["type"]].from_fields(fields)
-                    for name, fields in content.items()
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"not a stored preprocessing: {error}") from None
+def is_empty(rows: Any) -> bool:
+    """Tell whether a table or an array has no cells that are there."""
+    return isinstance(rows, pd.DataFrame | np.ndarray) and bool(np.all(pd.isna(rows)))
 
 
-def _learned(name: str, file: ModalityFile) -> Codec:
-    source = open_source(name, file)
-    if isinstance(source, ImageFolder):
-        return _no_table(name, file, ImageCodec.of(source.measure(), file.size))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=RuntimeWarning)
-        rows = source.read()
-    if isinstance(rows, OmicsRows):
-        return _no_table(name, file, OmicsCodec.of(rows, name, file.likelihood))
-    if not isinstance(rows, np.ndarray):
-        return learn_table(rows, file.kinds, file.likelihood, name)
+def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -> Codec:
+    """Learn how the rows of a modality become numbers.
+
+    Args:
+        rows: A DataFrame, whose columns are of the kinds that their values show; an array (n,) or
+            (n, columns), whose columns are numbers unless ``options.kinds`` says otherwise; bytes
+            (n, H, W), (n, C, H, W) or (n, H, W, C), which are images; another array (n, *); paths of
+            images; or :class:`cmvae.files.mudata.CellRows`.
+        modality: Name for the errors.
+        options: How they are to be read.
+
+    Raises:
+        KeyError: For kinds of columns that are not there.
+        ValueError: For unknown kinds, kinds of what is no table, and what a codec refuses.
+        TypeError: For what is no number where numbers are needed.
+    """
+    options = options or ModalityFile()
+    is_array = isinstance(rows, np.ndarray)
+    if isinstance(rows, pd.DataFrame) or (is_array and rows.ndim <= 2):
+        return _learn_table(rows, options.kinds, options.likelihood, modality)
+    if options.kinds:
+        got = "images" if isinstance(rows, list) else type(rows).__name__
+        raise ValueError(f"modality {modality!r}: kinds are for the columns of tables, got {got}")
+    if isinstance(rows, CellRows):
+        return CellCodec.learn(rows, modality, options.likelihood)
+    if isinstance(rows, list) and all(isinstance(path, Path) for path in rows):
+        return ImageCodec.learn(measure_images(rows, modality), options.size)
+    if not is_array or rows.dtype.kind not in "biuf":
+        got = f"an array of {rows.dtype}" if is_array else type(rows).__name__
+        raise TypeError(f"modality {modality!r}: expected real numbers, got {got}")
     if rows.dtype == np.uint8 and rows.ndim == 4:
-        return _no_table(
-            name, file, ImageCodec((int(rows.shape[1]), int(rows.shape[2]), int(rows.shape[3])))
-        )
-    return _no_table(name, file, ArrayCodec.of(rows, name))
+        return ImageCodec(shape=rows.shape[1:])
+    return ArrayCodec.learn(rows, modality)
 
 
-def _no_table(name: str, file: ModalityFile, codec: Codec) -> Codec:
-    if file.kinds:
-        raise ValueError(
-            f"modality {name!r}: kinds are for the columns of tables, and {file.path} is none"
-        )
-    return codec
+def _learn_table(
+    table: Any, kinds: Mapping[str, str], chosen: str | None, modality: str
+) -> TableCodec | TextCodec:
+    frame, where = as_frame(table, modality), f"modality {modality!r}"
+    by_name = {str(column): column for column in frame}
+    unknown = [column for column in kinds if column not in by_name]
+    if unknown:
+        shown = f"{unknown[:SHOWN]}; it has {listed(by_name, 2 * SHOWN)}"
+        raise KeyError(f"{where}: kinds of unknown columns {shown}")
+    wrong = [kind for kind in kinds.values() if kind not in (*KINDS, IGNORE, TEXT)]
+    if wrong:
+        allowed = ", ".join((*KINDS, TEXT, IGNORE))
+        raise ValueError(f"{where}: unknown kinds {wrong}; allowed: {allowed}")
+    if chosen is not None and chosen not in (*LIKELIHOOD_KINDS, "mixed"):
+        allowed = quoted((*LIKELIHOOD_KINDS, "mixed"))
+        raise ValueError(f"{where}: likelihood must be one of {allowed}, got {chosen!r}")
+    ignored = tuple(column for column, kind in kinds.items() if kind == IGNORE)
+    frame = frame[[column for column in frame if str(column) not in ignored]]
+    texts = [column for column, kind in kinds.items() if kind == TEXT]
+    if texts:
+        if len(frame.columns) > 1:
+            shown = list(frame)[:SHOWN]
+            raise ValueError(f"{where}: a modality of texts has one column, got {shown}")
+        words = Tokenizer.fit(frame[by_name[texts[0]]].dropna().astype(str))
+        return TextCodec(column=texts[0], tokenizer=words, ignored=ignored)
+    implied = LIKELIHOOD_KINDS.get(chosen or "")
+    if implied is None and isinstance(table, np.ndarray):
+        implied = "continuous"
+    given = dict.fromkeys(frame, implied) if implied else {}
+    given |= {by_name[column]: kind for column, kind in kinds.items() if kind != IGNORE}
+    return TableCodec.learn(frame, column_kinds(frame, given, modality), modality, ignored)

@@ -1,273 +1,280 @@
-"""Tables of several modalities: joined on their index, checked, standardised."""
+"""Tables of columns of any kind as numbers for a model, and numbers from a model as tables."""
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import groupby, pairwise
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-SHOWN = 5
-CONSTANT = 1e-12  # relative to the largest value
+from cmvae.base.arrays import restore, standardise
+from cmvae.base.words import SHOWN, listed
+from cmvae.preprocessing.codec import Codec
+from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous, numbers_of
+from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
 
-
-@dataclass(frozen=True)
-class Tables:
-    """Numbers of several modalities for the same n samples.
-
-    Attributes:
-        data: Modality to (n, ...) float64; rows of samples that lack it are NaN.
-        observed: Modality to (n,) boolean.
-        columns: Modality to column names, of those that were DataFrames.
-        index: The samples' index where the tables were DataFrames.
-    """
-
-    data: dict[str, np.ndarray]
-    observed: dict[str, np.ndarray]
-    columns: dict[str, list[Any]]
-    index: pd.Index | None = None
-
-    def __len__(self) -> int:
-        """Return n."""
-        return len(next(iter(self.data.values())))
+IGNORE = "ignore"
+LIKELIHOOD_KINDS = {
+    "normal": "continuous",
+    "laplace": "continuous",
+    "bernoulli": "binary",
+    "poisson": "count",
+    "negative_binomial": "count",
+    "categorical": "category",
+}
 
 
-@dataclass(frozen=True)
-class Standardiser:
-    """Means and standard deviations of columns over observed rows; a constant column keeps its unit.
+class TableCodec(Codec):
+    """A table, coded column by column; learned from one table and applied to others of its columns.
+
+    Continuous columns are standardised, binary ones and counts are taken as they are, categories
+    become one-hot vectors. The numbers are sorted by kind, in the order of
+    :data:`cmvae.preprocessing.kinds.KINDS`.
 
     Attributes:
-        center: Modality to means.
-        spread: Modality to standard deviations, 1 where a column is constant.
-        columns: Modality to column names, of those that were DataFrames.
+        columns: The columns, in the order of the table.
+        ignored: Columns that are left out where they occur.
+        median_total: The median of the rows' sums, the library size of counts.
+
+    Example:
+        >>> import pandas as pd
+        >>> from cmvae.preprocessing import encode_table
+        >>> frame = pd.DataFrame({"colour": ["red", "blue", "red"], "height": [1.0, 3.0, 5.0]})
+        >>> values, codec = encode_table(frame)
+        >>> codec.names
+        ['height', 'colour=blue', 'colour=red']
+        >>> codec.likelihood(scale=0.5)
+        ('mixed', {'columns': [['normal', 1, {'scale': 0.5}], ['categorical', [2]]]})
+        >>> codec.decode(values)["colour"].tolist()
+        ['red', 'blue', 'red']
     """
 
-    center: dict[str, np.ndarray]
-    spread: dict[str, np.ndarray]
-    columns: dict[str, list[Any]]
+    content = "table"
+
+    type: Literal["table"] = "table"
+    columns: Annotated[tuple[AnyColumn, ...], Field(min_length=1)]
+    ignored: tuple[str, ...] = ()
+    median_total: float = 0.0
 
     @classmethod
-    def of(cls, tables: Tables) -> "Standardiser":
-        """Measure tables; a modality that no sample has is left out, with a warning.
+    def learn(
+        cls, table: Any, kinds: Sequence[str], modality: str, ignored: Sequence[str] = ()
+    ) -> Self:
+        """Learn from a table; rows that are missing altogether are passed over.
+
+        Args:
+            table: DataFrame, Series, or array (n, columns).
+            kinds: The kind of each column.
+            modality: Name for the errors.
+            ignored: Names of columns that were left out of the table.
 
         Raises:
-            ValueError: If no sample has any.
+            ValueError: For other kinds or another number of them, single missing cells, no rows,
+                values that a kind cannot have.
+            TypeError: For names that are neither strings nor integers, or text in a column of
+                numbers.
         """
-        empty = [name for name, seen in tables.observed.items() if not seen.any()]
-        if len(empty) == len(tables.data):
-            raise ValueError(f"no sample has any of the modalities {empty}")
-        if empty:
-            warnings.warn(f"modalities {empty} are left out: no sample has them", stacklevel=4)
-        kept = {
-            name: values[tables.observed[name]]
-            for name, values in tables.data.items()
-            if name not in empty
+        frame = as_frame(table, modality)
+        where = f"modality {modality!r}"
+        if len(kinds) != frame.shape[1] or not set(kinds) <= set(KINDS):
+            shown = list(kinds)[:SHOWN]
+            raise ValueError(f"{where}: kinds must be {frame.shape[1]} of {KINDS}; got {shown}")
+        odd = [n for n in frame if isinstance(n, bool) or not isinstance(n, str | int | np.integer)]
+        if odd:
+            raise TypeError(f"{where}: column names must be strings or integers; got {odd[:SHOWN]}")
+        seen = frame[_observed(frame, modality)]
+        if not len(seen):
+            raise ValueError(f"{where}: the table has no rows")
+        names = [name if isinstance(name, str) else int(name) for name in frame]
+        measured = [n for n, kind in zip(frame, kinds, strict=True) if kind == "continuous"]
+        learned: dict[Any, Column] = {}
+        if measured:
+            numbers = np.ascontiguousarray(_block(seen, measured, modality))
+            learned = {column.name: column for column in Continuous.learn_all(measured, numbers)}
+        for own, kind in zip(names, kinds, strict=True):
+            if own not in learned:
+                learned[own] = COLUMNS[kind].learn(own, seen[own], modality)
+        columns: Any = tuple(learned[name] for name in names)
+        codec = cls(columns=columns, ignored=tuple(ignored))
+        values, observed = codec.encode(frame, modality)
+        return codec.replace(median_total=float(np.median(values[observed].sum(1))))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """How many numbers a row becomes, an axis."""
+        return (len(self.names),)
+
+    @property
+    def names(self) -> list[str]:
+        """What each number is: the column's name, and for a category ``column=value``."""
+        return [name for column in self._sorted for name in column.names]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Categories whose values are strings."""
+        categories = [column for column in self.columns if column.kind == "category"]
+        return tuple(str(c.name) for c in categories if all(isinstance(v, str) for v in c.values))
+
+    def encode(self, rows: Any, modality: str = "table") -> tuple[np.ndarray, np.ndarray]:
+        """Return numbers, (n, D) float32, rows that are missing altogether NaN; see :class:`Codec`.
+
+        Columns of a DataFrame are found by their names, those of an array by their place.
+        """
+        frame = self._own_columns(rows, modality)
+        observed = _observed(frame, modality)
+        seen = frame[observed]
+        parts = []
+        for kind, group in groupby(self._sorted, key=lambda column: column.kind):
+            columns = list(group)
+            if kind == "continuous":
+                block = _block(seen, [column.name for column in columns], modality)
+                center, spread = np.array([column.scale for column in columns]).T
+                parts.append(standardise(block, center, spread))
+            else:
+                parts += [column.encode(seen[column.name], modality) for column in columns]
+        values = np.full((len(frame), *self.input_shape), np.nan, dtype=np.float32)
+        values[observed] = np.concatenate(parts, 1)
+        return values, observed
+
+    def decode(self, values: Any, sample: bool = False) -> pd.DataFrame:
+        """Return numbers (n, D) as a table of the columns, in their units.
+
+        Of means, counts are rates and binary columns probabilities; of draws, counts are integers
+        and binary columns have the two values of the data. Of categories the most probable is
+        taken.
+
+        Raises:
+            ValueError: For another shape.
+        """
+        values = np.asarray(values)
+        if values.ndim != 2 or values.shape[1:] != self.input_shape:
+            shape = f"(n, {self.input_shape[0]})"
+            raise ValueError(f"values must have the shape {shape}; got {values.shape}")
+        bounds = np.cumsum([0, *(len(column.names) for column in self._sorted)])
+        decoded = {
+            column.name: column.decode(values[:, start:stop], sample)
+            for column, (start, stop) in zip(self._sorted, pairwise(bounds), strict=True)
         }
-        measured = {name: moments(values) for name, values in kept.items()}
-        center, spread = ({name: found[i] for name, found in measured.items()} for i in (0, 1))
-        return cls(center, spread, tables.columns)
+        return pd.DataFrame({column.name: decoded[column.name] for column in self.columns})
 
-    def apply(self, tables: Tables) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return standardised data, float32, and masks, of the modalities measured that the tables hold.
+    def readable(self, values: np.ndarray) -> np.ndarray:
+        """Return numbers (n, D) in the units of the columns, float64; categories stay shares."""
+        center, spread = np.array([c.scale for c in self._sorted for _ in c.names]).T
+        return restore(values.astype(np.float64), center, spread)
 
-        Raises:
-            KeyError: For a modality that was not measured.
-            ValueError: For other columns than those measured, or a sample with nothing observed.
+    def describe(self) -> str:
+        """Return the columns of each kind and those left out, by name where they are few."""
+        by_kind = {kind: [c.name for c in self.columns if c.kind == kind] for kind in KINDS}
+        parts = {**by_kind, "left out": list(self.ignored)}.items()
+        return "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in parts if names)
+
+    def likelihood(
+        self,
+        chosen: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        scale: float | str = "learned",
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the likelihood of the kinds, with what was chosen for the columns it fits.
+
+        One kind of columns has its own likelihood, several have ``'mixed'``. Counts get no library
+        size unless it is asked for: their columns may have different units. See :class:`Codec`.
         """
-        data, masks = {}, {}
-        for name, values in tables.data.items():
-            if name not in self.center:
-                if not tables.observed[name].any():
-                    continue
-                raise KeyError(f"unknown modality {name!r}; fitted were {list(self.center)}")
-            values = self._in_order(name, values, tables.columns.get(name))
-            if values.shape[1:] != self.center[name].shape:
+        params = dict(params or {})
+        blocks = self._blocks(chosen, scale)
+        if chosen not in (None, "mixed", *(block[0] for block in blocks)):
+            raise ValueError(
+                f"likelihood {chosen!r} fits none of the kinds of its columns: {self.describe()}"
+            )
+        if len(blocks) > 1 or (blocks[0][0] == "categorical" and len(blocks[0][1]) > 1):
+            if params:
                 raise ValueError(
-                    f"modality {name!r}: samples of shape {values.shape[1:]}, fitted were {self.center[name].shape}"
+                    f"likelihood parameters {params} need columns of one kind: {self.describe()}"
                 )
-            data[name] = ((values - self.center[name]) / self.spread[name]).astype(np.float32)
-            masks[name] = tables.observed[name]
-        return data, masks
+            return "mixed", {"columns": blocks}
+        own = {**(blocks[0][2] if len(blocks[0]) > 2 else {}), **params}
+        if own.get("library_size") is True and self.median_total > 0:
+            own.setdefault("size", self.median_total)
+        return str(blocks[0][0]), own
 
-    def _in_order(self, name: str, values: np.ndarray, columns: list[Any] | None) -> np.ndarray:
-        """Return the columns in the order in which they were measured, by name where both have names."""
-        measured = self.columns.get(name)
-        if columns is None or measured is None or columns == measured:
-            return values
-        if set(columns) != set(measured) or len(columns) != len(measured):
-            wrong = [column for column in columns if column not in measured]
-            missing = [column for column in measured if column not in columns]
+    def _blocks(self, chosen: str | None, scale: float | str) -> list[list[Any]]:
+        """Return neighbouring numbers of one likelihood: its name, their width or widths, parameters."""
+        blocks: list[list[Any]] = []
+        names: dict[str, tuple[str, dict[str, Any]]] = {
+            "continuous": ("laplace" if chosen == "laplace" else "normal", {"scale": scale}),
+            "binary": ("bernoulli", {}),
+            "count": ("poisson" if chosen == "poisson" else "negative_binomial", {}),
+        }
+        for kind, (name, params) in names.items():
+            width = sum(column.kind == kind for column in self.columns)
+            blocks += [[name, width, params]] if width else []
+        widths = [len(column.names) for column in self.columns if column.kind == "category"]
+        return blocks + ([["categorical", widths]] if widths else [])
+
+    def _own_columns(self, rows: Any, modality: str) -> pd.DataFrame:
+        """Return a table's columns under the names that were learned."""
+        frame = as_frame(rows, modality)
+        own = [column.name for column in self.columns]
+        if not isinstance(rows, pd.DataFrame | pd.Series):
+            if frame.shape[1] != len(own):
+                shape = f"(n, {len(own)})"
+                raise ValueError(
+                    f"modality {modality!r}: expected rows {shape}, got {frame.shape[1]} columns"
+                )
+            return frame.set_axis(own, axis=1)
+        found = {str(name): name for name in frame if str(name) not in self.ignored}
+        unknown = [name for name in found if name not in set(map(str, own))]
+        missing = [name for name in own if str(name) not in found]
+        if unknown or missing:
             raise ValueError(
-                f"modality {name!r}: unknown columns {wrong[:SHOWN]}, missing columns {missing[:SHOWN]}"
+                f"modality {modality!r}: unknown columns {unknown[:SHOWN]}, "
+                f"missing columns {missing[:SHOWN]}"
             )
-        return values[:, [columns.index(column) for column in measured]]
+        return frame[[found[str(name)] for name in own]].set_axis(own, axis=1)
 
-    def restore(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Return standardised values in the units of the data, float64."""
-        return values.astype(np.float64) * self.spread[name] + self.center[name]
-
-
-def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and standard deviations over n samples, values (n, ...) float64; 1 for what is constant."""
-    # In units of a power of two, which rounds nothing, so that squares of large numbers do not
-    # overflow.
-    unit = np.ldexp(1.0, np.frexp(np.abs(values).max(0))[1] - 1)
-    center, spread = (values / unit).mean(0) * unit, (values / unit).std(0) * unit
-    # Rounding makes the deviation of a constant column tiny rather than zero.
-    constant = spread <= CONSTANT * np.abs(values).max(0)
-    return center, np.where(constant, 1.0, spread)
+    @property
+    def _sorted(self) -> list[AnyColumn]:
+        return sorted(self.columns, key=lambda column: KINDS.index(column.kind))
 
 
-def read_tables(tables: Mapping[str, Any]) -> Tables:
-    """Read {modality: array, DataFrame or Series}; DataFrames and Series are joined on their index, outer.
+def encode_table(
+    table: Any, kinds: Mapping[Any, str] | None = None, modality: str = "table"
+) -> tuple[np.ndarray, TableCodec]:
+    """Learn how a table is coded and apply it.
 
-    Raises:
-        TypeError: For names that are no strings, or columns that are no numbers.
-        ValueError: For no tables or samples, lengths that differ, arrays mixed with DataFrames that
-            have an index of their own, repeated columns or index entries, infinities, or single
-            missing cells; the message names the modality and the first samples.
+    Args:
+        table: DataFrame, Series, or array (n, columns).
+        kinds: Column name to kind, where :func:`cmvae.preprocessing.column_kinds` shall not decide.
+        modality: Name for the errors.
+
+    Returns:
+        Numbers (n, D) float32, and the :class:`TableCodec`; errors as there.
     """
-    if not isinstance(tables, Mapping) or not tables:
+    codec = TableCodec.learn(table, column_kinds(table, kinds, modality), modality)
+    return codec.encode(table, modality)[0], codec
+
+
+def _block(frame: pd.DataFrame, names: list[Any], modality: str) -> np.ndarray:
+    """Return columns of numbers, (n, len(names)) float64; what is no number is told by column."""
+    try:
+        block = frame[names].to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        block = None
+    if block is None or not np.isfinite(block).all():
+        block = np.stack([numbers_of(name, frame[name], modality) for name in names], 1)
+    return block
+
+
+def _observed(frame: pd.DataFrame, modality: str) -> np.ndarray:
+    """Return which rows are there, (n,) boolean; refuse those that are there in part."""
+    missing = np.asarray(frame.isna())
+    observed = ~np.all(missing, axis=1)
+    partial = missing & observed[:, None]
+    if partial.any():
+        rows, columns = np.flatnonzero(partial.any(1)), frame.columns[partial.any(0)]
         raise ValueError(
-            f"X must be an array, a DataFrame or a mapping of them, not empty; got {type(tables).__name__}"
+            f"modality {modality!r}: single missing cells, which are not supported, in {len(rows)} "
+            f"rows, the first {frame.index[rows[:SHOWN]].tolist()}, of columns "
+            f"{columns[:SHOWN].tolist()}; fill them in, or leave out these rows or these columns"
         )
-    if not all(isinstance(name, str) for name in tables):
-        raise TypeError(f"modality names must be strings, got {list(tables)}")
-    tables = {name: t.to_frame() if isinstance(t, pd.Series) else t for name, t in tables.items()}
-    frames = {name: table for name, table in tables.items() if isinstance(table, pd.DataFrame)}
-    index = None
-    if len(frames) == len(tables):
-        frames, index = _joined(frames)
-        tables = frames
-    else:
-        _check_plain_index(frames)
-    columns = {name: list(frame.columns) for name, frame in frames.items()}
-    data = {name: _numbers(name, table) for name, table in tables.items()}
-    lengths = {name: len(values) for name, values in data.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"modalities differ in their number of samples: {lengths}")
-    if not next(iter(lengths.values())):
-        raise ValueError(f"the tables hold no samples: {lengths}")
-    observed = {name: _check_cells(name, values) for name, values in data.items()}
-    return Tables(data, observed, columns, index)
-
-
-def _check_plain_index(frames: Mapping[str, pd.DataFrame]) -> None:
-    """Refuse DataFrames beside arrays, whose rows can only be matched by place, unless they are just numbered."""
-    for name, frame in frames.items():
-        if not frame.index.equals(pd.RangeIndex(len(frame))):
-            raise ValueError(
-                f"modality {name!r} is a DataFrame with an index of its own, but others are arrays without one: "
-                "give all as DataFrames, to join them on it, or all as arrays"
-            )
-
-
-def _joined(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], pd.Index]:
-    index = None
-    for name, table in tables.items():
-        if not table.index.is_unique:
-            repeated = table.index[table.index.duplicated()].unique()[:SHOWN].tolist()
-            raise ValueError(
-                f"modality {name!r}: its index repeats {repeated}; tables are joined on it"
-            )
-        index = (
-            table.index
-            if index is None
-            else index.append(table.index.difference(index, sort=False))
-        )
-    assert index is not None
-    return {name: table.reindex(index) for name, table in tables.items()}, index
-
-
-def _numbers(name: str, table: Any) -> np.ndarray:
-    """Return a table as float64 (n, ...)."""
-    if isinstance(table, pd.DataFrame):
-        if not table.columns.is_unique:
-            repeated = table.columns[table.columns.duplicated()].unique()[:SHOWN].tolist()
-            raise ValueError(f"modality {name!r}: columns {repeated} occur more than once")
-        bad = [column for column in table if not _is_numeric(table[column])]
-        if bad:
-            raise TypeError(f"modality {name!r}: columns {bad[:SHOWN]} hold no numbers")
-        values = table.astype(np.float64).to_numpy()
-    else:
-        try:
-            values = _real(table).astype(np.float64)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(
-                f"modality {name!r} holds something that is no number: {error}"
-            ) from None
-    if values.ndim == 0 or 0 in values.shape[1:]:
-        raise ValueError(
-            f"modality {name!r}: expected samples along the first axis, got shape {values.shape}"
-        )
-    return values[:, None] if values.ndim == 1 else values
-
-
-def _real(table: Any) -> np.ndarray:
-    """Return an array; refuse what would be made real numbers with a loss, or without a sense."""
-    if isinstance(table, np.ma.MaskedArray):
-        raise TypeError("masked arrays are not supported, their mask would be lost; put NaN there")
-    values = np.asarray(table)
-    if values.dtype.kind in "cmM":
-        raise TypeError(f"got dtype {values.dtype}")
-    return values
-
-
-def _is_numeric(column: "pd.Series[Any]") -> bool:
-    if column.dtype == object:
-        return all(
-            isinstance(value, int | float | np.number | np.bool_) or value is None
-            for value in column
-        )
-    is_number = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
-    return is_number and not pd.api.types.is_complex_dtype(column)
-
-
-def _check_cells(name: str, values: np.ndarray) -> np.ndarray:
-    """Return which samples have the modality: those that are not NaN as a whole."""
-    flat = values.reshape(len(values), -1)
-    _refuse(name, np.isinf(flat).any(1), "infinite values")
-    missing = np.isnan(flat)
-    partial = missing.any(1) & ~missing.all(1)
-    _refuse(
-        name,
-        partial,
-        "single missing cells, which are not supported; fill them in or leave out the whole row:",
-    )
-    return ~missing.all(1)
-
-
-def _refuse(name: str, bad: np.ndarray, what: str) -> None:
-    if bad.any():
-        raise ValueError(
-            f"modality {name!r}: {what} in {bad.sum()} samples, the first {np.flatnonzero(bad)[:SHOWN]}"
-        )
-
-
-def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """Cut one array or DataFrame (n, features) into modalities by column indices or names.
-
-    Raises:
-        ValueError: If the table is not two-dimensional.
-        KeyError: For a column that is not there.
-    """
-    frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(_two_axes(table))
-    parts = {}
-    for name, columns in modalities.items():
-        try:
-            by_name = all(column in frame.columns for column in columns)
-            part = frame[list(columns)] if by_name else frame.iloc[:, list(columns)]
-        except (IndexError, TypeError, ValueError) as error:
-            raise KeyError(
-                f"modalities[{name!r}] names columns that X does not have: {error}"
-            ) from None
-        parts[name] = part if frame is table else part.to_numpy()
-    return parts
-
-
-def _two_axes(table: Any) -> np.ndarray:
-    values = np.asarray(table)
-    if values.ndim != 2:
-        raise ValueError(f"X with modalities= must have two axes, got shape {values.shape}")
-    return values
+    return observed

@@ -17,7 +17,8 @@ class RunConfig(Settings):
 
     Attributes:
         modalities: Name to file.
-        seed: Seed of the weights, of training and of the clusters' start.
+        seed: Seed of the weights, of training and of the clusters' start: scikit-learn's
+            ``random_state``.
         device: Lightning's ``accelerator``.
         recipe: Settings of model and training.
 
@@ -27,10 +28,10 @@ class RunConfig(Settings):
         ('rna.csv', 24)
     """
 
-    modalities: dict[Annotated[str, Field(pattern=r"^[^/\\+]+$")], ModalityFile] = Field(
-        min_length=1
-    )
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    modalities: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[^/\\+]+$")], ModalityFile], Field(min_length=1)
+    ]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: str = "auto"
     recipe: Recipe = Field(default_factory=Recipe)
 
@@ -56,7 +57,7 @@ class RunConfig(Settings):
         Raises:
             ValueError: If it is missing or holds something else.
         """
-        config = cls.make(_read_yaml(path), str(path))
+        config = cls.make(read_yaml(path), str(path))
         files = {name: file.resolved(path.parent) for name, file in config.modalities.items()}
         return config.replace(modalities=files)
 
@@ -70,20 +71,12 @@ class RunConfig(Settings):
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def read_data_yaml(path: Path) -> dict[str, ModalityFile]:
-    """Read a YAML file that names modalities and nothing else, as ``cmvae fit --data`` takes it.
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
 
     Raises:
-        ValueError: If it is missing or holds something else.
+        ValueError: If it is missing or no YAML.
     """
-    content = _read_yaml(path)
-    if isinstance(content, Mapping) and set(content) - {"modalities"}:
-        raise ValueError(f"{path}: expected 'modalities' alone, got {list(content)}")
-    config = RunConfig.make(content, str(path))
-    return {name: file.resolved(path.parent) for name, file in config.modalities.items()}
-
-
-def _read_yaml(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     try:

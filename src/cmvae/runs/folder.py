@@ -1,59 +1,33 @@
-"""Run folders: what a run leaves, written as a whole or not at all, and read only where it is unharmed."""
+"""Run folders: what a run leaves, written as a whole or not at all, and read where it is unharmed."""
 
 import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import lightning
-import numpy as np
 import pandas as pd
-import sklearn
-import torch
 
-import cmvae
-from cmvae.models.pretrained import CONFIG_NAME, WEIGHTS_NAME
-from cmvae.base.files import atomic_write
-from cmvae.preprocessing.preprocessing import Preprocessing
+from cmvae._version import __version__
+from cmvae.base.files import atomic_write, link_target, may_write_folder
 from cmvae.models.cmvae import CMVAE
-from cmvae.training.recipe import CLUSTERS, WARMUP
+from cmvae.models.pretrained import CONFIG_NAME, WEIGHTS_NAME
+from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
-from cmvae.training.checkpoints import LAST_CHECKPOINT
+from cmvae.runs.run import Run
 
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
-CONFIG, PREPROCESSING, METRICS, SAMPLES = "config.yaml", "preprocessing.json", "metrics.json", "clusters.csv"
-LOG, VERSIONS, MODEL = "log.csv", "versions.json", "model"
+CONFIG, PREPROCESSING, METRICS = "config.yaml", "preprocessing.json", "metrics.json"
+SAMPLES, LOG, VERSIONS, MODEL = "clusters.csv", "log.csv", "versions.json", "model"
+EXTRAS = "estimator.json"  # where the run is that of an estimator
 PAGE = "report.html"  # made on request; of no other run than that in the folder
-FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
+FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
+FILES += (f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
 TRAINING = "training"  # checkpoints, until the run is complete
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run.
-
-    Attributes:
-        config: What it was made from.
-        preprocessing: How files become the model's inputs.
-        model: The model.
-        order: The active clusters in the order of their numbers.
-        samples: id, cluster, probability and modalities of the training samples.
-        metrics: Figures of the run.
-        log: The terms of the loss, a row for each epoch.
-    """
-
-    config: RunConfig
-    preprocessing: Preprocessing
-    model: CMVAE
-    order: np.ndarray
-    samples: pd.DataFrame
-    metrics: dict[str, Any]
-    log: pd.DataFrame
+PACKAGES = ("torch", "lightning", "numpy", "pandas", "scikit-learn")
 
 
 def partial_folder(folder: Path) -> Path:
@@ -68,7 +42,7 @@ def partial_folder(folder: Path) -> Path:
     return target.with_name(target.name + ".partial")
 
 
-def prepare(folder: Path, *, overwrite: bool, resume: bool) -> Path:
+def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     """Check that a run may be written, and return its partial folder; nothing is made or changed.
 
     Raises:
@@ -77,21 +51,21 @@ def prepare(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     """
     partial = partial_folder(folder)
     if overwrite and resume:
-        raise ValueError("--overwrite and --resume exclude each other")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out must be a folder, got the file {folder}")
+        raise ValueError("overwrite and resume exclude each other")
     if resume and not (partial / CONFIG).is_file():
-        raise ValueError(f"--resume: no interrupted run to go on with: {partial / CONFIG} is missing")
-    if resume:
-        return partial
-    has_results = folder.is_dir() and any(folder.iterdir())
-    if has_results and not (folder / MANIFEST).is_file():
-        raise ValueError(f"--out {folder} holds something else than a run; name another folder")
-    if has_results and not overwrite:
-        raise ValueError(f"--out {folder} holds the results of a run; pass --overwrite to replace them")
-    if partial.exists() and not overwrite:
-        raise ValueError(f"{partial} holds an interrupted run; pass --resume to go on with it, --overwrite to drop it")
+        missing = partial / CONFIG
+        raise ValueError(f"resume: no interrupted run to go on with: {missing} is missing")
+    may_write_folder(folder, overwrite or resume, "the results of a run", _holds_run)
+    if partial.exists() and not (overwrite or resume):
+        raise ValueError(
+            f"{partial} holds an interrupted run; pass resume=True to go on with it, "
+            "overwrite=True to drop it"
+        )
     return partial
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
 
 
 def start_again(partial: Path, config: RunConfig) -> None:
@@ -103,19 +77,22 @@ def start_again(partial: Path, config: RunConfig) -> None:
 
 def write_run(partial: Path, run: Run) -> None:
     """Write the files of a run, the manifest last."""
-    _write_text(partial / CONFIG, run.config.to_yaml())
-    _write_text(partial / PREPROCESSING, run.preprocessing.to_json() + "\n")
-    _write_text(partial / METRICS, json.dumps(run.metrics, indent=1) + "\n")
-    _write_text(partial / VERSIONS, json.dumps(_versions(), indent=1) + "\n")
+    texts = {
+        CONFIG: run.config.to_yaml(),
+        PREPROCESSING: run.preprocessing.to_json() + "\n",
+        METRICS: json.dumps(run.metrics, indent=1) + "\n",
+        VERSIONS: json.dumps(_versions(), indent=1) + "\n",
+    }
+    if run.extras:
+        texts[EXTRAS] = json.dumps(run.extras, indent=1) + "\n"
+    for name, text in texts.items():
+        _write_text(partial / name, text)
     for name, table in ((SAMPLES, run.samples), (LOG, run.log)):
         with atomic_write(partial / name) as temporary:
             table.to_csv(temporary, index=False)
     run.model.save_pretrained(partial / MODEL)
-    content = {
-        "version": VERSION,
-        "order": run.order.tolist(),
-        "files": {name: _digest(partial / name) for name in FILES},
-    }
+    files = [*FILES, *([EXTRAS] if run.extras else [])]
+    content = {"version": VERSION, "files": {name: _digest(partial / name) for name in files}}
     _write_text(partial / MANIFEST, json.dumps(content, indent=1) + "\n")
 
 
@@ -139,11 +116,27 @@ def install(partial: Path, folder: Path) -> None:
         raise
     shutil.rmtree(folder / TRAINING, ignore_errors=True)
     if replaces:
-        own = {MANIFEST, PAGE, MODEL, *FILES}
+        own = {MANIFEST, PAGE, MODEL, EXTRAS, *FILES}
         for path in old.iterdir():
             if path.name not in own:
                 path.rename(folder / path.name)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def save_run(folder: Path, run: Run, overwrite: bool) -> None:
+    """Write a run that is complete already into its folder.
+
+    Raises:
+        ValueError: If the folder holds something that may not be replaced.
+    """
+    partial = may_write_run(folder, overwrite=overwrite, resume=False)
+    try:
+        start_again(partial, run.config)
+        write_run(partial, run)
+        install(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def read_run(folder: Path) -> Run:
@@ -153,73 +146,68 @@ def read_run(folder: Path) -> Run:
         ValueError: If the folder holds none, one of another version, or files that are missing or
             altered.
     """
+    _check_files(folder)
+    model = CMVAE.from_pretrained(folder / MODEL)
+    active = model.active_clusters
+    if not bool(active[: model.n_clusters].all()):
+        raise ValueError(f"{folder / MODEL}: its active clusters are not the first ones")
+    text = (folder / PREPROCESSING).read_text(encoding="utf-8")
+    try:
+        preprocessing = Preprocessing.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{folder / PREPROCESSING}: {error}") from None
+    is_text: Any = {"id": str, "modalities": str}
+    return Run(
+        RunConfig.read(folder / CONFIG),
+        preprocessing,
+        model,
+        pd.read_csv(folder / SAMPLES, dtype=is_text, keep_default_na=False),
+        json.loads((folder / METRICS).read_text(encoding="utf-8")),
+        pd.read_csv(folder / LOG),
+        _read_extras(folder / EXTRAS),
+    )
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a folder that holds no whole run of this version."""
     if not folder.is_dir():
         raise ValueError(f"no such run folder: {folder}")
     if not (folder / MANIFEST).is_file():
+        if (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file():
+            raise ValueError(
+                f"{folder} holds a model alone, without preprocessing, rule and samples: "
+                "CMVAE.from_pretrained reads it; CMVAEClusterer.save and cmvae fit keep the rest"
+            )
         raise ValueError(f"{folder} is no run folder, or not complete: {MANIFEST} is missing")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        version, hashes, order = manifest["version"], dict(manifest["files"]), np.array(manifest["order"], dtype=int)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        number, hashes = manifest["version"], dict(manifest["files"])
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder / MANIFEST} is damaged: {error}") from None
-    if version != VERSION:
-        raise ValueError(f"{folder} is a run folder of version {version!r}; this cmvae reads version {VERSION}")
-    for name in FILES:
+    if number != VERSION:
+        raise ValueError(
+            f"{folder} is a run folder of version {number!r}; this cmvae {__version__} reads version "
+            f"{VERSION}: {folder / CONFIG} repeats the run, {folder / MODEL} holds its model"
+        )
+    for name in (*FILES, *([EXTRAS] if EXTRAS in hashes else [])):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: the file is missing from the run folder")
         if _digest(folder / name) != hashes.get(name):
             raise ValueError(f"{folder / name}: the file was altered since the run was written")
-    model = CMVAE.from_pretrained(folder / MODEL)
-    active = model.active_clusters.nonzero().flatten().tolist()
-    if order.ndim != 1 or sorted(order.tolist()) != active:
-        raise ValueError(f"{folder / MANIFEST} is damaged: order must hold the active clusters {active}")
-    return Run(
-        RunConfig.read(folder / CONFIG),
-        Preprocessing.from_json((folder / PREPROCESSING).read_text(encoding="utf-8")),
-        model,
-        order,
-        pd.read_csv(folder / SAMPLES, dtype={"id": str, "modalities": str}, keep_default_na=False),
-        json.loads((folder / METRICS).read_text(encoding="utf-8")),
-        pd.read_csv(folder / LOG),
-    )
 
 
-def read_log(training: Path) -> pd.DataFrame:
-    """Return the logs of both trainings, a row for each epoch of each."""
-    parts = []
-    for phase, name in ((WARMUP, "warm-up"), (CLUSTERS, "clusters")):
-        files = sorted((training / phase / "logs").glob("version_*/metrics.csv"), key=lambda p: int(p.parent.name[8:]))
-        if files:
-            # A resumed training logs its epochs anew.
-            rows = pd.concat([pd.read_csv(file) for file in files]).drop_duplicates("epoch", keep="last")
-            parts.append(rows.sort_values("epoch").assign(phase=name).drop(columns="step"))
-    log = pd.concat(parts, ignore_index=True)
-    return log[["phase", "epoch", *(name for name in log if name not in ("phase", "epoch"))]]
-
-
-def can_resume(partial: Path) -> bool:
-    """Tell whether a partial folder has a checkpoint to go on from."""
-    return any((partial / TRAINING).glob(f"*/checkpoints/{LAST_CHECKPOINT}"))
-
-
-def samples_table(
-    ids: Sequence[str], numbers: np.ndarray, probabilities: np.ndarray, patterns: Sequence[str]
-) -> pd.DataFrame:
-    """Return id, cluster, its probability and the modalities seen of n samples.
-
-    Args:
-        ids: n ids.
-        numbers: Clusters, (n,).
-        probabilities: Those of all clusters, (n, C).
-        patterns: n names of modalities joined by +.
-    """
-    chosen = probabilities[np.arange(len(numbers)), numbers].round(6)
-    return pd.DataFrame({"id": ids, "cluster": numbers, "probability": chosen, "modalities": patterns})
+def _read_extras(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _versions() -> dict[str, str]:
-    packages = (cmvae, torch, lightning, np, pd, sklearn)
-    return {"python": platform.python_version(), **{package.__name__: package.__version__ for package in packages}}
+    versions = {"python": platform.python_version(), "cmvae": __version__}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # it came by another way than a package
+            versions[name] = "unknown"
+    return versions
 
 
 def _digest(path: Path) -> str:

@@ -1,26 +1,41 @@
 """Texts as sequences of word numbers, and back."""
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
+from pydantic import BeforeValidator
 
 from cmvae.base.arguments import positive_int
+from cmvae.base.settings import PositiveInt, Settings
+from cmvae.base.words import SHOWN
+from cmvae.preprocessing.codec import Codec
+from cmvae.preprocessing.kinds import as_frame
 
 PAD = "<pad>"
 UNKNOWN = "<unk>"
 
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")  # it's and red-eyed are one word; punctuation is left out
+# it's and red-eyed are one word; punctuation is left out
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _LONGEST = 64
-_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Tokenizer:
+def _vocabulary(words: Any) -> tuple[str, ...]:
+    if not isinstance(words, list | tuple):
+        raise ValueError("must be a list of strings")
+    words = tuple(words)
+    odd = [word for word in words if not isinstance(word, str)]
+    if odd:
+        raise ValueError(f"must be strings; got {odd[:SHOWN]}")
+    if words[:2] != (PAD, UNKNOWN) or len(set(words)) < len(words):
+        raise ValueError(f"must begin with {PAD!r} and {UNKNOWN!r} and not repeat")
+    return words
+
+
+class Tokenizer(Settings):
     """Lower-cased words and their numbers, for texts of at most ``length`` words.
 
     Number 0 fills up short texts, number 1 stands for words that are not in the vocabulary. A
@@ -32,9 +47,8 @@ class Tokenizer:
         length: Words in a sequence; longer texts are cut.
 
     Raises:
-        ValueError: For words that do not begin with these two or repeat, or a length that is not
-            positive.
-        TypeError: For words that are no strings, or a length that is no integer.
+        ValueError: For words that are no strings, do not begin with these two or repeat, or a length
+            that is no positive integer.
 
     Example:
         >>> tokenizer = Tokenizer.fit(["A red bird.", "A blue bird!"])
@@ -44,22 +58,8 @@ class Tokenizer:
         ['a bird']
     """
 
-    words: tuple[str, ...]
-    length: int
-
-    def __post_init__(self) -> None:
-        """Check the fields; lists of words become tuples."""
-        positive_int("length", self.length)
-        words = tuple(self.words)
-        if not all(isinstance(word, str) for word in words):
-            raise TypeError(
-                f"words must be strings; got {[w for w in words if not isinstance(w, str)][:_SHOWN]}"
-            )
-        if words[:2] != (PAD, UNKNOWN) or len(set(words)) < len(words):
-            raise ValueError(
-                f"words must begin with {PAD!r} and {UNKNOWN!r} and not repeat; got {words[:_SHOWN]}..."
-            )
-        object.__setattr__(self, "words", words)
+    words: Annotated[tuple[str, ...], BeforeValidator(_vocabulary)]
+    length: PositiveInt
 
     @classmethod
     def fit(
@@ -83,7 +83,7 @@ class Tokenizer:
             raise ValueError(f"texts hold no words; got {len(split)} texts")
         kept = sorted(counts, key=lambda word: (-counts[word], word))[:max_words]
         longest = min(max(map(len, split)), _LONGEST)
-        return cls((PAD, UNKNOWN, *kept), longest if length is None else length)
+        return cls(words=(PAD, UNKNOWN, *kept), length=longest if length is None else length)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -126,26 +126,71 @@ class Tokenizer:
             )
         return [" ".join(self.words[number] for number in row if number != 0) for row in tokens]
 
-    def to_json(self) -> str:
-        """Return the vocabulary and the length as JSON text."""
-        return json.dumps(
-            {"length": self.length, "words": self.words}, ensure_ascii=False, indent=1
-        )
 
-    @classmethod
-    def from_json(cls, text: str) -> "Tokenizer":
-        """Read what :meth:`to_json` wrote.
+class TextCodec(Codec):
+    """One column of texts, as numbers of words.
 
-        Raises:
-            ValueError: If it is something else.
-        """
-        try:
-            fields = json.loads(text)
-            if not isinstance(fields, dict) or set(fields) != {"length", "words"}:
-                raise ValueError("expected an object with 'length' and 'words'")
-            return cls(tuple(fields["words"]), fields["length"])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"not a stored tokenizer: {error}") from None
+    Attributes:
+        column: Its name.
+        tokenizer: The words.
+        ignored: Columns that are left out where they occur.
+    """
+
+    content = "text"
+
+    type: Literal["text"] = "text"
+    column: str
+    tokenizer: Tokenizer
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Length and number of words."""
+        return self.tokenizer.shape
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The column."""
+        return (self.column,)
+
+    def encode(self, rows: Any, modality: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return numbers of words (n, length) int64; see :class:`Codec`."""
+        frame = as_frame(rows, modality)
+        names = [name for name in frame if str(name) not in self.ignored]
+        if list(map(str, names)) != [self.column]:
+            raise ValueError(
+                f"modality {modality!r}: expected the one column {self.column!r}, "
+                f"got {names[:SHOWN]}"
+            )
+        cells = frame[names[0]]
+        observed = cells.notna().to_numpy()
+        values = np.zeros((len(frame), self.tokenizer.length), dtype=np.int64)
+        values[observed] = self.tokenizer.encode(cells[observed].tolist())
+        return values, observed
+
+    def decode(self, values: np.ndarray, sample: bool) -> pd.DataFrame:
+        """Return texts; see :class:`Codec`."""
+        return pd.DataFrame({self.column: self.readable(values)})
+
+    def readable(self, values: np.ndarray) -> list[str]:
+        """Return texts of numbers of words (n, length), or of shares (n, length, words)."""
+        return self.tokenizer.decode(values.argmax(-1) if values.ndim == 3 else values)
+
+    def describe(self) -> str:
+        """Return how many words there are."""
+        tokenizer = self.tokenizer
+        return f"texts of up to {tokenizer.length} words, {len(tokenizer.words)} different"
+
+    def likelihood(
+        self,
+        chosen: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        scale: float | str = "learned",
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the categorical likelihood; see :class:`Codec`."""
+        if chosen not in (None, "categorical"):
+            raise ValueError(f"likelihood {chosen!r}: that of texts is 'categorical'")
+        return "categorical", dict(params or {})
 
 
 def _split(texts: Iterable[str]) -> list[Sequence[str]]:

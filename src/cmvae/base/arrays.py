@@ -1,0 +1,47 @@
+"""Arrays of numbers: standardised, sparse or not, a block at a time."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+CONSTANT = 1e-12  # relative to the largest value
+BLOCK_ENTRIES = 1 << 22
+
+
+def standardise(values: Any, center: Any, spread: Any) -> Any:
+    """Return (x − center) / spread, of arrays or tensors."""
+    return (values - center) / spread
+
+
+def restore(values: Any, center: Any, spread: Any) -> Any:
+    """Return what was standardised in the units of the data."""
+    return values * spread + center
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and standard deviations over n samples, (n, ...) float64; 1 for what is constant."""
+    # In units of a power of two, which rounds nothing, so that squares of large numbers do not
+    # overflow.
+    unit = np.ldexp(1.0, np.frexp(np.abs(values).max(0))[1] - 1)
+    center, spread = (values / unit).mean(0) * unit, (values / unit).std(0) * unit
+    # Rounding makes the deviation of a constant column tiny rather than zero.
+    constant = spread <= CONSTANT * np.abs(values).max(0)
+    return center, np.where(constant, 1.0, spread)
+
+
+def is_sparse(values: Any) -> bool:
+    """Tell whether values are SciPy's; SciPy, slow to import, is loaded already where they are."""
+    sparse = sys.modules.get("scipy.sparse")
+    return sparse is not None and bool(sparse.issparse(values))
+
+
+def blocks(values: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the first row and the rows of blocks of an array or CSR matrix (n, D).
+
+    Each has a few million entries, as dense.
+    """
+    step = max(1, BLOCK_ENTRIES // values.shape[1])
+    for start in range(0, values.shape[0], step):
+        yield start, values[start : start + step]

@@ -1,0 +1,37 @@
+"""Names in messages: quoted, and no more of them than one reads."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+SHOWN = 5
+
+
+def quoted(names: Iterable[Any]) -> str:
+    """Return names as ``'a', 'b'``, or ``none``."""
+    return ", ".join(map(repr, names)) or "none"
+
+
+def listed(names: Iterable[Any], most: int = SHOWN) -> str:
+    """Return names as ``a, b and 3 more``."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(map(str, names[:most]))}{more}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return ``1 sample`` or ``2 samples``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def message_of(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(said).split())
+
+
+def raise_all(errors: Sequence[Exception]) -> None:
+    """Raise what was found wrong, all at once: one error as it is, several as a ``ValueError``."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ValueError("; ".join(map(message_of, errors)))

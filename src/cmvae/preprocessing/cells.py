@@ -1,0 +1,236 @@
+"""Cells of a MuData or an .h5mu file: counts, binary or real values of variables found by name."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from cmvae.base.arrays import blocks, is_sparse, restore, standardise
+from cmvae.base.settings import Finite, PositiveFloat
+from cmvae.base.words import SHOWN, listed, quoted
+from cmvae.files.mudata import CellRows
+from cmvae.preprocessing.codec import Codec
+
+COUNTS = ("negative_binomial", "poisson")
+REALS = ("normal", "laplace")
+LIKELIHOODS = (*COUNTS, "bernoulli", *REALS)
+KINDS = {**dict.fromkeys(COUNTS, "counts"), "bernoulli": "binary"}
+
+
+class CellCodec(Codec):
+    """Variables of cells; what is sparse stays sparse.
+
+    Attributes:
+        var_names: The variables, in the order of the numbers.
+        layer: The layer they are read from; None: ``X``.
+        dist: The likelihood.
+        size: Of counts the median total of a cell; None: without library size.
+        center: Of real numbers the variables' means, which are subtracted; else empty.
+        spread: What is divided by then: their standard deviations, 1 where one is constant; else
+            empty.
+    """
+
+    content = "table"
+
+    type: Literal["omics"] = "omics"
+    var_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    layer: str | None = None
+    dist: Literal["negative_binomial", "poisson", "bernoulli", "normal", "laplace"]
+    size: PositiveFloat | None = None
+    center: tuple[Finite, ...] = ()
+    spread: tuple[PositiveFloat, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_scales(self) -> Self:
+        wanted = len(self.var_names) if self.dist in REALS else 0
+        if len(self.center) != wanted or len(self.spread) != wanted:
+            raise ValueError(f"center and spread must hold {wanted} numbers, one for each variable")
+        return self
+
+    @classmethod
+    def learn(cls, rows: CellRows, modality: str, dist: str | None = None) -> Self:
+        """Learn from all cells, some million entries at a time.
+
+        Args:
+            rows: The cells.
+            modality: Name of the modality.
+            dist: The likelihood asked for; None: whole numbers of at least 0 are counts,
+                'negative_binomial', only 0 and 1 'bernoulli', all others 'normal'.
+
+        Raises:
+            ValueError: For an unknown likelihood, values that it does not allow, or counts that are
+                all 0.
+        """
+        if dist is not None and dist not in LIKELIHOODS:
+            raise ValueError(
+                f"modality {modality!r}: likelihood must be one of {quoted(LIKELIHOODS)}, "
+                f"got {dist!r}"
+            )
+        dist = _checked(rows, modality, dist)
+        own: dict[str, Any] = {"var_names": rows.var_names, "layer": rows.layer, "dist": dist}
+        if dist in REALS:
+            from sklearn.preprocessing import StandardScaler  # slow to import
+
+            scaler = StandardScaler(with_mean=False)
+            for _, block in blocks(rows.values):
+                scaler.partial_fit(block)
+            center, spread = (tuple(map(float, f)) for f in (scaler.mean_, scaler.scale_))
+            return cls(**own, center=center, spread=spread)
+        if dist == "bernoulli" or len(rows.var_names) < 2:
+            return cls(**own)
+        totals = np.asarray(rows.values.sum(axis=1), dtype=np.float64).ravel()
+        if not totals.any():
+            raise ValueError(f"modality {modality!r}: all its counts are 0")
+        # A cell of which nothing was counted says nothing of how much is counted where something is.
+        return cls(**own, size=float(np.median(totals[totals > 0])))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """How many variables there are, an axis."""
+        return (len(self.var_names),)
+
+    @property
+    def names(self) -> list[str]:
+        """The variables."""
+        return list(self.var_names)
+
+    def encode(self, rows: Any, modality: str) -> tuple[Any, np.ndarray]:
+        """Return (n, variables) float32; what is sparse stays so, and is not standardised yet."""
+        if not isinstance(rows, CellRows):
+            got = type(rows).__name__
+            raise ValueError(
+                f"modality {modality!r}: expected cells of an .h5mu file, which it was learned from, "
+                f"got a {got}"
+            )
+        rows = self._own_variables(rows, modality)
+        _checked(rows, modality, self.dist)
+        observed = np.ones(rows.values.shape[0], dtype=bool)
+        with np.errstate(
+            over="ignore"
+        ):  # what is beyond float32 is refused where datasets are made
+            if is_sparse(rows.values) or not self.center:
+                return rows.values.astype(np.float32, copy=False), observed
+            values = np.empty(rows.values.shape, dtype=np.float32)
+            center, spread = np.asarray(self.center), np.asarray(self.spread)
+            for start, block in blocks(rows.values):
+                values[start : start + len(block)] = standardise(block, center, spread)
+        return values, observed
+
+    def stored(self, values: Any) -> Any:
+        """Return sparse values as what a dataset makes dense a batch at a time, and standardises."""
+        if not is_sparse(values):
+            return values
+        from cmvae.data.stored import SparseRows, StandardisedRows
+
+        rows = SparseRows(values)
+        return StandardisedRows(rows, self.center, self.spread) if self.center else rows
+
+    def decode(self, values: np.ndarray, sample: bool) -> pd.DataFrame:
+        """Return a table of the variables in the data's units; see :class:`Codec`."""
+        numbers = self.readable(values)
+        if sample and self.dist not in REALS:
+            numbers = np.rint(numbers).astype(np.int64)
+        return pd.DataFrame(numbers, columns=list(self.var_names))
+
+    def readable(self, values: np.ndarray) -> np.ndarray:
+        """Return values of the likelihood, (*, variables), in the data's units, float64."""
+        numbers = np.asarray(values, dtype=np.float64)
+        if not self.center:
+            return numbers
+        return restore(numbers, np.asarray(self.center), np.asarray(self.spread))
+
+    def describe(self) -> str:
+        """Return how many variables of what kind there are, and the first names."""
+        layer = "" if self.layer is None else f" of layer {self.layer}"
+        kind = KINDS.get(self.dist, "continuous")
+        return f"{len(self.var_names)} {kind}{layer}: {listed(self.var_names)}"
+
+    def likelihood(
+        self,
+        chosen: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        scale: float | str = "learned",
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the likelihood that was learned, with its library size or the scale."""
+        params = dict(params or {})
+        own: dict[str, Any] = {"scale": scale} if self.dist in REALS else {}
+        if self.size is not None:
+            own = {"library_size": True}
+            if params.get("library_size") is not False:
+                own["size"] = self.size
+        return self.dist, {**own, **params}
+
+    def _own_variables(self, rows: CellRows, modality: str) -> CellRows:
+        """Return cells with the variables that were learned, found by name."""
+        if rows.var_names == self.var_names:
+            return rows
+        names = pd.Index(rows.var_names)
+        if not names.is_unique:
+            repeated = quoted(names[names.duplicated()].unique()[:SHOWN])
+            raise ValueError(f"modality {modality!r}: variables {repeated} occur more than once")
+        columns = names.get_indexer(pd.Index(self.var_names))
+        lacking = [n for n, column in zip(self.var_names, columns, strict=True) if column < 0]
+        if lacking:
+            raise KeyError(
+                f"modality {modality!r} lacks {len(lacking)} variables, such as "
+                f"{quoted(lacking[:SHOWN])}"
+            )
+        return CellRows(rows.values[:, columns], rows.obs_names, self.var_names, rows.layer)
+
+
+def _checked(rows: CellRows, modality: str, dist: str | None) -> str:
+    """Return a likelihood that allows the values, found by looking at them where it is None.
+
+    Raises:
+        ValueError: For values that are not finite or that the likelihood does not allow, naming the
+            first.
+    """
+
+    def refuse(allowed: Callable[[Any], Any], what: str) -> None:
+        if (bad := _first_not(rows.values, allowed)) is not None:
+            cell = rows.obs_names[bad[0]]
+            raise ValueError(f"modality {modality!r}: {what}; got {bad[1]:.6g} in cell {cell!r}")
+
+    refuse(np.isfinite, "values must be finite (take cells that lack the modality out of it)")
+    if dist is None:
+        if _first_not(rows.values, _is_whole) is not None:
+            return "normal"
+        refuse(
+            _is_nonnegative,
+            "whole numbers, some negative, are no counts; if they are right, name the likelihood",
+        )
+        return "negative_binomial" if _first_not(rows.values, _is_binary) else "bernoulli"
+    if dist in COUNTS:
+        counts = f"{dist!r} needs counts, whole numbers of at least 0: another layer or likelihood"
+        refuse(lambda entries: _is_whole(entries) & _is_nonnegative(entries), counts)
+    if dist == "bernoulli":
+        refuse(_is_binary, "'bernoulli' needs 0 and 1")
+    return dist
+
+
+def _is_whole(entries: Any) -> Any:
+    return np.rint(entries) == entries
+
+
+def _is_nonnegative(entries: Any) -> Any:
+    return entries >= 0
+
+
+def _is_binary(entries: Any) -> Any:
+    return (entries == 0) | (entries == 1)
+
+
+def _first_not(values: Any, allowed: Callable[[Any], Any]) -> tuple[int, float] | None:
+    """Return row and value of the first entry not allowed; zeros that a CSR leaves out are."""
+    for start, block in blocks(values):
+        entries = block.data if is_sparse(block) else block.ravel()
+        bad = np.flatnonzero(~allowed(entries))
+        if len(bad):
+            at = bad[0]
+            row = at // block.shape[1]
+            if is_sparse(block):
+                row = np.searchsorted(block.indptr, at, side="right") - 1
+            return start + int(row), float(entries[at])
+    return None

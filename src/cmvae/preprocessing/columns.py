@@ -1,0 +1,214 @@
+"""One column of a table, by kind: what is learned of it, its numbers, and its cells again."""
+
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from cmvae.base.arrays import moments, restore, standardise
+from cmvae.base.settings import Finite, PositiveFloat, Settings
+from cmvae.base.words import SHOWN
+
+Cells = Any  # a pandas Series without missing cells
+
+
+class Column(Settings):
+    """How one column becomes numbers; by itself, numbers as they are.
+
+    Attributes:
+        name: The column's name.
+    """
+
+    name: str | int
+
+    @property
+    def names(self) -> list[str]:
+        """What each of its numbers is."""
+        return [str(self.name)]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """What is subtracted from its numbers, and what they are divided by then."""
+        return 0.0, 1.0
+
+    @classmethod
+    def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
+        """Learn from the cells of a column."""
+        return cls(name=name)
+
+    def encode(self, cells: Cells, modality: str) -> np.ndarray:
+        """Return the numbers of n cells, (n, len(names)) float64.
+
+        Raises:
+            ValueError: For cells that this kind of column cannot have.
+            TypeError: For what is no number, where numbers are needed.
+        """
+        numbers = numbers_of(self.name, cells, modality)
+        self.check(numbers, cells, modality)
+        return standardise(numbers, *self.scale)[:, None]
+
+    def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
+        """Refuse numbers that this kind of column cannot have."""
+
+    def decode(self, values: np.ndarray, sample: bool) -> Any:
+        """Return n cells of numbers (n, len(names)), means or draws, in the units of the data."""
+        return restore(values[:, 0].astype(np.float64), *self.scale)
+
+    def refuse(self, cells: Cells, bad: np.ndarray, what: str, modality: str) -> None:
+        """Refuse cells, (n,) boolean, naming the first."""
+        if bad.any():
+            shown = list(dict.fromkeys(cells[bad].tolist()))[:SHOWN]
+            column = f"modality {modality!r}: column {self.name!r}"
+            raise ValueError(f"{column} ({type(self).__name__.lower()}) holds {shown}: {what}")
+
+
+class Continuous(Column):
+    """Numbers, standardised.
+
+    Attributes:
+        center: The mean.
+        spread: The standard deviation; 1 where the column is constant.
+    """
+
+    kind: Literal["continuous"] = "continuous"
+    center: Finite = 0.0
+    spread: PositiveFloat = 1.0
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Mean and standard deviation."""
+        return self.center, self.spread
+
+    @classmethod
+    def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
+        """Measure the cells."""
+        return cls.learn_all([name], numbers_of(name, cells, modality)[:, None])[0]
+
+    @classmethod
+    def learn_all(cls, names: list[Any], numbers: np.ndarray) -> list[Self]:
+        """Measure columns of numbers, (n, len(names)) float64, all at once."""
+        found = zip(names, *(m.tolist() for m in moments(numbers)), strict=True)
+        return [cls(name=name, center=center, spread=spread) for name, center, spread in found]
+
+
+class Binary(Column):
+    """Two values, as 0 and 1.
+
+    Attributes:
+        values: What 0 and 1 stand for.
+    """
+
+    kind: Literal["binary"] = "binary"
+    values: tuple[bool | int, bool | int] = (0, 1)
+
+    @classmethod
+    def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
+        """Learn whether the cells are booleans."""
+        is_bool = pd.api.types.infer_dtype(cells) == "boolean"
+        return cls(name=name, values=(False, True) if is_bool else (0, 1))
+
+    def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
+        """Refuse what is neither 0 nor 1."""
+        bad = (numbers != 0) & (numbers != 1)
+        self.refuse(cells, bad, "values that are not binary", modality)
+
+    def decode(self, values: np.ndarray, sample: bool) -> Any:
+        """Return the probabilities of the second value, or the values drawn."""
+        numbers = super().decode(values, sample)
+        return _picked(self.values, np.rint(numbers).astype(np.int64)) if sample else numbers
+
+
+class Count(Column):
+    """Whole numbers from 0, as they are."""
+
+    kind: Literal["count"] = "count"
+
+    def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
+        """Refuse what is no whole number from 0."""
+        bad = (numbers < 0) | (numbers != np.rint(numbers))
+        self.refuse(cells, bad, "values that are no counts", modality)
+
+    def decode(self, values: np.ndarray, sample: bool) -> Any:
+        """Return rates, or the whole numbers drawn."""
+        numbers = super().decode(values, sample)
+        return np.rint(numbers).astype(np.int64) if sample else numbers
+
+
+class Category(Column):
+    """One of several values, one-hot.
+
+    Attributes:
+        values: The values, in the order of their numbers.
+    """
+
+    kind: Literal["category"] = "category"
+    values: Annotated[tuple[bool | str | int | float, ...], Field(min_length=1)]
+
+    @property
+    def names(self) -> list[str]:
+        """``column=value`` for each value."""
+        return [f"{self.name}={value}" for value in self.values]
+
+    @classmethod
+    def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
+        """Learn the values: those of a pandas categorical, else the ones that occur, sorted."""
+        if isinstance(cells.dtype, pd.CategoricalDtype):
+            return cls(name=name, values=tuple(map(_plain, cells.cat.categories)))
+        distinct = dict.fromkeys(map(_plain, cells.unique()))
+        by_kind = sorted(distinct, key=lambda value: (isinstance(value, str), value))
+        return cls(name=name, values=tuple(by_kind))
+
+    def encode(self, cells: Cells, modality: str) -> np.ndarray:
+        """Return one-hot vectors; ``ValueError`` for values that were not learned."""
+        wanted = pd.Index(cells.map(_plain).tolist(), dtype=object)
+        codes = pd.Index(self.values).get_indexer(wanted)
+        known = f"unknown categories; known are {list(self.values)[:SHOWN]}"
+        self.refuse(cells, codes < 0, known, modality)
+        return np.eye(len(self.values))[codes]
+
+    def decode(self, values: np.ndarray, sample: bool) -> Any:
+        """Return the most probable values, or those drawn."""
+        return _picked(self.values, values.argmax(1))
+
+
+COLUMNS: dict[str, type[Column]] = {
+    "continuous": Continuous,
+    "binary": Binary,
+    "count": Count,
+    "category": Category,
+}
+"""Kind to what codes such a column, in the order of a table's numbers."""
+
+AnyColumn = Annotated[Continuous | Binary | Count | Category, Field(discriminator="kind")]
+
+
+def numbers_of(name: Any, cells: Any, modality: str) -> np.ndarray:
+    """Return cells, (n,) or a table of them, as finite float64.
+
+    Raises:
+        TypeError: For what is no number.
+        ValueError: For infinities.
+    """
+    try:
+        numbers = cells.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        column = f"modality {modality!r}: column {name!r}"
+        raise TypeError(f"{column} holds something that is no number: {error}") from None
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        bad = cells.index[~finite][:SHOWN].tolist()
+        raise ValueError(
+            f"modality {modality!r}: column {name!r} holds infinite values in rows {bad}"
+        )
+    return numbers
+
+
+def _plain(value: Any) -> Any:
+    """Return a category as what JSON can hold."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _picked(values: tuple[Any, ...], places: np.ndarray) -> np.ndarray:
+    return pd.Series(values).take(places).to_numpy()

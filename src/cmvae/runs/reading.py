@@ -1,0 +1,77 @@
+"""The files of a run, read and joined; all that is wrong with them is said at once."""
+
+import warnings
+from collections.abc import Mapping
+
+from cmvae.base.words import raise_all
+from cmvae.files import open_source
+from cmvae.files.join import JoinedRows, RowStore
+from cmvae.files.modality import ModalityFile
+from cmvae.preprocessing import Preprocessing
+
+REFUSED = (ValueError, TypeError, KeyError, ImportError)
+
+
+def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
+    """Learn how the rows of files become a model's inputs.
+
+    Raises:
+        ValueError, TypeError, KeyError, ImportError: For files that cannot be read, and rows that
+            cannot be learned from, naming modality and file.
+    """
+    rows, errors = {}, []
+    for name, file in files.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", category=RuntimeWarning)
+                rows[name] = open_source(name, file).read()
+        except REFUSED as error:
+            errors.append(error)
+    try:
+        learned = Preprocessing.learn(rows, files) if rows else None
+    except REFUSED as error:
+        errors.append(error)
+    raise_all(errors)
+    assert learned is not None
+    return learned
+
+
+def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) -> RowStore:
+    """Read files of some of the modalities, a part at a time, and join them on their ids.
+
+    Returns:
+        The samples, on disk; to be closed.
+
+    Raises:
+        KeyError: For an unknown modality.
+        ValueError, TypeError: For rows unlike those learned from, and ids that cannot be joined.
+    """
+    unknown = [name for name in files if name not in preprocessing.codecs]
+    if unknown:
+        known = list(preprocessing.codecs)
+        raise KeyError(f"unknown modalities {unknown}; those of the run are {known}")
+    store, errors = RowStore([name for name in preprocessing.codecs if name in files]), []
+    try:
+        for name in store.modalities:
+            codec = preprocessing.codecs[name]
+            try:
+                source = open_source(name, files[name])
+                for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
+                    store.add(name, ids, *codec.encode(rows, name))
+            except REFUSED as error:
+                errors.append(error)
+        raise_all(errors)
+        store.check()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def read_files(
+    files: Mapping[str, ModalityFile], preprocessing: Preprocessing | None = None
+) -> tuple[Preprocessing, JoinedRows]:
+    """Read and join the files of a run, and learn from them unless that was done before."""
+    learned = preprocessing or learn_files(files)
+    with join_files({name: files[name] for name in learned.codecs}, learned) as store:
+        return learned, store.all_rows()

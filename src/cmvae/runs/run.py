@@ -1,0 +1,187 @@
+"""A run: what a training leaves, and what it is asked for afterwards."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cmvae.data.datasets import IncompleteDataset
+from cmvae.files.join import JoinedRows
+from cmvae.models.cmvae import CMVAE
+from cmvae.models.config import CMVAEConfig
+from cmvae.models.inference import latent_means
+from cmvae.preprocessing import Preprocessing
+from cmvae.runs.config import RunConfig
+
+ACTIVE_UNIT_VARIANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with all that it needs to be used: the number of a cluster is its place in it.
+
+    Attributes:
+        config: What it was made from.
+        preprocessing: How rows become the model's inputs.
+        model: The model.
+        samples: id, cluster, probability and modalities of the training samples.
+        metrics: Figures of the run.
+        log: The terms of the loss, a row for each epoch.
+        extras: What :class:`cmvae.CMVAEClusterer` keeps beside, as JSON can hold it; else empty.
+    """
+
+    config: RunConfig
+    preprocessing: Preprocessing
+    model: CMVAE
+    samples: pd.DataFrame
+    metrics: dict[str, Any]
+    log: pd.DataFrame
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    def assign(self, data: IncompleteDataset) -> tuple[np.ndarray, np.ndarray]:
+        """Return the clusters of n samples, (n,), and the probabilities of all, (n, clusters)."""
+        rule, size = self.config.recipe.rule, self.model.rows_at_once
+        found = self.model.predict_clusters(data, rule=rule, batch_size=size)
+        probabilities = found.probabilities.double().cpu().numpy()[:, : self.model.n_clusters]
+        return found.clusters.cpu().numpy(), probabilities / probabilities.sum(1, keepdims=True)
+
+    def embed(self, data: IncompleteDataset) -> np.ndarray:
+        """Return the means of q(z|X), (n, latent_dim)."""
+        return latent_means(self.model, data).cpu().numpy()
+
+    def table(self, rows: JoinedRows) -> pd.DataFrame:
+        """Return id, cluster, its probability and the modalities seen of joined samples."""
+        return samples_table(rows, *self.assign(self.preprocessing.dataset(rows)))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Samples as a model takes them, and the settings of the model that suits them.
+
+    Attributes:
+        config: What the run is made from.
+        preprocessing: How rows become the model's inputs.
+        rows: The samples.
+        data: The same as a dataset.
+        settings: Those of the model.
+    """
+
+    config: RunConfig
+    preprocessing: Preprocessing
+    rows: JoinedRows
+    data: IncompleteDataset
+    settings: CMVAEConfig
+
+
+def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -> Prepared:
+    """Check that a model can be trained on samples; nothing is trained.
+
+    Raises:
+        ValueError: For fewer than two samples, more clusters than samples, or settings and likelihoods
+            that do not fit, naming them.
+    """
+    n, recipe = len(rows.ids), config.recipe
+    if n < 2:
+        raise ValueError(f"n_samples = {n}: at least 2 samples are needed to find clusters")
+    files = config.modalities
+    settings = CMVAEConfig(
+        n_modalities=len(preprocessing.codecs),
+        number_of_clusters=recipe.largest(n),
+        **preprocessing.model_settings(files, recipe.scale),
+        networks={name: file.network for name, file in files.items() if file.network} or None,
+        **recipe.model_settings,
+    )
+    data = preprocessing.dataset(rows)
+    with torch.random.fork_rng():
+        CMVAE(settings)  # refuses networks that cannot take a shape
+    return Prepared(config, preprocessing, rows, data, settings)
+
+
+def train_run(
+    prepared: Prepared,
+    *,
+    seed: int | None = None,
+    run_dir: Path | None = None,
+    resume: bool = False,
+    warm: CMVAE | None = None,
+    **trainer_arguments: Any,
+) -> Run:
+    """Train a model, number its clusters, and return the run; the global generator is left alone.
+
+    Args:
+        prepared: From :func:`prepare`.
+        seed: Seed of weights, training and the clusters' start; None: drawn from ``config.seed`` as
+            scikit-learn draws it.
+        run_dir: Where checkpoints and logs go; None: no files.
+        resume: Go on from the last checkpoint there.
+        warm: A model whose networks and likelihoods are taken as they are: new clusters start at once.
+        **trainer_arguments: For :func:`cmvae.fit`.
+    """
+    from cmvae.training.checkpoints import read_log
+    from cmvae.training.clustering import number_clusters, quiet_training, train
+
+    config, recipe = prepared.config, prepared.config.recipe
+    if seed is None:
+        seed = drawn_seed(config.seed)
+    progress = bool(trainer_arguments.get("enable_progress_bar"))
+    with quiet_training(progress), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CMVAE(prepared.settings)
+        if warm is not None:
+            # Their number may differ: the clusters are new.
+            learned = {k: v for k, v in warm.state_dict().items() if not k.startswith("mixture.")}
+            model.load_state_dict({**model.state_dict(), **learned})
+        arguments = {"accelerator": config.device, "enable_progress_bar": False}
+        arguments |= {"run_dir": run_dir, "resume": resume, **trainer_arguments}
+        train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
+    auto = recipe.n_clusters == "auto"
+    h_values = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
+    log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)
+    run = Run(config, prepared.preprocessing, model.eval(), pd.DataFrame(), {}, log)
+    return _completed(run, prepared, h_values)
+
+
+def drawn_seed(random_state: Any) -> int:
+    """Return a seed drawn from what scikit-learn calls a random state: an integer, say."""
+    if not isinstance(random_state, np.random.RandomState):
+        random_state = np.random.RandomState(random_state)
+    return int(random_state.randint(2**31 - 1))
+
+
+def samples_table(
+    rows: JoinedRows, clusters: np.ndarray, probabilities: np.ndarray
+) -> pd.DataFrame:
+    """Return id, cluster, its probability and the modalities seen of n samples.
+
+    Args:
+        rows: The samples.
+        clusters: Their clusters, (n,).
+        probabilities: Those of all clusters, (n, clusters).
+    """
+    chosen = probabilities[np.arange(len(clusters)), clusters].round(6)
+    columns = {"id": rows.ids, "cluster": clusters, "probability": chosen}
+    return pd.DataFrame({**columns, "modalities": rows.patterns()})
+
+
+def _completed(run: Run, prepared: Prepared, h_values: Mapping[int, float] | Any) -> Run:
+    """Return a run with its samples and figures."""
+    clusters, probabilities = run.assign(prepared.data)
+    varies = run.embed(prepared.data).var(0) > ACTIVE_UNIT_VARIANCE
+    log = run.log
+    metrics = {
+        "n_samples": len(clusters),
+        "n_clusters": run.model.n_clusters,
+        "sizes": np.bincount(clusters, minlength=run.model.n_clusters).tolist(),
+        "mean_probability": float(probabilities[np.arange(len(clusters)), clusters].mean()),
+        "observed": {name: int(mask.sum()) for name, mask in prepared.rows.masks.items()},
+        "h_values": [value if np.isfinite(value) else None for value in h_values],
+        "active_units": int(varies.sum()),
+        "epochs": {str(p): int(n) for p, n in log["phase"].value_counts(sort=False).items()},
+        "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
+    }
+    samples = samples_table(prepared.rows, clusters, probabilities)
+    return Run(run.config, run.preprocessing, run.model, samples, metrics, log)
