@@ -20,6 +20,7 @@ from cmvae import (
     fit,
 )
 from cmvae.diffusion.conditions import draw_conditions
+from cmvae.models.inference import read_batch
 from helpers import (
     SHAPES,
     assert_same,
@@ -78,7 +79,7 @@ def built_in(decoders=TINY):
 
 
 # What is the CMVAE's own
-# -------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_members_of_the_cmvae_are_its_own_to_the_bit():
@@ -121,7 +122,7 @@ def test_members_keep_signature_and_docstring():
 
 
 # Refinement
-# --------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_what_is_refined_is_what_the_cmvae_gives_with_the_same_seed():
@@ -195,7 +196,7 @@ def test_logits_become_means_before_they_condition():
 
 
 # Conditions
-# --------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_conditions_come_from_what_is_observed_with_equal_frequency():
@@ -203,7 +204,7 @@ def test_conditions_come_from_what_is_observed_with_equal_frequency():
     patterns = [(1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 0, 1)]
     observed = torch.tensor(patterns).repeat_interleave(3000, 0).bool()
     data = {m: torch.zeros(len(observed), *shape) for m, shape in SHAPES.items()}
-    batch = model._read({"data": data, "masks": dict(zip(SHAPES, observed.T, strict=True))})
+    batch = read_batch(model, {"data": data, "masks": dict(zip(SHAPES, observed.T, strict=True))})
     found = draw_conditions(model, batch, ["a", "c"], generator())
     shares = torch.stack(
         [torch.bincount(part, minlength=3) / 3000 for part in found.source.split(3000)]
@@ -231,7 +232,7 @@ def test_private_latents_are_the_samples_own_in_self_and_the_priors_in_cross_rec
         layer.weight[0, 3] = layer.weight[1, 4] = 1.0  # the first two outputs are w
         model.private_priors["a"].raw_scale.fill_(2 * math.log(3.0))
     n = 4000
-    batch = model._read({m: torch.zeros(n, *shape) for m, shape in SHAPES.items()})
+    batch = read_batch(model, {m: torch.zeros(n, *shape) for m, shape in SHAPES.items()})
     found = draw_conditions(model, batch, ["a"], generator())
     own, w = found.source == 0, found.reconstructions["a"][:, :2]
     torch.testing.assert_close(w[own].mean(0), torch.tensor([40.0, -40.0]), rtol=0, atol=0.01)
@@ -242,7 +243,7 @@ def test_private_latents_are_the_samples_own_in_self_and_the_priors_in_cross_rec
 
 def test_conditions_of_bernoulli_modalities_are_probabilities():
     model = make_model(decoders_dist={"b": "bernoulli"})
-    batch = model._read({m: x.sigmoid() for m, x in make_data(n=500).items()})
+    batch = read_batch(model, {m: x.sigmoid() for m, x in make_data(n=500).items()})
     found = draw_conditions(model, batch, ["a", "b"], generator()).reconstructions
     assert 0 < float(found["b"].min()) < float(found["b"].max()) < 1
     assert float(found["a"].min()) < 0
@@ -278,7 +279,7 @@ def test_a_batch_without_the_refined_modality_gives_no_loss_and_no_gradient():
 
 
 # Training
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_training_lowers_the_loss_and_moves_the_denoisers_alone(tmp_path):
@@ -397,7 +398,7 @@ def test_a_loss_that_is_not_finite_names_the_modality(tmp_path):
 
 def test_clusters_cannot_be_started_in_a_frozen_model(tmp_path):
     for arguments in ({"warmup_epochs": 1}, {"initial_clusters": 3}):
-        with pytest.raises(ValueError, match="those of a DCMVAE are frozen"):
+        with pytest.raises(ValueError, match="clusters of a DCMVAE are frozen"):
             fit(built_in(), dataset(), max_epochs=2, run_dir=tmp_path / "run", **arguments, **QUIET)
 
 
@@ -423,7 +424,7 @@ def test_one_image_that_is_memorised_comes_back(tmp_path):
 
 
 # Saving
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_saved_model_samples_the_same_and_is_a_cmvae_too(tmp_path):
@@ -540,7 +541,7 @@ def test_a_failure_leaves_the_old_files_whole_and_bad_weights_are_refused(tmp_pa
 
 
 # Bad input
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_models_and_settings_that_do_not_fit_are_refused():

@@ -12,6 +12,7 @@ from torch import nn
 import cmvae
 from cmvae import DiffusionConfig, DiffusionDecoder
 from cmvae.diffusion.denoisers import ImageDenoiser, VectorDenoiser
+from cmvae.diffusion.library import from_diffusers
 from cmvae.diffusion.process import Process
 from cmvae.diffusion.sampling import SAMPLERS, Sampler, sample, sampling_steps
 from cmvae.diffusion.scaling import ScaleEstimate, Scaling
@@ -40,7 +41,7 @@ def vectors(size=2, **changes):
 
 
 # The process
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def vectors(size=2, **changes):
 )
 def test_steps_of_the_papers_chain_give_the_closed_form_at_every_t(form, schedule):
     process = Process(DiffusionConfig(form=form, schedule=schedule))
-    betas = process._scheduler.betas.double()
+    betas = from_diffusers("DDPMScheduler")(**process.schedule).betas.double()
     x, condition, noise = 0.8, -0.3, torch.randn(1000, generator=generator(), dtype=torch.float64)
     mean, variance, means, variances = x, 0.0, [], []
     for t, beta in enumerate(betas.tolist()):
@@ -119,7 +120,7 @@ def test_steps_are_drawn_uniformly():
 
 
 # Samplers, with a denoiser that knows the answer
-# -------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def exact_estimate(process):
@@ -330,7 +331,7 @@ def test_clipping_holds_samples_to_the_unit_interval_and_can_be_left():
 
 
 # The loss
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 class Recorder(nn.Module):
@@ -430,7 +431,7 @@ def test_guidance_needs_conditions_withheld_in_training():
 
 
 # Denoisers, scaling, settings
-# --------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("shape", "patch"), [((1, 4, 4), 1), ((3, 7, 5), 1), ((2, 1, 9), 2)])

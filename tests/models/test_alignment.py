@@ -8,8 +8,9 @@ from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, 
 from cmvae.metrics import clustering_accuracy
 from cmvae.models.alignment import alignment_loss
 from cmvae.models.families import FAMILIES
+from cmvae.models.inference import experts_of
 from cmvae.models.posterior import Experts
-from cmvae.training.warmup import ALIGNMENT_WEIGHT, Alignment
+from cmvae.training.start import ALIGNMENT_WEIGHT
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
 
@@ -113,7 +114,7 @@ def test_what_no_pair_shows_gives_no_contrast_and_gradients_without_nan(family):
 
 
 # In the model
-# ------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def shares_the_group_alone(n=600, groups=3, seed=0):
@@ -149,18 +150,17 @@ def model(seed=0, **changes):
 
 
 @pytest.mark.parametrize("loss", ["iwae_looser", "dreg_looser"])
-def test_with_an_alignment_z_learns_from_it_alone(loss):
+def test_with_an_alignment_z_learns_from_it_alone(loss, monkeypatch):
     net, batch = model(loss=loss), shares_the_group_alone(20).batch(range(20))
     seen = {}
-    original = net._experts
 
-    def watched(read):
-        seen["experts"] = found = original(read)
+    def watched(parts, read):
+        seen["experts"] = found = experts_of(parts, read)
         for tensor in (found.loc, found.scale):
             tensor.retain_grad()
         return found
 
-    net._experts = watched
+    monkeypatch.setattr("cmvae.models.cmvae.experts_of", watched)
     output = net(batch, alignment=7.0)
     output.loss.backward()
     gradient = seen["experts"].loc.grad
@@ -216,7 +216,7 @@ def test_a_weight_that_is_no_positive_number_is_refused(value):
 
 
 # In training
-# -------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def accuracy(trained, data):
@@ -336,8 +336,3 @@ def test_a_single_modality_has_nothing_to_align_with():
         ValueError, match=r"align modalities with each other, the model has only \('a',\)"
     ):
         fit(net, data, max_epochs=9, alignment_epochs=(1, 1), run_dir="run", **QUIET)
-
-
-def test_alignment_is_a_callback_that_any_trainer_takes():
-    callback = Alignment((1, 2), None)
-    assert (callback.epochs, callback.reading, callback.method) == (1, 2, "shared")

@@ -8,6 +8,7 @@ import torch
 from torch import distributions, nn
 
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, ModelOutput, MultimodalBaseDataset
+from cmvae.models.inference import experts_of, read_batch
 from helpers import (
     LATENT,
     SHAPES,
@@ -36,7 +37,7 @@ def mixed_model(**settings):
 
 
 # Construction
-# --------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_attributes():
@@ -167,7 +168,7 @@ def test_latents_of_size_one_are_warned_of():
 
 
 # forward
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", ["dreg_looser", "iwae_looser"])
@@ -264,7 +265,7 @@ def test_training_lowers_the_loss():
 
 
 # encode
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("N", [1, 4])
@@ -401,7 +402,7 @@ def test_bad_arguments_of_encode_and_predict(member, arguments, error, message):
 
 
 # decode, predict
-# -----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lead", [(), (5,), (2, 3), (2, 1, 4)])
@@ -457,7 +458,7 @@ def test_predict_is_encode_then_decode(N, gen_mod):
 
 
 # Generation and clusters
-# ---------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_generation():
@@ -610,7 +611,7 @@ def test_bad_arguments_of_predict_clusters():
 
 
 # Inputs
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 MEMBERS = [
     "forward",
@@ -740,7 +741,7 @@ def test_data_outside_the_support_are_named():
 
 
 # Evaluation
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -857,7 +858,8 @@ def test_predictions_and_generated_samples_carry_no_gradient():
 def test_half_precision_has_float32_experts_with_and_without_missing_data():
     model = make_model().to(torch.bfloat16)
     for batch in (make_data(), incomplete()):
-        experts = model._experts(model._read(batch))
+        experts = experts_of(model, read_batch(model, batch))
         assert {
-            t.dtype for t in (experts.loc, experts.scale, *experts.style_loc, *experts.style_scale)
+            t.dtype
+            for t in (experts.loc, experts.scale, *experts.private_loc, *experts.private_scale)
         } == {torch.float32}

@@ -73,7 +73,7 @@ def test_gradients_of_the_log_density(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_noise_has_location_zero_scale_one_and_the_right_shape_of_tails(name):
     family, n = FAMILIES[name], 200_000
-    noise = family.noise((n, 2), dtype=torch.float64, device=torch.device("cpu"), generator=None)
+    noise = family.noise((n, 2), torch.zeros(1, dtype=torch.float64))
     assert noise.shape == (n, 2)
     variance, kurtosis = (1, 3) if family.is_normal else (2, 6)
     assert noise.mean().abs() < 4 * math.sqrt(variance / (2 * n))
@@ -85,20 +85,20 @@ def test_noise_has_location_zero_scale_one_and_the_right_shape_of_tails(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_noise_follows_generator_and_dtype(name):
     family, generator = FAMILIES[name], torch.Generator()
-    arguments = {"dtype": torch.float32, "device": torch.device("cpu"), "generator": generator}
-    first = family.noise((4, 3), **arguments)
+    like = torch.zeros(1, dtype=torch.float32)
+    first = family.noise((4, 3), like, generator)
     state = torch.get_rng_state()
-    second = family.noise((4, 3), **arguments)
+    second = family.noise((4, 3), like, generator)
     generator.manual_seed(generator.initial_seed())
     assert torch.equal(torch.get_rng_state(), state)
     assert first.dtype == torch.float32
     assert not torch.equal(first, second)
     generator = torch.Generator()
-    assert torch.equal(family.noise((4, 3), **{**arguments, "generator": generator}), first)
+    assert torch.equal(family.noise((4, 3), like, generator), first)
 
 
 # Several variables at once
-# -------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -131,16 +131,15 @@ def test_log_densities_of_several_variables_are_those_of_torch(name, sizes, stan
 
 
 # Laplace noise from uniform draws
-# ------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_laplace_noise_has_the_moments_and_tails(dtype):
     n = 2_000_000
     generator = torch.Generator().manual_seed(0)
-    noise = FAMILIES["laplace_with_softmax"].noise(
-        (n,), dtype=dtype, device=torch.device("cpu"), generator=generator
-    )
+    like = torch.zeros(1, dtype=dtype)
+    noise = FAMILIES["laplace_with_softmax"].noise((n,), like, generator)
     assert noise.dtype == dtype
     assert noise.isfinite().all()
     noise = noise.double()
@@ -167,8 +166,6 @@ def test_the_extreme_uniform_draws_give_finite_laplace_noise(dtype, monkeypatch)
     monkeypatch.setattr(
         torch.Tensor, "uniform_", lambda tensor, *bounds, **settings: tensor.copy_(draws)
     )
-    noise = FAMILIES["laplace_with_softmax"].noise(
-        (4,), dtype=dtype, device=torch.device("cpu"), generator=None
-    )
+    noise = FAMILIES["laplace_with_softmax"].noise((4,), torch.zeros(1, dtype=dtype))
     expected = torch.tensor([math.log(gap / 2), math.log(gap), 0.0, -math.log(gap)])
     torch.testing.assert_close(noise, expected.to(dtype))

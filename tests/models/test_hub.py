@@ -6,7 +6,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from cmvae import CMVAE, DCMVAE, CMVAEConfig, DiffusionConfig
-from cmvae.models.hub import model_folder
+from cmvae.models.pretrained import model_folder
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cmvae import CMVAE, IncompleteDataset, ModelOutput
+from cmvae.models.inference import experts_of, read_batch
 from cmvae.models.objectives import Draws, draw_latents
 from helpers import (
     SHAPES,
@@ -137,7 +138,7 @@ def test_negative_class_indices_where_nothing_is_observed():
 
 
 # What is absent
-# ------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -196,7 +197,7 @@ def test_a_sample_with_some_modalities_missing_is_a_smaller_models_sample():
 
 
 # The other samples of a batch
-# ----------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def deterministic(model, batch):
@@ -226,7 +227,7 @@ def test_in_eval_mode_a_sample_does_not_depend_on_its_batch(noisy):
 
 
 # Names and order
-# -----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def copy_weights(source, target, names):
@@ -278,14 +279,14 @@ def test_reordering_modalities_changes_only_the_order(monkeypatch):
         drawn.append(draw_latents(*arguments))
         return drawn[0]
 
-    monkeypatch.setattr("cmvae.models.cmvae.draw_latents", keep)
+    monkeypatch.setattr("cmvae.models.inference.draw_latents", keep)
     expected, grads = loss_and_gradients(model, batch)
     # The order of noise is that of the modalities: give the other model the same draws, in its
     # order.
     places = [list(SHAPES).index(m) for m in order]
 
     def permuted(experts, priors, draws, *rest):
-        noise = [(drawn[0].own[i] - old.style_loc[i]) / old.style_scale[i] for i in places]
+        noise = [(drawn[0].own[i] - old.private_loc[i]) / old.private_scale[i] for i in places]
         own = tuple(loc[:, None] + s[:, None] * e for loc, s, e in _styles(experts, noise))
         z_noise = ((drawn[0].z - old.loc[:, :, None]) / old.scale[:, :, None])[places]
         z = experts.loc[:, :, None] + experts.scale[:, :, None] * z_noise
@@ -298,17 +299,20 @@ def test_reordering_modalities_changes_only_the_order(monkeypatch):
         return [
             (loc, scale[:, :], e.detach())
             for loc, scale, e in zip(
-                experts.style_loc, (s for s in experts.style_scale), (n for n in noise), strict=True
+                experts.private_loc,
+                (s for s in experts.private_scale),
+                (n for n in noise),
+                strict=True,
             )
         ]
 
     with torch.no_grad():
-        old = _unsqueezed(model._experts(model._read(batch)))
+        old = _unsqueezed(experts_of(model, read_batch(model, batch)))
         drawn[0] = Draws(
             drawn[0].z.detach(), tuple(w.detach() for w in drawn[0].own), drawn[0].others
         )
     drawn[0] = Draws(drawn[0].z, drawn[0].own, tuple(w.detach() for w in drawn[0].others))
-    monkeypatch.setattr("cmvae.models.cmvae.draw_latents", permuted)
+    monkeypatch.setattr("cmvae.models.inference.draw_latents", permuted)
     got, other_grads = loss_and_gradients(other, renamed(batch, order))
     torch.testing.assert_close(got.loss, expected.loss, rtol=1e-11, atol=0)
     assert set(grads) == set(other_grads)
@@ -330,7 +334,7 @@ def _unsqueezed(experts):
         experts.family,
         experts.loc,
         experts.scale,
-        tuple(loc[:, None] for loc in experts.style_loc),
-        tuple(scale[:, None] for scale in experts.style_scale),
+        tuple(loc[:, None] for loc in experts.private_loc),
+        tuple(scale[:, None] for scale in experts.private_scale),
         experts.observed,
     )

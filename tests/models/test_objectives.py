@@ -7,6 +7,7 @@ import torch
 from torch import distributions, nn
 
 from cmvae import CMVAE
+from cmvae.models.inference import experts_of, log_likelihoods, read_batch
 from cmvae.models.objectives import Targets, choose_targets, draw_latents, dreg_bound, iwae_bound
 from helpers import (
     LATENT,
@@ -31,7 +32,7 @@ ESTIMATORS = [
 
 
 # The bound
-# -----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("loss", "estimator"), ESTIMATORS[:2])
@@ -132,7 +133,7 @@ def test_the_bound_is_the_formula_with_modalities_missing(family, beta, rescalin
         kept.append(draw_latents(*arguments))
         return kept[-1]
 
-    monkeypatch.setattr("cmvae.models.cmvae.draw_latents", drawn)
+    monkeypatch.setattr("cmvae.models.inference.draw_latents", drawn)
     output = model(batch)
     expected = reference_bound(model, batch, kept[0], beta)
     torch.testing.assert_close(output.loss_sum, -expected.sum(), rtol=1e-11, atol=1e-11)
@@ -155,7 +156,7 @@ def test_the_bound_is_the_formula_with_sampled_targets(shapes, targets, loss, mo
         kept.append(draw_latents(*arguments))
         return kept[-1]
 
-    monkeypatch.setattr("cmvae.models.cmvae.draw_latents", drawn)
+    monkeypatch.setattr("cmvae.models.inference.draw_latents", drawn)
     output = model(batch)
     assert (kept[0].targets is None) == (targets == len(shapes) - 1)
     expected = reference_bound(model, batch, kept[0], 2.5)
@@ -181,9 +182,9 @@ def test_all_estimators_have_the_same_value_and_other_gradients_of_encoders_only
 
 def test_no_draw_is_shared_between_modalities_or_samples():
     model = make_model(prior_and_posterior_dist="normal")
-    batch = model._read(make_data())
-    draws = draw_latents(model._experts(batch), model._priors, 3)
-    experts = model._experts(batch)
+    batch = read_batch(model, make_data())
+    draws = draw_latents(experts_of(model, batch), model.private_priors.values(), 3)
+    experts = experts_of(model, batch)
     noise = (draws.z - experts.loc.unsqueeze(2)) / experts.scale.unsqueeze(2)
     assert len(noise.flatten().unique()) == noise.numel()
     for other in draws.others:
@@ -191,7 +192,7 @@ def test_no_draw_is_shared_between_modalities_or_samples():
 
 
 # Gradients
-# -----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def small_models(modalities, K, beta, estimator="unbiased", family="normal", **fields):
@@ -347,13 +348,15 @@ def test_a_factor_on_the_loss_is_a_factor_on_the_gradients(loss, estimator, make
 @pytest.mark.parametrize(("loss", "estimator"), ESTIMATORS)
 def test_samples_may_be_weighted_after_the_bound(loss, estimator):
     model = make_model(loss=loss, dreg_estimator=estimator, beta=2.5)
-    batch = model._read(incomplete())
+    batch = read_batch(model, incomplete())
     weights = torch.tensor([0.0, 1.0, 2.0, 0.0, -1.0, 0.5, 0.0, 1.0])
-    experts = model._experts(batch)
-    draws = draw_latents(experts, model._priors, 3, torch.Generator().manual_seed(4))
+    experts = experts_of(model, batch)
+    draws = draw_latents(
+        experts, model.private_priors.values(), 3, torch.Generator().manual_seed(4)
+    )
 
     def log_likelihood(z, drawn):
-        return torch.stack([model._log_likelihood(n, batch, z, drawn) for n in range(3)])
+        return log_likelihoods(model, batch, z, drawn)
 
     arguments = (experts, draws, model.mixture, log_likelihood, 2.5)
     bound = (
@@ -424,11 +427,11 @@ def test_compiled_draws_of_batches_of_several_sizes(targets, family):
     model = make_model(prior_and_posterior_dist=family)
     compiled = torch.compile(draw_latents, backend="eager")
     for size in (8, 5, 3):
-        experts = model._experts(model._read(make_data(n=size)))
+        experts = experts_of(model, read_batch(model, make_data(n=size)))
         torch.manual_seed(size)
-        expected = draw_latents(experts, model._priors, 2, None, targets)
+        expected = draw_latents(experts, model.private_priors.values(), 2, None, targets)
         torch.manual_seed(size)
-        got = compiled(experts, model._priors, 2, None, targets)
+        got = compiled(experts, model.private_priors.values(), 2, None, targets)
         for one, other in zip(
             (expected.z, *expected.own, *expected.others),
             (got.z, *got.own, *got.others),
@@ -463,7 +466,7 @@ def test_disjoint_experts_give_finite_gradients():
 
 
 # Sampled cross-modal targets
-# -----------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def random_observed(modalities=5, samples=60):
@@ -541,12 +544,12 @@ def test_over_all_choices_the_cross_terms_average_to_those_of_all_targets(
     shapes, number, missing, monkeypatch
 ):
     model, M = make_model(shapes, uses_likelihood_rescaling=True), len(shapes)
-    batch = model._read(incomplete(shapes) if missing else make_data(shapes))
-    experts = model._experts(batch)
-    draws = draw_latents(experts, model._priors, 2)
+    batch = read_batch(model, incomplete(shapes) if missing else make_data(shapes))
+    experts = experts_of(model, batch)
+    draws = draw_latents(experts, model.private_priors.values(), 2)
 
     def terms(drawn):
-        return torch.stack([model._log_likelihood(n, batch, drawn.z, drawn) for n in range(M)])
+        return log_likelihoods(model, batch, drawn.z, drawn)
 
     everything, total, orders = terms(draws), 0.0, list(permutations(range(M)))
     for order in orders:

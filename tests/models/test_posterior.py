@@ -53,8 +53,8 @@ def test_densities_of_the_private_latents(family):
     base = distributions.Normal if experts.family.is_normal else distributions.Laplace
     for m in range(M):
         w = torch.randn(B, 6, m + 1)
-        q = base(experts.style_loc[m][:, None], experts.style_scale[m][:, None])
-        torch.testing.assert_close(experts.log_prob_style(m, w), q.log_prob(w).sum(-1))
+        q = base(experts.private_loc[m][:, None], experts.private_scale[m][:, None])
+        torch.testing.assert_close(experts.log_prob_private(m, w), q.log_prob(w).sum(-1))
 
 
 def test_the_mean_is_the_average_of_what_is_observed():
@@ -88,9 +88,11 @@ def test_every_expert_is_drawn_from(family):
     kurtosis = 3 if experts.family.is_normal else 6
     assert (drawn.var(2) / variance - 1).abs().max() < 4.5 * math.sqrt((kurtosis - 1) / n)
     for m in range(M):
-        w = experts.sample_style(m, n)
+        w = experts.sample_private(m, n)
         assert w.shape == (B, n, m + 1)
-        deviation = (w.mean(1) - experts.style_loc[m]) / (experts.style_scale[m] * math.sqrt(2 / n))
+        deviation = (w.mean(1) - experts.private_loc[m]) / (
+            experts.private_scale[m] * math.sqrt(2 / n)
+        )
         assert deviation.abs().max() < 4.5
 
 
@@ -127,7 +129,7 @@ def test_restrict_intersects_with_what_is_observed():
 
 def test_samples_carry_gradients_and_detach_holds_constant():
     experts = make()
-    for tensor in (experts.loc, experts.scale, *experts.style_loc, *experts.style_scale):
+    for tensor in (experts.loc, experts.scale, *experts.private_loc, *experts.private_scale):
         tensor.requires_grad_()
     noise = (
         experts.sample_each(2, torch.Generator().manual_seed(3)) - experts.loc[:, :, None]
@@ -140,5 +142,5 @@ def test_samples_carry_gradients_and_detach_holds_constant():
     assert not constant.log_prob(z).requires_grad
     assert experts.log_prob(z).requires_grad
     assert not any(
-        constant.log_prob_style(m, torch.zeros(B, 1, m + 1)).requires_grad for m in range(M)
+        constant.log_prob_private(m, torch.zeros(B, 1, m + 1)).requires_grad for m in range(M)
     )

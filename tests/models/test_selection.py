@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 # The definition, word for word
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def slow_h_values(model, batch, rule):
@@ -125,7 +125,7 @@ def test_batch_size_does_not_matter():
 
 
 # Known mixtures
-# ------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 SIZES = torch.tensor([1.0, 2.0, 4.0, 7.0, 10.0])
 
@@ -194,7 +194,7 @@ def test_finds_the_five_clusters_in_use_among_thirty(unused, rule):
 
 
 # After it
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_second_call_starts_from_the_active_set():
@@ -291,7 +291,7 @@ def test_pruning_changes_only_the_mixture(rule):
 
 
 # Hard cases
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e8, 1e150])
@@ -391,7 +391,7 @@ def test_joint_rule_gives_clusters_their_mass_at_its_own_points():
 
 
 # Clusters leave one by one
-# -------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def densities_of(case, modalities=2, n=40, clusters=12):
@@ -429,7 +429,7 @@ CASES = ["plain", "saturated", "ties", "all equal", "far and equal", "staircase"
 def by_point(monkeypatch):
     """Have criteria of every point, (M, n), instead of their average; zero where unobserved."""
     monkeypatch.setattr(
-        "cmvae.models.selection._average", lambda values, observed: values.masked_fill(~observed, 0)
+        "cmvae.models.selection.average", lambda values, observed: values.masked_fill(~observed, 0)
     )
 
 

@@ -7,7 +7,8 @@ from torch import Generator, Tensor
 
 from cmvae.data.batches import Batch
 from cmvae.models.cmvae import CMVAE
-from cmvae.models.vae import evaluating
+from cmvae.models.generation import sample_private_prior
+from cmvae.models.inference import decode_rows, evaluating, experts_of
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,17 @@ def draw_conditions(
         generator: Source of randomness.
     """
     with evaluating(cmvae):
-        experts = cmvae._experts(batch)
+        experts = experts_of(cmvae, batch)
         choice = experts.choose(1, generator)
         z, source = experts.sample(choice, generator).squeeze(1), choice.squeeze(1)
         rows, reconstructions = {}, {}
         for target in targets:
             index = cmvae.modalities.index(target)
             rows[target] = seen = batch.observed[index].nonzero().squeeze(-1)
-            own = experts.select(seen).sample_style(index, 1, generator).squeeze(1)
-            other = cmvae._prior_style(target, own.shape[:-1], generator)
+            own = experts.select(seen).sample_private(index, 1, generator).squeeze(1)
+            other = sample_private_prior(cmvae, target, (len(seen),), generator)
             w = torch.where((source[seen] == index).unsqueeze(-1), own, other)
             if len(seen):
-                decoded = cmvae._decode_rows(target, torch.cat([z[seen], w], -1))
-                reconstructions[target] = cmvae._likelihood(target).mean(decoded)
+                decoded = decode_rows(cmvae, target, torch.cat([z[seen], w], -1))
+                reconstructions |= cmvae.to_data({target: decoded})
     return Conditions(source, rows, reconstructions)

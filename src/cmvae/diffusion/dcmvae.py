@@ -22,7 +22,8 @@ from cmvae.diffusion.storing import DIFFUSION_CONFIG, load_decoders, save_decode
 from cmvae.likelihoods import Categorical, Mixed
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
-from cmvae.models.hub import model_folder
+from cmvae.models.inference import chosen_modalities, likelihood_of, read_batch
+from cmvae.models.pretrained import model_folder
 
 
 def _of_cmvae(member: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +80,7 @@ class DCMVAE(nn.Module):
         self.decoders = ModalityDict(own).to(cmvae.cluster_centers.device)
 
     # The CMVAE's own
-    # -------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     encode = _of_cmvae(CMVAE.encode)
     generate_from_prior = _of_cmvae(CMVAE.generate_from_prior)
@@ -95,7 +96,7 @@ class DCMVAE(nn.Module):
     @property
     def diffusion_configs(self) -> dict[str, DiffusionConfig]:
         """The settings of the diffusion decoders, by modality."""
-        return {m: decoder.config for m, decoder in self._decoders()}
+        return {m: decoder.config for m, decoder in self.named_decoders()}
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ class DCMVAE(nn.Module):
         return self.cmvae.pc_params
 
     # Training
-    # --------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the diffusion decoders; the CMVAE stays in eval mode."""
@@ -136,9 +137,19 @@ class DCMVAE(nn.Module):
         self.cmvae.eval()
         return self
 
+    @staticmethod
+    def training_module(model: Any, learning_rate: float = 1e-3, optimizer: Any = None) -> Any:
+        """Return the Lightning module that trains ``model``, a D-CMVAE, compiled or not.
+
+        Its settings are those of :class:`cmvae.diffusion.training.DCMVAEModule`.
+        """
+        from cmvae.diffusion.training import DCMVAEModule  # Lightning takes seconds to import
+
+        return DCMVAEModule(model, learning_rate, optimizer)
+
     def denoiser_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what is trained: the parameters of the denoisers."""
-        for _, decoder in self._decoders():
+        for _, decoder in self.named_decoders():
             yield from decoder.denoiser.parameters()
 
     @torch.no_grad()
@@ -153,9 +164,9 @@ class DCMVAE(nn.Module):
             ValueError: If a modality is observed nowhere, or has values outside [0, 1] where its
                 scaling is ``'unit'``.
         """
-        estimates = {m: ScaleEstimate(decoder.scaling, m) for m, decoder in self._decoders()}
+        estimates = {m: ScaleEstimate(decoder.scaling, m) for m, decoder in self.named_decoders()}
         for chunk in iterate(inputs, batch_size):
-            batch = self.cmvae._read(chunk)
+            batch = read_batch(self.cmvae, chunk)
             for m, estimate in estimates.items():
                 if m in batch.data:
                     estimate.update(batch.data[m][batch.observed[self.modalities.index(m)]])
@@ -177,7 +188,7 @@ class DCMVAE(nn.Module):
             that have observed them, scalar; and ``metrics``, detached: ``denoising_M``, that error
             for each of them that the batch has.
         """
-        batch = self.cmvae._read(inputs)
+        batch = read_batch(self.cmvae, inputs)
         conditions = draw_conditions(self.cmvae, batch, list(self.decoders), generator)
         # Connected to every parameter: a batch without a modality has zeros for its gradients.
         loss = (
@@ -185,7 +196,7 @@ class DCMVAE(nn.Module):
             * 0
         )
         metrics = {}
-        for m, decoder in self._decoders():
+        for m, decoder in self.named_decoders():
             if m in conditions.reconstructions:
                 x = batch.data[m][conditions.rows[m]]
                 error = decoder.loss(x, conditions.reconstructions[m], generator).mean()
@@ -194,7 +205,7 @@ class DCMVAE(nn.Module):
         return ModelOutput(loss=loss, metrics=metrics)
 
     # Generation
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def decode(
         self,
@@ -227,13 +238,13 @@ class DCMVAE(nn.Module):
                 options out of range.
             TypeError: For an unknown option, or both a seed and a generator.
         """
-        names = self.cmvae._names("modalities", modalities)
+        names = chosen_modalities(self.cmvae, "modalities", modalities)
         refined, sampler = self._refined(names, refine), Sampler(**sampling)
         generator = self._generator(seed, generator)
         decoded = self.cmvae.decode(embedding, names)
-        for m, decoder in self._decoders():
+        for m, decoder in self.named_decoders():
             if m in refined:
-                mean = self.cmvae._likelihood(m).mean(decoded[m].detach())
+                mean = self.cmvae.to_data({m: decoded[m]})[m]
                 rows = mean.reshape(-1, *decoder.shape)
                 decoded[m] = decoder.sample(rows, sampler, generator).reshape(mean.shape)
         return decoded
@@ -261,7 +272,7 @@ class DCMVAE(nn.Module):
         Returns:
             {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
         """
-        self._refined(self.cmvae._names("gen_mod", gen_mod), refine)
+        self._refined(chosen_modalities(self.cmvae, "gen_mod", gen_mod), refine)
         generator = self._generator(seed, generator)
         embedding = self.encode(
             inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator
@@ -271,7 +282,11 @@ class DCMVAE(nn.Module):
     def _refined(self, names: list[str], refine: bool | str | Sequence[str]) -> list[str]:
         """Return which of the modalities ``names`` to refine."""
         everything: list[str] = names if refine else []
-        wanted = everything if isinstance(refine, bool) else self.cmvae._names("refine", refine)
+        wanted = (
+            everything
+            if isinstance(refine, bool)
+            else chosen_modalities(self.cmvae, "refine", refine)
+        )
         lacking = [m for m in wanted if m not in self.decoders]
         if lacking:
             raise ValueError(
@@ -290,11 +305,12 @@ class DCMVAE(nn.Module):
             raise TypeError("pass a seed or a generator, not both")
         return seeded(seed, self.cluster_centers.device)
 
-    def _decoders(self) -> list[tuple[str, DiffusionDecoder]]:
+    def named_decoders(self) -> list[tuple[str, DiffusionDecoder]]:
+        """Return pairs of modality and diffusion decoder."""
         return self.decoders.items()  # type: ignore[return-value]
 
     # Saving
-    # ----------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Write the CMVAE as :meth:`cmvae.CMVAE.save_pretrained` does, and the decoders beside it.
@@ -348,13 +364,13 @@ def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:
         )
     if not decoders:
         raise ValueError(f"decoders is empty; allowed are any of {list(cmvae.modalities)}")
-    names = cmvae._names("decoders", list(decoders))
+    names = chosen_modalities(cmvae, "decoders", list(decoders))
     if cmvae.model_config.input_dims is None:
         raise ValueError(
             "diffusion decoders need the shapes of the modalities: CMVAEConfig.input_dims is None"
         )
     for m in names:
-        likelihood = cmvae._likelihood(m)
+        likelihood = likelihood_of(cmvae, m)
         if isinstance(likelihood, Categorical | Mixed) or likelihood.counts:
             raise ValueError(
                 f"modality {m!r} holds categories or counts: a diffusion decoder needs continuous values; pass "

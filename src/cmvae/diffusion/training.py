@@ -27,7 +27,7 @@ class DCMVAEModule(ModelModule):
 
     def prepare(self, data: Any) -> None:
         """Estimate the scale of the data; a stream is not read for it where all scales are known."""
-        known = all(bool(decoder.scaling.known) for _, decoder in self.model._decoders())
+        known = all(bool(decoder.scaling.known) for _, decoder in self.model.named_decoders())
         if not (known and isinstance(data, IterableDataset)):
             self.model.estimate_scaling(data)
 
@@ -47,7 +47,7 @@ class DCMVAEModule(ModelModule):
         """Let diffusers' moving average write into the averaged networks."""
         average = from_diffusers("EMAModel", "diffusers.training_utils")
         self._averages = []
-        for _, decoder in self.model._decoders():
+        for _, decoder in self.model.named_decoders():
             parameters = list(decoder.denoiser.parameters())
             ema = average(parameters, decay=decoder.config.ema_decay, foreach=True)
             ema.shadow_params = list(decoder.averaged.parameters())

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from cmvae.base.arguments import positive_int
 from cmvae.metrics.reading import batches, class_labels, data_of, restrict
 from cmvae.metrics.subsets import choose_subsets, subset_name
-from cmvae.models.vae import evaluating
+from cmvae.models.inference import evaluating
 
 Classifier = Callable[[Tensor], Tensor]
 

@@ -1,9 +1,13 @@
 """From p(c | z_m) of each modality to the cluster of a sample."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from cmvae.models.mixture import MixturePrior
 
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -20,9 +24,9 @@ def by_mean(posteriors: Tensor, observed: Tensor, average: Tensor) -> Tensor:
 
 
 def by_vote(posteriors: Tensor, observed: Tensor, average: Tensor) -> Tensor:
-    """Assign each sample the cluster most of its modalities vote for; ties go to the larger average posterior.
+    """Assign each sample the cluster that most of its modalities vote for.
 
-    The majority vote of Palumbo et al. (2024, section 3).
+    Ties go to the larger average posterior. (The majority vote of Palumbo et al., 2024, section 3.)
     """
     votes = F.one_hot(posteriors.argmax(-1), posteriors.shape[-1]) * observed.unsqueeze(-1)
     counts = votes.sum(0)
@@ -31,20 +35,34 @@ def by_vote(posteriors: Tensor, observed: Tensor, average: Tensor) -> Tensor:
 
 
 RULES: dict[str, Rule] = {"mean": by_mean, "vote": by_vote, "joint": by_mean}
-"""Rules by name: (p(c|z_m) (M, B, C), observed (M, B), their average (B, C)) → cluster indices (B,), int64.
+"""(p(c|z_m) (M, B, C), observed (M, B), their average (B, C)) → cluster indices (B,), int64.
 
 ``'joint'`` is given a single row, p(c|z̄) at the mean z̄ of the joint posterior q(z|X), instead of
 one per modality.
 """
 
 
+def check_rule(rule: str) -> Rule:
+    """Return the rule of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not isinstance(rule, str) or rule not in RULES:
+        raise ValueError(f"rule must be one of {list(RULES)}, got {rule!r}")
+    return RULES[rule]
+
+
 def assign(rule: str, posteriors: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the clusters, (B,) int64, that a rule gives samples, and the average of their posteriors, (B, C).
+    """Return the clusters that a rule gives samples, (B,) int64, and their average posteriors.
 
     Args:
         rule: A name in :data:`RULES`.
         posteriors: p(c|z_m), (M, B, C); with ``'joint'`` at its :func:`deciding_points`.
         observed: What is observed, (M, B) boolean.
+
+    Returns:
+        The clusters, and the average of the posteriors, (B, C).
 
     Raises:
         ValueError: If there is no such rule.
@@ -65,12 +83,44 @@ def deciding_points(rule: str, z: Tensor, observed: Tensor) -> tuple[Tensor, Ten
     return mean.unsqueeze(0), observed.any(0, keepdim=True)
 
 
-def check_rule(rule: str) -> Rule:
-    """Return the rule of that name.
+def evaluate_points(
+    rule: str, points: Iterable[tuple[Tensor, Tensor]], function: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, ...]:
+    """Evaluate a function of z, (*, d), at chunks of points z_m, and at the deciding points of a rule.
+
+    Args:
+        rule: The rule.
+        points: Chunks of z_m, (M, B, d), and what is observed, (M, B) boolean.
+        function: z → (*, C), such as the posterior of a mixture.
+
+    Returns:
+        The values at z_m, (M, n, C), and what is observed, (M, n); both at the deciding points.
+    """
+    parts = []
+    for z, seen in points:
+        deciding, counted = deciding_points(rule, z, seen)
+        each = function(z)
+        parts.append((each, seen, each if deciding is z else function(deciding), counted))
+    each, seen, deciding, counted = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    return each, seen.to(each.device), deciding, counted.to(each.device)
+
+
+def assign_points(
+    rule: str, points: Iterable[tuple[Tensor, Tensor]], mixture: MixturePrior
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Assign samples to the clusters of a mixture, from points as :func:`evaluate_points` takes.
+
+    Returns:
+        The clusters, (n,) int64; the average of the posteriors that decide, (n, C); and p(c|z_m),
+        (M, n, C), NaN where unobserved.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If a posterior is not a number.
     """
-    if not isinstance(rule, str) or rule not in RULES:
-        raise ValueError(f"rule must be one of {list(RULES)}, got {rule!r}")
-    return RULES[rule]
+    each, observed, *deciding = evaluate_points(rule, points, mixture.posterior)
+    if bool((each.isnan().any(-1) & observed).any()):
+        raise ValueError(
+            "p(c|z_m) is not a number: latents or clusters are beyond what the dtype can hold"
+        )
+    clusters, average = assign(rule, *deciding)
+    return clusters, average, each.masked_fill(~observed.unsqueeze(-1), math.nan)

@@ -1,7 +1,8 @@
 """The clustering multimodal VAE: the members that users call."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,37 +10,41 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cmvae.base.arguments import positive_float, positive_int
+from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
-from cmvae.data.batches import Batch, iterate
+from cmvae.data.batches import iterate
+from cmvae.data.checks import CHUNK_ENTRIES
+from cmvae.models import build, generation, inference
 from cmvae.models.alignment import READING_SCALE, alignment_loss
-from cmvae.models.assignment import assign, average_posteriors, check_rule, deciding_points
-from cmvae.models.generation import GenerativeVAE
-from cmvae.models.hub import model_folder
+from cmvae.models.assignment import assign_points, check_rule
+from cmvae.models.config import CMVAEConfig
+from cmvae.models.families import FAMILIES
+from cmvae.models.inference import evaluating, experts_of, read_batch
 from cmvae.models.marginal import estimate_log_marginal
-from cmvae.models.objectives import DIVERGENCE, Bound, Draws, draw_latents, dreg_bound, iwae_bound
-from cmvae.models.posterior import Experts
-from cmvae.models.pretrained import load_pretrained, save_pretrained
-from cmvae.models.selection import select_clusters
-from cmvae.models.vae import evaluating
+from cmvae.models.mixture import MixturePrior
+from cmvae.models.objectives import bound_terms
+from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrained
+from cmvae.models.selection import prune
 
-ACTIVE_UNIT_VARIANCE = 0.01
 MOST_ROWS = 8192
 
 
-class CMVAE(GenerativeVAE):
-    """Clustering multimodal VAE (Palumbo et al., "Deep Generative Clustering with Multimodal Diffusion
-    Variational Autoencoders", ICLR 2024).
+class CMVAE(nn.Module):
+    """The clustering multimodal VAE of Palumbo et al. (ICLR 2024).
+
+    ("Deep Generative Clustering with Multimodal Diffusion Variational Autoencoders".)
 
     Wherever a member takes ``inputs``, these may be a dataset of :mod:`cmvae.data.datasets`, a
     batch collated from one, or a mapping from modality names to tensors (n, *input shape). A
     modality that they do not contain is unobserved for every sample. What unobserved entries hold
     changes nothing. Floating inputs are cast to the dtype of the parameters and moved to their
-    device.
+    device. ``batch_size`` says how many samples are read and encoded at a time.
 
     All members raise ``KeyError`` for a modality the model does not know, and ``ValueError`` for
     inputs with differing lengths, wrong shapes, a sample of which nothing is observed, or NaN or
     inf in an observed entry; the message names the modality and the first samples. Randomness comes
-    from PyTorch's global generator unless a ``generator`` is passed.
+    from PyTorch's global generator unless a ``generator`` is passed. Networks run in eval mode,
+    but in :meth:`forward` and :meth:`align` in their present one.
 
     Args:
         model_config: The settings; the model keeps a copy of its own.
@@ -51,14 +56,92 @@ class CMVAE(GenerativeVAE):
         model_config: The settings.
         latent_dim: Dimension of z.
         modalities: The modality names, a tuple.
+        encoders, decoders, likelihoods, private_priors: The parts of each modality, mappings.
+        mixture: The prior p(z).
 
     Raises:
         ValueError: If networks, likelihoods or factors are neither given nor can be built.
         TypeError: If an argument is of the wrong kind.
-    """  # noqa: D205
+
+    Example:
+        >>> config = CMVAEConfig(n_modalities=1, input_dims={"a": 3}, modalities_specific_dim=2)
+        >>> CMVAE(config).encode({"a": torch.zeros(5, 3)}).z.shape
+        torch.Size([5, 1, 10])
+    """
+
+    def __init__(
+        self,
+        model_config: CMVAEConfig,
+        encoders: Mapping[str, nn.Module] | None = None,
+        decoders: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(model_config, CMVAEConfig):
+            kind = type(model_config).__name__
+            raise TypeError(f"model_config must be a CMVAEConfig, got {kind}")
+        names = self.modalities = build.modality_names(model_config, encoders, decoders)
+        custom = build.check_supplied(model_config, encoders, decoders)
+        config = self.model_config = model_config.replace(custom_architectures=custom)
+        self.latent_dim = config.latent_dim
+        self.family = FAMILIES[config.prior_and_posterior_dist]
+        build.warn_about_size_one(config, names)
+        likelihoods = build.build_likelihoods(config, names)
+        self.encoders = ModalityDict(encoders or build.build_encoders(config, likelihoods))
+        self.decoders = ModalityDict(decoders or build.build_decoders(config, names))
+        self.likelihoods = ModalityDict(likelihoods)
+        self.private_priors = build.build_private_priors(config, names)
+        self.mixture = MixturePrior(
+            config.number_of_clusters, config.latent_dim, self.family, config.covariance
+        )
+        self.rescale_factors = build.rescale_factors(config, names)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Let properties with a setter take parameters too, which ``nn.Module`` would register."""
+        if isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    # Clusters
+    # ----------------------------------------------------------------------------------------------
+
+    @property
+    def n_clusters(self) -> int:
+        """The number of active clusters."""
+        return int(self.mixture.active.sum())
+
+    @property
+    def active_clusters(self) -> Tensor:
+        """Which clusters are active, (C,) boolean."""
+        return self.mixture.active
+
+    @property
+    def cluster_centers(self) -> Tensor:
+        """The centres μ_c, (C, latent_dim); assignable, finite numbers of that shape."""
+        return self.mixture.centers
+
+    @cluster_centers.setter
+    def cluster_centers(self, centers: Any) -> None:
+        self.mixture.set_centers(centers)
+
+    @property
+    def pc_params(self) -> Tensor:
+        """The cluster weights π, (C,): zero at pruned clusters, summing to 1."""
+        return self.mixture.log_weights.exp()
+
+    @property
+    def _pc_params(self) -> Tensor:
+        """The logits of π, (C,), −inf at pruned clusters."""
+        return self.mixture.masked_logits
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many samples to hold densely at a time: 8192, fewer where they are wide."""
+        sizes = [math.prod(shape) for shape in (self.model_config.input_dims or {}).values()]
+        return max(1, min(MOST_ROWS, CHUNK_ENTRIES // max(sizes, default=1)))
 
     # Training
-    # --------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def forward(
         self,
@@ -69,9 +152,7 @@ class CMVAE(GenerativeVAE):
         alignment: float | None = None,
         generator: Generator | None = None,
     ) -> ModelOutput:
-        """Evaluate the training objective of a batch (SPEC: the bound of :mod:`cmvae.models.objectives`).
-
-        Networks run in the module's current mode.
+        """Evaluate the training objective of a batch, a bound of :mod:`cmvae.models.objectives`.
 
         Args:
             inputs: The batch.
@@ -85,40 +166,20 @@ class CMVAE(GenerativeVAE):
 
         Returns:
             ``loss``, the negative bound averaged over the batch, scalar; ``loss_sum``, summed over
-            it; and ``metrics``, detached scalars by name. ``self_log_likelihood_M`` and
-            ``cross_log_likelihood_M`` for each modality M, ``log_p_z``, ``log_p_w``, ``log_q_z``
-            and ``log_q_w`` are the terms of the bound as they enter it, rescaling and β included,
-            averaged with its weights: at K = 1 the likelihoods plus the p terms minus the q terms
-            are −loss. ``active_units`` counts the dimensions of z whose posterior mean varies by
-            more than 0.01 over the batch (Burda et al., 2016), ``clusters_in_use`` the clusters
-            that samples of the batch belong to by p(c|z) averaged over their draws.
+            it; and ``metrics``, detached scalars by name, as
+            :func:`cmvae.models.objectives.bound_terms` describes them.
         """
-        draws = self.model_config.K if K is None else positive_int("K", K)
-        weight = self.model_config.beta if beta is None else positive_float("beta", beta)
-        batch = self._read(inputs)
-        experts = self._experts(batch)
-        aligned = (
-            None
-            if alignment is None
-            else positive_float("alignment", alignment) * alignment_loss(experts)
-        )
-        if aligned is not None:
-            experts = experts.hold_shared(READING_SCALE)
-        targets = self.model_config.cross_modal_targets if self.training else None
-        latents = draw_latents(experts, self._priors, draws, generator, targets)
-
-        def log_likelihood(z: Tensor, drawn: Draws) -> Tensor:
-            return torch.stack(
-                [self._log_likelihood(n, batch, z, drawn) for n in range(len(self.modalities))]
-            )
-
-        arguments = (experts, latents, self.mixture, log_likelihood, weight)
-        if self.model_config.loss == "iwae_looser":
-            bound = iwae_bound(*arguments)
-        else:
-            bound = dreg_bound(*arguments, estimator=self.model_config.dreg_estimator)
-        with torch.no_grad():
-            metrics = self._metrics(bound, experts)
+        config = self.model_config
+        draws = config.K if K is None else positive_int("K", K)
+        weight = config.beta if beta is None else positive_float("beta", beta)
+        batch = read_batch(self, inputs)
+        experts, aligned = experts_of(self, batch), None
+        if alignment is not None:
+            aligned = positive_float("alignment", alignment) * alignment_loss(experts)
+            experts = experts.with_constant_z(READING_SCALE)
+        targets = config.cross_modal_targets if self.training else None
+        bound = inference.bound_of(self, batch, experts, draws, weight, generator, targets)
+        metrics = bound_terms(bound, experts, self.modalities)
         loss, loss_sum = -bound.value.mean(), -bound.value.sum()
         if aligned is not None:
             loss, loss_sum = loss + aligned, loss_sum + aligned * len(batch)
@@ -126,43 +187,179 @@ class CMVAE(GenerativeVAE):
         return ModelOutput(loss=loss, loss_sum=loss_sum, metrics=metrics)
 
     def align(self, inputs: Any) -> ModelOutput:
-        """Evaluate :func:`cmvae.models.alignment.alignment_loss` of a batch, which needs the encoders alone.
-
-        Args:
-            inputs: The batch.
+        """Evaluate :func:`cmvae.models.alignment.alignment_loss`, which needs the encoders alone.
 
         Returns:
             ``loss``, scalar; ``loss_sum``, times the size of the batch; ``metrics`` with
             ``alignment``, the same.
         """
-        batch = self._read(inputs)
-        loss = alignment_loss(self._experts(batch))
-        return ModelOutput(
-            loss=loss, loss_sum=loss * len(batch), metrics={"alignment": loss.detach()}
+        batch = read_batch(self, inputs)
+        loss = alignment_loss(experts_of(self, batch))
+        metrics = {"alignment": loss.detach()}
+        return ModelOutput(loss=loss, loss_sum=loss * len(batch), metrics=metrics)
+
+    # Generation
+    # ----------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        inputs: Any,
+        cond_mod: str | Sequence[str] = "all",
+        N: int = 1,
+        return_mean: bool = False,
+        *,
+        flatten: bool = False,
+        batch_size: int = 512,
+        generator: Generator | None = None,
+    ) -> ModelOutput:
+        """Draw latents given the modalities ``cond_mod`` that each sample has observed.
+
+        For every sample and draw an expert among these is drawn, and z from it; w_m comes from
+        q(w_m|x_m) where m is conditioned on and observed, and otherwise from the prior that
+        ``reconstruction_option`` names.
+
+        Args:
+            inputs: The samples.
+            cond_mod: A modality name, a list of them, or ``'all'``.
+            N: Draws per sample.
+            return_mean: Return the means instead: for z the average of the experts' means.
+            flatten: Merge the first two axes, N fastest.
+            batch_size: Samples read at a time.
+            generator: Source of randomness.
+
+        Returns:
+            ``z`` (n_data, N, latent_dim), ``modalities_z`` {modality: (n_data, N, dim_m)} for every
+            modality, ``one_latent_space`` = False.
+
+        Raises:
+            KeyError: For an unknown modality in ``cond_mod``.
+            ValueError: If a sample has observed none of ``cond_mod``; the message names it.
+        """
+        draws = positive_int("N", N)
+        names = inference.chosen_modalities(self, "cond_mod", cond_mod)
+        experts = inference.experts_given(self, inputs, names, batch_size)
+        if return_mean:
+            z, private = generation.mean_latents(self, experts, draws)
+        else:
+            z, private = generation.sample_latents(self, experts, draws, generator)
+        if flatten:
+            z, private = z.flatten(0, 1), {m: w.flatten(0, 1) for m, w in private.items()}
+        return ModelOutput(z=z, modalities_z=private, one_latent_space=False)
+
+    def decode(
+        self, embedding: Mapping[str, Any], modalities: str | Sequence[str] = "all"
+    ) -> dict[str, Tensor]:
+        """Decode latents, as :meth:`encode` and :meth:`generate_from_prior` return them.
+
+        Args:
+            embedding: ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}, of the
+                same leading axes, which may be any.
+            modalities: Which to decode: a name, a list of them, or ``'all'``.
+
+        Returns:
+            {modality: (..., *input shape)}: the decoders' output, which for ``'bernoulli'`` and
+            ``'categorical'`` likelihoods are logits, and for counts logarithms of rates or logits
+            of shares; :meth:`to_data` turns them into values of the data's kind.
+        """
+        names = inference.chosen_modalities(self, "modalities", modalities)
+        decoded = {}
+        for m, latents in generation.joined_latents(self, embedding, names).items():
+            with evaluating(self):
+                rows = inference.decode_rows(self, m, latents.reshape(-1, latents.shape[-1]))
+            decoded[m] = rows.reshape(*latents.shape[:-1], *rows.shape[1:])
+        return decoded
+
+    @torch.no_grad()
+    def to_data(
+        self,
+        reconstructions: Mapping[str, Tensor],
+        sample: bool = False,
+        *,
+        generator: Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Turn what :meth:`decode` and :meth:`predict` return into means of the data, or draws.
+
+        Args:
+            reconstructions: {modality: (..., *input shape)}.
+            sample: Draw from the likelihoods instead of taking their means.
+            generator: Source of randomness.
+
+        Returns:
+            {modality: (..., *input shape)}, without gradients: values, probabilities of ones and of
+            classes, rates of counts; or drawn values, zeros and ones, one-hot vectors, counts.
+
+        Raises:
+            KeyError: For an unknown modality.
+            TypeError: For draws of a likelihood that is a callable.
+        """
+        names = inference.chosen_modalities(self, "reconstructions", list(reconstructions))
+        own = {m: inference.likelihood_of(self, m) for m in names}
+        if sample:
+            return {m: own[m].sample(reconstructions[m], generator) for m in names}
+        return {m: own[m].mean(reconstructions[m]) for m in names}
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: Any,
+        cond_mod: str | Sequence[str] = "all",
+        gen_mod: str | Sequence[str] = "all",
+        N: int = 1,
+        flatten: bool = False,
+        *,
+        return_mean: bool = False,
+        generator: Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Generate modalities ``gen_mod`` from ``cond_mod``: :meth:`encode`, then :meth:`decode`.
+
+        Without gradients; the two members it calls have them.
+
+        Returns:
+            {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
+        """
+        embedding = self.encode(
+            inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator
         )
+        return self.decode(embedding, gen_mod)
 
-    def _metrics(self, bound: Bound, experts: Experts) -> dict[str, Tensor]:
-        weights = bound.weights / len(bound.value)
+    @torch.no_grad()
+    def generate_from_prior(
+        self,
+        n_samples: int,
+        *,
+        cluster: int | Sequence[int] | Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> ModelOutput:
+        """Draw c ~ π, z ~ p(z|c), and w_m from the prior that ``reconstruction_option`` names.
 
-        # A draw of weight zero may have a term of minus infinity.
-        terms = torch.cat([bound.log_likelihood, bound.divergence]).detach() * weights
-        sums = terms.masked_fill_(weights == 0, 0).sum((2, 3))
-        by_pair = sums[: len(self.modalities)]
-        own, every = by_pair.diagonal(), by_pair.sum(1)
-        metrics: dict[str, Tensor] = {}
-        for modality, same, cross in zip(
-            self.modalities, own.unbind(), (every - own).unbind(), strict=True
-        ):
-            metrics[f"self_log_likelihood_{modality}"] = same
-            metrics[f"cross_log_likelihood_{modality}"] = cross
-        metrics.update(zip(DIVERGENCE, sums[len(self.modalities) :].sum(1).unbind(), strict=True))
-        metrics["active_units"] = (experts.mean.var(0, correction=0) > ACTIVE_UNIT_VARIANCE).sum()
-        posteriors = average_posteriors(bound.posteriors.mean(2), experts.observed)
-        metrics["clusters_in_use"] = (torch.bincount(posteriors.argmax(-1)) > 0).sum()
-        return metrics
+        Args:
+            n_samples: How many.
+            cluster: An active cluster's index, or one for each sample, to draw from instead of c ~
+                π.
+            generator: Source of randomness.
+
+        Returns:
+            ``z`` (n_samples, latent_dim), ``modalities_z`` {modality: (n_samples, dim_m)},
+            ``clusters`` (n_samples,) int64, ``one_latent_space`` = False.
+
+        Raises:
+            ValueError: If ``cluster`` is pruned, out of range, or of another length than
+                ``n_samples``.
+        """
+        n = positive_int("n_samples", n_samples)
+        if cluster is None:
+            weights = self.pc_params.detach()
+            clusters = torch.multinomial(weights, n, replacement=True, generator=generator)
+        else:
+            clusters = generation.chosen_clusters(self.active_clusters, cluster, n)
+        z = self.mixture.sample(clusters, generator)
+        private = {
+            m: generation.sample_private_prior(self, m, (n,), generator) for m in self.modalities
+        }
+        return ModelOutput(z=z, modalities_z=private, clusters=clusters, one_latent_space=False)
 
     # Clustering
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def predict_clusters(
@@ -174,10 +371,7 @@ class CMVAE(GenerativeVAE):
         batch_size: int = 512,
         generator: Generator | None = None,
     ) -> ModelOutput:
-        """Assign samples to clusters, with networks in eval mode.
-
-        p(c|z_m) is taken at the mean of q(z|x_m) for every observed modality m, or at one draw of
-        it.
+        """Assign samples to clusters, by p(c|z_m) of every modality m that they have observed.
 
         Args:
             inputs: The samples.
@@ -185,8 +379,8 @@ class CMVAE(GenerativeVAE):
                 paper's majority vote over modalities, ties broken by that average. ``'joint'``: the
                 cluster with the largest p(c|z̄), z̄ the average of the z_m, which is the mean of
                 q(z|X).
-            sample: Use a draw of each expert instead of its mean.
-            batch_size: At most so many samples are encoded at a time.
+            sample: z_m is a draw of q(z|x_m), instead of its mean.
+            batch_size: Samples encoded at a time.
             generator: Source of randomness.
 
         Returns:
@@ -198,42 +392,10 @@ class CMVAE(GenerativeVAE):
             ValueError: If the rule is unknown.
         """
         check_rule(rule)
-        chunks = self._expert_points(inputs, batch_size, sample, generator)
-        parts = []
-        for z, seen in chunks:
-            points, counted = deciding_points(rule, z, seen)
-            each = self.mixture.posterior(z)
-            parts.append(
-                (each, seen, each if points is z else self.mixture.posterior(points), counted)
-            )
-        posteriors, observed, deciding, counted = (
-            torch.cat(values, 1) for values in zip(*parts, strict=True)
-        )
-        if bool((posteriors.isnan().any(-1) & observed).any()):
-            raise ValueError(
-                "p(c|z_m) is not a number: latents or clusters are beyond what the dtype can hold"
-            )
-        clusters, average = assign(rule, deciding, counted)
-        shown = posteriors.masked_fill(~observed.unsqueeze(-1), math.nan)
-        return ModelOutput(
-            clusters=clusters,
-            pc_zs=dict(zip(self.modalities, shown, strict=True)),
-            probabilities=average,
-        )
-
-    def _expert_points(
-        self, inputs: Any, batch_size: int, sample: bool, generator: Generator | None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield z_m of every modality, (M, B, d), and what is observed, (M, B); every sample is encoded once."""
-        for chunk in iterate(inputs, batch_size):
-            batch = self._read(chunk)
-            with evaluating(self):
-                z = (
-                    self._experts(batch).sample_each(1, generator).squeeze(2)
-                    if sample
-                    else self._locations(batch)
-                )
-            yield z, batch.observed
+        points = inference.expert_points(self, inputs, batch_size, sample, generator)
+        clusters, average, each = assign_points(rule, points, self.mixture)
+        by_modality = dict(zip(self.modalities, each, strict=True))
+        return ModelOutput(clusters=clusters, pc_zs=by_modality, probabilities=average)
 
     @torch.no_grad()
     def prune_clusters(
@@ -245,7 +407,7 @@ class CMVAE(GenerativeVAE):
         sample: bool = False,
         generator: Generator | None = None,
     ) -> list[float]:
-        """Choose the number of clusters by the penalised normalised entropy (see :mod:`cmvae.models.selection`).
+        """Choose the number of clusters by the criterion of :mod:`cmvae.models.selection`.
 
         Every sample is encoded once. Starts from the active clusters and leaves the best set
         active, the logits of π renormalised on it. With fewer than two active clusters nothing
@@ -259,42 +421,15 @@ class CMVAE(GenerativeVAE):
             generator: Source of randomness.
 
         Returns:
-            ``h_values``, length C + 1: the criterion by number of active clusters, inf where not
-            evaluated.
+            ``h_values``, length C + 1: the penalised normalised entropy by number of active
+            clusters, inf where not evaluated.
         """
         check_rule(rule)
         positive_int("batch_size", batch_size)
         if self.n_clusters < 2:
             return [math.inf] * (len(self.active_clusters) + 1)
-        # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
-        chunks = self._expert_points(train_data, batch_size, sample, generator)
-        parts = []
-        for z, seen in chunks:
-            points, counted = deciding_points(rule, z, seen)
-            at = [
-                self.mixture.log_prob_clusters(x).double().cpu()
-                for x in ((z, points) if rule == "joint" else (z,))
-            ]
-            parts.append((at[0], seen.cpu(), at[-1], counted.cpu()))
-        densities, observed, deciding, counted = (
-            torch.cat(values, 1) for values in zip(*parts, strict=True)
-        )
-        if not bool(densities[observed].isfinite().all()):
-            raise ValueError(
-                "log p(z_m|c) is not finite: latents or clusters are beyond what the dtype can hold"
-            )
-        found = select_clusters(
-            densities,
-            observed,
-            self.mixture.logits.double().cpu(),
-            self.active_clusters.cpu(),
-            beta=self.model_config.beta,
-            latent_dim=self.latent_dim,
-            rule=rule,
-            deciding=(deciding, counted) if rule == "joint" else None,
-        )
-        self.mixture.keep(found.active.to(self.active_clusters.device))
-        return found.h_values
+        points = inference.expert_points(self, train_data, batch_size, sample, generator)
+        return prune(self.mixture, points, rule, self.model_config.beta)
 
     @torch.no_grad()
     def compute_joint_nll(
@@ -306,9 +441,7 @@ class CMVAE(GenerativeVAE):
         chunk_size: int = 16384,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Estimate −log p(X_S) by importance sampling, β = 1 and no rescaling (see :mod:`cmvae.models.marginal`).
-
-        Networks run in eval mode; every submodule's own mode is restored after.
+        """Estimate −log p(X_S), β = 1 and no rescaling, as :mod:`cmvae.models.marginal` does.
 
         Args:
             inputs: The samples.
@@ -323,33 +456,21 @@ class CMVAE(GenerativeVAE):
         draws, chunk = positive_int("K", K), positive_int("chunk_size", chunk_size)
         if reduction not in ("sum", "none"):
             raise ValueError(f"reduction must be 'sum' or 'none', got {reduction!r}")
-        parts = []
+        priors, parts = inference.private_priors(self), []
         with evaluating(self):
             for part in iterate(inputs, chunk):
-                batch = self._read(part)
-
-                def log_likelihood(
-                    m: int, rows: Tensor, latents: Tensor, batch: Batch = batch
-                ) -> Tensor:
-                    name = self.modalities[m]
-                    target = batch.data[name][rows].unsqueeze(1)
-                    target = target.expand(-1, latents.shape[1], *target.shape[2:])
-                    return self._score(name, latents, target, rescaled=False)
-
-                experts = self._experts(batch)
-                parts.append(
-                    estimate_log_marginal(
-                        experts, self.mixture, self._priors, log_likelihood, draws, chunk, generator
-                    )
-                )
+                batch = read_batch(self, part)
+                score = partial(inference.score_rows, self, batch, rescaled=False)
+                model = (experts_of(self, batch), self.mixture, priors, score)
+                parts.append(estimate_log_marginal(*model, draws, chunk, generator))
         nll = -torch.cat(parts)
         return nll.sum() if reduction == "sum" else nll
 
     # Saving
-    # ----------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into a folder, made where it is missing."""
+        """Write ``config.json`` and ``model.safetensors`` into a folder, made where missing."""
         save_pretrained(self, save_directory)
 
     @classmethod
@@ -366,7 +487,7 @@ class CMVAE(GenerativeVAE):
 
         Args:
             pretrained_model_name_or_path: The folder, or the id of a model on the Hugging Face Hub,
-                ``owner/name`` (:func:`cmvae.models.hub.model_folder`).
+                ``owner/name`` (:func:`cmvae.models.pretrained.model_folder`).
             revision: Branch, tag or commit there.
             encoders: The custom encoders, if the model was built with such; their weights are
                 loaded.

@@ -199,10 +199,12 @@ class CMVAEConfig(Settings):
         """Return the name of the networks of ``modality``, None where the kind of input chooses them."""
         return self.networks.get(modality) if isinstance(self.networks, dict) else self.networks
 
-    def style_dim(self, modality: str) -> int:
+    def private_dim(self, modality: str) -> int:
         """Return the dimension of the private latent of ``modality``."""
         dims = self.modalities_specific_dim
         return dims[modality] if isinstance(dims, dict) else dims
+
+    style_dim = private_dim  # the former name, until nothing uses it
 
     @field_serializer("decoders_dist", when_used="json")
     def _name_callables(self, dists: dict[str, Any] | None) -> dict[str, str] | None:

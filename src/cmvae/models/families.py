@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from cmvae.base.arguments import generator_keyword
 
 SCALE_FLOOR = 1e-6
+Size = tuple[int, ...]
 
 
 class Family(ABC):
@@ -31,33 +32,25 @@ class Family(ABC):
         """Return the scales (*, d) that raw outputs (*, d) stand for."""
 
     @staticmethod
-    @abstractmethod
     def unit_raw() -> float:
         """Return the raw value that, in every dimension, gives scale 1."""
+        return 0.0
 
     @staticmethod
     @abstractmethod
     def distance(standardised: Tensor) -> Tensor:
-        """Return −log p(x) of location 0 and scale 1, up to a factor and a constant, elementwise."""
+        """Return −log p(x) of location 0 and scale 1, up to factor and constant, elementwise."""
 
     @classmethod
     def log_prob(cls, x: Tensor, loc: Tensor | float, scale: Tensor | float) -> Tensor:
         """Return log p(x) (*), summed over the last axis of x (*, d)."""
-        dim = x.shape[-1]
-        return cls.distance(_standardise(x, loc, scale)).sum(-1) * -cls.factor - _log_volume(
-            scale, dim, cls.log_mass
-        )
+        volume = _log_volume(scale, x.shape[-1], cls.log_mass)
+        return cls.distance(_standardise(x, loc, scale)).sum(-1) * -cls.factor - volume
 
     @staticmethod
     @abstractmethod
-    def noise(
-        shape: tuple[int, ...],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-        generator: Generator | None,
-    ) -> Tensor:
-        """Draw from the member with location 0 and scale 1."""
+    def noise(shape: Size, like: Tensor, generator: Generator | None = None) -> Tensor:
+        """Draw from the member of location 0 and scale 1, in the dtype of ``like``, beside it."""
 
 
 class Normal(Family):
@@ -72,25 +65,16 @@ class Normal(Family):
         return torch.exp(raw / 2)
 
     @staticmethod
-    def unit_raw() -> float:
-        """Return 0."""
-        return 0.0
-
-    @staticmethod
     def distance(standardised: Tensor) -> Tensor:
         """Return the square."""
         return standardised.square()
 
     @staticmethod
-    def noise(
-        shape: tuple[int, ...],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-        generator: Generator | None,
-    ) -> Tensor:
+    def noise(shape: Size, like: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw standard Normal noise."""
-        return torch.randn(shape, dtype=dtype, device=device, **generator_keyword(generator))
+        return torch.randn(
+            shape, dtype=like.dtype, device=like.device, **generator_keyword(generator)
+        )
 
 
 class NormalSoftplus(Normal):
@@ -116,13 +100,8 @@ class Laplace(Family):
 
     @staticmethod
     def scale(raw: Tensor) -> Tensor:
-        """Return softmax(s) · d + 1e-6."""
+        """Return softmax(s) · d + 1e-6; 1 + 1e-6 where all s are equal."""
         return raw.softmax(-1) * raw.shape[-1] + SCALE_FLOOR
-
-    @staticmethod
-    def unit_raw() -> float:
-        """Return 0, which gives 1 + 1e-6."""
-        return 0.0
 
     @staticmethod
     def distance(standardised: Tensor) -> Tensor:
@@ -130,22 +109,15 @@ class Laplace(Family):
         return standardised.abs()
 
     @staticmethod
-    def noise(
-        shape: tuple[int, ...],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-        generator: Generator | None,
-    ) -> Tensor:
+    def noise(shape: Size, like: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw standard Laplace noise: the inverse distribution function at uniform draws."""
-        fine = torch.promote_types(dtype, torch.float32)
-        uniform = torch.empty(shape, dtype=fine, device=device).uniform_(
-            -1, 1, **generator_keyword(generator)
-        )
+        fine = torch.promote_types(like.dtype, torch.float32)
+        uniform = torch.empty(shape, dtype=fine, device=like.device)
+        uniform = uniform.uniform_(-1, 1, **generator_keyword(generator))
         # It is −1 once in 2²⁴ draws of float32; the largest value below 1 keeps the logarithm
         # finite.
         size = uniform.abs().clamp_(max=1 - torch.finfo(fine).eps / 2).neg_().log1p_()
-        return size.copysign_(uniform).to(dtype)
+        return size.copysign_(uniform).to(like.dtype)
 
 
 def log_prob_each(
@@ -154,15 +126,14 @@ def log_prob_each(
     locs: Sequence[Tensor] | None = None,
     scales: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Return the log-densities of several variables x_m (*, d_m), which differ in d_m alone, stacked: (M, *).
+    """Return the log-densities of variables x_m (*, d_m), which differ in d_m alone: (M, *).
 
     Side by side they cost as few operations as one. Without locations and scales these are 0 and 1.
     """
     sizes = [x.shape[-1] for x in xs]
     x = torch.cat(list(xs), -1)
-    constants = x.new_tensor([family.log_mass * size for size in sizes]).reshape(
-        -1, *[1] * (x.ndim - 1)
-    )
+    masses = x.new_tensor([family.log_mass * size for size in sizes])
+    constants = masses.reshape(-1, *[1] * (x.ndim - 1))
     if locs is not None and scales is not None:
         scale = torch.cat(list(scales), -1)
         x = _standardise(x, torch.cat(list(locs), -1), scale)
@@ -171,7 +142,7 @@ def log_prob_each(
 
 
 def scale_each(family: type[Family], raws: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the scales that raw outputs of several variables stand for, at once where their shapes agree."""
+    """Return the scales of several variables' raw outputs, at once where their shapes agree."""
     if len({raw.shape for raw in raws}) == 1:
         return family.scale(torch.stack(list(raws))).unbind()
     return tuple(family.scale(raw) for raw in raws)
@@ -185,19 +156,14 @@ def _sums(x: Tensor, sizes: list[int]) -> Tensor:
 
 
 def _standardise(x: Tensor, loc: Tensor | float, scale: Tensor | float) -> Tensor:
-    if (
-        not isinstance(loc, Tensor)
-        and loc == 0.0
-        and not isinstance(scale, Tensor)
-        and scale == 1.0
-    ):
+    if not isinstance(loc, Tensor) and not isinstance(scale, Tensor) and (loc, scale) == (0.0, 1.0):
         return x
     # One division for each scale and a product for each x: scales are fewer where they are tensors.
     return (x - loc) * (1 / scale)
 
 
 def _log_volume(scale: Tensor | float, dim: int, log_mass: float) -> Tensor | float:
-    """Return Σ (log scale + log_mass) over ``dim`` dimensions, which a scale of size 1 serves all."""
+    """Return Σ (log scale + log_mass) over ``dim`` dimensions; a scale of size 1 serves all."""
     if not isinstance(scale, Tensor):
         return (math.log(scale) + log_mass) * dim
     return scale.log().sum(-1) * (dim // scale.shape[-1]) + dim * log_mass

@@ -103,8 +103,8 @@ def _log_weights(
     log_q = (some.log_prob_experts(z) + log_proportions[:, samples].unsqueeze(-1)).logsumexp(0)
     log_weights = mixture.log_prob(z) - log_q
     for m, prior in enumerate(priors):
-        w = some.sample_style(m, choice.shape[1], generator)
-        difference = prior.log_prob(w) - some.log_prob_style(m, w)
+        w = some.sample_private(m, choice.shape[1], generator)
+        difference = prior.log_prob(w) - some.log_prob_private(m, w)
         log_weights = log_weights + difference.masked_fill(~some.observed[m].unsqueeze(-1), 0)
         seen = some.observed[m].nonzero().squeeze(-1)
         if len(seen):

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -160,15 +161,12 @@ class MixturePrior(nn.Module):
     def sample(self, clusters: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw z ~ p(z | c), (n, d), for cluster indices (n,)."""
         centers = self.centers[clusters]
-        noise = self.family.noise(
-            tuple(centers.shape), dtype=centers.dtype, device=centers.device, generator=generator
-        )
+        noise = self.family.noise(tuple(centers.shape), centers, generator)
         if self.covariance == "full":
             # z − μ = P⁻ᵀ ε has covariance (P Pᵀ)⁻¹.
             factors = self._factors()[0][clusters].mT
-            noise = torch.linalg.solve_triangular(factors, noise.unsqueeze(-1), upper=True).squeeze(
-                -1
-            )
+            noise = torch.linalg.solve_triangular(factors, noise.unsqueeze(-1), upper=True)
+            noise = noise.squeeze(-1)
         elif self.covariance == "diagonal":
             noise = noise * self.log_scales[clusters].exp()
         return centers + noise
@@ -198,6 +196,30 @@ class MixturePrior(nn.Module):
             factors = torch.linalg.cholesky(torch.linalg.inv(covariances))
             log_diagonal = factors.diagonal(dim1=-2, dim2=-1).log()
             self.precision_factors.copy_(factors.tril(-1) + torch.diag_embed(log_diagonal))
+
+    @torch.no_grad()
+    def set_centers(self, centers: Any) -> None:
+        """Overwrite the centres.
+
+        Args:
+            centers: Finite numbers, (C, d), a tensor or what makes one.
+
+        Raises:
+            TypeError: If they are no numbers.
+            ValueError: If the shape is another, or a value is not finite.
+        """
+        own = self.centers
+        shape = tuple(own.shape)
+        try:
+            centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"cluster_centers must be numbers of shape {shape}, got {centers!r}"
+            ) from None
+        if centers.shape != own.shape or not bool(centers.isfinite().all()):
+            got = tuple(centers.shape)
+            raise ValueError(f"cluster_centers must be finite, of shape {shape}; got shape {got}")
+        own.copy_(centers)
 
     @property
     def unit_variance(self) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from cmvae.base.arguments import generator_keyword
+from cmvae.models.assignment import average_posteriors
 from cmvae.models.families import log_prob_each, scale_each
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.posterior import Experts
@@ -20,6 +21,8 @@ from cmvae.models.priors import PrivatePrior
 
 DIVERGENCE = ("log_p_z", "log_p_w", "log_q_z", "log_q_w")
 """The terms of the divergence: log p(z), log p(w_m), log q(z|X) and log q(w_m|x_m)."""
+
+ACTIVE_UNIT_VARIANCE = 0.01
 
 LogLikelihood = Callable[[Tensor, "Draws"], Tensor]
 
@@ -89,13 +92,12 @@ def choose_targets(
     generator: Generator | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Targets:
-    r"""Draw cross-modal targets: for every expert and sample ``number`` of the other observed modalities.
+    r"""Draw for every expert and sample ``number`` of the other observed modalities, as targets.
 
     All, where there are no more. With weights (|S| − 1) / T the sum over the targets has the
     expectation of the sum over all others:
 
-    .. math:: E \left[ \frac{|S| - 1}{T} \sum_{n \in \text{targets}} \log p(x_n \mid z, \tilde w_n)
-    \right]
+    .. math:: E \left[ \frac{|S| - 1}{T} \sum_{n \in T} \log p(x_n \mid z, \tilde w_n) \right]
               = \sum_{n \in S, n \neq m} \log p(x_n \mid z, \tilde w_n)
 
     Args:
@@ -104,10 +106,8 @@ def choose_targets(
         generator: Source of randomness.
         dtype: Dtype of the weights.
     """
-    others = observed & ~torch.eye(
-        len(observed), dtype=torch.bool, device=observed.device
-    ).unsqueeze(-1)
-    allowed = others & observed.unsqueeze(1)
+    same = torch.eye(len(observed), dtype=torch.bool, device=observed.device).unsqueeze(-1)
+    allowed = observed & ~same & observed.unsqueeze(1)
     noise = torch.rand(allowed.shape, device=observed.device, **generator_keyword(generator))
     noise = noise.masked_fill(~allowed, 2.0)
     chosen = (noise.argsort(0).argsort(0) < number) & allowed
@@ -134,24 +134,16 @@ def draw_latents(
     if n_targets is not None and n_targets < modalities - 1:
         targets = choose_targets(experts.observed, n_targets, generator, experts.loc.dtype)
         shapes = [(int(count), draws) for count in targets.chosen.sum((1, 2))]
-    style_dims = [loc.shape[-1] for loc in experts.style_loc]
-    noise = experts.noise(
-        [
-            (modalities, batch, draws, dim),
-            *((batch, draws, size) for size in style_dims),
-            *((*shape, size) for shape, size in zip(shapes, style_dims, strict=True)),
-        ],
-        generator,
-    )
+    dims = [loc.shape[-1] for loc in experts.private_loc]
+    own_shapes = [(batch, draws, size) for size in dims]
+    other_shapes = [(*shape, size) for shape, size in zip(shapes, dims, strict=True)]
+    noise = experts.noise([(modalities, batch, draws, dim), *own_shapes, *other_shapes], generator)
     z = experts.loc.unsqueeze(2) + experts.scale.unsqueeze(2) * noise[0]
-    loc, scale = (
-        torch.cat(parts, -1).unsqueeze(1) for parts in (experts.style_loc, experts.style_scale)
-    )
-    own = (loc + scale * torch.cat(noise[1 : 1 + modalities], -1)).split(style_dims, -1)
+    loc = torch.cat(experts.private_loc, -1).unsqueeze(1)
+    scale = torch.cat(experts.private_scale, -1).unsqueeze(1)
+    own = (loc + scale * torch.cat(noise[1 : 1 + modalities], -1)).split(dims, -1)
     scales = scale_each(experts.family, [prior.raw_scale for prior in priors])
-    others = tuple(
-        scale * part for scale, part in zip(scales, noise[1 + modalities :], strict=True)
-    )
+    others = tuple(s * part for s, part in zip(scales, noise[1 + modalities :], strict=True))
     return Draws(z, own, others, targets)
 
 
@@ -166,9 +158,10 @@ def iwae_bound(
 
     .. math:: \frac{1}{|S|} \sum_{m \in S} \log \frac{1}{K} \sum_k \omega_{m,k}
 
-    with
-    ``log ω[m,k] = log p(x_m|z,w_m) + Σ_{n≠m} log p(x_n|z,w̃_n) + β (log p(z) + log p(w_m) − log q(z|X) − log q(w_m|x_m))``: the average over modalities outside the logarithm (Palumbo et al., 2024, eq. 4; the
-    cluster variable is summed out exactly: E_{q(c|z)}[log p(c)p(z|c)/q(c|z)] = log p(z)).
+    with log ω[m,k] = log p(x_m|z,w_m) + Σ_{n≠m} log p(x_n|z,w̃_n)
+    + β (log p(z) + log p(w_m) − log q(z|X) − log q(w_m|x_m)): the average over modalities outside
+    the logarithm (Palumbo et al., 2024, eq. 4; the cluster variable is summed out exactly:
+    E_{q(c|z)}[log p(c)p(z|c)/q(c|z)] = log p(z)).
 
     Args:
         experts: The experts of the batch.
@@ -180,15 +173,19 @@ def iwae_bound(
     likelihoods = log_likelihood(draws.z, draws)
     joint = mixture.log_joint(draws.z)
     priors = (joint.logsumexp(-1), log_prob_each(experts.family, draws.own))
-    posteriors = (experts.log_prob(draws.z), experts.log_prob_styles(draws.own))
+    posteriors = (experts.log_prob(draws.z), experts.log_prob_all_private(draws.own))
     divergence = torch.stack([*priors, *posteriors]) * beta
     log_weights = likelihoods.sum(0) + (divergence[:2] - divergence[2:]).sum(0)
     value = log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
-    # Undefined weights become even ones: each term then shows whether it is the one that is not
-    # finite.
+    # Undefined weights become even ones: each term then shows whether it is not finite.
     weights = log_weights.detach().softmax(-1).nan_to_num(nan=1 / log_weights.shape[-1])
-    return _average_experts(
-        experts, value, weights, likelihoods, divergence, joint.detach().softmax(-1)
+    unobserved, count = ~experts.observed, experts.n_observed
+    return Bound(
+        value.masked_fill(unobserved, 0).sum(0) / count,
+        weights.masked_fill(unobserved.unsqueeze(-1), 0) / count.unsqueeze(-1),
+        likelihoods,
+        divergence,
+        joint.detach().softmax(-1),
     )
 
 
@@ -200,7 +197,7 @@ def dreg_bound(
     beta: float,
     estimator: str = "unbiased",
 ) -> Bound:
-    r"""Return the bound of :func:`iwae_bound`, the same value, with doubly reparameterised gradients.
+    r"""Return the bound of :func:`iwae_bound` with doubly reparameterised gradients.
 
     With v_k = softmax_k(log ω[m,k]), ρ_n(z) = q(z|x_n) / Σ_j q(z|x_j), the densities q in ω at
     detached parameters, and brackets held constant, the encoders' gradient is made of
@@ -236,19 +233,35 @@ def dreg_bound(
     return replace(bound, value=value)
 
 
-def _average_experts(
-    experts: Experts,
-    value: Tensor,
-    weights: Tensor,
-    likelihoods: Tensor,
-    divergence: Tensor,
-    posteriors: Tensor,
-) -> Bound:
-    """Average the experts' bounds, (M, B), over what each sample has observed."""
-    unobserved, count = ~experts.observed, experts.n_observed
-    average = value.masked_fill(unobserved, 0).sum(0) / count
-    weights = weights.masked_fill(unobserved.unsqueeze(-1), 0) / count.unsqueeze(-1)
-    return Bound(average, weights, likelihoods, divergence, posteriors)
+@torch.no_grad()
+def bound_terms(bound: Bound, experts: Experts, modalities: Sequence[str]) -> dict[str, Tensor]:
+    """Return the terms of a bound by name, detached scalars, averaged over the batch.
+
+    ``self_log_likelihood_M`` and ``cross_log_likelihood_M`` for each modality M, ``log_p_z``,
+    ``log_p_w``, ``log_q_z`` and ``log_q_w`` are the terms as they enter the bound, rescaling and β
+    included, averaged with its weights: at K = 1 the likelihoods plus the p terms minus the q terms
+    are the bound. ``active_units`` counts the dimensions of z whose posterior mean varies by more
+    than 0.01 over the batch (Burda et al., 2016), ``clusters_in_use`` the clusters that samples of
+    the batch belong to by p(c|z) averaged over their draws.
+    """
+    weights = bound.weights / len(bound.value)
+    # A draw of weight zero may have a term of minus infinity.
+    terms = torch.cat([bound.log_likelihood, bound.divergence]).detach() * weights
+    sums = terms.masked_fill_(weights == 0, 0).sum((2, 3))
+    own, every = sums[: len(modalities)].diagonal(), sums[: len(modalities)].sum(1)
+    named: dict[str, Tensor] = {}
+    for m, same, cross in zip(modalities, own.unbind(), (every - own).unbind(), strict=True):
+        named |= {f"self_log_likelihood_{m}": same, f"cross_log_likelihood_{m}": cross}
+    named.update(zip(DIVERGENCE, sums[len(modalities) :].sum(1).unbind(), strict=True))
+    named["active_units"] = active_units(experts.mean)
+    posteriors = average_posteriors(bound.posteriors.mean(2), experts.observed)
+    named["clusters_in_use"] = (torch.bincount(posteriors.argmax(-1)) > 0).sum()
+    return named
+
+
+def active_units(means: Tensor) -> Tensor:
+    """Count the dimensions of latents (n, d) that vary by more than 0.01 over samples, a scalar."""
+    return (means.var(0, correction=0) > ACTIVE_UNIT_VARIANCE).sum()
 
 
 def _mixture_terms(

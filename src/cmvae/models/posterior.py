@@ -1,4 +1,4 @@
-"""The experts q(z | x_m) and q(w_m | x_m), and the joint posterior: a mixture of the experts observed."""
+"""The experts q(z | x_m) and q(w_m | x_m), and the joint posterior: a mixture of those observed."""
 
 import math
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ class Experts:
         family: The latent family.
         loc: Locations of q(z | x_m), (M, B, d).
         scale: Scales of q(z | x_m), (M, B, d).
-        style_loc: Locations of q(w_m | x_m), a (B, dim_m) for each modality.
-        style_scale: Scales of q(w_m | x_m), a (B, dim_m) for each modality.
+        private_loc: Locations of q(w_m | x_m), a (B, dim_m) for each modality.
+        private_scale: Scales of q(w_m | x_m), a (B, dim_m) for each modality.
         observed: What is observed, (M, B) boolean.
     """
 
     family: type[Family]
     loc: Tensor
     scale: Tensor
-    style_loc: tuple[Tensor, ...]
-    style_scale: tuple[Tensor, ...]
+    private_loc: tuple[Tensor, ...]
+    private_scale: tuple[Tensor, ...]
     observed: Tensor
 
     @staticmethod
@@ -44,38 +44,39 @@ class Experts:
             parts[0].family,
             torch.cat([part.loc for part in parts], 1),
             torch.cat([part.scale for part in parts], 1),
-            tuple(map(torch.cat, zip(*(part.style_loc for part in parts), strict=True))),
-            tuple(map(torch.cat, zip(*(part.style_scale for part in parts), strict=True))),
+            tuple(map(torch.cat, zip(*(part.private_loc for part in parts), strict=True))),
+            tuple(map(torch.cat, zip(*(part.private_scale for part in parts), strict=True))),
             torch.cat([part.observed for part in parts], 1),
         )
 
     def detach(self) -> "Experts":
         """Return the same experts with their parameters held constant."""
         return replace(
-            self,
-            loc=self.loc.detach(),
-            scale=self.scale.detach(),
-            style_loc=tuple(loc.detach() for loc in self.style_loc),
-            style_scale=tuple(scale.detach() for scale in self.style_scale),
+            self.with_constant_z(),
+            private_loc=tuple(loc.detach() for loc in self.private_loc),
+            private_scale=tuple(scale.detach() for scale in self.private_scale),
         )
 
-    def hold_shared(self, narrowed: float = 1.0) -> "Experts":
-        """Return the same experts with the parameters of q(z | x_m) held constant, its scales times ``narrowed``."""
-        return replace(self, loc=self.loc.detach(), scale=self.scale.detach() * narrowed)
+    def with_constant_z(self, narrowed: float = 1.0) -> "Experts":
+        """Return them with q(z | x_m) held constant, its scales times ``narrowed``."""
+        scale = self.scale.detach()
+        return replace(
+            self, loc=self.loc.detach(), scale=scale if narrowed == 1.0 else scale * narrowed
+        )
 
     def select(self, rows: Tensor) -> "Experts":
         """Return the experts of the samples ``rows``, indices (R,)."""
-        return replace(
-            self,
-            loc=self.loc[:, rows],
-            scale=self.scale[:, rows],
-            style_loc=tuple(loc[rows] for loc in self.style_loc),
-            style_scale=tuple(scale[rows] for scale in self.style_scale),
-            observed=self.observed[:, rows],
+        return Experts(
+            self.family,
+            self.loc[:, rows],
+            self.scale[:, rows],
+            tuple(loc[rows] for loc in self.private_loc),
+            tuple(scale[rows] for scale in self.private_scale),
+            self.observed[:, rows],
         )
 
     def restrict(self, conditioning: Tensor) -> "Experts":
-        """Return the experts with only the modalities of ``conditioning``, (M,) boolean, counted as observed."""
+        """Return them with only the modalities ``conditioning``, (M,) boolean, observed."""
         return replace(self, observed=self.observed & conditioning[:, None])
 
     @property
@@ -90,7 +91,10 @@ class Experts:
         return (self.loc * weights.unsqueeze(-1)).sum(0) / weights.sum(0).unsqueeze(-1)
 
     def log_prob_experts(self, z: Tensor) -> Tensor:
-        """Return log q(z | x_n) of z (..., B, K, d) under every expert n, (M, ..., B, K); −inf where unobserved."""
+        """Return log q(z | x_n) of z (..., B, K, d) under every n, (M, ..., B, K).
+
+        It is −∞ where n is unobserved.
+        """
         between = (1,) * (z.ndim - 3)
         experts, batch, dim = self.loc.shape
         loc, scale = (t.reshape(experts, *between, batch, 1, dim) for t in (self.loc, self.scale))
@@ -99,26 +103,24 @@ class Experts:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z | X), (..., B, K), of z (..., B, K, d)."""
-        return self.log_prob_experts(z).logsumexp(0) - self.n_observed.to(z.dtype).log().unsqueeze(
-            -1
-        )
+        log_count = self.n_observed.to(z.dtype).log().unsqueeze(-1)
+        return self.log_prob_experts(z).logsumexp(0) - log_count
 
-    def log_prob_style(self, modality: int, w: Tensor) -> Tensor:
+    def log_prob_private(self, modality: int, w: Tensor) -> Tensor:
         """Return log q(w_m | x_m), (B, K), of w (B, K, dim_m)."""
-        loc, scale = self.style_loc[modality].unsqueeze(1), self.style_scale[modality].unsqueeze(1)
-        return self.family.log_prob(w, loc, scale)
+        loc, scale = self.private_loc[modality], self.private_scale[modality]
+        return self.family.log_prob(w, loc.unsqueeze(1), scale.unsqueeze(1))
 
-    def log_prob_styles(self, styles: Sequence[Tensor]) -> Tensor:
+    def log_prob_all_private(self, ws: Sequence[Tensor]) -> Tensor:
         """Return log q(w_m | x_m) of every modality, (M, B, K), of w_m (B, K, dim_m)."""
-        loc, scale = (
-            [part.unsqueeze(1) for part in parts] for parts in (self.style_loc, self.style_scale)
-        )
-        return log_prob_each(self.family, styles, loc, scale)
+        loc = [part.unsqueeze(1) for part in self.private_loc]
+        scale = [part.unsqueeze(1) for part in self.private_scale]
+        return log_prob_each(self.family, ws, loc, scale)
 
     def sample_each(self, draws: int, generator: Generator | None = None) -> Tensor:
         """Draw z from every expert, (M, B, draws, d), with gradients to its parameters."""
         modalities, batch, dim = self.loc.shape
-        noise = self._noise((modalities, batch, draws, dim), generator)
+        noise = self.family.noise((modalities, batch, draws, dim), self.loc, generator)
         return self.loc.unsqueeze(2) + self.scale.unsqueeze(2) * noise
 
     def noise(
@@ -126,13 +128,15 @@ class Experts:
     ) -> list[Tensor]:
         """Draw noise of the family, location 0 and scale 1, of several shapes at once."""
         sizes = [math.prod(shape) for shape in shapes]
-        parts = self._noise((sum(sizes),), generator).split(sizes)
+        parts = self.family.noise((sum(sizes),), self.loc, generator).split(sizes)
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def sample_style(self, modality: int, draws: int, generator: Generator | None = None) -> Tensor:
+    def sample_private(
+        self, modality: int, draws: int, generator: Generator | None = None
+    ) -> Tensor:
         """Draw w_m from its expert, (B, draws, dim_m), with gradients to its parameters."""
-        loc, scale = self.style_loc[modality], self.style_scale[modality]
-        noise = self._noise((len(loc), draws, loc.shape[-1]), generator)
+        loc, scale = self.private_loc[modality], self.private_scale[modality]
+        noise = self.family.noise((len(loc), draws, loc.shape[-1]), self.loc, generator)
         return loc.unsqueeze(1) + scale.unsqueeze(1) * noise
 
     def choose(self, draws: int, generator: Generator | None = None) -> Tensor:
@@ -144,9 +148,4 @@ class Experts:
         """Draw z from the chosen experts ``choice``, (B, draws): (B, draws, d)."""
         rows = torch.arange(choice.shape[0], device=choice.device).unsqueeze(-1)
         loc, scale = self.loc[choice, rows], self.scale[choice, rows]
-        return loc + scale * self._noise(tuple(loc.shape), generator)
-
-    def _noise(self, shape: tuple[int, ...], generator: Generator | None) -> Tensor:
-        return self.family.noise(
-            shape, dtype=self.loc.dtype, device=self.loc.device, generator=generator
-        )
+        return loc + scale * self.family.noise(tuple(loc.shape), self.loc, generator)

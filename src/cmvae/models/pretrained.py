@@ -1,5 +1,9 @@
-"""Saved models: a folder with config.json and model.safetensors. Nothing is pickled or unpickled."""
+"""Saved models: a folder with config.json and model.safetensors, here or on the Hugging Face Hub.
 
+Nothing is pickled or unpickled.
+"""
+
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -9,11 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from cmvae.base.extras import from_extra
 from cmvae.base.files import atomic_write
 from cmvae.models.config import CMVAEConfig
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_FILES = ["*.json", "*.safetensors"]
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
 
@@ -35,6 +43,38 @@ def prepare_folder(directory: str | Path) -> Path:
         raise ValueError(f"save_directory must be a folder, got the file {directory}")
     directory.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+def model_folder(name: str | Path, revision: str | None = None) -> Path:
+    """Return the folder of a saved model: ``name``, or where the Hub's model is fetched to.
+
+    A string ``owner/name`` that is no folder here is taken for an id of the Hub. JSON and
+    safetensors files are fetched, nothing else, and kept in the Hub's own cache.
+
+    Args:
+        name: A folder, or an id.
+        revision: Branch, tag or commit of the Hub's repository.
+
+    Raises:
+        ValueError: If there is neither such a folder nor such a model, or a revision is given for a
+            folder.
+        ImportError: If huggingface_hub is not installed (extra ``hub``).
+    """
+    if not isinstance(name, str) or Path(name).exists() or not _HUB_ID.fullmatch(name):
+        if revision is not None:
+            raise ValueError(
+                f"revision is for models of the Hugging Face Hub, but {str(name)!r} is a path"
+            )
+        return Path(name)
+    what = f"{name}: no such folder; a model of this id on the Hugging Face Hub"
+    hub = from_extra("huggingface_hub", "hub", what)
+    try:
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{name}: no such folder, and the Hugging Face Hub gives no model of this id: {reason}"
+        ) from None
 
 
 def save_pretrained(model: nn.Module, directory: str | Path) -> None:
@@ -60,24 +100,24 @@ def load_pretrained(
     decoders: Mapping[str, nn.Module] | None = None,
     decoders_dist: Mapping[str, Any] | None = None,
 ) -> ModelType:
-    """Build a model from the folder's settings and load its weights; see ``CMVAE.from_pretrained``."""
-    directory = Path(directory)
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        if not (directory / name).is_file():
+    """Build a model from a folder's settings and load its weights: ``CMVAE.from_pretrained``."""
+    config_path, weights_path = Path(directory) / CONFIG_NAME, Path(directory) / WEIGHTS_NAME
+    for path in (config_path, weights_path):
+        if not path.is_file():
             raise ValueError(
-                f"{directory / name}: no such file; a saved model has {CONFIG_NAME} and {WEIGHTS_NAME}"
+                f"{path}: no such file; a saved model has {CONFIG_NAME} and {WEIGHTS_NAME}"
             )
-    config = _read_config(directory / CONFIG_NAME, decoders_dist)
+    config = _read_config(config_path, decoders_dist)
     for part, networks in (("encoders", encoders), ("decoders", decoders)):
         if (part in config.custom_architectures) != (networks is not None):
             was = "custom" if networks is None else "built-in"
             should = f"pass {part}= again" if networks is None else f"do not pass {part}="
-            raise ValueError(f"{directory / CONFIG_NAME}: this model has {was} {part}: {should}")
+            raise ValueError(f"{config_path}: this model has {was} {part}: {should}")
     try:
         model = model_class(config, encoders, decoders)
     except ValueError as error:
-        raise ValueError(f"{directory / CONFIG_NAME}: {error}") from None
-    _load_weights(model, directory / WEIGHTS_NAME)
+        raise ValueError(f"{config_path}: {error}") from None
+    _load_weights(model, weights_path)
     return model.eval()
 
 

@@ -1,4 +1,4 @@
-"""The priors of the private latents: p(w_m), fixed, and r_m(w_m), which stands in for it during training."""
+"""The priors of the private latents: p(w_m), fixed, and r_m(w_m), its stand-in in training."""
 
 import torch
 from torch import Generator, Tensor, nn
@@ -39,7 +39,5 @@ class PrivatePrior(nn.Module):
     ) -> Tensor:
         """Draw (*shape, dim) from p(w), or from r(w) with gradients to its scale."""
         raw = self.raw_scale
-        noise = self.family.noise(
-            (*shape, len(raw)), dtype=raw.dtype, device=raw.device, generator=generator
-        )
+        noise = self.family.noise((*shape, len(raw)), raw, generator)
         return noise * self.family.scale(raw) if auxiliary else noise

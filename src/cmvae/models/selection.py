@@ -1,12 +1,14 @@
 """Choosing the number of clusters by the penalised normalised entropy of their posteriors."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cmvae.models.assignment import assign, check_rule
+from cmvae.models.assignment import assign, check_rule, evaluate_points
+from cmvae.models.mixture import MixturePrior
 
 LOST_SHARE = 1e-3
 
@@ -44,7 +46,7 @@ def penalised_entropy(log_joint: Tensor, observed: Tensor, beta: float, latent_d
     # entr(p) is 0 at p = 0: saturated posteriors give no 0 · inf.
     entropy = torch.special.entr(log_joint.softmax(-1)).sum(-1)
     values = beta * entropy / math.log(log_joint.shape[-1]) - log_evidence / latent_dim
-    return _average(values, observed)
+    return average(values, observed)
 
 
 def select_clusters(
@@ -103,8 +105,48 @@ def select_clusters(
     return Selection(h_values, best)
 
 
+@torch.no_grad()
+def prune(
+    mixture: MixturePrior, points: Iterable[tuple[Tensor, Tensor]], rule: str, beta: float
+) -> list[float]:
+    """Leave the best set of a mixture's clusters active, its weights renormalised.
+
+    Args:
+        mixture: The mixture.
+        points: Chunks of z_m, (M, B, d), and what is observed, (M, B) boolean.
+        rule: The assignment rule.
+        beta: Weight of the entropy.
+
+    Returns:
+        The ``h_values`` of the :class:`Selection`.
+
+    Raises:
+        ValueError: If a density is not finite.
+    """
+    # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
+    densities, observed, *deciding = evaluate_points(
+        rule, points, lambda z: mixture.log_prob_clusters(z).double().cpu()
+    )
+    if not bool(densities[observed].isfinite().all()):
+        raise ValueError(
+            "log p(z_m|c) is not finite: latents or clusters are beyond what the dtype can hold"
+        )
+    found = select_clusters(
+        densities,
+        observed,
+        mixture.logits.double().cpu(),
+        mixture.active.cpu(),
+        beta=beta,
+        latent_dim=mixture.centers.shape[-1],
+        rule=rule,
+        deciding=(deciding[0], deciding[1]) if rule == "joint" else None,
+    )
+    mixture.keep(found.active.to(mixture.active.device))
+    return found.h_values
+
+
 class ActiveMixture:
-    r"""The mixture at fixed points as clusters leave it: what depends on the active set is updated, not recomputed.
+    r"""The mixture at fixed points as clusters leave it, updated and not computed again.
 
     With a_c = logits_c + log p(z|c) and e_c = exp(a_c − max a), the sums S = Σ e_c and T = Σ e_c
     (a_c − max a) over the active clusters give the log-evidence, max a + log S − logsumexp(logits),
@@ -155,7 +197,7 @@ class ActiveMixture:
         log_total = self.total.log()
         entropy = (log_total - self.moment / self.total).clamp(min=0)
         evidence = self.largest + log_total - self.logits.logsumexp(-1)
-        return _average(beta * entropy / math.log(size) - evidence / latent_dim, self.observed)
+        return average(beta * entropy / math.log(size) - evidence / latent_dim, self.observed)
 
 
 def _summed(joint: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -171,6 +213,6 @@ def _products(exponentials: Tensor, exponents: Tensor) -> Tensor:
     return torch.where(exponentials > 0, exponentials * exponents, 0.0)
 
 
-def _average(values: Tensor, observed: Tensor) -> float:
+def average(values: Tensor, observed: Tensor) -> float:
     """Average (M, n) over what is observed, then over samples."""
     return float((values.masked_fill(~observed, 0).sum(0) / observed.sum(0)).mean())

@@ -15,6 +15,7 @@ from cmvae.base.files import atomic_write
 from cmvae.base.outputs import ModelOutput
 from cmvae.metrics.reading import as_dataset, batch_at, batches
 from cmvae.models.cmvae import CMVAE
+from cmvae.models.inference import read_batch
 from cmvae.report.figures import embedding_figure, save_figure
 from cmvae.report.generations import cross_generations, generation_grid
 
@@ -82,7 +83,7 @@ class GenerationGrid(Callback):
         model = getattr(pl_module.model, "_orig_mod", pl_module.model)
         if not isinstance(model, CMVAE):
             raise TypeError(f"GenerationGrid watches a CMVAE, got {type(model).__name__}")
-        model._read(self.clustered)
+        read_batch(model, self.clustered)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, if it is time."""

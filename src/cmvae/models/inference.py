@@ -1,0 +1,304 @@
+"""Running a model's parts: inputs read, experts encoded, latents decoded and scored.
+
+Plain functions of the parts of a :class:`cmvae.CMVAE`, for its members and for other rooms.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cmvae.base.modality_dict import ModalityDict
+from cmvae.data.batches import Batch, iterate, read_inputs
+from cmvae.likelihoods import Custom, Likelihood
+from cmvae.models.config import CMVAEConfig
+from cmvae.models.families import Family, scale_each
+from cmvae.models.mixture import MixturePrior
+from cmvae.models.objectives import Bound, Draws, draw_latents, dreg_bound, iwae_bound
+from cmvae.models.posterior import Experts
+from cmvae.models.priors import PrivatePrior
+from cmvae.networks import run_decoder, run_encoder
+
+
+class Parts(Protocol):
+    """The parts of a model that these functions need; attributes of :class:`cmvae.CMVAE`."""
+
+    model_config: CMVAEConfig
+    modalities: tuple[str, ...]
+    family: type[Family]
+    encoders: ModalityDict
+    decoders: ModalityDict
+    likelihoods: ModalityDict
+    private_priors: ModalityDict
+    mixture: MixturePrior
+    rescale_factors: dict[str, float]
+
+
+# Parts and names
+# --------------------------------------------------------------------------------------------------
+
+
+def likelihood_of(parts: Parts, modality: str) -> Likelihood:
+    """Return the likelihood of a modality."""
+    return cast(Likelihood, parts.likelihoods[modality])
+
+
+def private_priors(parts: Parts) -> list[PrivatePrior]:
+    """Return the priors of the private latents, in the order of the modalities."""
+    return cast(list[PrivatePrior], parts.private_priors.values())
+
+
+def chosen_modalities(parts: Parts, argument: str, names: str | Sequence[str]) -> list[str]:
+    """Return the modalities that an argument names: ``'all'``, a name or a list of names.
+
+    Raises:
+        KeyError: For a name that the model does not know.
+        TypeError: For anything but names.
+        ValueError: For no names.
+    """
+    known = list(parts.modalities)
+    if isinstance(names, str):
+        names = known if names == "all" and "all" not in known else [names]
+    if not isinstance(names, Sequence | set):
+        raise TypeError(f"{argument} must be 'all', a name or a list of names, got {names!r}")
+    names = list(dict.fromkeys(names))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise KeyError(f"{argument} has unknown modalities {unknown}; the model has {known}")
+    if not names:
+        raise ValueError(f"{argument} is empty; allowed are 'all' and any of {known}")
+    return names
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run networks in eval mode; every submodule gets its own mode back, whatever happens."""
+    training = [submodule for submodule in module.modules() if submodule.training]
+    for submodule in training:
+        submodule.training = False
+    try:
+        yield
+    finally:
+        for submodule in training:
+            submodule.training = True
+
+
+# Reading and encoding
+# --------------------------------------------------------------------------------------------------
+
+
+def read_batch(parts: Parts, inputs: Any) -> Batch:
+    """Read anything that :meth:`cmvae.CMVAE.encode` takes; errors as there."""
+    centers, shapes = parts.mixture.centers, parts.model_config.input_dims
+    batch = read_inputs(
+        inputs, parts.modalities, dtype=centers.dtype, device=centers.device, shapes=shapes
+    )
+    if not torch.compiler.is_compiling():
+        for m, x in batch.data.items():
+            seen = x if batch.complete else x[batch.observed[parts.modalities.index(m)]]
+            if len(seen):
+                likelihood_of(parts, m).check(seen, m, (shapes or {}).get(m))
+    return batch
+
+
+def experts_of(parts: Parts, batch: Batch) -> Experts:
+    """Encode what is observed, and only that, in the networks' present mode."""
+    encoded = [_expert(parts, batch, i, m) for i, m in enumerate(parts.modalities)]
+    loc, raw, private_loc, private_raw = zip(*encoded, strict=True)
+    scale, private_scale = (
+        parts.family.scale(torch.stack(raw)),
+        scale_each(parts.family, private_raw),
+    )
+    return Experts(
+        parts.family, torch.stack(loc), scale, private_loc, private_scale, batch.observed
+    )
+
+
+def experts_given(parts: Parts, inputs: Any, modalities: list[str], batch_size: int) -> Experts:
+    """Encode samples in eval mode; only ``modalities`` count as observed.
+
+    Raises:
+        ValueError: If a sample has observed none of them; the message names it.
+    """
+    with evaluating(cast(nn.Module, parts)):
+        chunks = iterate(inputs, batch_size)
+        experts = Experts.join([experts_of(parts, read_batch(parts, chunk)) for chunk in chunks])
+    counted = torch.tensor([m in modalities for m in parts.modalities])
+    experts = experts.restrict(counted.to(experts.observed.device))
+    lacking = (experts.n_observed == 0).nonzero().squeeze(-1)
+    if len(lacking):
+        raise ValueError(
+            f"{len(lacking)} of {len(experts.n_observed)} samples have observed none of cond_mod "
+            f"{modalities}: samples {lacking[:5].tolist()}"
+        )
+    return experts
+
+
+def expert_points(
+    parts: Parts, inputs: Any, batch_size: int, sample: bool, generator: Generator | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield one z of every expert, (M, B, d), its mean or a draw, and what is observed, (M, B).
+
+    Every sample is encoded once, ``batch_size`` of them at a time, with networks in eval mode.
+    """
+    for chunk in iterate(inputs, batch_size):
+        batch = read_batch(parts, chunk)
+        with evaluating(cast(nn.Module, parts)):
+            if sample:
+                z = experts_of(parts, batch).sample_each(1, generator).squeeze(2)
+            else:
+                encoded = [_expert(parts, batch, i, m) for i, m in enumerate(parts.modalities)]
+                z = torch.stack([loc for loc, *_ in encoded])
+        yield z, batch.observed
+
+
+@torch.no_grad()
+def latent_means(model: Any, data: Any, batch_size: int = 512) -> Tensor:
+    """Return the mean of q(z|X) of every sample, (n, latent_dim), with networks in eval mode.
+
+    Args:
+        model: A CMVAE or D-CMVAE.
+        data: The samples, anything that ``CMVAE.encode`` takes.
+        batch_size: Samples encoded at a time.
+    """
+    chunks = iterate(data, batch_size)
+    return torch.cat([model.encode(chunk, return_mean=True).z[:, 0] for chunk in chunks])
+
+
+def nonfinite_experts(parts: Parts, inputs: Any) -> list[str]:
+    """Name the experts with a location or scale that is not finite, as ``'q(z|x_a)'``."""
+    experts = experts_of(parts, read_batch(parts, inputs))
+    found = []
+    for i, name in enumerate(parts.modalities):
+        for latent, loc, scale in (
+            ("z", experts.loc[i], experts.scale[i]),
+            ("w", experts.private_loc[i], experts.private_scale[i]),
+        ):
+            if not bool((scale.log().isfinite() & loc.isfinite()).all()):
+                found.append(f"q({latent}|x_{name})")
+    return found
+
+
+def _expert(parts: Parts, batch: Batch, index: int, modality: str) -> tuple[Tensor, ...]:
+    """Return location and raw scale of z, (B, d), and of w, (B, dim_m), from one modality."""
+    config, encoder = parts.model_config, parts.encoders[modality]
+    dims = (config.latent_dim, config.private_dim(modality))
+    if batch.complete:
+        return run_encoder(encoder, batch.data[modality], modality, *dims)
+    like, starts = parts.mixture.centers, (0.0, parts.family.unit_raw())
+    filled = [like.new_full((len(batch), dim), start) for dim in dims for start in starts]
+    full = torch.cat(filled, -1).to(torch.promote_types(like.dtype, torch.float32))
+    rows = batch.observed[index].nonzero().squeeze(-1)
+    if len(rows):
+        seen = batch.data[modality].index_select(0, rows)
+        raw = torch.cat(run_encoder(encoder, seen, modality, *dims), -1)
+        full = full.index_copy(0, rows, raw.to(full.dtype))
+    return full.split([part.shape[-1] for part in filled], -1)
+
+
+# Decoding and scoring
+# --------------------------------------------------------------------------------------------------
+
+
+def decode_rows(parts: Parts, modality: str, latents: Tensor) -> Tensor:
+    """Decode [z, w], (R, d + dim_m), R at least 1: (R, *input shape)."""
+    shape = (parts.model_config.input_dims or {}).get(modality)
+    return run_decoder(parts.decoders[modality], latents, modality, shape)
+
+
+def log_likelihoods(parts: Parts, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
+    """Return rescaled log p(x_n | z, w_n), (n, M, B, K), for z, (M, B, K, d).
+
+    It is zero where the expert or n is unobserved, or n is no target of the expert. Each decoder is
+    called once.
+    """
+    each = [_log_likelihood(parts, n, batch, z, drawn) for n in range(len(parts.modalities))]
+    return torch.stack(each)
+
+
+def bound_of(
+    parts: Parts,
+    batch: Batch,
+    experts: Experts,
+    draws: int,
+    beta: float,
+    generator: Generator | None = None,
+    n_targets: int | None = None,
+) -> Bound:
+    """Return the training bound of a batch, by the loss and the estimator of the settings."""
+    config = parts.model_config
+    latents = draw_latents(experts, private_priors(parts), draws, generator, n_targets)
+    log_likelihood = partial(log_likelihoods, parts, batch)
+    if config.loss == "iwae_looser":
+        return iwae_bound(experts, latents, parts.mixture, log_likelihood, beta)
+    return dreg_bound(experts, latents, parts.mixture, log_likelihood, beta, config.dreg_estimator)
+
+
+def score_rows(
+    parts: Parts, batch: Batch, index: int, rows: Tensor, latents: Tensor, rescaled: bool = True
+) -> Tensor:
+    """Return log p(x_m | z, w_m), (R, K), of samples ``rows``, (R,), at [z, w_m], (R, K, d + dim_m).
+
+    Args:
+        parts: The model.
+        batch: The samples.
+        index: The place of m.
+        rows: Indices of samples that have observed m.
+        latents: What to decode.
+        rescaled: Whether the likelihood is multiplied by its factor.
+    """
+    modality = parts.modalities[index]
+    target = batch.data[modality].index_select(0, rows).unsqueeze(1)
+    target = target.expand(-1, latents.shape[1], *target.shape[2:])
+    return _score(parts, modality, latents, target, rescaled)
+
+
+def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
+    """Return rescaled log p(x_n | z, w_n) of one modality n, (M, B, K)."""
+    experts, samples, draws, _ = z.shape
+    observed, targets = batch.observed[index], drawn.targets
+    if targets is None:
+        w = drawn.others[index].select_scatter(drawn.own[index], 0, index)
+        latents = torch.cat([z, w], -1)
+        if batch.complete:
+            modality = parts.modalities[index]
+            target = batch.data[modality][None, :, None]
+            target = target.expand(experts, -1, draws, *target.shape[3:])
+            return _score(parts, modality, latents, target)
+        rows = (batch.observed & observed).flatten().nonzero().squeeze(-1)
+        latents = latents.flatten(0, 1).index_select(0, rows)
+    else:
+        own = observed.nonzero().squeeze(-1)
+        cross = targets.chosen[index].flatten().nonzero().squeeze(-1)
+        rows = torch.cat([index * samples + own, cross])
+        w = torch.cat([drawn.own[index].index_select(0, own), drawn.others[index]])
+        latents = torch.cat([z.flatten(0, 1).index_select(0, rows), w], -1)
+    if not len(rows):
+        return z.new_zeros(z.shape[:-1])
+    values = score_rows(parts, batch, index, rows % samples, latents)
+    if targets is not None:
+        factors = targets.factors(index).flatten().index_select(0, rows)
+        values = values * factors.unsqueeze(-1)
+    scattered = values.new_zeros(experts * samples, draws).index_copy(0, rows, values)
+    return scattered.unflatten(0, (experts, samples))
+
+
+def _score(
+    parts: Parts, modality: str, latents: Tensor, target: Tensor, rescaled: bool = True
+) -> Tensor:
+    """Return log p(x|z, w), (*), of targets (*, ...) given latents (*, d + dim)."""
+    lead, likelihood = latents.shape[:-1], likelihood_of(parts, modality)
+    reconstruction = decode_rows(parts, modality, latents.flatten(0, -2))
+    if isinstance(likelihood, Custom):
+        # A caller's function gets rows; ours take any leading axes, which saves a copy.
+        values = likelihood.log_prob(reconstruction, target.flatten(0, len(lead) - 1).clone())
+        values = values.reshape(*lead, -1).sum(-1)
+    else:
+        reconstruction = reconstruction.unflatten(0, lead)
+        values = likelihood.log_prob_of_samples(reconstruction, target, len(lead))
+    values = values.to(torch.promote_types(latents.dtype, torch.float32))
+    factor = parts.rescale_factors[modality] if rescaled else 1.0
+    return values if factor == 1.0 else values * factor
