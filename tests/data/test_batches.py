@@ -401,7 +401,7 @@ def test_chunks_name_samples_by_their_place_in_the_whole(wrap):
 )
 def test_batch_size_must_be_a_positive_integer(size, error):
     for inputs in ({"a": A}, dataset()):
-        with pytest.raises(error, match=f"batch_size: expected a positive integer, got {size}"):
+        with pytest.raises(error, match=f"batch_size must be a positive integer, got {size}"):
             iterate(inputs, size)
 
 

@@ -35,7 +35,7 @@ def counts_like(*shape, rate=3.0):
 def test_poisson_density_is_scipys(dtype):
     log_rate, counts = grid(dtype)
     got = Poisson().log_prob(log_rate, counts)
-    want = stats.poisson.logpmf(counts.numpy(), np.exp(log_rate.double().numpy()))
+    want = stats.poisson.logpmf(counts.double().numpy(), np.exp(log_rate.double().numpy()))
     assert got.dtype == dtype
     rtol, atol = (1e-5, 1e-3) if dtype == torch.float32 else (1e-8, 1e-8)
     np.testing.assert_allclose(got.double().numpy(), want, rtol=rtol, atol=atol)
@@ -47,7 +47,7 @@ def test_negative_binomial_density_is_scipys(r, dtype):
     log_rate, counts = grid(dtype)
     got = NegativeBinomial(r).log_prob(log_rate, counts)
     mean = np.exp(log_rate.double().numpy())
-    want = stats.nbinom.logpmf(counts.numpy(), r, r / (r + mean))
+    want = stats.nbinom.logpmf(counts.double().numpy(), r, r / (r + mean))
     np.testing.assert_allclose(got.double().numpy(), want, rtol=1e-5, atol=1e-3)
 
 

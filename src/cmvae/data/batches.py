@@ -1,6 +1,5 @@
 """Any accepted form of inputs, read into one: a batch of tensors with what is observed."""
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,15 +8,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
 
+from cmvae.base.arguments import positive_int
 from cmvae.base.outputs import ModelOutput
+from cmvae.base.words import quoted
 from cmvae.data.checks import (
     as_mask,
     check_known,
     check_lengths,
+    check_masks,
     check_names,
     check_observed,
     nonfinite_samples,
-    quoted,
     sample_list,
 )
 from cmvae.data.datasets import MultimodalBaseDataset
@@ -26,8 +27,9 @@ from cmvae.data.stored import Stored, as_values
 Inputs = Dataset[Any] | Mapping[str, Any]
 
 ACCEPTED = (
-    "a MultimodalBaseDataset or IncompleteDataset, another map-style torch Dataset of such samples, a batch "
-    "{'data': {modality: tensor}, 'masks': {modality: (n,) bool}}, or a plain {modality: tensor} mapping"
+    "a MultimodalBaseDataset or IncompleteDataset, another map-style torch Dataset of such "
+    "samples, a batch {'data': {modality: tensor}, 'masks': {modality: (n,) bool}}, or a plain "
+    "{modality: tensor} mapping"
 )
 
 
@@ -57,9 +59,7 @@ class _Parts(NamedTuple):
     data: Mapping[str, Any]
     masks: Mapping[str, Any]
     is_checked: bool = False
-    first_sample: int = (
-        0  # index of the first sample in what the user gave: messages name samples by it
-    )
+    first_sample: int = 0  # its index in what the user gave, by which messages name samples
 
 
 def read_inputs(
@@ -73,9 +73,9 @@ def read_inputs(
     """Read any accepted form of inputs.
 
     A modality that the inputs do not hold is unobserved in every sample. Observed entries must be
-    finite; this is checked here unless the inputs are a dataset of this package, which has checked
-    it. While PyTorch compiles, nothing that depends on the values of tensors is checked, and inputs
-    with masks do not count as complete.
+    finite; this is checked here unless a dataset of this package has checked it. While PyTorch
+    compiles, nothing that depends on the values of tensors is checked, and inputs with masks do not
+    count as complete.
 
     Args:
         inputs: a dataset of this package; another map-style ``Dataset`` whose items collate to the
@@ -85,11 +85,7 @@ def read_inputs(
         modalities: names that the model knows, M of them, in its order.
         dtype: what floating inputs are cast to; integers and booleans are kept.
         device: where everything goes.
-        shapes: modality -> shape of one sample. Integers may also come without its last axis (class
-            indices).
-
-    Returns:
-        The batch.
+        shapes: modality -> shape of one sample. Integers may come without its last axis (classes).
 
     Raises:
         KeyError: for a modality, in data or masks, that the model does not know, with both lists of
@@ -101,11 +97,7 @@ def read_inputs(
     parts = _read_parts(inputs)
     check_known(parts.data, modalities, "inputs")
     check_known(parts.masks, modalities, "masks")
-    given = {
-        name: _floats(parts.data[name], f"modality {name!r}")
-        for name in modalities
-        if name in parts.data
-    }
+    given = {name: _floats(parts.data[name], name) for name in modalities if name in parts.data}
     n = check_lengths(given)
     if n == 0:
         raise ValueError("inputs hold no samples")
@@ -118,11 +110,11 @@ def read_inputs(
         for name, tensor in given.items()
     }
     # What a dataset of this package has checked can still overflow when it is cast to fewer bits.
-    is_checked = parts.is_checked and not any(
+    narrowed = any(
         given[name].is_floating_point() and given[name].element_size() > tensor.element_size()
         for name, tensor in data.items()
     )
-    if not is_checked and not torch.compiler.is_compiling():
+    if (narrowed or not parts.is_checked) and not torch.compiler.is_compiling():
         _check_finite(data, observed, modalities, parts.first_sample)
     return Batch(data, observed, complete)
 
@@ -135,22 +127,14 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
         batch_size: samples in each chunk, the last one perhaps excepted; at least 1.
 
     Returns:
-        Iterator over chunks that ``read_inputs`` accepts: datasets for datasets of this package,
-        otherwise batches, without labels. ``read_inputs`` names samples by their place in
-        ``inputs``.
+        Iterator over chunks that ``read_inputs`` accepts, and in which it names samples by their
+        place in ``inputs``: datasets of datasets of this package, otherwise batches without labels.
 
     Raises:
         TypeError: for a batch_size that is not an integer, and inputs that are not accepted.
         ValueError: for a batch_size below 1, no samples, no modality, or lengths that differ.
     """
-    if isinstance(batch_size, bool):
-        raise TypeError(f"batch_size: expected a positive integer, got {batch_size!r}")
-    try:
-        size = operator.index(batch_size)
-    except TypeError:
-        raise TypeError(f"batch_size: expected a positive integer, got {batch_size!r}") from None
-    if size < 1:
-        raise ValueError(f"batch_size: expected a positive integer, got {size}")
+    size = positive_int("batch_size", batch_size)
     if isinstance(inputs, Dataset):
         n = _dataset_length(inputs)
         return (_cut_dataset(inputs, start, min(start + size, n)) for start in range(0, n, size))
@@ -165,10 +149,10 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
 
 
 def collate(items: list[Any]) -> Any:
-    """Collate samples as PyTorch does; where only some have a mask, the others count as observed there.
+    """Collate samples as PyTorch does; those without a mask that others have count as observed.
 
-    That is what a ``ConcatDataset`` of complete and incomplete data gives, whose masks PyTorch's
-    own collation drops, as it does with what the first sample does not hold.
+    Of a ``ConcatDataset`` of complete and incomplete data PyTorch's own collation drops the masks,
+    as it does with all that the first sample does not hold.
 
     Raises:
         ValueError: For samples that differ in their modalities, or in the shape of one.
@@ -187,26 +171,23 @@ def collate(items: list[Any]) -> Any:
     try:
         return default_collate(items)
     except (KeyError, RuntimeError) as error:
-        raise ValueError(
-            f"samples do not make a batch, they differ in fields or shapes: {error}"
-        ) from error
+        what = "samples do not make a batch, they differ in fields or shapes"
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _with_every_mask(item: Mapping[str, Any]) -> ModelOutput:
     """Return a sample with a mask for each of its modalities."""
-    whole = torch.ones((), dtype=torch.bool)
-    return ModelOutput(
-        {**item, "masks": {**dict.fromkeys(item["data"], whole), **(item.get("masks") or {})}}
-    )
+    everywhere = dict.fromkeys(item["data"], torch.ones((), dtype=torch.bool))
+    return ModelOutput({**item, "masks": {**everywhere, **(item.get("masks") or {})}})
 
 
 def _is_sample(item: Any) -> bool:
     return isinstance(item, Mapping) and isinstance(item.get("data"), Mapping)
 
 
-def _floats(value: Any, what: str) -> Tensor:
+def _floats(value: Any, modality: str) -> Tensor:
     """Return values as a tensor, what is kept compact as floats."""
-    values = as_values(value, what)
+    values = as_values(value, f"modality {modality!r}")
     return values[:] if isinstance(values, Stored) else values
 
 
@@ -222,7 +203,7 @@ def _cut_parts(parts: _Parts, start: int, stop: int) -> ModelOutput:
 def _cut_dataset(dataset: Dataset[Any], start: int, stop: int) -> Inputs:
     """Return a dataset, or else a batch, of the samples from start to stop."""
     root, rows = _unwrap(dataset, range(start, stop))
-    if _is_own(root):
+    if is_batched(root):
         return root[slice(start, stop) if root is dataset else rows]
     parts = _read_mapping(collate([dataset[i] for i in range(start, stop)]))
     return ModelOutput(data=parts.data, masks=parts.masks, first_sample=start)
@@ -236,13 +217,11 @@ def _read_parts(inputs: Any) -> _Parts:
         raise TypeError(f"inputs: expected {ACCEPTED}; got {type(inputs).__name__}")
     n = _dataset_length(inputs)
     root, rows = _unwrap(inputs, range(n))
-    if not _is_own(root):
+    if not is_batched(root):
         return _read_mapping(collate([inputs[i] for i in range(n)]))
     # A whole dataset is read as it lies, without a copy.
-    samples = (
-        root.batch(rows) if type(inputs) is Subset else {"data": root.data, "masks": root._masks}
-    )
-    return _Parts(samples["data"], samples.get("masks") or {}, is_checked=True)
+    samples = root.batch(rows) if type(inputs) is Subset else root
+    return _Parts(samples.data, getattr(samples, "masks", {}), is_checked=True)
 
 
 def _read_mapping(inputs: Any) -> _Parts:
@@ -252,21 +231,17 @@ def _read_mapping(inputs: Any) -> _Parts:
     if not isinstance(inputs.get("data"), Mapping):
         check_names(inputs, "inputs")
         return _Parts(inputs, {})
-    masks = inputs.get("masks")
-    if masks is not None and not isinstance(masks, Mapping):
-        raise TypeError(
-            f"masks: expected a mapping {{modality: (n,) bool}}, got {type(masks).__name__}"
-        )
+    masks = {} if inputs.get("masks") is None else inputs["masks"]
+    check_masks(masks)
     check_names(inputs["data"], "inputs")
-    return _Parts(inputs["data"], masks or {}, first_sample=inputs.get("first_sample", 0))
+    return _Parts(inputs["data"], masks, first_sample=inputs.get("first_sample", 0))
 
 
 def _dataset_length(dataset: Dataset[Any]) -> int:
     """Return the number of samples of a map-style dataset."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        raise TypeError(
-            f"inputs: expected {ACCEPTED}; got {type(dataset).__name__}, which has no length"
-        )
+        kind = type(dataset).__name__
+        raise TypeError(f"inputs: expected {ACCEPTED}; got {kind}, which has no length")
     if len(dataset) == 0:
         raise ValueError("inputs hold no samples")
     return len(dataset)
@@ -280,12 +255,9 @@ def _unwrap(dataset: Dataset[Any], rows: Sequence[int]) -> tuple[Any, Sequence[i
     return dataset, rows
 
 
-def _is_own(dataset: Any) -> bool:
-    """Return whether samples may be read all at once: a subclass with items of its own must make them."""
-    return (
-        isinstance(dataset, MultimodalBaseDataset)
-        and type(dataset).__getitem__ is MultimodalBaseDataset.__getitem__
-    )
+def is_batched(dataset: Any) -> bool:
+    """Return whether ``dataset.batch`` gives its items: not where a subclass makes its own."""
+    return getattr(type(dataset), "__getitem__", None) is MultimodalBaseDataset.__getitem__
 
 
 def _check_shape(
@@ -316,13 +288,9 @@ def _read_observed(
         name: as_mask(mask, name, n_samples, check_values=read_values)
         for name, mask in parts.masks.items()
     }
-    device = next(iter(masks.values())).device
-    everywhere = torch.ones(n_samples, dtype=torch.bool, device=device)
-    nowhere = torch.zeros_like(everywhere)
-    rows = [
-        masks.get(name, everywhere).to(device) if name in data else nowhere for name in modalities
-    ]
-    observed = torch.stack(rows)
+    everywhere = torch.ones_like(next(iter(masks.values())))
+    rows = [masks.get(m, everywhere) if m in data else ~everywhere for m in modalities]
+    observed = torch.stack([row.to(everywhere.device) for row in rows])
     if not read_values:
         return observed, False
     for name in masks:
@@ -349,6 +317,7 @@ def _check_finite(
     for name, rows in zip(data, bad, strict=True):
         if rows.any():
             raise ValueError(
-                f"modality {name!r}: NaN or infinity in observed entries of {sample_list(rows, first)}; "
-                "mark the modality as not observed there; single missing cells are not supported"
+                f"modality {name!r}: NaN or infinity in observed entries of "
+                f"{sample_list(rows, first)}; mark the modality as not observed there; "
+                "single missing cells are not supported"
             )

@@ -9,38 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-N_SHOWN = 5
+from cmvae.base.words import listed, quoted
+
 CHUNK_ENTRIES = 1 << 22
 
 
-def quoted(names: Iterable[str]) -> str:
-    """Return names as ``'a', 'b'`` for a message, or ``none``."""
-    return ", ".join(map(repr, names)) or "none"
-
-
 def sample_list(bad: Tensor, first: int = 0) -> str:
-    """Return ``samples 3, 7 and 2 more`` for a message.
-
-    Args:
-        bad: (n,) bool, True where a sample is at fault.
-        first: index of the first of these samples in what the caller was given.
-    """
+    """Return ``samples 3, 7 and 2 more`` for a message, of (n,) bool numbered from ``first``."""
     rows = (bad.nonzero().flatten() + first).tolist()
-    shown = ", ".join(map(str, rows[:N_SHOWN]))
-    more = f" and {len(rows) - N_SHOWN} more" if len(rows) > N_SHOWN else ""
-    return f"{'sample' if len(rows) == 1 else 'samples'} {shown}{more}"
+    return f"{'sample' if len(rows) == 1 else 'samples'} {listed(rows)}"
 
 
 def as_tensor(value: Any, what: str) -> Tensor:
-    """Return a numeric tensor or array as a tensor of the same dtype that shares its memory.
+    """Return numbers (n, *) as a tensor of the same dtype that shares their memory.
 
-    Args:
-        value: tensor or array of shape (n, *); what PyTorch cannot share (negative strides, foreign
-            byte order, nested lists) is copied.
-        what: what it is, for the message, for instance ``modality 'image'``.
-
-    Returns:
-        Tensor of shape (n, *).
+    What PyTorch cannot share (negative strides, foreign byte order, nested lists) is copied. In
+    messages it is called ``what``, for instance ``modality 'image'``.
 
     Raises:
         TypeError: for anything that is not a dense array of real numbers.
@@ -76,49 +60,36 @@ def _from_array(value: Any, what: str) -> Tensor:
 
 
 def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = True) -> Tensor:
-    """Return which samples have observed a modality.
+    """Return which samples have observed a modality, (n_samples,) bool, True = observed.
 
     Args:
         value: (n_samples,) bool, or numbers that are all 0 or 1.
         modality: its name, for the message.
-        n_samples: n_samples.
+        n_samples: how many samples there must be.
         check_values: whether numbers other than 0 and 1 are looked for; it reads the values.
-
-    Returns:
-        (n_samples,) bool, True = observed.
 
     Raises:
         TypeError: for a mask that is not a numeric array.
         ValueError: for another shape or other numbers.
     """
-    mask = as_tensor(value, f"mask of modality {modality!r}")
+    what = f"mask of modality {modality!r}"
+    mask = as_tensor(value, what)
     if mask.shape != (n_samples,):
-        raise ValueError(
-            f"mask of modality {modality!r}: expected shape ({n_samples},), got {tuple(mask.shape)}"
-        )
+        raise ValueError(f"{what}: expected shape ({n_samples},), got {tuple(mask.shape)}")
     if mask.dtype == torch.bool:
         return mask
-    if check_values:
-        other = (mask != 0) & (mask != 1)
-        if other.any():
-            raise ValueError(
-                f"mask of modality {modality!r}: expected booleans or 0 and 1, "
-                f"got {mask[other][0].item()} at {sample_list(other)}"
-            )
+    other = (mask != 0) & (mask != 1)
+    if check_values and other.any():
+        got = f"{mask[other][0].item()} at {sample_list(other)}"
+        raise ValueError(f"{what}: expected booleans or 0 and 1, got {got}")
     return mask != 0
 
 
 def check_names(data: Any, what: str = "data") -> None:
-    """Refuse what is not a non-empty mapping from modality names.
-
-    Raises:
-        TypeError: for what is not a mapping, or a name that is not a string.
-        ValueError: for an empty mapping or name.
-    """
+    """Refuse what is not a non-empty mapping from modality names, by TypeError or ValueError."""
     if not isinstance(data, Mapping):
-        raise TypeError(
-            f"{what}: expected a mapping {{modality: array}}, got {type(data).__name__}"
-        )
+        kind = type(data).__name__
+        raise TypeError(f"{what}: expected a mapping {{modality: array}}, got {kind}")
     if not data:
         raise ValueError(f"{what}: expected at least one modality, got an empty mapping")
     for name in data:
@@ -128,31 +99,24 @@ def check_names(data: Any, what: str = "data") -> None:
             raise ValueError(f"{what}: modality names must not be empty")
 
 
-def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
-    """Raise ``KeyError`` with both lists of names unless every name is known.
+def check_masks(masks: Any) -> None:
+    """Raise ``TypeError`` for masks that are no mapping."""
+    if not isinstance(masks, Mapping):
+        kind = type(masks).__name__
+        raise TypeError(f"masks: expected a mapping {{modality: (n,) bool}}, got {kind}")
 
-    Args:
-        names: the names that were given.
-        known: the names that are allowed.
-        what: what the names were given as, for instance ``masks``.
-    """
+
+def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Raise ``KeyError`` unless all names, given as ``what``, for instance ``masks``, are known."""
     given = list(names)
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise KeyError(
-            f"unknown modality {quoted(unknown[:1])} in {what}: got {quoted(given)}; known are {quoted(known)}"
-        )
+    for name in given:
+        if name not in known:
+            both = f"got {quoted(given)}; known are {quoted(known)}"
+            raise KeyError(f"unknown modality {name!r} in {what}: {both}")
 
 
 def check_lengths(data: Mapping[str, Sized]) -> int:
-    """Return the number of samples that all modalities share.
-
-    Args:
-        data: modality -> n samples, at least one.
-
-    Raises:
-        ValueError: where lengths differ.
-    """
+    """Return the number of samples that all modalities share; ``ValueError`` where they differ."""
     lengths = {name: len(tensor) for name, tensor in data.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
@@ -161,15 +125,12 @@ def check_lengths(data: Mapping[str, Sized]) -> int:
 
 
 def check_observed(observed: Tensor, modalities: Sequence[str], first: int = 0) -> None:
-    """Refuse samples with nothing observed.
+    """Raise ``ValueError`` where nothing is observed of a sample.
 
     Args:
         observed: (M, n) bool.
         modalities: the M names.
         first: index of the first sample, for the message.
-
-    Raises:
-        ValueError: naming the modalities and the first few such samples.
     """
     nothing = ~observed.any(0)
     if nothing.any():
@@ -180,14 +141,11 @@ def check_observed(observed: Tensor, modalities: Sequence[str], first: int = 0) 
 
 
 def nonfinite_samples(tensor: Tensor, observed: Tensor | None = None) -> Tensor:
-    """Return which observed samples hold NaN or infinity, reading a few million entries at a time.
+    """Return which samples hold NaN or infinity, (n,) bool, a few million entries at a time.
 
     Args:
         tensor: (n, *) of any real dtype.
-        observed: (n,) bool, None = all.
-
-    Returns:
-        (n,) bool.
+        observed: (n,) bool, where True counts; None = everywhere.
     """
     n, size = len(tensor), math.prod(tensor.shape[1:])
     if not tensor.is_floating_point() or size == 0 or n == 0:

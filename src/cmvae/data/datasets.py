@@ -16,6 +16,7 @@ from cmvae.data.checks import (
     as_tensor,
     check_known,
     check_lengths,
+    check_masks,
     check_names,
     check_observed,
     nonfinite_samples,
@@ -32,14 +33,14 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     kind; slices share memory.
 
     Args:
-        data: modality -> tensor or array (n, *) of any real dtype. Dtype and memory are kept,
-            nothing is written to; arrays may be memory-mapped. Or what is kept compact and becomes
-            float32 in samples and batches only: ``ByteImages``, or a SciPy sparse matrix (n,
-            features).
+        data: modality -> tensor or array (n, *) of any real dtype; dtype and memory are kept, and
+            arrays may be memory-mapped. Or what is kept compact and becomes float32 in samples and
+            batches only: ``ByteImages``, or a SciPy sparse matrix (n, features).
         labels: n numbers (tensor, array or list) or n strings, or None.
 
     Attributes:
         data: modality -> (n, *) tensor, or ``Stored`` for what is kept compact.
+        masks: empty: nothing is missing.
         labels: (n, *) tensor, (n,) NumPy array of strings, or None.
 
     Raises:
@@ -48,22 +49,19 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
             an entry.
 
     Example:
-        >>> ds = MultimodalBaseDataset({"a": torch.zeros(4, 2), "b": torch.zeros(4, 3, 8, 8)}, [0, 1, 0, 1])
-        >>> ds
+        >>> import torch
+        >>> from cmvae import MultimodalBaseDataset
+        >>> data = {"a": torch.zeros(4, 2), "b": torch.zeros(4, 3, 8, 8)}
+        >>> MultimodalBaseDataset(data, labels=[0, 1, 0, 1])
         MultimodalBaseDataset(4 samples, a (2,), b (3, 8, 8), labels)
-        >>> len(ds[1:])
+        >>> len(MultimodalBaseDataset(data)[1:])
         3
     """
 
     def __init__(self, data: Mapping[str, Any], labels: Any = None) -> None:
         self._store(data, labels)
-        self._masks: dict[str, Tensor] | None = None
-        for name, values in self.data.items():
-            _refuse(
-                _nonfinite(values),
-                name,
-                "missing modalities go in IncompleteDataset; single missing cells are not supported",
-            )
+        self.masks: dict[str, Tensor] = {}
+        self._refuse_nonfinite("missing modalities go in IncompleteDataset")
 
     def _store(self, data: Mapping[str, Any], labels: Any) -> None:
         """Keep data and labels, lengths checked."""
@@ -73,6 +71,18 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         }
         n = check_lengths(self.data)
         self.labels = None if labels is None else _as_labels(labels, n)
+
+    def _refuse_nonfinite(self, advice: str) -> None:
+        """Raise ``ValueError`` where a sample holds NaN or infinity in an observed entry."""
+        for name, values in self.data.items():
+            bad = values.nonfinite() if isinstance(values, Stored) else nonfinite_samples(values)
+            if name in self.masks:
+                bad = bad & self.masks[name].to(bad.device)
+            if bad.any():
+                raise ValueError(
+                    f"modality {name!r}: NaN or infinity in observed entries of "
+                    f"{sample_list(bad)}; {advice}; single missing cells are not supported"
+                )
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -84,13 +94,12 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         return len(next(iter(self.data.values())))
 
     def __repr__(self) -> str:
-        """Return the number of samples and, per modality, its shape and how many samples lack it."""
+        """Return the number of samples and, by modality, shape and how many samples lack it."""
         parts = [f"{len(self)} samples"]
         for name, tensor in self.data.items():
-            missing = 0 if self._masks is None else int((~self._masks[name]).sum())
-            parts.append(
-                f"{name} {tuple(tensor.shape[1:])}" + (f" missing in {missing}" if missing else "")
-            )
+            missing = int((~self.masks[name]).sum()) if self.masks else 0
+            lacking = f" missing in {missing}" if missing else ""
+            parts.append(f"{name} {tuple(tensor.shape[1:])}{lacking}")
         parts += ["labels"] if self.labels is not None else []
         return f"{type(self).__name__}({', '.join(parts)})"
 
@@ -113,29 +122,27 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
             label = None if self.labels is None else self.labels[row]
             return self._output(row, str(label) if isinstance(label, np.str_) else label)
         rows = _as_rows(index, len(self))
-        selected = copy.copy(
-            self
-        )  # what a subclass added stays; what was checked is not checked again
+        # What a subclass added stays; what was checked is not checked again.
+        selected = copy.copy(self)
         selected.data = {
             name: values.cut(rows) if isinstance(values, Stored) else values[rows]
             for name, values in self.data.items()
         }
-        if self._masks is not None:
-            selected._masks = {name: mask[rows] for name, mask in self._masks.items()}
+        selected.masks = {name: mask[rows] for name, mask in self.masks.items()}
         selected.labels = None if self.labels is None else self._labels_at(rows)
         return selected
 
     def batch(self, indices: Any) -> ModelOutput:
-        """Return the collated batch of some samples, by one indexing operation per tensor.
+        """Return ``default_collate([ds[i] for i in indices])``, by one indexing of each tensor.
 
-        It equals ``torch.utils.data.default_collate([ds[i] for i in indices])``.
+        A slice of tensors shares their memory.
 
         Args:
             indices: slice, range, list, array or tensor of integers or (n,) booleans; B samples.
 
         Returns:
-            ModelOutput with ``data`` {modality: (B, *)}, and, where there are any, ``masks``
-            {modality: (B,) bool} and ``labels``, a tensor (B, *) or a list of B strings.
+            ``data`` {modality: (B, *)}, and, where there are any, ``masks`` {modality: (B,) bool}
+            and ``labels``, a tensor (B, *) or a list of B strings.
 
         Raises:
             IndexError: out of range, or of a wrong shape.
@@ -148,8 +155,8 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def _output(self, rows: Any, labels: Any) -> ModelOutput:
         """Return data and masks at some rows, with their labels."""
         output = ModelOutput(data={name: tensor[rows] for name, tensor in self.data.items()})
-        if self._masks is not None:
-            output["masks"] = {name: mask[rows] for name, mask in self._masks.items()}
+        if self.masks:
+            output["masks"] = {name: mask[rows] for name, mask in self.masks.items()}
         if labels is not None:
             output["labels"] = labels
         return output
@@ -184,8 +191,10 @@ class IncompleteDataset(MultimodalBaseDataset):
             sample has nothing observed. NaN and infinity are refused in observed entries only.
 
     Example:
-        >>> ds = IncompleteDataset({"a": torch.zeros(2, 3), "b": torch.ones(2, 1)}, {"b": [True, False]})
-        >>> ds[1].masks["b"]
+        >>> import torch
+        >>> from cmvae import IncompleteDataset
+        >>> data = {"a": torch.zeros(2, 3), "b": torch.ones(2, 1)}
+        >>> IncompleteDataset(data, {"b": [True, False]})[1].masks["b"]
         tensor(False)
     """
 
@@ -193,47 +202,12 @@ class IncompleteDataset(MultimodalBaseDataset):
         self, data: Mapping[str, Any], masks: Mapping[str, Any], labels: Any = None
     ) -> None:
         self._store(data, labels)
-        if not isinstance(masks, Mapping):
-            raise TypeError(
-                f"masks: expected a mapping {{modality: (n,) bool}}, got {type(masks).__name__}"
-            )
+        check_masks(masks)
         check_known(masks, self.modalities, "masks")
-        n = len(self)
-        self._masks = {
-            name: as_mask(masks[name], name, n)
-            if name in masks
-            else torch.ones(n, dtype=torch.bool)
-            for name in self.modalities
-        }
-        check_observed(torch.stack([mask.cpu() for mask in self._masks.values()]), self.modalities)
-        for name, values in self.data.items():
-            _refuse(
-                _nonfinite(values, self._masks[name]),
-                name,
-                "mark the modality as not observed there; single missing cells are not supported",
-            )
-
-    @property
-    def masks(self) -> dict[str, Tensor]:
-        """Modality -> (n,) bool tensor, True = observed."""
-        assert self._masks is not None
-        return self._masks
-
-
-def _nonfinite(values: Tensor | Stored, observed: Tensor | None = None) -> Tensor:
-    """Return which observed samples hold NaN or infinity, (n,) bool."""
-    if not isinstance(values, Stored):
-        return nonfinite_samples(values, observed)
-    bad = values.nonfinite()
-    return bad if observed is None else bad & observed.to(bad.device)
-
-
-def _refuse(bad: Tensor, modality: str, advice: str) -> None:
-    """Raise ``ValueError`` where a sample holds NaN or infinity in an observed entry."""
-    if bad.any():
-        raise ValueError(
-            f"modality {modality!r}: NaN or infinity in observed entries of {sample_list(bad)}; {advice}"
-        )
+        n, whole = len(self), torch.ones(len(self), dtype=torch.bool)
+        self.masks = {name: as_mask(masks.get(name, whole), name, n) for name in self.modalities}
+        check_observed(torch.stack([mask.cpu() for mask in self.masks.values()]), self.modalities)
+        self._refuse_nonfinite("mark the modality as not observed there")
 
 
 def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
@@ -241,14 +215,12 @@ def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
     array = None if isinstance(labels, Tensor) else np.asarray(labels)
     if array is not None and array.dtype.kind in "OUT":
         if not all(isinstance(label, str) for label in array.flat):
-            raise TypeError(
-                "labels: expected all numbers or all strings, got a mixture or other objects"
-            )
+            found = "a mixture or other objects"
+            raise TypeError(f"labels: expected all numbers or all strings, got {found}")
         kept: Tensor | np.ndarray = array.astype(np.str_)
         if kept.ndim != 1:
-            raise ValueError(
-                f"labels: expected one string per sample, got shape {tuple(kept.shape)}"
-            )
+            got = tuple(kept.shape)
+            raise ValueError(f"labels: expected one string per sample, got shape {got}")
     else:
         kept = as_tensor(labels, "labels")
     if len(kept) != n_samples:
@@ -257,7 +229,7 @@ def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
 
 
 def _as_row(index: Any, n_samples: int) -> int | None:
-    """Return an integer index as one in [-n_samples, n_samples), None for what is not an integer."""
+    """Return an integer as an index in [-n_samples, n_samples), None for what is no integer."""
     if isinstance(index, bool | np.bool_):
         raise TypeError(f"an index must not be a single boolean, got {index!r}")
     if isinstance(index, Tensor | np.ndarray) and index.ndim:
@@ -277,9 +249,8 @@ def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
         span = range(*index.indices(n_samples))
         return torch.tensor(span, dtype=torch.int64) if span.step < 0 else index
     if not isinstance(index, list | range | np.ndarray | Tensor):
-        raise TypeError(
-            f"an index must be an integer, slice, range, list, array or tensor, got {type(index).__name__}"
-        )
+        kinds = "an integer, slice, range, list, array or tensor"
+        raise TypeError(f"an index must be {kinds}, got {type(index).__name__}")
     rows = index if isinstance(index, Tensor) else torch.from_numpy(np.array(index))
     if rows.ndim == 1 and rows.numel() == 0 and not isinstance(index, np.ndarray | Tensor):
         return torch.zeros(0, dtype=torch.int64)
@@ -287,9 +258,8 @@ def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
         raise TypeError(f"an index must hold integers or booleans, got dtype {rows.dtype}")
     if rows.dtype == torch.bool:
         if rows.shape != (n_samples,):
-            raise IndexError(
-                f"a boolean index must have shape ({n_samples},), got {tuple(rows.shape)}"
-            )
+            got = tuple(rows.shape)
+            raise IndexError(f"a boolean index must have shape ({n_samples},), got {got}")
         return rows.nonzero().flatten()
     if rows.ndim != 1:
         raise IndexError(f"an index must have one axis, got shape {tuple(rows.shape)}")

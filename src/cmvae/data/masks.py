@@ -1,6 +1,5 @@
 """Which modalities of which samples are observed."""
 
-import math
 import operator
 from collections.abc import Sequence
 from numbers import Real
@@ -28,8 +27,8 @@ def random_masks(
 
     Raises:
         TypeError: for modalities given as one string, or an n_samples that is not an integer.
-        ValueError: for a missing_rate that is not a number in [0, 1], an n_samples below 1, names
-            that repeat, or fewer than two modalities where samples must lose some.
+        ValueError: for a missing_rate outside [0, 1], an n_samples below 1, names that repeat, or
+            fewer than two modalities where samples must lose some.
     """
     rate = _rate(missing_rate)
     if isinstance(modalities, str):
@@ -41,9 +40,8 @@ def random_masks(
         raise ValueError(f"modalities: expected names that differ, got {names}")
     n_incomplete = round(rate * n_samples)
     if n_incomplete and len(names) < 2:
-        raise ValueError(
-            f"missing_rate: {rate} leaves nothing of samples with the one modality {names[0]!r}"
-        )
+        only = f"samples with the one modality {names[0]!r}"
+        raise ValueError(f"missing_rate: {rate} leaves nothing of {only}")
 
     rng = np.random.default_rng(seed)
     incomplete = rng.permutation(n_samples)[:n_incomplete]
@@ -65,9 +63,6 @@ def _proper_subsets(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
 
 def _rate(value: Any) -> float:
     """Return a missing rate as a float; ``ValueError`` unless it is a number in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise ValueError(f"missing_rate: expected a number in [0, 1], got {value!r}")
-    rate = float(value)
-    if math.isnan(rate) or not 0 <= rate <= 1:
-        raise ValueError(f"missing_rate: expected a number in [0, 1], got {value!r}")
-    return rate
+    return float(value)

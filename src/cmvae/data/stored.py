@@ -15,7 +15,7 @@ class Stored(ABC):
     """Values of n samples in a compact form.
 
     ``stored[rows]`` gives floats, ``stored.cut(rows)`` keeps the compact form. Datasets take one in
-    place of a tensor, as a value of ``data``; nothing but the rows of a batch is ever made float.
+    place of a tensor; nothing but the rows of a batch is ever made float.
 
     Attributes:
         shape: (n, *), the shape of all samples as floats.
@@ -32,11 +32,7 @@ class Stored(ABC):
 
     @abstractmethod
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
-        """Return samples as float32.
-
-        Args:
-            rows: An integer, for one sample, (*); a slice or (B,) int64 indices, for (B, *).
-        """
+        """Return float32: (*) for an integer, (B, *) for a slice or (B,) int64 indices."""
 
     @abstractmethod
     def cut(self, rows: slice | Tensor) -> Self:
@@ -51,14 +47,15 @@ class ByteImages(Stored):
     """Images of bytes, 0 to 255, that become floats in [0, 1]: x / 255.
 
     Args:
-        images: (n, C, H, W) uint8 tensor or array, kept as it is; it may be memory-mapped, as from
-            ``numpy.load(path, mmap_mode="r")``.
+        images: (n, C, H, W) uint8 tensor or array, kept as it is; it may be memory-mapped.
 
     Raises:
         TypeError: For another dtype.
         ValueError: For another number of axes.
 
     Example:
+        >>> import torch
+        >>> from cmvae.data import ByteImages
         >>> images = ByteImages(torch.full((2, 3, 4, 4), 255, dtype=torch.uint8))
         >>> images[0].max(), images.cut(slice(1, 2)).shape
         (tensor(1.), (1, 3, 4, 4))
@@ -89,8 +86,7 @@ class SparseRows(Stored):
     """A sparse matrix whose rows become dense float32.
 
     Args:
-        matrix: (n, features) SciPy sparse matrix or array of real numbers; CSR is kept without a
-            copy, other formats are converted.
+        matrix: (n, features) SciPy sparse matrix or array of real numbers; CSR is not copied.
 
     Raises:
         TypeError: For what is not a SciPy sparse matrix of real numbers.
@@ -118,7 +114,7 @@ class SparseRows(Stored):
         return type(self)(self.matrix[_plain(rows)])
 
     def nonfinite(self) -> Tensor:
-        """Return which rows hold NaN or infinity as float32, reading a few million entries at a time."""
+        """Return which rows hold NaN or infinity as float32, a few million entries at a time."""
         bounds = self.matrix.indptr
         entries = self.matrix.data[: bounds[-1]]
         bad = np.zeros(len(self), dtype=bool)
@@ -154,9 +150,8 @@ class StandardisedRows(Stored):
         self.shape = rows.shape
         for name, values in (("center", self.center), ("spread", self.spread)):
             if values.shape != self.shape[1:]:
-                raise ValueError(
-                    f"{name}: expected shape {self.shape[1:]}, got {tuple(values.shape)}"
-                )
+                got = tuple(values.shape)
+                raise ValueError(f"{name}: expected shape {self.shape[1:]}, got {got}")
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
         """Return standardised rows as float32; see ``Stored``."""
@@ -172,11 +167,9 @@ class StandardisedRows(Stored):
 
 
 def as_values(value: Any, what: str) -> Tensor | Stored:
-    """Return a tensor or array as a tensor, a sparse matrix as ``SparseRows``, anything stored as it is.
+    """Return an array (n, *) as a tensor, a SciPy matrix as ``SparseRows``, ``Stored`` as it is.
 
-    Args:
-        value: Tensor or array of shape (n, *), SciPy sparse matrix, or ``Stored``.
-        what: What it is, for the message, for instance ``modality 'image'``.
+    In messages it is called ``what``, for instance ``modality 'image'``.
 
     Raises:
         TypeError: For anything else.
@@ -193,7 +186,7 @@ def as_values(value: Any, what: str) -> Tensor | Stored:
 
 
 def is_sparse(value: Any) -> bool:
-    """Return whether a value is SciPy's; SciPy, slow to import, is loaded already where it is."""
+    """Return whether a value is a SciPy matrix; where it is, SciPy, slow to import, is loaded."""
     sparse = sys.modules.get("scipy.sparse")
     return sparse is not None and bool(sparse.issparse(value))
 

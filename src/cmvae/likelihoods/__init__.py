@@ -1,4 +1,4 @@
-"""The likelihoods p(x_m | z, w_m): elementwise log-densities of a modality given the decoder's output."""
+"""The likelihoods p(x_m | z, w_m): log-densities of a modality given the decoder's output."""
 
 from cmvae.likelihoods.base import CountBlock, Likelihood
 from cmvae.likelihoods.continuous import Laplace, Normal

@@ -7,14 +7,13 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from cmvae.base.words import quoted
+
 
 class CountBlock(NamedTuple):
-    """Neighbouring values of a flattened sample that are counts, for the encoder, which sees their logarithms.
+    """Counts start..stop−1 among the values of a flattened sample, for the encoder.
 
-    Attributes:
-        start: The first one's place.
-        stop: The place after the last one.
-        size: The total to which they are scaled first; None where they are taken as they are.
+    It sees their logarithms, scaled to the total ``size`` first unless that is None.
     """
 
     start: int
@@ -23,7 +22,7 @@ class CountBlock(NamedTuple):
 
 
 class Likelihood(nn.Module, ABC):
-    """A distribution of a modality whose parameters are the decoder's output, the ``reconstruction``.
+    """A distribution of a modality, its parameters the decoder's output, the ``reconstruction``.
 
     Shapes: a reconstruction is (*, *input shape), with any leading axes; a target must have the
     same shape, nothing is broadcast. Results have the dtype of the reconstruction, at least
@@ -31,8 +30,7 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         options: Names of the constructor's arguments, which a user may set per modality.
-        takes_shape: Whether the constructor also takes ``shape``, the modality's input shape or
-            None.
+        takes_shape: Whether it also takes ``shape``, the modality's input shape or None.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -40,16 +38,14 @@ class Likelihood(nn.Module, ABC):
 
     @classmethod
     def build(cls, params: Mapping[str, Any], shape: Sequence[int] | None = None) -> Self:
-        """Build the likelihood from its parameters by name and, where it wants it, the modality's input shape.
+        """Build the likelihood from its parameters by name, with the input shape if it wants that.
 
         Raises:
             ValueError: For an unknown parameter, or a value that is not allowed.
         """
         unknown = [name for name in params if name not in cls.options]
         if unknown:
-            raise ValueError(
-                f"got {unknown}; allowed: {', '.join(map(repr, cls.options)) or 'none'}"
-            )
+            raise ValueError(f"got {unknown}; allowed: {quoted(cls.options)}")
         return cls(**params, shape=shape) if cls.takes_shape else cls(**params)
 
     @property
@@ -74,9 +70,8 @@ class Likelihood(nn.Module, ABC):
 
     def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
         """Return :meth:`log_prob` summed over all but the first ``axes`` axes."""
-        return (
-            self.log_prob(reconstruction, target).reshape(*reconstruction.shape[:axes], -1).sum(-1)
-        )
+        values = self.log_prob(reconstruction, target)
+        return values.reshape(*reconstruction.shape[:axes], -1).sum(-1)
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the mean of the distribution, of the reconstruction's shape."""
@@ -95,26 +90,25 @@ class Likelihood(nn.Module, ABC):
             shape: The modality's input shape; None where it is not known.
 
         Raises:
-            ValueError: If the rows have another shape, or hold values that the distribution cannot
-                have.
+            ValueError: For rows of another shape, or values that the distribution cannot have.
         """
-        if shape is not None and tuple(target.shape[1:]) != tuple(shape):
+        got = tuple(target.shape[1:])
+        if shape is not None and got != tuple(shape):
             raise ValueError(
-                f"modality {modality!r}: samples of shape {tuple(target.shape[1:])}, expected {tuple(shape)}"
+                f"modality {modality!r}: samples of shape {got}, expected {tuple(shape)}"
             )
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Raise half precision to float32: a sum over the elements of a sample needs more digits than it has."""
+    """Raise half precision to float32: sums over a sample's elements need more digits."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def check_same_shape(reconstruction: Tensor, target: Tensor) -> None:
     """Raise ``ValueError`` where shapes differ."""
     if reconstruction.shape != target.shape:
-        raise ValueError(
-            f"target of shape {tuple(target.shape)} for a reconstruction {tuple(reconstruction.shape)}"
-        )
+        got, wanted = tuple(target.shape), tuple(reconstruction.shape)
+        raise ValueError(f"target of shape {got} for a reconstruction {wanted}")
 
 
 def paired(reconstruction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,11 +18,11 @@ class _LocationScale(Likelihood):
     """A likelihood whose location is the reconstruction, with one scale for the whole modality.
 
     Args:
-        scale: A number from 1e-18 to 1e18, or 'learned': one parameter, stored as ``log_scale`` and
-            starting at scale 1, as in σ-VAE (Rybkin, Daniilidis, Levine, "Simple and effective VAE
-            training with calibrated decoders", ICML 2021). A learned scale is at least 1e-3,
-            because the density of data that a decoder can repeat exactly has no bound. At this
-            floor ``log_scale`` keeps its gradient, so that it can rise again.
+        scale: A number from 1e-18 to 1e18, or 'learned': one parameter ``log_scale`` that starts at
+            scale 1, as in σ-VAE (Rybkin, Daniilidis, Levine, "Simple and effective VAE training
+            with calibrated decoders", ICML 2021). A learned scale is at least 1e-3, because the
+            density of data that a decoder can repeat exactly has no bound; at this floor
+            ``log_scale`` keeps its gradient, so that it can rise again.
 
     Raises:
         ValueError: If ``scale`` is neither.
@@ -56,7 +56,7 @@ class _LocationScale(Likelihood):
         return f"scale={self.scale:.4g}" + (", learned" if self.log_scale is not None else "")
 
     def _scales(self, location: Tensor) -> tuple[Tensor, Tensor] | tuple[float, float]:
-        """Return the scale and its logarithm: numbers, or where it is learned scalars of the location's dtype."""
+        """Return the scale and its logarithm: numbers, or where it is learned scalar tensors."""
         if self.log_scale is None:
             return math.exp(self._log_scale), self._log_scale
         log_scale = self._log_scale_like(location)
@@ -67,8 +67,7 @@ class _LocationScale(Likelihood):
         if self.log_scale is None:
             return torch.full((), self._log_scale, dtype=location.dtype, device=location.device)
         raw = self.log_scale.to(location.dtype)
-        # The value is clamped and the gradient is not: a clamped gradient would hold the scale at
-        # its floor for ever.
+        # The value is clamped, the gradient is not: else the scale would stay there for ever.
         return raw.detach().clamp_min(_MIN_LOG_SCALE) + (raw - raw.detach())
 
 
@@ -79,6 +78,8 @@ class Normal(_LocationScale):
         scale: σ, a positive number or 'learned' (with floor 1e-3; see Rybkin et al., 2021).
 
     Example:
+        >>> import torch
+        >>> from cmvae.likelihoods import Normal
         >>> Normal(scale=2.0).log_prob(torch.zeros(1, 3), torch.ones(1, 3)).shape
         torch.Size([1, 3])
     """
@@ -126,7 +127,7 @@ class Laplace(_LocationScale):
         return distances.sum(-1) * (-1 / scale) - distances.shape[-1] * (log_scale + math.log(2))
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw μ + b (e₁ − e₂), e₁ and e₂ exponential, which is Laplace; see ``Likelihood.sample``."""
+        """Draw μ + b (e₁ − e₂), e₁ and e₂ exponential; see ``Likelihood.sample``."""
         location = at_least_float32(reconstruction)
         noise = torch.empty_like(location).exponential_(generator=generator)
         noise -= torch.empty_like(location).exponential_(generator=generator)

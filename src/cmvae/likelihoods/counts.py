@@ -20,6 +20,7 @@ from cmvae.likelihoods.base import CountBlock, Likelihood, at_least_float32, che
 
 _DEFAULT_SIZE = 1e4
 _MAX_LOG_RATE = 30.0  # e³⁰ ≈ 10¹³: beyond it float32 has no use for squares of gradients
+_LEARNED = ("feature", "modality")
 _DISPERSIONS = (1e-6, 1e9)  # beyond them float32 has no use for the gamma function
 _SERIES_FROM = 16.0  # from here the series of e(y) is exact to 1e-14
 
@@ -30,9 +31,8 @@ class _Counts(Likelihood):
     Without the library size μ = exp(o), the canonical link; an output above 30 counts as 30, and
     keeps its gradient. With it μ_j = ℓ softmax(o)_j, over all values of a sample, with ℓ the
     sample's own total, as in scVI (Lopez, Regier, Cole, Jordan, Yosef, "Deep generative modeling
-    for single-cell transcriptomics", Nature Methods 2018): what is modelled are the shares given
-    the total, and log-probabilities are conditional on it. A sample whose total is 0 has rate 0 and
-    log-probability 0.
+    for single-cell transcriptomics", Nature Methods 2018): log-probabilities are conditional on the
+    total. A sample whose total is 0 has rate 0 and log-probability 0.
 
     Results are at least float32, where an integer above 2²⁴ may be rounded before it arrives. For
     rates and counts up to 10⁶ float32 is good to 3·10⁻⁴ within five standard deviations, and to a
@@ -40,14 +40,12 @@ class _Counts(Likelihood):
 
     Args:
         library_size: Whether the rate is the sample's total times a share.
-        size: With ``library_size``, the total that :meth:`mean` and :meth:`sample` assume, and to
-            which the built-in encoders scale: best the median total of the training data. 10,000
-            where it is None.
+        size: With ``library_size``, the total that :meth:`mean`, :meth:`sample` and the built-in
+            encoders assume: best the median total of the training data. 10,000 where it is None.
         shape: The modality's input shape; None: the last axis is the sample.
 
     Raises:
-        ValueError: For a value that is not allowed, or a library size of a single value, which says
-            nothing.
+        ValueError: For a value that is not allowed, or a library size of a single value.
     """
 
     options: ClassVar[tuple[str, ...]] = ("library_size", "size")
@@ -102,14 +100,14 @@ class _Counts(Likelihood):
         return self._log_shares(reconstruction).exp() * self.size
 
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
-        """Refuse anything but integers of at least 0, of whatever dtype; see ``Likelihood.check``."""
+        """Refuse anything but integers of at least 0, of any dtype; see ``Likelihood.check``."""
         super().check(target, modality, shape)
         values = target.to(torch.promote_types(target.dtype, torch.float32))
         bad = ~((values >= 0) & (values == values.round()) & values.isfinite())
         if bad.any():
             raise ValueError(
-                f"modality {modality!r}: counts must be integers of at least 0; "
-                f"got {values[bad][0].item():.6g} and {int(bad.sum()) - 1} other values that are not"
+                f"modality {modality!r}: counts must be integers of at least 0; got "
+                f"{values[bad][0].item():.6g} and {int(bad.sum()) - 1} other values that are not"
             )
 
     @abstractmethod
@@ -121,8 +119,7 @@ class _Counts(Likelihood):
         return [-1] if self.shape is None else list(range(-len(self.shape), 0))
 
     def _log_rate(self, output: Tensor) -> Tensor:
-        # The value is clamped and the gradient is not: a clamped gradient would hold the rate there
-        # for ever.
+        # The value is clamped, the gradient is not: else the rate would stay there for ever.
         return output + (output.clamp_max(_MAX_LOG_RATE) - output).detach()
 
     def _log_shares(self, output: Tensor) -> Tensor:
@@ -137,13 +134,14 @@ class Poisson(_Counts):
         library_size: False: μ = exp(reconstruction). True: μ = total of the sample ·
             softmax(reconstruction), as in scVI (Lopez et al., 2018).
         size: With ``library_size``, the total of generated samples; 10,000 where it is None.
-        shape: The modality's input shape, over all axes of which shares sum to 1; None: over the
-            last.
+        shape: The modality's input shape, over which shares sum to 1; None: over the last axis.
 
     Raises:
         ValueError: For a value that is not allowed.
 
     Example:
+        >>> import torch
+        >>> from cmvae.likelihoods import Poisson
         >>> Poisson().log_prob(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 2.0]]))
         tensor([[-1.0000, -1.0000, -1.6931]])
     """
@@ -159,16 +157,15 @@ class Poisson(_Counts):
 
 
 class NegativeBinomial(_Counts):
-    """log p(x) = log Γ(x+r)/(Γ(r) x!) + r log r/(r+μ) + x log μ/(r+μ), of mean μ and variance μ + μ²/r.
+    """log p(x) = log Γ(x+r)/(Γ(r) x!) + r log r/(r+μ) + x log μ/(r+μ), of variance μ + μ²/r.
 
     Args:
         inverse_dispersion: r: ``'feature'``, one learned for each value of the input shape;
             ``'modality'``, one learned for all; or a number from 10⁻⁶ to 10⁹. Learned ones are
             stored as ``log_inverse_dispersion``, start at 1, count as between 10⁻⁶ and 10⁹ and keep
             their gradient outside.
-        library_size: False: μ = exp(reconstruction). True: μ = total of the sample ·
-            softmax(reconstruction), as in scVI (Lopez et al., 2018).
-        size: With ``library_size``, the total of generated samples; 10,000 where it is None.
+        library_size: As for :class:`Poisson`.
+        size: Likewise.
         shape: The modality's input shape; needed for ``'feature'``.
 
     Raises:
@@ -190,37 +187,32 @@ class NegativeBinomial(_Counts):
         lowest, highest = _DISPERSIONS
         if _is_positive(inverse_dispersion) and lowest <= float(inverse_dispersion) <= highest:
             self._fixed = math.log(float(inverse_dispersion))
-        elif not isinstance(inverse_dispersion, str) or inverse_dispersion not in (
-            "feature",
-            "modality",
-        ):
+        elif not isinstance(inverse_dispersion, str) or inverse_dispersion not in _LEARNED:
             raise ValueError(
-                f"inverse_dispersion must be 'feature', 'modality' or a number from {lowest:g} to {highest:g}; "
-                f"got {inverse_dispersion!r}"
+                f"inverse_dispersion must be 'feature', 'modality' or a number from {lowest:g} to "
+                f"{highest:g}; got {inverse_dispersion!r}"
             )
         elif inverse_dispersion == "feature" and shape is None:
             raise ValueError(
-                "inverse_dispersion 'feature' needs the modality's shape in input_dims; or take 'modality'"
+                "inverse_dispersion 'feature' needs the modality's shape in input_dims; "
+                "or take 'modality'"
             )
         else:
-            self.log_inverse_dispersion = nn.Parameter(
-                torch.zeros(tuple(shape or ()) if inverse_dispersion == "feature" else ())
-            )
+            own = tuple(shape or ()) if inverse_dispersion == "feature" else ()
+            self.log_inverse_dispersion = nn.Parameter(torch.zeros(own))
 
     @property
     def inverse_dispersion(self) -> Tensor:
         """The present r, detached: of the input shape, or a scalar."""
-        like = (
-            torch.zeros(()) if self.log_inverse_dispersion is None else self.log_inverse_dispersion
-        )
+        learned = self.log_inverse_dispersion
+        like = torch.zeros(()) if learned is None else learned
         return self._log_inverse_dispersion(like).detach().exp()
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw counts, floating, with rates μ g / r, g Gamma with shape r; see ``Likelihood.sample``."""
+        # log1p is exact near 0, where s is a small difference of large terms; useless near −1.
         mean = self.mean(reconstruction)
         inverse_dispersion = self._log_inverse_dispersion(mean).exp().expand_as(mean)
-        # The only gamma sampler of PyTorch that takes a generator; torch.distributions.Gamma is
-        # built on it.
+        # PyTorch's only gamma sampler that takes a generator; torch.distributions.Gamma calls it.
         gamma = torch._standard_gamma(inverse_dispersion.contiguous(), generator=generator)
         return torch.poisson(mean * gamma / inverse_dispersion, generator=generator)
 
@@ -240,11 +232,9 @@ class NegativeBinomial(_Counts):
         log_rate = torch.where(some, log_rate, 0.0)
         rate, n = log_rate.exp(), counts + r
         ratio = (counts - rate) / (r + rate)
-        # log1p is exact near 0, where s is a small difference of large logarithms, and useless near
-        # −1.
-        s = torch.where(
-            ratio > -0.5, ratio.clamp_min(-0.5).log1p(), n.log() - torch.logaddexp(log_r, log_rate)
-        )
+        # log1p is exact near 0, where s is a difference of large logarithms, and not near −1.
+        far = n.log() - torch.logaddexp(log_r, log_rate)
+        s = torch.where(ratio > -0.5, ratio.clamp_min(-0.5).log1p(), far)
         t = s + log_rate - counts.clamp_min(1).log()
         constant = log_r - n.log() + _excess(n) - _excess(r) - _excess(counts)
         return torch.where(some, constant - r * _psi(s) - counts * _psi(t), none)
@@ -265,7 +255,7 @@ def _excess(y: Tensor) -> Tensor:
 
 
 def _unexpanded(target: Tensor) -> Tensor:
-    """Return the target with axes that only repeat it cut to size 1: draws share their target's terms."""
+    """Return the target with axes that only repeat it cut to size 1: draws share its terms."""
     for axis, stride in enumerate(target.stride()):
         if stride == 0 and target.shape[axis] > 1:
             target = target.narrow(axis, 0, 1)

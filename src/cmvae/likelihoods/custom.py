@@ -12,10 +12,9 @@ class Custom(Likelihood):
     """A likelihood given as a function.
 
     Args:
-        function: Maps a reconstruction (B, *input shape) and a target to log-probabilities (B,
-            ...), elementwise or summed over any axes but the first. The target is cast to the reconstruction's
-            dtype where it is floating, and left alone where it holds integers. A module may be
-            given, to be trained with the model.
+        function: Maps a reconstruction (B, *input shape) and a target to log-probabilities
+            (B, ...), elementwise or summed over any axes but the first. A floating target is cast
+            to the reconstruction's dtype. A module may be given, to be trained with the model.
     """
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -34,18 +33,17 @@ class Custom(Likelihood):
             target = target.to(reconstruction.dtype)
         result = self.function(reconstruction, target)
         if not isinstance(result, Tensor):
-            raise TypeError(
-                f"a custom likelihood must return a tensor; got {type(result).__name__}"
-            )
+            kind = type(result).__name__
+            raise TypeError(f"a custom likelihood must return a tensor; got {kind}")
         if result.shape[:1] != reconstruction.shape[:1] or result.dim() == 0:
             raise ValueError(
-                f"a custom likelihood must return log-probabilities ({reconstruction.shape[0]}, ...), "
+                f"a custom likelihood must return log-probabilities ({len(reconstruction)}, ...), "
                 f"not averaged over the batch; got shape {tuple(result.shape)}"
             )
         if result.numel() > reconstruction.numel():
             raise ValueError(
-                f"a custom likelihood returned {tuple(result.shape)}, more values than the reconstruction "
-                f"{tuple(reconstruction.shape)} has: shapes were broadcast"
+                f"a custom likelihood returned {tuple(result.shape)}, more values than the "
+                f"reconstruction {tuple(reconstruction.shape)} has: shapes were broadcast"
             )
         return at_least_float32(result)
 
@@ -55,9 +53,7 @@ class Custom(Likelihood):
         Raises:
             TypeError: Always.
         """
-        raise TypeError(
-            "a likelihood given as a callable has no samples; use its mean, the reconstruction"
-        )
+        raise TypeError("a likelihood given as a callable has no samples; use its mean")
 
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
         """Allow any data: the support of a function is not known."""

@@ -8,16 +8,14 @@ from torch.nn import functional
 
 from cmvae.likelihoods.base import Likelihood, at_least_float32, is_integer, paired
 
-_SUM_TOLERANCE = (
-    1e-3  # how far the entries of a one-hot vector or of soft labels may be from a sum of 1
-)
+_SUM_TOLERANCE = 1e-3  # of one-hot vectors and soft labels, whose entries sum to 1
 
 
 class Bernoulli(Likelihood):
-    """log p(x) = x l + log σ(−l), with the reconstruction as the logit l and σ the logistic function.
+    """log p(x) = x l + log σ(−l), with the reconstruction as the logit l and σ the logistic.
 
-    Targets between 0 and 1 are allowed, as is usual for grey images; the expression is then no
-    normalised density.
+    Targets between 0 and 1 are allowed, as is usual for grey images, though the density then is not
+    normalised.
     """
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
@@ -45,7 +43,7 @@ class Bernoulli(Likelihood):
 
 
 class Categorical(Likelihood):
-    """log p(x = v) = l_v − log Σ_u exp l_u, with the reconstruction as logits l over the last axis."""
+    """log p(x = v) = l_v − log Σ_u exp l_u, with logits l, the reconstruction, on the last axis."""
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return the log-probability of a class, without the class axis.
@@ -69,8 +67,8 @@ class Categorical(Likelihood):
         if target.shape == logits.shape[:-1] and is_integer(target):
             return log_p.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
         raise ValueError(
-            f"categorical target of shape {tuple(target.shape)} and {target.dtype} for logits of shape "
-            f"{tuple(logits.shape)}; allowed: that shape, or integers without the last axis"
+            f"categorical target of shape {tuple(target.shape)} and {target.dtype} for logits of "
+            f"shape {tuple(logits.shape)}; allowed: that shape, or integers without the last axis"
         )
 
     def mean(self, reconstruction: Tensor) -> Tensor:
@@ -78,7 +76,7 @@ class Categorical(Likelihood):
         return torch.softmax(at_least_float32(reconstruction), dim=-1)
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one-hot vectors, floating, of the reconstruction's shape (*, V); see ``Likelihood.sample``."""
+        """Draw one-hot vectors (*, V), floating; see ``Likelihood.sample``."""
         probabilities = self.mean(reconstruction)
         flat = probabilities.reshape(-1, probabilities.shape[-1])
         drawn = torch.multinomial(flat, num_samples=1, generator=generator)
@@ -96,11 +94,8 @@ class Categorical(Likelihood):
         Raises:
             ValueError: See above, or if the rows have another shape.
         """
-        if shape is None:
-            indices = is_integer(target)
-        else:
-            indices = is_integer(target) and tuple(target.shape[1:]) == tuple(shape[:-1])
-        if indices:
+        fits = shape is None or tuple(target.shape[1:]) == tuple(shape[:-1])
+        if is_integer(target) and fits:
             _check_classes(target, modality, None if shape is None else shape[-1])
         else:
             super().check(target, modality, shape)
@@ -108,7 +103,7 @@ class Categorical(Likelihood):
 
 
 def _check_classes(indices: Tensor, modality: str, n_classes: int | None) -> None:
-    """Raise ``ValueError`` for indices outside 0..n_classes−1, or negative ones where n_classes is None."""
+    """Raise ``ValueError`` for indices outside 0..n_classes−1; None is no upper limit."""
     indices = indices.long()
     valid = indices >= 0 if n_classes is None else (indices >= 0) & (indices < n_classes)
     if not valid.all():
@@ -125,6 +120,7 @@ def _check_simplex(vectors: Tensor, modality: str) -> None:
     sums = vectors.sum(-1)
     if not ((vectors >= 0).all() and ((sums - 1).abs() <= _SUM_TOLERANCE).all()):
         raise ValueError(
-            f"modality {modality!r}: categorical targets must be nonnegative and sum to 1 on the last axis; "
-            f"got values from {vectors.min():.4g}, sums from {sums.min():.4g} to {sums.max():.4g}"
+            f"modality {modality!r}: categorical targets must be nonnegative and sum to 1 on the "
+            f"last axis; got values from {vectors.min():.4g}, "
+            f"sums from {sums.min():.4g} to {sums.max():.4g}"
         )

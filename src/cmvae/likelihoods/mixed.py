@@ -1,4 +1,4 @@
-"""A table whose columns have different kinds: one likelihood for each block of neighbouring columns."""
+"""A table whose columns have different kinds: a likelihood for each block of neighbours."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from cmvae.base.words import quoted
 from cmvae.likelihoods.base import CountBlock, Likelihood, check_same_shape
 from cmvae.likelihoods.continuous import Laplace, Normal
 from cmvae.likelihoods.counts import NegativeBinomial, Poisson
@@ -33,7 +34,7 @@ class _Block(NamedTuple):
 
 
 class Mixed(Likelihood):
-    """log p(x) = Σ_b log p_b(x_b) over blocks of neighbouring columns, each with a likelihood of its own.
+    """log p(x) = Σ_b log p_b(x_b) over blocks of neighbouring columns, each with its likelihood.
 
     A sample is one vector of D numbers and so is the reconstruction: a categorical column of V
     classes takes V of them, one-hot in the data and logits in the reconstruction.
@@ -47,10 +48,11 @@ class Mixed(Likelihood):
         shape: The modality's input shape, which must be (D,); None where it is not known.
 
     Raises:
-        ValueError: For a description of another form, naming the block, or with another number of
-            columns.
+        ValueError: For another form, naming the block, or another number of columns.
 
     Example:
+        >>> import torch
+        >>> from cmvae.likelihoods import Mixed
         >>> table = Mixed([["normal", 2], ["categorical", 3]])
         >>> table.log_prob(torch.zeros(1, 5), torch.tensor([[0.5, -0.5, 0.0, 1.0, 0.0]])).shape
         torch.Size([1, 3])
@@ -68,7 +70,8 @@ class Mixed(Likelihood):
         self.n_values = self._layout[-1].stop
         if shape is not None and tuple(shape) != (self.n_values,):
             raise ValueError(
-                f"columns describe samples of shape ({self.n_values},), but the modality has {tuple(shape)}"
+                f"columns describe samples of shape ({self.n_values},), "
+                f"but the modality has {tuple(shape)}"
             )
 
     @property
@@ -88,9 +91,8 @@ class Mixed(Likelihood):
             target: Data of the same shape and of any real dtype.
 
         Returns:
-            Log-densities (*, columns), in nats and in the order of the columns: one for each column
-            of a table, so that a categorical column of V classes, which takes V of the D values,
-            has one.
+            Log-densities (*, columns), in nats and in the order of the columns: a categorical
+            column, which takes V of the D values, has one.
 
         Raises:
             ValueError: If the shapes differ.
@@ -112,45 +114,35 @@ class Mixed(Likelihood):
         return torch.stack(parts).sum(0)
 
     def mean(self, reconstruction: Tensor) -> Tensor:
-        """Return the mean of each block, (*, D): of a categorical column the probabilities of its classes."""
-        return torch.cat(
-            [likelihood.mean(_cut(reconstruction, block)) for block, likelihood in self._pairs], -1
-        )
+        """Return the mean of each block, (*, D), of categorical columns the probabilities."""
+        means = [likelihood.mean(_cut(reconstruction, block)) for block, likelihood in self._pairs]
+        return torch.cat(means, -1)
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw every block, (*, D), categorical columns one-hot; see ``Likelihood.sample``."""
-        return torch.cat(
-            [
-                likelihood.sample(_cut(reconstruction, block), generator)
-                for block, likelihood in self._pairs
-            ],
-            -1,
-        )
+        drawn = [own.sample(_cut(reconstruction, block), generator) for block, own in self._pairs]
+        return torch.cat(drawn, -1)
 
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
-        """Refuse values that their block cannot have, naming its columns; see ``Likelihood.check``."""
+        """Refuse values that their block cannot have, naming it; see ``Likelihood.check``."""
         super().check(target, modality, (self.n_values,) if shape is None else shape)
         for block, likelihood in self._pairs:
             try:
                 likelihood.check(_cut(target, block), modality, (block.stop - block.start,))
             except ValueError as error:
-                raise ValueError(
-                    f"{error} (values {block.start} to {block.stop - 1}, {block.kind!r})"
-                ) from None
+                where = f"values {block.start} to {block.stop - 1}, {block.kind!r}"
+                raise ValueError(f"{error} ({where})") from None
 
     @property
     def _pairs(self) -> list[tuple[_Block, Likelihood]]:
-        return [
-            (block, cast(Likelihood, own))
-            for block, own in zip(self._layout, self.blocks, strict=True)
-        ]
+        pairs = zip(self._layout, self.blocks, strict=True)
+        return [(block, cast(Likelihood, own)) for block, own in pairs]
 
     def _check_last_axis(self, reconstruction: Tensor, target: Tensor) -> None:
         check_same_shape(reconstruction, target)
         if reconstruction.shape[-1:] != (self.n_values,):
-            raise ValueError(
-                f"columns describe {self.n_values} values; got the shape {tuple(reconstruction.shape)}"
-            )
+            got = tuple(reconstruction.shape)
+            raise ValueError(f"columns describe {self.n_values} values; got the shape {got}")
 
 
 def _cut(values: Tensor, block: _Block) -> Tensor:
@@ -174,30 +166,23 @@ def _read_columns(columns: object) -> list[_Block]:
     for i, entry in enumerate(columns):
         kind, size, params = _read_entry(i, entry)
         sizes = list(size) if kind == "categorical" and isinstance(size, list | tuple) else [size]
-        if not sizes or any(
-            isinstance(n, bool) or not isinstance(n, Integral) or n < 1 for n in sizes
-        ):
-            raise ValueError(
-                f"columns[{i}] ({kind!r}): its size must be a positive integer; got {size!r}"
-            )
-        for n in sizes:
+        for n in sizes or [None]:
+            if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+                raise ValueError(
+                    f"columns[{i}] ({kind!r}): its size must be a positive integer; got {size!r}"
+                )
             start = blocks[-1].stop if blocks else 0
             blocks.append(_Block(kind, start, start + int(n), params, i))
     return blocks
 
 
 def _read_entry(index: int, entry: object) -> tuple[str, Any, Mapping[str, Any]]:
+    place = f"columns[{index}]"
     if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) not in (2, 3):
-        raise ValueError(
-            f"columns[{index}] must be [kind, size] or [kind, size, parameters]; got {entry!r}"
-        )
+        raise ValueError(f"{place} must be [kind, size] or [kind, size, parameters]; got {entry!r}")
     kind, size, params = entry if len(entry) == 3 else (*entry, {})
     if not isinstance(kind, str) or kind not in BLOCKS:
-        raise ValueError(
-            f"columns[{index}]: unknown kind {kind!r}; allowed: {', '.join(map(repr, BLOCKS))}"
-        )
+        raise ValueError(f"{place}: unknown kind {kind!r}; allowed: {quoted(BLOCKS)}")
     if not isinstance(params, Mapping):
-        raise ValueError(
-            f"columns[{index}] ({kind!r}): parameters must be a mapping; got {params!r}"
-        )
+        raise ValueError(f"{place} ({kind!r}): parameters must be a mapping; got {params!r}")
     return kind, size, params

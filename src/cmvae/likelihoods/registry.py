@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cmvae.base.words import quoted
 from cmvae.likelihoods.base import Likelihood
 from cmvae.likelihoods.custom import Custom
 from cmvae.likelihoods.mixed import BLOCKS, Mixed
@@ -29,14 +30,13 @@ def build_likelihood(
         shape: The modality's input shape, which some likelihoods need; None where it is not known.
 
     Raises:
-        ValueError: If the name, a parameter's name or its value is not allowed, or a shape is
-            needed.
+        ValueError: For a name, parameter or value that is not allowed, or a shape that is needed.
     """
     params = dict(params or {})
     if not (callable(dist) or (isinstance(dist, str) and dist in LIKELIHOODS)):
         raise ValueError(
             f"likelihood of modality {modality!r}: got {dist!r}; "
-            f"allowed: {', '.join(map(repr, LIKELIHOODS))} or a callable"
+            f"allowed: {quoted(LIKELIHOODS)} or a callable"
         )
     try:
         if isinstance(dist, str):
@@ -44,7 +44,6 @@ def build_likelihood(
         if params:
             raise ValueError(f"got {list(params)}; allowed: none")
     except ValueError as error:
-        raise ValueError(
-            f"likelihood parameters of modality {modality!r} ({dist!r}): {error}"
-        ) from error
+        what = f"likelihood parameters of modality {modality!r} ({dist!r})"
+        raise ValueError(f"{what}: {error}") from error
     return Custom(dist)

@@ -1,6 +1,5 @@
 """What an encoder and a decoder are, and the pieces that the built-in ones share."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from numbers import Integral
@@ -9,15 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from cmvae.base.outputs import ModelOutput
+from cmvae.likelihoods.base import is_integer
+
+_WEIGHTED = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
 
 
 class BaseMultilatentEncoder(nn.Module, ABC):
     """An encoder of one modality: the parameters of q(z|x) and of q(w|x), from one pass over x.
 
-    Subclasses choose their own constructor and implement ``forward``. Deriving from this class is a
+    Subclasses choose their constructor and implement ``forward``. To derive from this class is a
     convenience: a model accepts any network that returns the four fields.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from cmvae import BaseMultilatentEncoder, ModelOutput
         >>> class Encoder(BaseMultilatentEncoder):
         ...     def __init__(self, n_features, latent_dim, style_dim):
         ...         super().__init__()
@@ -27,9 +32,8 @@ class BaseMultilatentEncoder(nn.Module, ABC):
         ...     def forward(self, x):
         ...         z, z_scale = self.z(x).chunk(2, dim=-1)
         ...         w, w_scale = self.w(x).chunk(2, dim=-1)
-        ...         return ModelOutput(
-        ...             embedding=z, log_covariance=z_scale, style_embedding=w, style_log_covariance=w_scale
-        ...         )
+        ...         own = {"style_embedding": w, "style_log_covariance": w_scale}
+        ...         return ModelOutput(embedding=z, log_covariance=z_scale, **own)
         >>> Encoder(5, latent_dim=3, style_dim=2)(torch.zeros(4, 5)).style_embedding.shape
         torch.Size([4, 2])
     """
@@ -52,10 +56,13 @@ class BaseMultilatentEncoder(nn.Module, ABC):
 class BaseDecoder(nn.Module, ABC):
     """A decoder of one modality: the parameters of p(x|z, w) from the concatenation [z, w].
 
-    Subclasses choose their own constructor and implement ``forward``. Deriving from this class is a
+    Subclasses choose their constructor and implement ``forward``. To derive from this class is a
     convenience: a model accepts any network that returns the field.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from cmvae import BaseDecoder, ModelOutput
         >>> class Decoder(BaseDecoder):
         ...     def __init__(self, latent_dim, style_dim, n_features):
         ...         super().__init__()
@@ -72,8 +79,7 @@ class BaseDecoder(nn.Module, ABC):
         """Decode a batch.
 
         Args:
-            z: The shared and the private latent side by side, (B, latent_dim + style_dim),
-                floating.
+            z: Shared and private latent side by side, (B, latent_dim + style_dim), floating.
 
         Returns:
             ``reconstruction`` (B, *input shape), floating: the location of the likelihood, or its
@@ -114,27 +120,23 @@ class PosteriorHead(nn.Module):
 
 
 def start_near_zero(linear: nn.Linear, start: int) -> None:
-    """Make the outputs of a layer from index ``start`` on almost zero, in place: the raw scales at the start."""
+    """Make outputs of a layer, those from index ``start`` on, almost zero: raw scales begin so."""
     with torch.no_grad():
         linear.weight[start:].mul_(0.01)
         linear.bias[start:].zero_()
 
 
 def one_hot(indices: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
-    """Encode class indices (...) in 0..n_classes-1 as one-hot vectors (..., n_classes) of ``dtype``.
+    """Encode class indices (...) from 0 as one-hot vectors (..., n_classes) of ``dtype``.
 
-    Unlike ``torch.nn.functional.one_hot`` it gives the wanted dtype at once and does not
-    synchronise a GPU.
-
-    Raises:
-        RuntimeError: (from PyTorch) for an index outside the classes.
+    Unlike PyTorch's it does not synchronise a GPU. An index outside is PyTorch's ``RuntimeError``.
     """
     encoded = torch.zeros(*indices.shape, n_classes, dtype=dtype, device=indices.device)
     return encoded.scatter_(-1, indices.long().unsqueeze(-1), 1.0)
 
 
 def image_size(shape: Sequence[int]) -> tuple[int, int]:
-    """Return (height, width) of an image shape (channels, height, width), or raise ``ValueError``."""
+    """Return (height, width) of a shape (channels, height, width), or raise ``ValueError``."""
     if len(shape) != 3:
         raise ValueError(f"an image shape is (channels, height, width); got {tuple(shape)}")
     check_sizes(shape=shape)
@@ -142,14 +144,10 @@ def image_size(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def halved_sizes(shape: Sequence[int], smallest: int = 8) -> list[tuple[int, ...]]:
-    """Return the sizes a tensor takes while strided convolutions halve it, the given size first.
+    """Return the sizes that strided convolutions give, each the floor of half the one before.
 
-    Args:
-        shape: Spatial sizes, in pixels or positions, each at least 1.
-        smallest: Halving goes on while the smallest side is at least this, 2 or more.
-
-    Returns:
-        Sizes from ``shape`` down, each the floor of half the one before.
+    ``shape``, in pixels or positions, comes first. Halving goes on while the smallest side is at
+    least ``smallest``, 2 or more.
     """
     sizes = [tuple(shape)]
     while min(sizes[-1]) >= smallest:
@@ -158,13 +156,12 @@ def halved_sizes(shape: Sequence[int], smallest: int = 8) -> list[tuple[int, ...
 
 
 def holds_indices(x: Tensor, shape: Sequence[int]) -> bool:
-    """Tell whether ``x`` holds integer class indices (B, *shape[:-1]), rather than vectors (B, *shape)."""
-    integer = not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
-    return integer and tuple(x.shape[1:]) == tuple(shape[:-1])
+    """Tell whether ``x`` holds class indices (B, *shape[:-1]) rather than vectors (B, *shape)."""
+    return is_integer(x) and tuple(x.shape[1:]) == tuple(shape[:-1])
 
 
 def check_input(x: Tensor, shape: Sequence[int], or_indices: bool = False) -> None:
-    """Raise ``ValueError`` if ``x`` is not (B, *shape); with ``or_indices`` it names the other form too."""
+    """Raise ``ValueError`` if ``x`` is not (B, *shape); the message may name class indices too."""
     if tuple(x.shape[1:]) != tuple(shape):
         wanted = f"(B, {', '.join(map(str, shape))})"
         if or_indices:
@@ -173,30 +170,20 @@ def check_input(x: Tensor, shape: Sequence[int], or_indices: bool = False) -> No
 
 
 def check_sizes(**sizes: Sequence[int] | int) -> None:
-    """Raise ``ValueError`` naming the first of ``sizes`` that holds anything but positive integers."""
+    """Raise ``ValueError`` for the first of ``sizes`` that holds anything but positive integers."""
     for name, value in sizes.items():
-        entries = value if isinstance(value, Sequence) else [value]
-        if any(
-            isinstance(entry, bool) or not isinstance(entry, Integral) or entry < 1
-            for entry in entries
-        ):
-            raise ValueError(f"{name} must hold positive integers; got {value!r}")
-
-
-def count(shape: Sequence[int]) -> int:
-    """Return the number of entries of a tensor of this shape."""
-    return math.prod(shape)
+        for entry in value if isinstance(value, Sequence) else [value]:
+            if isinstance(entry, bool) or not isinstance(entry, Integral) or entry < 1:
+                raise ValueError(f"{name} must hold positive integers; got {value!r}")
 
 
 def initialise_for_relu(layer: nn.Module) -> None:
-    """Give a layer He's initialisation, in place.
+    """Give a layer He's initialisation, in place ("Delving deep into rectifiers", 2015).
 
     PyTorch's default shrinks the signal by about 0.4 at each layer with ReLU, which deep stacks
-    without normalisation feel (He et al., "Delving deep into rectifiers", 2015).
+    without normalisation feel.
     """
-    if isinstance(
-        layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
-    ):
+    if isinstance(layer, _WEIGHTED):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

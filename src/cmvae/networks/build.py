@@ -1,4 +1,4 @@
-"""Which networks a modality gets when the caller supplies none: a registry, and the rule that chooses from it."""
+"""The networks of a modality where none are given: a registry, and the rule that chooses."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,9 +16,8 @@ from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
 class NetworkPair(NamedTuple):
     """An encoder and a decoder for one kind of input.
 
-    Entries of ``NETWORKS`` are chosen by name with ``CMVAEConfig(networks=...)``. A pair of your
-    own is registered before the settings that name it are made or loaded; a saved model holds the
-    name alone, and a name that is not registered at load is a ``ValueError``.
+    Entries of ``NETWORKS`` are chosen by name with ``CMVAEConfig(networks=...)``. Register your own
+    pair before settings that name it are made or loaded: a saved model holds the name alone.
 
     Attributes:
         encoder: Class, or any callable, taking (input_shape, latent_dim, style_dim). It raises
@@ -29,10 +28,11 @@ class NetworkPair(NamedTuple):
 
     Example:
         >>> from functools import partial
-        >>> NETWORKS["small"] = NetworkPair(
-        ...     partial(ResNetEncoder, channels=8), partial(ResNetDecoder, channels=8)
-        ... )  # doctest: +SKIP
-        >>> CMVAEConfig(n_modalities=2, networks={"image": "small"}, ...)  # doctest: +SKIP
+        >>> from cmvae.networks import NETWORKS, NetworkPair, ResNetDecoder, ResNetEncoder
+        >>> encoder = partial(ResNetEncoder, channels=8)
+        >>> NETWORKS["small"] = NetworkPair(encoder, partial(ResNetDecoder, channels=8))
+        >>> NETWORKS["small"].encoder((3, 8, 8), latent_dim=4, style_dim=2).input_shape
+        (3, 8, 8)
     """
 
     encoder: Callable[..., BaseMultilatentEncoder]
@@ -65,8 +65,7 @@ def choose_networks(shape: Sequence[int], likelihood: str) -> str:
         'conv' for images (channels, height, width) of at least 8 by 8 pixels, 'mlp' for the rest.
     """
     if likelihood == "categorical":
-        # The classes are the last axis, so that three axes are no image (channels, height, width)
-        # either.
+        # The classes are the last axis: three axes are no image (channels, height, width) either.
         return "sequence" if len(shape) == 2 else "mlp_classes"
     if len(shape) == 3 and min(shape[1:]) >= _SMALLEST_IMAGE:
         return "conv"
@@ -77,8 +76,8 @@ def check_network(name: str) -> None:
     """Raise ``ValueError`` if ``name`` is not in ``NETWORKS``, with the names that are."""
     if name not in NETWORKS:
         raise ValueError(
-            f"no networks are registered as {name!r}; registered are {list(NETWORKS)}, others are registered with "
-            "cmvae.networks.NETWORKS[name] = NetworkPair(...)"
+            f"no networks are registered as {name!r}; registered are {list(NETWORKS)}, others are "
+            "registered with cmvae.networks.NETWORKS[name] = NetworkPair(...)"
         )
 
 
@@ -100,15 +99,14 @@ def build_encoder(
         likelihood: Name of its likelihood, 'custom' for a callable.
         hidden_dims: Sizes of the hidden layers of a perceptron.
         network: Entry of ``NETWORKS``; by default :func:`choose_networks` chooses.
-        counts: Which values are counts, as the likelihood's ``counts`` says; the encoder sees their
-            logarithms.
+        counts: The likelihood's ``counts``, of which the encoder sees the logarithms.
 
     Raises:
-        ValueError: If a size is no positive integer, the name unknown or the network cannot take
-            the shape.
+        ValueError: For a size that is no positive integer, an unknown name, a shape that the
+            network cannot take.
     """
-    pair = _pair(shape, likelihood, network)
-    encoder = pair.encoder(shape, latent_dim, style_dim, **_options(pair, hidden_dims))
+    pair, options = _chosen(shape, likelihood, network, hidden_dims)
+    encoder = pair.encoder(shape, latent_dim, style_dim, **options)
     return LogCountEncoder(encoder, shape, counts) if counts else encoder
 
 
@@ -119,29 +117,23 @@ def build_decoder(
     hidden_dims: Sequence[int] = (256, 256),
     network: str | None = None,
 ) -> BaseDecoder:
-    """Build the decoder of a modality.
+    """Build the decoder of a modality; arguments and errors are those of :func:`build_encoder`.
 
     Args:
-        shape: Shape of one sample, without the batch.
+        shape: As there.
         latent_dim_total: Dimension of z and the modality's w together.
-        likelihood: Name of its likelihood, 'custom' for a callable.
-        hidden_dims: Sizes of the hidden layers of a perceptron, the last one nearest to the
-            latents, as in the encoder.
-        network: Entry of ``NETWORKS``; by default :func:`choose_networks` chooses.
-
-    Raises:
-        ValueError: If a size is no positive integer, the name unknown or the network cannot take
-            the shape.
+        likelihood: As there.
+        hidden_dims: As for the encoder: the last one is nearest to the latents.
+        network: As there.
     """
-    pair = _pair(shape, likelihood, network)
-    return pair.decoder(latent_dim_total, shape, **_options(pair, tuple(hidden_dims)[::-1]))
+    pair, options = _chosen(shape, likelihood, network, tuple(hidden_dims)[::-1])
+    return pair.decoder(latent_dim_total, shape, **options)
 
 
-def _pair(shape: Sequence[int], likelihood: str, network: str | None) -> NetworkPair:
+def _chosen(
+    shape: Sequence[int], likelihood: str, network: str | None, hidden_dims: Sequence[int]
+) -> tuple[NetworkPair, dict[str, Sequence[int]]]:
     name = choose_networks(shape, likelihood) if network is None else network
     check_network(name)
-    return NETWORKS[name]
-
-
-def _options(pair: NetworkPair, hidden_dims: Sequence[int]) -> dict[str, Sequence[int]]:
-    return {"hidden_dims": hidden_dims} if pair.takes_hidden_dims else {}
+    pair = NETWORKS[name]
+    return pair, {"hidden_dims": hidden_dims} if pair.takes_hidden_dims else {}

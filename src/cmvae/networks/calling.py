@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-_HALF = (torch.float16, torch.bfloat16)
+from cmvae.likelihoods.base import at_least_float32
+
 _ENCODER_FIELDS = ("embedding", "log_covariance", "style_embedding", "style_log_covariance")
 _DECODER_FIELDS = ("reconstruction",)
 
@@ -19,16 +20,15 @@ def run_encoder(
     """Encode the observed rows of one modality.
 
     Args:
-        encoder: The network; its output holds the four fields of ``BaseMultilatentEncoder`` by
-            attribute or by key.
+        encoder: Returns the four fields of ``BaseMultilatentEncoder``, by attribute or by key.
         x: Inputs, (B, *input shape), B at least 1.
         modality: Name of the modality, for the errors.
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
 
     Returns:
-        Location and raw scale of q(z|x), each (B, latent_dim), then of q(w|x), each (B, style_dim).
-        Half precision is returned as float32, because densities are computed from them.
+        Location and raw scale of q(z|x), each (B, latent_dim), and of q(w|x), each (B, style_dim).
+        Half precision becomes float32, because densities are computed from them.
 
     Raises:
         TypeError: If fields are missing or are no tensors.
@@ -40,8 +40,8 @@ def run_encoder(
     for name, tensor, dim in zip(_ENCODER_FIELDS, (z, z_scale, w, w_scale), dims, strict=True):
         if tensor.shape != (x.shape[0], dim):
             raise ValueError(
-                f"encoder of modality {modality!r}: field {name!r} has shape {tuple(tensor.shape)}, "
-                f"expected {(x.shape[0], dim)}"
+                f"encoder of modality {modality!r}: field {name!r} has shape "
+                f"{tuple(tensor.shape)}, expected {(x.shape[0], dim)}"
             )
     return z, z_scale, w, w_scale
 
@@ -55,8 +55,7 @@ def run_decoder(
         decoder: The network; its output holds the field ``reconstruction`` by attribute or by key.
         z: The shared and private latents side by side, (B, latent_dim + style_dim), B at least 1.
         modality: Name of the modality, for the errors.
-        shape: Shape of one sample; None where it is not known, and then only the number of rows is
-            checked.
+        shape: Shape of one sample; where it is None only the number of rows is checked.
 
     Returns:
         The reconstruction, (B, *shape), half precision as float32.
@@ -78,7 +77,7 @@ def run_decoder(
 
 
 def _read(output: Any, fields: Sequence[str], network: str) -> list[Tensor]:
-    """Take tensors out of what a network returned, whether an object or a mapping; half becomes float32."""
+    """Take tensors out of what a network returned, by attribute or key; half becomes float32."""
     tensors = {name: value for name in fields if isinstance(value := _field(output, name), Tensor)}
     missing = [name for name in fields if name not in tensors]
     if missing:
@@ -86,7 +85,7 @@ def _read(output: Any, fields: Sequence[str], network: str) -> list[Tensor]:
             f"{network}: the output (a {type(output).__name__}) lacks the tensors {missing}; "
             f"it must hold {list(fields)} by attribute or by key"
         )
-    return [value.float() if value.dtype in _HALF else value for value in tensors.values()]
+    return [at_least_float32(value) for value in tensors.values()]
 
 
 def _field(output: Any, name: str) -> Any:
@@ -97,7 +96,7 @@ def _field(output: Any, name: str) -> Any:
 
 
 def _call(network: Callable[..., Any], x: Tensor) -> Any:
-    """Call a network so that a batch of one row works in training mode and with any batch normalisation."""
+    """Call a network so that one row works in training mode, whatever its batch normalisation."""
     if not isinstance(network, nn.Module):
         return network(x)
     if x.is_floating_point():
@@ -119,7 +118,7 @@ def _call(network: Callable[..., Any], x: Tensor) -> Any:
 
 @contextmanager
 def _evaluating(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Hold ``layers`` in eval mode inside the block; those that were in training mode return to it."""
+    """Hold ``layers`` in eval mode inside the block; those that trained before train again."""
     switched = [layer for layer in layers if layer.training]
     try:
         for layer in switched:
@@ -131,10 +130,7 @@ def _evaluating(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _first_row(output: Any) -> dict[str, Any]:
-    """Keep the first row of every known field of an output; what is missing is left for ``_read`` to name."""
+    """Keep the first row of every known field; what is missing is left for ``_read`` to name."""
     fields = {name: _field(output, name) for name in (*_ENCODER_FIELDS, *_DECODER_FIELDS)}
-    return {
-        name: value[:1] if value.dim() else value
-        for name, value in fields.items()
-        if isinstance(value, Tensor)
-    }
+    tensors = {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+    return {name: value[:1] if value.dim() else value for name, value in tensors.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
 from torch import Tensor, nn
 
@@ -12,7 +13,6 @@ from cmvae.networks.base import (
     PosteriorHead,
     check_input,
     check_sizes,
-    count,
     halved_sizes,
     image_size,
     initialise_for_relu,
@@ -20,19 +20,17 @@ from cmvae.networks.base import (
 
 
 class ConvEncoder(BaseMultilatentEncoder):
-    """Strided convolutions that halve the image until its smaller side is 4 to 7, a dense layer and the head.
+    """Strided convolutions until the smaller side is 4 to 7 pixels, a dense layer and the head.
 
-    The number of stages follows from the size. There is no batch normalisation: the posterior of a
-    sample depends on that sample alone, which a mixture of experts with missing modalities needs.
+    There is no batch normalisation: the posterior of a sample depends on that sample alone, which a
+    mixture of experts with missing modalities needs.
 
     Args:
-        input_shape: (channels, height, width), height and width in pixels, odd and unequal ones
-            too.
+        input_shape: (channels, height, width) in pixels, odd and unequal ones too.
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
-        channels: Channels of the stages, the largest image first. Fewer stages take the first ones;
-            further stages come before them, each with half the channels of the next and at least 8,
-            because the largest images cost the most.
+        channels: Of the stages, the largest image first. Fewer stages take the first ones; further
+            ones come before, where images cost most, each with half of the next and at least 8.
         hidden_dim: Size of the dense layer.
 
     Raises:
@@ -55,7 +53,7 @@ class ConvEncoder(BaseMultilatentEncoder):
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-        layers += [nn.Flatten(), nn.Linear(widths[-1] * count(sizes[-1]), hidden_dim), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * prod(sizes[-1]), hidden_dim), nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.trunk.apply(initialise_for_relu)
         self.head = PosteriorHead(hidden_dim, latent_dim, style_dim)
@@ -72,15 +70,14 @@ class ConvEncoder(BaseMultilatentEncoder):
 
 
 class ConvDecoder(BaseDecoder):
-    """The encoder turned round: dense layers, then transposed convolutions to exactly the given size.
+    """The encoder turned round: dense layers, transposed convolutions to exactly the given size.
 
     The last layer is linear: its output is a location, or logits.
 
     Args:
         latent_dim_total: Dimension of z and w together.
         output_shape: (channels, height, width) in pixels.
-        channels: Channels of the stages, the smallest image first: those of the encoder the other
-            way round.
+        channels: Of the stages, the smallest image first: the encoder's the other way round.
         hidden_dim: Size of the dense layer.
 
     Raises:
@@ -99,25 +96,20 @@ class ConvDecoder(BaseDecoder):
         check_sizes(latent_dim_total=latent_dim_total, channels=channels, hidden_dim=hidden_dim)
         stages = _stage_channels(channels[::-1], len(sizes) - 1)[::-1]
         widths = [*stages, output_shape[0]]
-        dense = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
-        dense += [
-            nn.Linear(hidden_dim, widths[0] * count(sizes[0])),
-            nn.Unflatten(1, (widths[0], *sizes[0])),
-        ]
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
+        layers += [nn.Linear(hidden_dim, widths[0] * prod(sizes[0]))]
+        layers += [nn.Unflatten(1, (widths[0], *sizes[0]))]
         for i, (n_in, n_out) in enumerate(pairwise(widths)):
             # Halving rounds down; the padding gives an odd side its last row or column back.
             (small_h, small_w), (h, w) = sizes[i], sizes[i + 1]
             lost = (h - 2 * small_h, w - 2 * small_w)
-            up = nn.ConvTranspose2d(
-                n_in, n_out, kernel_size=4, stride=2, padding=1, output_padding=lost
-            )
+            up = nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, output_padding=lost)
             layers += [nn.ReLU(), up]
-        self.layers = nn.Sequential(*dense, *layers)
+        self.layers = nn.Sequential(*layers)
         self.layers[:-1].apply(initialise_for_relu)
 
     def forward(self, z: Tensor) -> ModelOutput:
-        """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, channels, height, width)."""
+        """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, *output_shape)."""
         return ModelOutput(reconstruction=self.layers(z))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.likelihoods import CountBlock
@@ -13,9 +13,8 @@ from cmvae.networks.base import BaseMultilatentEncoder, check_input
 class LogCountEncoder(BaseMultilatentEncoder):
     """An encoder that sees log(1 + x) of counts x, and everything else as it is.
 
-    Counts span orders of magnitude, which no layer of a network is scaled for. Where a block has a
-    size, counts are scaled to this total first, so that the encoder sees shares and not how much
-    was measured.
+    Counts span orders of magnitude, which no layer of a network is scaled for. A block with a size
+    is scaled to this total first, so that the encoder sees shares and not how much was measured.
 
     Args:
         encoder: The encoder of what comes out, of the same shape.
@@ -41,25 +40,20 @@ class LogCountEncoder(BaseMultilatentEncoder):
             ValueError: If ``x`` has another shape.
         """
         check_input(x, self.input_shape)
-        dtype = _dtype(self.encoder)
+        dtype = next(self.encoder.parameters()).dtype
         # Half precision has room for the logarithms of counts, but none for large counts.
         flat = x.to(torch.promote_types(dtype, torch.float32)).reshape(x.shape[0], -1)
         parts, done = [], 0
         for start, stop, size in self.counts:
             parts += [flat[:, done:start], _log_counts(flat[:, start:stop], size)]
             done = stop
-        output: ModelOutput = self.encoder(
-            torch.cat([*parts, flat[:, done:]], -1).to(dtype).reshape(x.shape)
-        )
+        seen = torch.cat([*parts, flat[:, done:]], -1).to(dtype)
+        output: ModelOutput = self.encoder(seen.reshape(x.shape))
         return output
 
 
-def _dtype(network: nn.Module) -> torch.dtype:
-    return next(network.parameters()).dtype
-
-
 def _log_counts(counts: Tensor, size: float | None) -> Tensor:
-    """Return log(1 + x), of counts (B, n), scaled to a sum of ``size`` where it is given; zeros stay zeros."""
+    """Return log(1 + x) of counts (B, n), scaled to a sum of ``size`` where it is given."""
     if size is not None:
         counts = counts * (size / counts.sum(-1, keepdim=True).clamp_min(1))
     return counts.log1p()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
 from torch import Tensor, nn
 
@@ -12,7 +13,6 @@ from cmvae.networks.base import (
     PosteriorHead,
     check_input,
     check_sizes,
-    count,
     holds_indices,
     one_hot,
 )
@@ -26,14 +26,14 @@ class MLPEncoder(BaseMultilatentEncoder):
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
         hidden_dims: Sizes of the hidden layers.
-        one_hot: Whether integer inputs without the last axis are class indices, to be one-hot
-            encoded on it.
+        one_hot: Whether integers without the last axis are class indices, to be one-hot encoded.
 
     Raises:
         ValueError: If a size is no positive integer, or ``one_hot`` comes with an empty shape.
 
     Example:
         >>> import torch
+        >>> from cmvae.networks import MLPEncoder
         >>> MLPEncoder((3, 4), latent_dim=2, style_dim=1)(torch.zeros(5, 3, 4)).embedding.shape
         torch.Size([5, 2])
     """
@@ -54,12 +54,12 @@ class MLPEncoder(BaseMultilatentEncoder):
             )
         self.input_shape = tuple(input_shape)
         self.one_hot = one_hot
-        sizes = [count(input_shape), *hidden_dims]
+        sizes = [prod(input_shape), *hidden_dims]
         self.trunk = _perceptron(sizes)
         self.head = PosteriorHead(sizes[-1], latent_dim, style_dim)
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Encode ``x``, (B, *input_shape) of any dtype, or with ``one_hot`` indices (B, *input_shape[:-1]).
+        """Encode ``x``, (B, *input_shape) of any dtype; with ``one_hot`` class indices.
 
         Raises:
             ValueError: If ``x`` has another shape.
@@ -67,8 +67,7 @@ class MLPEncoder(BaseMultilatentEncoder):
         if self.one_hot and holds_indices(x, self.input_shape):
             x = one_hot(x, self.input_shape[-1], self.head.dtype)
         check_input(x, self.input_shape, or_indices=self.one_hot)
-        features = x.to(self.head.dtype).reshape(x.shape[0], -1)
-        output: ModelOutput = self.head(self.trunk(features))
+        output: ModelOutput = self.head(self.trunk(x.to(self.head.dtype).reshape(x.shape[0], -1)))
         return output
 
 
@@ -91,19 +90,17 @@ class MLPDecoder(BaseDecoder):
         hidden_dims: Sequence[int] = (256, 256),
     ) -> None:
         super().__init__()
-        check_sizes(
-            latent_dim_total=latent_dim_total, output_shape=output_shape, hidden_dims=hidden_dims
-        )
+        check_sizes(latent_dim_total=latent_dim_total, output_shape=output_shape)
+        check_sizes(hidden_dims=hidden_dims)
         self.output_shape = tuple(output_shape)
         sizes = [latent_dim_total, *hidden_dims]
         self.trunk = _perceptron(sizes)
-        self.head = nn.Linear(sizes[-1], count(output_shape))
+        self.head = nn.Linear(sizes[-1], prod(output_shape))
 
     def forward(self, z: Tensor) -> ModelOutput:
         """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, *output_shape)."""
-        return ModelOutput(
-            reconstruction=self.head(self.trunk(z)).reshape(z.shape[0], *self.output_shape)
-        )
+        values = self.head(self.trunk(z))
+        return ModelOutput(reconstruction=values.reshape(z.shape[0], *self.output_shape))
 
 
 def _perceptron(sizes: Sequence[int]) -> nn.Sequential:

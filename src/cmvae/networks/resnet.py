@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 from torch import Tensor, nn
@@ -13,7 +14,6 @@ from cmvae.networks.base import (
     BaseMultilatentEncoder,
     check_input,
     check_sizes,
-    count,
     image_size,
     start_near_zero,
 )
@@ -33,20 +33,17 @@ class ResNetEncoder(BaseMultilatentEncoder):
     so that what is private need not pass through features made for what is shared. There is no
     normalisation over the batch: the posterior of a sample depends on that sample alone.
 
-    On a CPU a training step of this pair takes about 40 times that of the light convolutional pair
-    at 28×28, with ``channels=16`` 4 times; :class:`cmvae.networks.NetworkPair` shows how narrower
-    pairs are registered.
+    On a CPU a training step takes about 40 times that of the light pair at 28×28, with
+    ``channels=16`` 4 times; :class:`cmvae.networks.NetworkPair` registers narrower ones.
 
     References:
         Palumbo et al., "MMVAE+", ICLR 2023, and Palumbo et al., ICLR 2024, for PolyMNIST.
 
     Args:
-        input_shape: (channels, height, width), height and width in pixels, odd and unequal ones
-            too.
+        input_shape: (channels, height, width) in pixels, odd and unequal ones too.
         latent_dim: Dimension of z.
         style_dim: Dimension of w.
-        channels: Channels at full size; twice as many at each following size, up to 8 times as
-            many.
+        channels: At full size; twice as many at each following size, up to 8 times as many.
 
     Raises:
         ValueError: If the shape has no three axes or a size is no positive integer.
@@ -71,13 +68,12 @@ class ResNetEncoder(BaseMultilatentEncoder):
         x = x.to(self.shared.head.weight.dtype)
         z, z_scale = self.shared(x).chunk(2, dim=-1)
         w, w_scale = self.private(x).chunk(2, dim=-1)
-        return ModelOutput(
-            embedding=z, log_covariance=z_scale, style_embedding=w, style_log_covariance=w_scale
-        )
+        own = {"style_embedding": w, "style_log_covariance": w_scale}
+        return ModelOutput(embedding=z, log_covariance=z_scale, **own)
 
 
 class ResNetDecoder(BaseDecoder):
-    """One trunk of the encoder turned round: residual blocks, each followed by enlarging to the next size.
+    """One trunk of the encoder turned round: residual blocks, each enlarged to the next size.
 
     The last layer is linear: its output is a location, or logits.
 
@@ -97,7 +93,7 @@ class ResNetDecoder(BaseDecoder):
         check_sizes(latent_dim_total=latent_dim_total)
         sizes = _stage_sizes(output_shape)[::-1]
         widths = _stage_channels(channels, len(sizes))[::-1]
-        dense = nn.Linear(latent_dim_total, widths[0] * count(sizes[0]))
+        dense = nn.Linear(latent_dim_total, widths[0] * prod(sizes[0]))
         layers: list[nn.Module] = [dense, nn.Unflatten(1, (widths[0], *sizes[0]))]
         for (n_in, n_out), size in zip(pairwise(widths), sizes[1:], strict=True):
             layers += [_ResidualBlock(n_in, n_out), nn.Upsample(size=size)]
@@ -108,12 +104,12 @@ class ResNetDecoder(BaseDecoder):
         _keep_signal(last)
 
     def forward(self, z: Tensor) -> ModelOutput:
-        """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, channels, height, width)."""
+        """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, *output_shape)."""
         return ModelOutput(reconstruction=self.layers(z))
 
 
 class _Trunk(nn.Module):
-    """From images (B, *shape) to location and raw scale of one latent side by side, (B, 2 · dim)."""
+    """From images (B, *shape) to location and raw scale of one latent, (B, 2 · dim)."""
 
     def __init__(self, shape: Sequence[int], dim: int, channels: int) -> None:
         super().__init__()
@@ -122,12 +118,9 @@ class _Trunk(nn.Module):
         first = nn.Conv2d(shape[0], channels, kernel_size=3, padding=1)
         layers: list[nn.Module] = [first, _ResidualBlock(channels, channels)]
         for n_in, n_out in pairwise(widths):
-            layers += [
-                nn.AvgPool2d(kernel_size=3, stride=2, padding=1),
-                _ResidualBlock(n_in, n_out),
-            ]
+            layers += [nn.AvgPool2d(3, stride=2, padding=1), _ResidualBlock(n_in, n_out)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Linear(widths[-1] * count(sizes[-1]), 2 * dim)
+        self.head = nn.Linear(widths[-1] * prod(sizes[-1]), 2 * dim)
         start_near_zero(self.head, dim)
         _keep_signal(first)
 
@@ -137,16 +130,15 @@ class _Trunk(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """x + 0.1 · f(x), f two 3×3 convolutions with a leaky rectifier before each; 1×1 where the channels change."""
+    """x + 0.1 · f(x), f two 3×3 convolutions with leaky rectifiers; x by 1×1 to other channels."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
         hidden = min(n_in, n_out)
         self.first = nn.Conv2d(n_in, hidden, kernel_size=3, padding=1)
         self.second = nn.Conv2d(hidden, n_out, kernel_size=3, padding=1)
-        self.shortcut = (
-            nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, kernel_size=1, bias=False)
-        )
+        same = n_in == n_out
+        self.shortcut = nn.Identity() if same else nn.Conv2d(n_in, n_out, 1, bias=False)
         _keep_signal(self.first, "leaky_relu")
         _keep_signal(self.second, "leaky_relu")
         _keep_signal(self.shortcut)
@@ -159,7 +151,7 @@ class _ResidualBlock(nn.Module):
 
 
 def _keep_signal(layer: nn.Module, after: Literal["linear", "leaky_relu"] = "linear") -> None:
-    """Initialise a layer, in place, so that its output is as large as its input before the rectifier, if any."""
+    """Initialise a layer so that its output is as large as its input before a rectifier, if any."""
     if isinstance(layer, nn.Linear | nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, a=_SLOPE, nonlinearity=after)
         if layer.bias is not None:
@@ -167,10 +159,7 @@ def _keep_signal(layer: nn.Module, after: Literal["linear", "leaky_relu"] = "lin
 
 
 def _stage_sizes(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the (height, width) of every stage of a shape (channels, height, width), largest first.
-
-    Pooling rounds up, so that no row or column of an odd size is lost.
-    """
+    """Return the (height, width) of every stage, largest first; pooling rounds up."""
     sizes: list[tuple[int, ...]] = [image_size(shape)]
     while min(sizes[-1]) > _LARGEST_CODE:
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))

@@ -20,7 +20,7 @@ from cmvae.networks.base import (
 
 
 class SequenceEncoder(BaseMultilatentEncoder):
-    """Token and position embeddings, then convolutions that halve the length down to 4 to 7, and the head.
+    """Embeddings of tokens and positions, convolutions that halve the length to 4 to 7, the head.
 
     Sequences shorter than 8 keep their length. A token's one-hot vector and its index give the same
     result.
@@ -48,29 +48,22 @@ class SequenceEncoder(BaseMultilatentEncoder):
     ) -> None:
         super().__init__()
         length, vocabulary = _length_and_vocabulary(input_shape)
-        check_sizes(
-            latent_dim=latent_dim,
-            embedding_dim=embedding_dim,
-            channels=channels,
-            hidden_dim=hidden_dim,
-        )
+        check_sizes(latent_dim=latent_dim, embedding_dim=embedding_dim)
+        check_sizes(channels=channels, hidden_dim=hidden_dim)
         self.input_shape = (length, vocabulary)
         self.tokens = nn.Parameter(torch.randn(vocabulary, embedding_dim))
         self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
         lengths = [size for (size,) in halved_sizes([length])]
-        layers: list[nn.Module] = [
-            nn.Conv1d(embedding_dim, channels, kernel_size=3, padding=1),
-            nn.ReLU(),
-        ]
+        layers: list[nn.Module] = [nn.Conv1d(embedding_dim, channels, 3, padding=1), nn.ReLU()]
         for _ in lengths[1:]:
-            layers += [nn.Conv1d(channels, channels, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+            layers += [nn.Conv1d(channels, channels, 4, stride=2, padding=1), nn.ReLU()]
         layers += [nn.Flatten(), nn.Linear(channels * lengths[-1], hidden_dim), nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.trunk.apply(initialise_for_relu)
         self.head = PosteriorHead(hidden_dim, latent_dim, style_dim)
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Encode ``x``: one-hot tokens (B, length, vocabulary) of any dtype, or integer indices (B, length).
+        """Encode ``x``: one-hot (B, length, vocabulary) of any dtype, or integers (B, length).
 
         Raises:
             ValueError: If ``x`` has another shape, or is (B, length) and not of an integer dtype.
@@ -85,10 +78,9 @@ class SequenceEncoder(BaseMultilatentEncoder):
 
 
 class SequenceDecoder(BaseDecoder):
-    """The encoder turned round: dense layers, transposed convolutions to the length, logits of every token.
+    """The encoder turned round: dense layers, transposed convolutions, logits of every token.
 
-    All positions are decoded at once, from the latents alone: a sampled sequence depends on nothing
-    but z and w.
+    All positions are decoded at once: a sampled sequence depends on nothing but z and w.
 
     Args:
         latent_dim_total: Dimension of z and w together.
@@ -115,11 +107,8 @@ class SequenceDecoder(BaseDecoder):
         check_sizes(channels=channels, hidden_dim=hidden_dim)
         lengths = [size for (size,) in halved_sizes([length])][::-1]
         layers: list[nn.Module] = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
-        layers += [
-            nn.Linear(hidden_dim, channels * lengths[0]),
-            nn.Unflatten(1, (channels, lengths[0])),
-            nn.ReLU(),
-        ]
+        layers += [nn.Linear(hidden_dim, channels * lengths[0])]
+        layers += [nn.Unflatten(1, (channels, lengths[0])), nn.ReLU()]
         for short, long in pairwise(lengths):
             # Halving rounds down; the padding gives an odd length its last position back.
             lost = long - 2 * short
@@ -132,7 +121,7 @@ class SequenceDecoder(BaseDecoder):
         self.head = nn.Linear(embedding_dim, vocabulary)
 
     def forward(self, z: Tensor) -> ModelOutput:
-        """Decode ``z``, (B, latent_dim_total), to ``reconstruction``, logits (B, length, vocabulary)."""
+        """Decode ``z``, (B, latent_dim_total), to logits, ``reconstruction`` (B, *output_shape)."""
         features = self.trunk(z).transpose(1, 2) + self.positions
         return ModelOutput(reconstruction=self.head(torch.relu(features)))
 
