@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from cmvae.models.config import CMVAEConfig
     from cmvae.multivae import install_as_multivae
     from cmvae.networks import BaseDecoder, BaseMultilatentEncoder
-    from cmvae.training.fit import CMVAEModule, fit
+    from cmvae.training.fit import fit
     from cmvae.training.initialization import initialize_clusters
-    from cmvae.training.module import NonFiniteLossError
+    from cmvae.training.module import CMVAEModule, NonFiniteLossError
 
 __all__ = [
     "CMVAE",
@@ -48,7 +48,7 @@ _HOMES = {
     "BaseMultilatentEncoder": "cmvae.networks",
     "CMVAEClusterer": "cmvae.estimator",
     "CMVAEConfig": "cmvae.models.config",
-    "CMVAEModule": "cmvae.training.fit",
+    "CMVAEModule": "cmvae.training.module",
     "DiffusionConfig": "cmvae.diffusion.config",
     "DiffusionDecoder": "cmvae.diffusion.decoder",
     "IncompleteDataset": "cmvae.data.datasets",

@@ -7,7 +7,6 @@ from scipy.linalg import eigh, qr, svd
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import eigsh
 from scipy.special import logsumexp
-from sklearn.neighbors import NearestNeighbors
 
 NEIGHBOURS = 10
 SCALE_NEIGHBOUR = 7
@@ -51,7 +50,7 @@ def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
     """
     stable = np.flatnonzero(group_stability(points, largest, seed) > STABLE) + 1
     return min(
-        stable.tolist(), key=lambda k: _information_criterion(points, spectral_groups(points, k))
+        stable.tolist(), key=lambda k: information_criterion(points, spectral_groups(points, k))
     )
 
 
@@ -126,7 +125,7 @@ def _nearest_group(
     return np.where(sizes > 0, distances, np.inf).argmin(1)
 
 
-def _information_criterion(points: np.ndarray, groups: np.ndarray) -> float:
+def information_criterion(points: np.ndarray, groups: np.ndarray) -> float:
     """Return the BIC of a Gaussian mixture with the groups' shares and means and one covariance, up to a constant."""
     n, dim = points.shape
     members = np.eye(groups.max() + 1)[groups]
@@ -188,6 +187,8 @@ def _best_jaccard(groups: np.ndarray, others: np.ndarray, number: int) -> np.nda
 
 def _leading_vectors(points: np.ndarray, number: int) -> np.ndarray:
     """Return the leading eigenvectors of the normalised affinity, (n, number), the first ones first."""
+    from sklearn.neighbors import NearestNeighbors
+
     n = len(points)
     number = min(number, n)
     if n <= 2:

@@ -1,1 +1,1 @@
-"""How a model is trained: the Lightning module, ``fit``, how training starts, the recipe, checkpoints."""
+"""How a model is trained: the plan of its start, the recipe, ``fit``, checkpoints and logs."""

@@ -1,51 +1,24 @@
-"""Run folders: where the files of a training go, and the checkpoints to go on from."""
+"""The folder of a training: checkpoints to go on from, and the log; read without Lightning."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import nn
+from cmvae.training.start import PHASES
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+CHECKPOINTS, LOGS = "checkpoints", "logs"
 LAST_CHECKPOINT = "last.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
 
 
-class EpochCheckpoints(ModelCheckpoint):
-    """Checkpoints after every epoch, and one before the first: there is always one to return to."""
-
-    CHECKPOINT_NAME_LAST = LAST_CHECKPOINT.removesuffix(".ckpt")
-
-    def __init__(self, folder: Path, monitor: str) -> None:
-        super().__init__(
-            folder / "checkpoints",
-            filename=BEST_CHECKPOINT.removesuffix(".ckpt"),
-            monitor=monitor,
-            save_last=True,
-            save_on_train_epoch_end=monitor.startswith("train") or None,
-            enable_version_counter=False,
-        )
-
-    def forget_best(self) -> None:
-        """Let the next epoch be the best so far, because the loss changes its meaning."""
-        self.best_k_models, self.best_model_score, self.best_model_path = {}, None, ""
-        self.kth_best_model_path, self.kth_value, self.current_score = (
-            "",
-            torch.tensor(torch.inf),
-            None,
-        )
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the state that training starts from."""
-        super().on_train_start(trainer, pl_module)
-        self.last_model_path = str(Path(str(self.dirpath)) / LAST_CHECKPOINT)
-        trainer.save_checkpoint(self.last_model_path)
-
-
-def run_folder(run_dir: str | Path | None, overwrite: bool, resume_from: str | Path | None) -> Path:
-    """Return the folder for a run's files: ``run_dir``, or the first free ``cmvae_runs/version_N``.
+def training_folder(
+    run_dir: str | Path | None, overwrite: bool, resume_from: str | Path | None
+) -> Path:
+    """Return the folder for a training: ``run_dir``, or the first free ``cmvae_runs/version_N``.
 
     Raises:
         ValueError: If it is a file, or holds checkpoints of a run other than the one that goes on.
@@ -58,36 +31,66 @@ def run_folder(run_dir: str | Path | None, overwrite: bool, resume_from: str | P
     folder = Path(run_dir)
     if not str(run_dir) or (folder.exists() and not folder.is_dir()):
         raise ValueError(f"run_dir must be a folder, got {str(run_dir)!r}")
-    if any((folder / "checkpoints").glob("*.ckpt")) and not (
-        overwrite or _goes_on(resume_from, folder)
-    ):
+    own = (folder / CHECKPOINTS).resolve()
+    goes_on = resume_from is not None and Path(resume_from).resolve().parent == own
+    if any(own.glob("*.ckpt")) and not (overwrite or goes_on):
         raise ValueError(
-            f"run_dir {folder} holds the checkpoints of another run; pass overwrite=True to replace them"
+            f"run_dir {folder} holds the checkpoints of another run; "
+            "pass overwrite=True to replace them"
         )
     return folder
 
 
-def _goes_on(resume_from: str | Path | None, folder: Path) -> bool:
-    return (
-        resume_from is not None
-        and Path(resume_from).resolve().parent == (folder / "checkpoints").resolve()
-    )
+def can_resume(run_dir: str | Path) -> bool:
+    """Tell whether a training's folder has a checkpoint to go on from."""
+    return last_checkpoint(run_dir).is_file()
+
+
+def last_checkpoint(run_dir: str | Path) -> Path:
+    """Return where a training's last checkpoint is."""
+    return Path(run_dir) / CHECKPOINTS / LAST_CHECKPOINT
+
+
+def read_log(run_dir: str | Path) -> "pd.DataFrame":
+    """Return what a training logged, a row for each epoch, those of resumed trainings included.
+
+    Columns: ``phase`` (of :data:`cmvae.training.start.PHASES`), ``epoch`` (from 0 in each phase),
+    and the terms of the loss.
+
+    Raises:
+        ValueError: If there is no log.
+    """
+    import pandas as pd
+
+    files = (Path(run_dir) / LOGS).glob("version_*/metrics.csv")
+    parts = [pd.read_csv(file) for file in sorted(files, key=lambda p: int(p.parent.name[8:]))]
+    if not parts:
+        raise ValueError(f"{run_dir} holds no log of a training")
+    # A resumed training logs its first epoch anew; validation has rows of its own.
+    log = pd.concat(parts).drop(columns="step").groupby("epoch").last().sort_index(axis=1)
+    log = log.reset_index()
+    phases = log.pop("phase") if "phase" in log else pd.Series(PHASES.index("clusters"), log.index)
+    log["epoch"] = log.groupby(phases).cumcount()
+    log.insert(0, "phase", [PHASES[int(number)] for number in phases])
+    return log
 
 
 def settings_json(model: Any) -> str:
-    """Return the settings that a checkpoint and the model that goes on from it must share, as a JSON object."""
+    """Return the settings that a checkpoint and a model that goes on from it share, as JSON."""
     settings = json.loads(model.model_config.to_json())
     for modality, config in getattr(model, "diffusion_configs", {}).items():
         settings[f"diffusion of {modality}"] = json.loads(config.to_json())
     return json.dumps(settings)
 
 
-def check_checkpoint(path: Path, model: nn.Module) -> None:
-    """Refuse a checkpoint that is missing, damaged, or of another model, before anything is changed.
+def check_checkpoint(path: Path, model: "nn.Module") -> None:
+    """Refuse a checkpoint that is missing, damaged, or of another model; nothing is changed.
 
     Raises:
         ValueError: Naming the file.
     """
+    import torch
+
     if not path.is_file():
         raise ValueError(f"resume_from: no such file: {path}")
     try:
@@ -104,8 +107,3 @@ def check_checkpoint(path: Path, model: nn.Module) -> None:
     differing += [name for name in present if settings.get(name) != present[name]]
     if differing:
         raise ValueError(f"resume_from: {path} is of another model: {sorted(differing)[:5]} differ")
-
-
-def last_checkpoint(trainer: Trainer) -> str:
-    """Return the path of the last checkpoint, or ``'none'``."""
-    return getattr(trainer.checkpoint_callback, "last_model_path", "") or "none"

@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
-from cmvae.training.checkpoints import LAST_CHECKPOINT
+from cmvae.training.checkpoints import can_resume, last_checkpoint
 from cmvae.training.fit import fit
-from cmvae.training.initialization import collapse_clusters, initialize_clusters
 from cmvae.training.recipe import Recipe
-
-WARMUP, CLUSTERS = "1-warmup", "2-clusters"  # folders of the two trainings within a run's
 
 
 def model_config(
@@ -44,17 +40,11 @@ def model_config(
     return CMVAEConfig(
         n_modalities=len(shapes),
         input_dims=dict(shapes),
-        latent_dim=recipe.latent_dim,
-        modalities_specific_dim=recipe.private_dim,
         number_of_clusters=recipe.largest(n_samples),
-        prior_and_posterior_dist=recipe.latent_family,
-        covariance=recipe.covariance,
         decoders_dist={name: dist for name, (dist, _) in likelihoods.items()},
         decoder_dist_params={name: params for name, (_, params) in likelihoods.items()},
-        hidden_dims=recipe.hidden_dims,
         networks=dict(networks) if networks else None,
-        beta=recipe.beta,
-        K=1,
+        **recipe.model_settings,
     )
 
 
@@ -69,7 +59,7 @@ def train(
     resume: bool = False,
     **trainer_arguments: Any,
 ) -> None:
-    """Warm up with one cluster, start the clusters, and train on with them.
+    """Warm up with one cluster, or align; start the clusters, and train on with them.
 
     Draws come from PyTorch's global generator, apart from those that start the clusters.
 
@@ -78,63 +68,34 @@ def train(
         data: The samples.
         recipe: How.
         seed: Seed of the clusters' start.
-        warm: The networks are trained already: the clusters start at once.
+        warm: The networks are trained already: the clusters start at once, without warm-up or
+            alignment.
         run_dir: Where checkpoints and logs go; None: no files.
         resume: Go on from the last checkpoint in ``run_dir``, if there is one.
         **trainer_arguments: For :func:`cmvae.fit`.
+
+    Raises:
+        ValueError: For more clusters than different samples, or an alignment of a single modality.
     """
-    epochs = recipe.warmup_epochs(len(data))
-    begun = warm or (resume and run_dir is not None and _last(run_dir / CLUSTERS).is_file())
-    if not begun:
-        stop = EarlyStopping(
-            "train/loss", patience=10, min_delta=1e-3, check_on_train_epoch_end=True
-        )
-        collapse_clusters(model)
-        model.mixture.requires_grad_(False)
-        files = _files(run_dir, WARMUP, resume)
-        _fit(model, data, recipe, epochs, **files, callbacks=[stop], **trainer_arguments)
-        model.mixture.requires_grad_(True)
-    if not (begun and resume):
-        size = model.rows_at_once
-        method: Any = "spectral" if recipe.start == "auto" else recipe.start
-        initialize_clusters(
-            model, data, recipe.n_clusters, method=method, seed=seed, batch_size=size
-        )
-    files = _files(run_dir, CLUSTERS, resume)
-    epochs = recipe.cluster_epochs(len(data))
-    _fit(model, data, recipe, epochs, **files, **trainer_arguments)
-
-
-def _fit(
-    model: CMVAE, data: MultimodalBaseDataset, recipe: Recipe, epochs: int, **arguments: Any
-) -> None:
+    size = len(data)
+    start = recipe.start_of_training(size, warm).replace(seed=seed, batch_size=model.rows_at_once)
+    files: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+    if run_dir is not None:
+        goes_on = resume and can_resume(run_dir)
+        last = last_checkpoint(run_dir) if goes_on else None
+        files = {"run_dir": run_dir, "resume_from": last, "overwrite": True}
     fit(
         model,
         data,
-        max_epochs=epochs,
-        batch_size=recipe.samples_per_step(len(data)),
+        start=start,
+        max_epochs=start.before_objective + recipe.final_epochs(size, warm),
+        batch_size=recipe.samples_per_step(size),
         learning_rate=recipe.learning_rate,
         devices=1,
         enable_model_summary=False,
-        **arguments,
+        **files,
+        **trainer_arguments,
     )
-
-
-def _last(folder: Path) -> Path:
-    return folder / "checkpoints" / LAST_CHECKPOINT
-
-
-def _files(run_dir: Path | None, name: str, resume: bool) -> dict[str, Any]:
-    """Return the arguments of ``fit`` that say where files go."""
-    if run_dir is None:
-        return {"logger": False, "enable_checkpointing": False}
-    folder = run_dir / name
-    goes_on = resume and _last(folder).is_file()
-    return {
-        "run_dir": folder,
-        "resume_from": _last(folder) if goes_on else None,
-        "overwrite": True,
-    }
 
 
 @torch.no_grad()

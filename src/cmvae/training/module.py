@@ -1,4 +1,4 @@
-"""What every model shares as Lightning trains it: steps, logging, checkpoints, and stopping at a bad loss."""
+"""A model as Lightning trains it: steps, logging, checkpoints, and stopping at a bad loss."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -6,14 +6,17 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
 
 from cmvae.base.arguments import positive_float
 from cmvae.base.outputs import ModelOutput
-from cmvae.training.checkpoints import last_checkpoint, settings_json
+from cmvae.models.cmvae import CMVAE
+from cmvae.models.inference import nonfinite_experts
+from cmvae.training.checkpoints import settings_json
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the message names the terms, and the last good checkpoint."""
+    """The loss became NaN or infinite; the message names the terms and the last good checkpoint."""
 
 
 class ModelModule(LightningModule):
@@ -31,7 +34,7 @@ class ModelModule(LightningModule):
         self,
         model: Any,
         learning_rate: float = 1e-3,
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -41,26 +44,46 @@ class ModelModule(LightningModule):
     def prepare(self, data: Any) -> None:
         """Learn from the training data what has to be known before the first step."""
 
+    def trained_parameters(self) -> Iterable[nn.Parameter]:
+        """Return what the optimiser moves."""
+        return self.model.parameters()
+
+    def default_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Return the optimiser where none is given."""
+        return Adam(parameters, lr=self.learning_rate)
+
+    def train_output(self, batch: Any) -> ModelOutput:
+        """Return loss and terms of a batch to learn from."""
+        return self.model(batch)
+
+    def val_output(self, batch: Any, batch_index: int) -> ModelOutput:
+        """Return loss and terms of a batch of validation."""
+        return self.model(batch)
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return the optimiser."""
+        return (self._optimizer or self.default_optimizer)(self.trained_parameters())
+
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the loss of a batch.
 
         Raises:
             NonFiniteLossError: If it is not finite.
         """
-        return self._step(batch, "train", self.model(batch))
+        return self._step(batch, "train", self.train_output(batch))
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Log the loss of a batch."""
-        self._step(batch, "val", self.model(batch))
+        self._step(batch, "val", self.val_output(batch, batch_index))
 
     def _step(self, batch: Any, stage: str, output: ModelOutput) -> Tensor:
         if not bool(torch.isfinite(output.loss)):
-            raise NonFiniteLossError(self._blame(batch, output))
+            bad = ", ".join(self._nonfinite_terms(batch, output)) or "none but their sum"
+            loss = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
+            raise NonFiniteLossError(f"{loss}; terms that are not finite: {bad}; {self._good()}")
         size = _batch_size(batch)
-        terms = {
-            "loss": output.loss.detach(),
-            **{name: value.float() for name, value in output.metrics.items()},
-        }
+        terms = {"loss": output.loss.detach()}
+        terms |= {name: value.float() for name, value in output.metrics.items()}
         logged = {f"{stage}/{k}": v for k, v in terms.items()}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         if stage == "train":
@@ -72,32 +95,25 @@ class ModelModule(LightningModule):
         return dict(terms)
 
     @torch.no_grad()
-    def _blame(self, batch: Any, output: ModelOutput) -> str:
-        """Name the terms that are not finite, and the checkpoint to return to."""
-        terms = self._nonfinite_terms(batch, output)
-        return (
-            f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}; terms that are not finite: "
-            f"{', '.join(terms) or 'none but their sum'}; last good checkpoint: {last_checkpoint(self.trainer)}"
-        )
-
     def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:
         return [name for name, value in output.metrics.items() if not bool(torch.isfinite(value))]
 
+    def _good(self) -> str:
+        """Name the checkpoint to return to."""
+        return f"last good checkpoint: {checkpoint_of(self.trainer)}"
+
     def on_train_epoch_end(self) -> None:
         """Refuse to go on, and to overwrite a good checkpoint, once a parameter is not finite."""
-        bad = [
-            name
-            for name, value in self.model.named_parameters()
-            if not bool(torch.isfinite(value).all())
-        ]
+        named = self.model.named_parameters()
+        bad = [name for name, value in named if not bool(torch.isfinite(value).all())]
         if bad:
             raise NonFiniteLossError(
                 f"parameters became NaN or infinite in epoch {self.current_epoch}: {bad[:5]}; "
-                f"last good checkpoint: {last_checkpoint(self.trainer)}"
+                f"{self._good()}"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the random generator, so that a resumed run draws what the whole one would have."""
+        """Keep the random generator's state: a resumed run draws what the whole one would have."""
         checkpoint["cmvae_config"] = settings_json(self.model)
         checkpoint["rng_state"] = torch.get_rng_state()
         if torch.cuda.is_available():
@@ -109,6 +125,56 @@ class ModelModule(LightningModule):
             torch.set_rng_state(checkpoint["rng_state"].cpu())
         if "cuda_rng_state" in checkpoint and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["cuda_rng_state"]])
+
+
+class CMVAEModule(ModelModule):
+    """A CMVAE as Lightning trains it; terms as :meth:`cmvae.CMVAE.forward` names them.
+
+    Args:
+        model: The model.
+        learning_rate: Step size of the default optimiser, Adam with amsgrad, as in the paper.
+        optimizer: Parameters → optimiser, instead of the default.
+
+    Attributes:
+        options: Arguments of ``CMVAE.forward`` in training, which a callback may set:
+            ``{"beta": 0.5}``.
+        encoders_alone: Train by ``CMVAE.align`` instead.
+    """
+
+    model: CMVAE
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.options: dict[str, float] = {}
+        self.encoders_alone = False
+
+    def default_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Return Adam with amsgrad."""
+        return Adam(parameters, lr=self.learning_rate, amsgrad=True)
+
+    def train_output(self, batch: Any) -> ModelOutput:
+        """Return loss and terms of a batch to learn from."""
+        return self.model.align(batch) if self.encoders_alone else self.model(batch, **self.options)
+
+    @torch.no_grad()
+    def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:
+        """Name what is not finite; encoders come first, from which it spreads to every term."""
+        terms = nonfinite_experts(self.model, batch)
+        return terms or super()._nonfinite_terms(batch, output)
+
+    def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the terms of the loss summed over modalities."""
+        names = ("loss", "alignment", "log_p_z", "log_q_z", "log_p_w", "log_q_w")
+        shown = {name: terms[name] for name in names if name in terms}
+        for kind in ("self", "cross"):
+            parts = [value for name, value in terms.items() if name.startswith(f"{kind}_log_")]
+            shown |= {kind: torch.stack(parts).sum()} if parts else {}
+        return shown
+
+
+def checkpoint_of(trainer: Any) -> str:
+    """Return the path of a Lightning trainer's last checkpoint, or ``'none'``."""
+    return getattr(trainer.checkpoint_callback, "last_model_path", "") or "none"
 
 
 def _batch_size(batch: Any) -> int:

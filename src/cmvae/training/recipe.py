@@ -5,38 +5,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from cmvae.base.settings import PositiveFloat, PositiveInt, Settings, Shape, positive_int
+from cmvae.base.settings import PositiveFloat, PositiveInt, Settings, Shape
+from cmvae.training.start import PATIENCE, IntegerOrAuto, Pair, Start
 
 WARMUP_STEPS = 480
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 MIXTURE_SHARE = 6
 
 
-def _integer_or_auto(value: object) -> object:
-    if value == "auto":
-        return value
-    try:
-        return positive_int(value)
-    except ValueError as error:
-        raise ValueError(f"{error} or 'auto'") from None
-
-
 def _scale(value: object) -> object:
     if value != "learned" and not (isinstance(value, int | float) and 0 < value < math.inf):
         raise ValueError("must be a positive number or 'learned'")
     return value
-
-
-def _pair(value: object) -> object:
-    if value is None:
-        return value
-    numbers = list(value) if isinstance(value, list | tuple) else []
-    if len(numbers) != 2:
-        raise ValueError("must be two positive integers")
-    return tuple(positive_int(number) for number in numbers)
-
-
-IntegerOrAuto = Annotated[Any, BeforeValidator(_integer_or_auto)]
 
 
 class Recipe(Settings):
@@ -61,10 +41,23 @@ class Recipe(Settings):
     beta: PositiveFloat = 1.0
     start: Literal["auto", "spectral", "shared", "gmm"] = "auto"
     rule: Literal["joint", "mean", "vote"] = "joint"
-    alignment_epochs: Annotated[Any, BeforeValidator(_pair)] = None
+    alignment_epochs: Pair = None
     max_epochs: IntegerOrAuto = "auto"
     batch_size: IntegerOrAuto = "auto"
     learning_rate: PositiveFloat = 1e-3
+
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        """The arguments of ``CMVAEConfig`` that do not follow from the data."""
+        return {
+            "latent_dim": self.latent_dim,
+            "modalities_specific_dim": self.private_dim,
+            "prior_and_posterior_dist": self.latent_family,
+            "covariance": self.covariance,
+            "hidden_dims": self.hidden_dims,
+            "beta": self.beta,
+            "K": 1,
+        }
 
     def largest(self, n_samples: int) -> int:
         """Return C, the number of clusters that a model of so many samples has room for.
@@ -88,9 +81,25 @@ class Recipe(Settings):
         steps = math.ceil(n_samples / self.samples_per_step(n_samples))
         return min(max(math.ceil(WARMUP_STEPS / steps), FEWEST_EPOCHS), MOST_EPOCHS)
 
-    def cluster_epochs(self, n_samples: int) -> int:
-        """Return the epochs that follow, with all clusters."""
-        return max(1, self.warmup_epochs(n_samples) // MIXTURE_SHARE)
+    def final_epochs(self, n_samples: int, warm: bool = False) -> int:
+        """Return the epochs by the objective alone, with all clusters: most after an alignment."""
+        epochs = self.warmup_epochs(n_samples)
+        return epochs if self.alignment_epochs and not warm else max(1, epochs // MIXTURE_SHARE)
+
+    def start_of_training(self, n_samples: int, warm: bool = False) -> Start:
+        """Return the plan; ``warm``: the networks are trained already, the clusters start at once.
+
+        Adam begins again with the clusters, unless β has still to rise.
+        """
+        aligns = self.alignment_epochs is not None and not warm
+        return Start(
+            warmup_epochs=0 if warm or aligns else self.warmup_epochs(n_samples),
+            patience=None if aligns else PATIENCE,
+            alignment_epochs=self.alignment_epochs if aligns else None,
+            initial_clusters=self.n_clusters,
+            method=self.start,
+            fresh_optimizer=not aligns,
+        )
 
     def samples_per_step(self, n_samples: int) -> int:
         """Return the batch size."""

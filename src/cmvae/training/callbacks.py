@@ -1,0 +1,164 @@
+"""What happens between the epochs of a training: checkpoints, and how it starts."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+from cmvae.training.checkpoints import BEST_CHECKPOINT, CHECKPOINTS, LAST_CHECKPOINT
+from cmvae.training.initialization import collapse_clusters, initialize_clusters
+from cmvae.training.module import CMVAEModule
+from cmvae.training.start import LEAST_GAIN, PHASES, Start
+
+logger = logging.getLogger(__name__)
+
+
+class EpochCheckpoints(ModelCheckpoint):
+    """Checkpoints after every epoch, and one before the first: there is always one to return to."""
+
+    CHECKPOINT_NAME_LAST = LAST_CHECKPOINT.removesuffix(".ckpt")
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(
+            folder / CHECKPOINTS,
+            filename=BEST_CHECKPOINT.removesuffix(".ckpt"),
+            monitor=monitor,
+            save_last=True,
+            save_on_train_epoch_end=monitor.startswith("train") or None,
+            enable_version_counter=False,
+        )
+
+    def forget_best(self) -> None:
+        """Let the next epoch be the best so far, because the loss changes its meaning."""
+        self.best_k_models, self.best_model_score, self.best_model_path = {}, None, ""
+        self.kth_best_model_path, self.current_score = "", None
+        self.kth_value = torch.tensor(torch.inf)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the state that training starts from."""
+        super().on_train_start(trainer, pl_module)
+        self.last_model_path = str(Path(str(self.dirpath)) / LAST_CHECKPOINT)
+        trainer.save_checkpoint(self.last_model_path)
+
+
+class StartCallback(Callback):
+    """Carries out how training starts; a resumed training goes on in the phase that it was in.
+
+    Logs ``phase``, an index into :data:`cmvae.training.start.PHASES`.
+
+    Args:
+        start: The plan.
+        data: The samples the clusters are fitted to, anything that ``CMVAE.encode`` accepts.
+    """
+
+    def __init__(self, start: Start, data: Any) -> None:
+        super().__init__()
+        self.start, self.data = start, data
+        self.ended: int | None = None  # how many epochs there were before the clusters, once known
+        self.started = False
+        self.least, self.waited = math.inf, 0
+        self._frozen: list[nn.Parameter] = []
+
+    @property
+    def before(self) -> int:
+        """Epochs before the clusters start, as far as is known."""
+        return self.start.before_clusters if self.ended is None else self.ended
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training has to know."""
+        return {name: getattr(self, name) for name in ("ended", "started", "least", "waited")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up."""
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make one cluster of all and hold it, unless the clusters have started, or start now."""
+        model = cast(CMVAEModule, pl_module).model
+        self._after = cast(int, trainer.max_epochs) - self.start.before_clusters
+        # Checkpoints of cmvae 0.1.0 know of no plan.
+        self.started = self.started or trainer.current_epoch > self.before
+        if self.started or not self.before:
+            self._start_clusters(trainer, pl_module)
+            return
+        if trainer.current_epoch == 0:
+            collapse_clusters(model)
+        self._frozen = [value for value in model.mixture.parameters() if value.requires_grad]
+        model.mixture.requires_grad_(False)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clusters when their time has come; forget the losses of other objectives."""
+        epoch, checkpoints = trainer.current_epoch, trainer.checkpoint_callback
+        if epoch >= self.before:
+            self._start_clusters(trainer, pl_module)
+            if epoch <= self.before + 2 * self.start.reading and isinstance(
+                checkpoints, EpochCheckpoints
+            ):
+                checkpoints.forget_best()
+        phase = float(PHASES.index(self.start.phase(epoch, self.started)))
+        pl_module.log("phase", phase, on_epoch=True, batch_size=1, sync_dist=True)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell the module which of the losses of an alignment this step has."""
+        module = cast(CMVAEModule, pl_module)
+        if self.start.alignment_epochs:
+            module.encoders_alone = not self.started
+            progress = (
+                trainer.current_epoch - self.before + batch_idx / trainer.num_training_batches
+            )
+            beta = module.model.model_config.beta
+            module.options = self.start.options(progress, beta) if self.started else {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the warm-up where it has not improved for long."""
+        if self.started or self.start.patience is None:
+            return
+        loss = trainer.callback_metrics["train/loss"]
+        if bool(loss + LEAST_GAIN < self.least):
+            self.least, self.waited = float(loss), 0
+            return
+        self.waited += 1
+        if self.waited >= self.start.patience:
+            self.ended = trainer.current_epoch + 1
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so where training ended within the warm-up."""
+        self.thaw()
+        if not self.started:
+            logger.warning("training ended within the warm-up: the model has a single cluster")
+
+    def thaw(self) -> None:
+        """Leave nothing frozen that was not."""
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        self._frozen = []
+
+    def _start_clusters(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clusters unless they have, and let as many epochs follow as were planned."""
+        if not self.started:
+            model, start = cast(CMVAEModule, pl_module).model, self.start
+            self.thaw()
+            initialize_clusters(
+                model,
+                self.data,
+                start.initial_clusters,
+                method=start.method_used,
+                seed=start.seed,
+                batch_size=start.batch_size,
+            )
+            # On several devices each has fitted clusters of its own: those of the first count.
+            state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
+            model.mixture.load_state_dict(trainer.strategy.broadcast(state))
+            if start.fresh_optimizer:
+                trainer.strategy.setup_optimizers(trainer)
+            logger.info("clusters started after %d epochs", self.before)
+        self.started, self.ended = True, self.before
+        trainer.fit_loop.max_epochs = self.before + self._after

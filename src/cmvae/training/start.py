@@ -1,0 +1,147 @@
+"""How training starts: the plan of it, as plain settings."""
+
+from numbers import Integral
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, model_validator
+
+from cmvae.base.settings import Flag, PositiveInt, Settings, as_positive_int
+
+PHASES = ("warm-up", "alignment", "clusters")
+ALIGNMENT_WEIGHT = 100.0
+ALIGNMENT_BETA = 1.0
+PATIENCE, LEAST_GAIN = 10, 1e-3
+
+
+def _integer_or_auto(value: object) -> object:
+    if isinstance(value, str) and value == "auto":
+        return value
+    try:
+        return as_positive_int(value)
+    except ValueError as error:
+        raise ValueError(f"{error} or 'auto'") from None
+
+
+def _pair(value: object) -> object:
+    if value is None:
+        return value
+    numbers = list(value) if isinstance(value, list | tuple) else []
+    try:
+        first, second = (as_positive_int(number) for number in numbers)
+    except ValueError:
+        raise ValueError("must be two positive integers") from None
+    return first, second
+
+
+def _natural(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ValueError("must be an integer from 0")
+    return int(value)
+
+
+IntegerOrAuto = Annotated[Any, BeforeValidator(_integer_or_auto)]
+Pair = Annotated[tuple[int, int] | None, BeforeValidator(_pair)]
+Natural = Annotated[int, BeforeValidator(_natural)]
+
+
+class Start(Settings):
+    """The plan of how training starts: with one cluster, or with the encoders alone; then clusters.
+
+    A mixture with random centres, trained from the start, settles in poor clusters; VaDE (Jiang et
+    al., 2017) starts it from a mixture fitted to the latents of a model trained without one. So the
+    first ``warmup_epochs`` have a single cluster, fixed at zero with scale 1; then the clusters
+    start where the latents lie (:func:`cmvae.initialize_clusters`). With ``warmup_epochs`` 0 they
+    start at once.
+
+    Where modalities share little but the cluster, as images of the same class do, the objective
+    leaves z unused for thousands of steps: no decoder can read it, so no encoder learns to write
+    it. With ``alignment_epochs`` = (a, r) instead
+
+    1. for a epochs the encoders learn by :func:`cmvae.models.alignment.alignment_loss` alone, and
+       the clusters start, ``'auto'`` of them being as many as modalities agree on;
+    2. for r more, decoders, private latents and clusters learn by the objective with β at most 1,
+       the shared latent by the alignment alone;
+    3. for as many again β rises to its value; from there on the objective is the model's own.
+
+    Args:
+        warmup_epochs: So many epochs with one cluster.
+        patience: End them early, once the loss of training has not fallen by more than 0.001
+            for so many epochs; the epochs after the warm-up remain as many.
+        alignment_epochs: (a, r), instead of a warm-up.
+        initial_clusters: How many clusters start: a number, ``'auto'``, or None for all.
+        method: Of :func:`cmvae.initialize_clusters`; ``'auto'`` is ``'shared'`` with alignment,
+            else ``'spectral'``.
+        seed: Seed of that.
+        batch_size: Samples encoded at a time for it.
+        fresh_optimizer: Make the optimiser anew when the clusters start.
+
+    Example:
+        >>> plan = Start(alignment_epochs=(3, 2))
+        >>> plan.before_clusters, plan.before_objective, plan.method_used
+        (3, 7, 'shared')
+        >>> [plan.phase(epoch, started=epoch >= 3) for epoch in (0, 6, 7)]
+        ['alignment', 'alignment', 'clusters']
+        >>> plan.options(3.0, beta=2.5)  # a whole epoch after decoders have learned to read
+        {'beta': 1.75}
+    """
+
+    warmup_epochs: Natural = 0
+    patience: PositiveInt | None = None
+    alignment_epochs: Pair = None
+    initial_clusters: IntegerOrAuto | None = None
+    method: Literal["auto", "spectral", "shared", "gmm"] = "auto"
+    seed: Natural | None = None
+    batch_size: PositiveInt = 512
+    fresh_optimizer: Flag = False
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.alignment_epochs and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_epochs = {self.warmup_epochs} and alignment_epochs are two ways to begin: "
+                "give one"
+            )
+        if self.alignment_epochs and self.patience:
+            raise ValueError("patience ends a warm-up: leave it where alignment_epochs are given")
+        return self
+
+    @property
+    def before_clusters(self) -> int:
+        """Epochs until the clusters start, unless ``patience`` ends them early."""
+        return self.alignment_epochs[0] if self.alignment_epochs else self.warmup_epochs
+
+    @property
+    def reading(self) -> int:
+        """Epochs in which decoders learn to read z; in as many more β rises."""
+        return self.alignment_epochs[1] if self.alignment_epochs else 0
+
+    @property
+    def before_objective(self) -> int:
+        """Epochs until the objective of all clusters stands alone."""
+        return self.before_clusters + 2 * self.reading
+
+    @property
+    def method_used(self) -> Literal["spectral", "shared", "gmm"]:
+        """What ``method`` comes to."""
+        if self.method != "auto":
+            return self.method
+        return "shared" if self.alignment_epochs else "spectral"
+
+    def phase(self, epoch: int, started: bool) -> str:
+        """Return which of PHASES an epoch belongs to; ``started``: whether the clusters have."""
+        if self.alignment_epochs:
+            return "alignment" if epoch < self.before_objective else "clusters"
+        return "clusters" if started else "warm-up"
+
+    def options(self, progress: float, beta: float) -> dict[str, float]:
+        """Return the arguments of ``CMVAE.forward`` so many epochs after the clusters started.
+
+        Args:
+            progress: Epochs and parts of one.
+            beta: β of the model.
+        """
+        if progress >= 2 * self.reading:
+            return {}
+        lowest = min(ALIGNMENT_BETA, beta)
+        options = {"beta": lowest + max(0.0, progress / self.reading - 1) * (beta - lowest)}
+        return options | ({"alignment": ALIGNMENT_WEIGHT} if progress < self.reading else {})

@@ -1,0 +1,255 @@
+import signal
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
+from cmvae.metrics import clustering_accuracy
+from cmvae.training.start import ALIGNMENT_WEIGHT, Start
+from training.cases import StopAfter, data, model, train, weights
+
+
+class Watch(Callback):
+    """Notes epoch, active clusters and centres before and after every step."""
+
+    def __init__(self):
+        self.before, self.counts = [], []
+
+    def on_train_batch_start(self, trainer, module, *_):
+        self.before.append(module.model.cluster_centers.detach().clone())
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.counts.append((trainer.current_epoch, module.model.n_clusters))
+
+
+def test_warm_up_has_one_cluster_and_then_starts_the_others():
+    trained, watch = model(covariance="full"), Watch()
+    plan = {"max_epochs": 4, "warmup_epochs": 2, "initial_clusters": 3}
+    train(trained, data(), **plan, callbacks=[watch], batch_size=60, seed=0)
+    assert watch.counts == [(0, 1), (1, 1), (2, 3), (3, 3)]
+    assert torch.equal(watch.before[0], watch.before[1])
+    assert not torch.equal(watch.before[2], watch.before[3])
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+
+
+def test_without_a_warm_up_the_clusters_of_a_plan_start_at_once():
+    watch, samples = Watch(), data()
+    start = Start(initial_clusters=3, seed=0)
+    train(model(), samples, start=start, max_epochs=2, callbacks=[watch], batch_size=60)
+    assert watch.counts == [(0, 3), (1, 3)]
+
+
+def test_clusters_start_on_the_training_data_as_the_plan_says(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "cmvae.training.callbacks.initialize_clusters",
+        lambda *arguments, **keywords: calls.append((*arguments, keywords)),
+    )
+    trained, samples = model(), data()
+    train(trained, samples, max_epochs=2, warmup_epochs=1, initial_clusters=3, seed=7)
+    train(trained, samples, max_epochs=4, alignment_epochs=(1, 1), seed=8)
+    start = Start(warmup_epochs=1, method="gmm", seed=9, batch_size=3, initial_clusters="auto")
+    train(trained, samples, max_epochs=2, start=start)
+    wanted = [
+        (3, {"method": "spectral", "seed": 7, "batch_size": 512}),
+        (None, {"method": "shared", "seed": 8, "batch_size": 512}),
+        ("auto", {"method": "gmm", "seed": 9, "batch_size": 3}),
+    ]
+    assert calls == [(trained, samples, *rest) for rest in wanted]
+
+
+# Freezing
+# --------------------------------------------------------------------------------------------------
+
+
+class Fail(Callback):
+    """Raises in one hook, in the first epoch."""
+
+    def __init__(self, hook, error):
+        def raise_it(trainer, module, *_):
+            assert not module.model.mixture.centers.requires_grad
+            raise error
+
+        setattr(self, hook, raise_it)
+
+
+class FailTwice(Fail):
+    def on_exception(self, *_):
+        raise OSError("no room to note the failure")
+
+
+FAILURES = {
+    "an error in a step": (Fail("on_train_batch_start", RuntimeError("stop")), RuntimeError),
+    "an interrupt": (Fail("on_train_batch_end", KeyboardInterrupt()), KeyboardInterrupt),
+    "an exit": (Fail("on_train_epoch_end", SystemExit(3)), SystemExit),
+    "an error of the one who hears of it": (
+        FailTwice("on_train_batch_start", RuntimeError("stop")),
+        OSError,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_warm_up_that_fails_leaves_the_mixture_as_it_was(name):
+    callback, error = FAILURES[name]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    trained = model()
+    trained.mixture.logits.requires_grad_(False)
+    with pytest.raises(error):
+        train(trained, data(), max_epochs=3, warmup_epochs=2, callbacks=[callback])
+    assert trained.mixture.centers.requires_grad
+    assert not trained.mixture.logits.requires_grad
+
+
+def test_clusters_that_cannot_start_leave_nothing_frozen():
+    alike = MultimodalBaseDataset({"a": torch.ones(9, 4), "b": torch.ones(9, 3)})
+    trained = model()
+    with pytest.raises(ValueError, match="4 clusters cannot start from 1 different samples"):
+        train(trained, alike, max_epochs=3, warmup_epochs=2)
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+
+
+@pytest.mark.parametrize(("epochs", "clusters"), [(1, 1), (2, 1), (3, 4)])
+def test_a_run_that_ends_with_a_single_cluster_says_so(caplog, epochs, clusters):
+    trained = model()
+    train(trained, data(), max_epochs=5, warmup_epochs=2, callbacks=[StopAfter(epochs)])
+    assert trained.n_clusters == clusters
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+    assert ("the model has a single cluster" in caplog.text) == (clusters == 1)
+
+
+# Ending the warm-up early
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("losses", "started"),
+    [
+        ([5, 4, 3, 2, 1], 5),
+        ([5, 4, 4, 4, 4], 4),
+        ([5, 4.9995, 4.9989, 4.9985, 4.9], 5),  # 0.0011 below the best so far, not below the last
+        ([5, 6, 5, 3, 1], 3),
+    ],
+)
+def test_patience_ends_a_warm_up_and_leaves_what_follows_as_long(monkeypatch, losses, started):
+    watch = Watch()
+    start = Start(warmup_epochs=5, patience=2, initial_clusters=3, seed=0)
+    # Lightning hands out a new view of its figures each time: the plan's callback is to see ours.
+    figures = {}
+    monkeypatch.setattr(
+        "lightning.pytorch.Trainer.callback_metrics", property(lambda self: figures)
+    )
+    figures["train/loss"] = torch.zeros(())
+
+    class Given(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            loss = losses[trainer.current_epoch] if trainer.current_epoch < 5 else 0.0
+            figures["train/loss"] = torch.tensor(float(loss))
+
+    trainer = train(
+        model(), data(), start=start, max_epochs=8, batch_size=60, callbacks=[watch, Given()]
+    )
+    assert [epoch for epoch, count in watch.counts if count == 1] == list(range(started))
+    assert trainer.current_epoch == started + 3
+
+
+# Alignment
+# --------------------------------------------------------------------------------------------------
+
+
+def shares_the_group_alone(n=600, groups=3, seed=0):
+    """Two modalities whose samples share the group, and nothing else: each has much of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    group = torch.arange(n) % groups
+    tables = {}
+    for name, size in (("a", 6), ("b", 5)):
+        centres = torch.randn(groups, size, generator=generator)
+        own = torch.randn(n, 2, generator=generator)
+        own = own @ (4 * torch.randn(2, size, generator=generator))
+        tables[name] = 1.5 * centres[group] + own + 0.3 * torch.randn(n, size, generator=generator)
+    return MultimodalBaseDataset(tables, group)
+
+
+def aligned_model(**changes):
+    fields = {
+        "input_dims": {"a": 6, "b": 5},
+        "latent_dim": 4,
+        "modalities_specific_dim": 3,
+        "number_of_clusters": 6,
+        "prior_and_posterior_dist": "laplace_with_softmax",
+        "K": 1,
+        "beta": 2.5,
+        "hidden_dims": (32,),
+        "loss": "iwae_looser",
+    }
+    return model(**{**fields, **changes})
+
+
+class Steps(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.seen.append((trainer.current_epoch, module.encoders_alone, dict(module.options)))
+
+
+def test_alignment_finds_groups_that_training_from_scratch_does_not():
+    samples, scores = shares_the_group_alone(), []
+    for plan in ({"alignment_epochs": (15, 2)}, {"warmup_epochs": 15}):
+        trained = aligned_model(number_of_clusters=3)
+        train(trained, samples, max_epochs=21, batch_size=50, learning_rate=3e-3, seed=0, **plan)
+        found = trained.predict_clusters(samples).clusters
+        scores.append(clustering_accuracy(samples.labels, found))
+    assert scores[0] > 0.95
+    assert scores[1] < 0.7
+
+
+def test_the_objective_becomes_the_models_own_step_by_step():
+    steps, trained = Steps(), aligned_model()
+    plan = {"max_epochs": 9, "alignment_epochs": (2, 3), "batch_size": 30}
+    trainer = train(trained, shares_the_group_alone(60), "run", callbacks=[steps], **plan)
+    held = {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
+    assert [epoch for epoch, alone, _ in steps.seen if alone] == [0, 0, 1, 1]
+    assert [options for epoch, _, options in steps.seen if 2 <= epoch < 5] == [held] * 6
+    rising = [options for epoch, _, options in steps.seen if 5 <= epoch < 8]
+    assert [set(options) for options in rising] == [{"beta"}] * 6
+    assert [options["beta"] for options in rising] == pytest.approx(
+        [1 + 1.5 * k / 6 for k in range(6)]
+    )
+    assert [options for epoch, _, options in steps.seen if epoch == 8] == [{}] * 2
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+    # The losses of other objectives are smaller, and do not count.
+    best = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)
+    assert best["epoch"] == 8
+
+
+@pytest.mark.parametrize(
+    ("plan", "best"), [({"alignment_epochs": (1, 1)}, 3), ({"warmup_epochs": 2}, 2)]
+)
+def test_losses_of_another_objective_are_forgotten(plan, best):
+    # Nothing is learned, and the loss with one cluster at the centre is the lowest.
+    arguments = {"max_epochs": 4, "learning_rate": 1e-12, "batch_size": 60, "seed": 0, **plan}
+    samples = shares_the_group_alone(60)
+    trainer = train(aligned_model(beta=40.0), samples, "run", **arguments)
+    saved = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)
+    assert saved["epoch"] >= best
+
+
+@pytest.mark.parametrize("plan", [{"alignment_epochs": (2, 2)}, {"warmup_epochs": 3}])
+@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+def test_a_resumed_run_ends_where_the_whole_one_does(plan, stop):
+    samples, arguments = shares_the_group_alone(60), {"seed": 1, "max_epochs": 7, **plan}
+    whole, part, resumed = aligned_model(), aligned_model(), aligned_model(seed=5)
+    train(whole, samples, "whole", **arguments)
+    train(part, samples, "part", callbacks=[StopAfter(stop)], **arguments)
+    train(resumed, samples, "part", resume_from="part/checkpoints/last.ckpt", **arguments)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_single_modality_has_nothing_to_align_with():
+    net = CMVAE(CMVAEConfig(n_modalities=1, input_dims={"a": 6}, modalities_specific_dim=3))
+    samples = {"a": shares_the_group_alone(60).data["a"]}
+    message = r"alignment_epochs align modalities with each other, .* has only \('a',\)"
+    with pytest.raises(ValueError, match=message):
+        train(net, samples, max_epochs=9, alignment_epochs=(1, 1))

@@ -1,0 +1,139 @@
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+from cmvae import CMVAE, MultimodalBaseDataset
+from cmvae.training.checkpoints import can_resume, read_log
+from cmvae.training.clustering import model_config, number_clusters, train
+from cmvae.training.initialization import collapse_clusters, initialize_clusters
+from cmvae.training.recipe import Recipe
+from training.cases import QUIET, StopAfter, data, weights
+from training.cases import train as fit_quietly
+
+SHAPES = {"a": (4,), "b": (3,)}
+SMALL = {"latent_dim": 2, "private_dim": 2, "hidden_dims": (16,), "batch_size": 20}
+TRAINER = {"enable_progress_bar": False, "accelerator": "cpu"}
+
+
+def recipe_of(**fields):
+    return Recipe(**{"n_clusters": 3, **SMALL, **fields})
+
+
+def built(recipe, samples, seed=0):
+    torch.manual_seed(seed)
+    likelihoods = {name: ("normal", {"scale": recipe.scale}) for name in SHAPES}
+    return CMVAE(model_config(recipe, len(samples), SHAPES, likelihoods))
+
+
+def by_hand(model, samples, recipe, seed):
+    """Train twice, each time with an optimiser of its own, and start the clusters between."""
+    stop = EarlyStopping("train/loss", patience=10, min_delta=1e-3, check_on_train_epoch_end=True)
+    collapse_clusters(model)
+    model.mixture.requires_grad_(False)
+    arguments = {"learning_rate": recipe.learning_rate, **QUIET}
+    epochs = recipe.warmup_epochs(len(samples))
+    warm = fit_quietly(model, samples, max_epochs=epochs, callbacks=[stop], **arguments)
+    model.mixture.requires_grad_(True)
+    method = "spectral" if recipe.start == "auto" else recipe.start
+    size = model.rows_at_once
+    initialize_clusters(
+        model, samples, recipe.n_clusters, method=method, seed=seed, batch_size=size
+    )
+    fit_quietly(model, samples, max_epochs=recipe.final_epochs(len(samples)), **arguments)
+    return warm.current_epoch
+
+
+@pytest.mark.parametrize(
+    ("fields", "ends_early"),
+    [
+        ({"max_epochs": 7}, False),
+        ({"max_epochs": 12, "start": "gmm", "n_clusters": "auto"}, False),
+        ({"max_epochs": 60, "learning_rate": 1e-9}, True),
+    ],
+)
+def test_one_training_is_a_warm_up_and_a_training_of_the_clusters(fields, ends_early):
+    recipe, samples = recipe_of(**fields), data()
+    one, two = built(recipe, samples), built(recipe, samples)
+    torch.manual_seed(1)
+    train(one, samples, recipe, 3, **TRAINER)
+    drawn = torch.rand(())
+    torch.manual_seed(1)
+    epochs = by_hand(two, samples, recipe, 3)
+    assert (epochs < recipe.max_epochs) == ends_early
+    assert torch.equal(weights(one), weights(two))
+    assert torch.equal(drawn, torch.rand(()))
+
+
+RESUMED = {
+    "warm-up": ({"max_epochs": 7}, [1, 7, 8]),
+    "ended early": ({"max_epochs": 40, "learning_rate": 1e-9}, None),
+    "alignment": ({"max_epochs": 3, "alignment_epochs": (2, 2)}, [1, 2, 3, 6, 8]),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_resumed_training_ends_where_the_whole_one_does(name, tmp_path):
+    fields, stops = RESUMED[name]
+    recipe, samples = recipe_of(**fields), data()
+    whole = built(recipe, samples)
+    train(whole, samples, recipe, 3, run_dir=tmp_path / "whole", **TRAINER)
+    log = read_log(tmp_path / "whole")
+    started = int((log["phase"] == "warm-up").sum())
+    for stop in stops or [started - 3, started, started + 2, len(log)]:
+        folder = tmp_path / str(stop)
+        assert not can_resume(folder)
+        part = built(recipe, samples)
+        train(part, samples, recipe, 3, run_dir=folder, callbacks=[StopAfter(stop)], **TRAINER)
+        assert can_resume(folder)
+        resumed = built(recipe, samples, seed=9)
+        train(resumed, samples, recipe, 3, run_dir=folder, resume=True, **TRAINER)
+        assert torch.equal(weights(whole), weights(resumed))
+        assert read_log(folder).equals(log)
+
+
+def test_an_alignment_comes_before_as_many_epochs_as_a_warm_up_would_have(tmp_path):
+    samples = data()
+    recipe = recipe_of(max_epochs=3, alignment_epochs=(2, 1))
+    train(built(recipe, samples), samples, recipe, 0, run_dir=tmp_path / "run", **TRAINER)
+    log = read_log(tmp_path / "run")
+    assert list(log["phase"]) == ["alignment"] * 4 + ["clusters"] * 3
+    assert list(log["epoch"]) == [0, 1, 2, 3, 0, 1, 2]
+    assert log["train/loss"].notna().all()
+
+
+def test_warm_networks_start_their_clusters_at_once(tmp_path):
+    samples, recipe = data(), recipe_of(max_epochs=12, alignment_epochs=(2, 2))
+    model = built(recipe, samples)
+    train(model, samples, recipe, 0, warm=True, run_dir=tmp_path / "run", **TRAINER)
+    assert list(read_log(tmp_path / "run")["phase"]) == ["clusters"] * 2
+    assert model.n_clusters == 3
+
+
+def test_warm_networks_that_cannot_start_clusters_leave_nothing_to_go_on_from(tmp_path):
+    alike = MultimodalBaseDataset({"a": torch.ones(9, 4), "b": torch.ones(9, 3)})
+    recipe = recipe_of(max_epochs=2)
+    with pytest.raises(ValueError, match="3 clusters cannot start from 1 different"):
+        train(
+            built(recipe, alike), alike, recipe, 0, warm=True, run_dir=tmp_path / "run", **TRAINER
+        )
+    assert not can_resume(tmp_path / "run")
+
+
+def test_clusters_with_samples_come_first_and_the_others_may_go():
+    samples = data()
+    recipe = recipe_of(max_epochs=8, n_clusters=3)
+    model = built(recipe, samples)
+    train(model, samples, recipe, 0, **TRAINER)
+    with torch.no_grad():  # empty the first
+        model.mixture.centers[0] = 1e3
+    before = model.predict_clusters(samples, rule="joint").clusters
+    occupied = before.unique()
+    assert 0 < len(occupied) < 3
+    assert 0 not in occupied
+    h_values = number_clusters(model, samples, "joint", drop_empty=False)
+    assert len(h_values) == 4
+    after = model.predict_clusters(samples, rule="joint").clusters
+    assert torch.equal(after, torch.searchsorted(occupied, before))
+    assert model.n_clusters == 3
+    number_clusters(model, samples, "joint", drop_empty=True)
+    assert model.n_clusters == len(occupied)

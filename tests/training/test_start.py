@@ -1,0 +1,84 @@
+import subprocess
+import sys
+
+import pytest
+
+from cmvae.training.recipe import Recipe
+from cmvae.training.start import ALIGNMENT_WEIGHT, Start
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"warmup_epochs": -1}, "warmup_epochs must be an integer from 0, got -1"),
+        ({"warmup_epochs": True}, "warmup_epochs must be an integer from 0, got True"),
+        ({"alignment_epochs": 3}, "alignment_epochs must be two positive integers, got 3"),
+        ({"alignment_epochs": (0, 2)}, "alignment_epochs must be two positive integers"),
+        ({"alignment_epochs": (1, 2.0)}, "alignment_epochs must be two positive integers"),
+        ({"alignment_epochs": (1, 2, 3)}, "alignment_epochs must be two positive integers"),
+        ({"alignment_epochs": "12"}, "alignment_epochs must be two positive integers, got '12'"),
+        ({"alignment_epochs": (1, 1), "warmup_epochs": 1}, "two ways to begin: give one"),
+        ({"alignment_epochs": (1, 1), "patience": 1}, "patience ends a warm-up: leave it"),
+        ({"initial_clusters": "x"}, "initial_clusters must be a positive integer or 'auto'"),
+        ({"method": "magic"}, "method must be 'auto', 'spectral', 'shared' or 'gmm', got 'magic'"),
+        ({"seed": -1}, "seed must be an integer from 0, got -1"),
+    ],
+)
+def test_what_is_no_plan_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Start(**fields)
+
+
+def test_a_plan_goes_through_json():
+    plan = Start(alignment_epochs=[2, 3], initial_clusters="auto", seed=4)
+    assert Start.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize(
+    ("plan", "before", "phases"),
+    [
+        (Start(), (0, 0), "ccccc"),
+        (Start(warmup_epochs=2), (2, 2), "wwccc"),
+        (Start(alignment_epochs=(1, 1)), (1, 3), "aaacc"),
+    ],
+)
+def test_phases_follow_each_other(plan, before, phases):
+    assert (plan.before_clusters, plan.before_objective) == before
+    named = [plan.phase(epoch, started=epoch >= plan.before_clusters) for epoch in range(5)]
+    assert "".join(name[0] for name in named) == phases
+
+
+def test_beta_rises_from_one_and_one_below_stays():
+    plan = Start(alignment_epochs=(5, 2))
+    assert plan.options(0.0, 3.0) == {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
+    assert plan.options(1.99, 3.0) == {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
+    assert plan.options(2.0, 3.0) == {"beta": 1.0}
+    assert plan.options(3.5, 3.0) == {"beta": 2.5}
+    assert plan.options(4.0, 3.0) == {}
+    assert {plan.options(at, 0.5)["beta"] for at in (0.0, 2.5, 3.9)} == {0.5}
+    assert Start(warmup_epochs=1).options(0.0, 3.0) == {}
+
+
+def test_a_recipe_warms_up_or_aligns_or_neither():
+    plain, aligning = Recipe(max_epochs=12, start="gmm"), Recipe(alignment_epochs=(3, 2))
+    plan = plain.start_of_training(100)
+    assert (plan.before_clusters, plan.patience, plan.method_used) == (12, 10, "gmm")
+    assert (plan.fresh_optimizer, plain.final_epochs(100)) == (True, 2)
+    plan = aligning.start_of_training(100)
+    assert (plan.before_objective, plan.patience, plan.method_used) == (7, None, "shared")
+    assert (plan.fresh_optimizer, aligning.final_epochs(100)) == (False, 69)
+    for recipe, epochs in ((plain, 2), (aligning, 11)):
+        assert recipe.start_of_training(100, warm=True).before_objective == 0
+        assert recipe.final_epochs(100, warm=True) == epochs
+
+
+def test_plans_and_logs_are_read_without_torch_and_clusters_start_without_lightning():
+    script = """
+import sys
+import cmvae.training.recipe, cmvae.training.checkpoints
+assert not {"torch", "lightning", "pandas"} & set(sys.modules)
+import cmvae
+cmvae.initialize_clusters
+assert not {"lightning", "sklearn", "pandas"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
