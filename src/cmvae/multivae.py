@@ -1,4 +1,4 @@
-"""For scripts written for the library MultiVae: its import paths, meaning this package's classes."""
+"""For scripts written for MultiVae: its import paths, meaning this package's classes."""
 
 import importlib.util
 import sys
@@ -44,11 +44,10 @@ def install_as_multivae() -> None:
 
     Afterwards these work, whichever of them a script uses::
 
-        from multivae.models import CMVAE, CMVAEConfig                            # or
-        multivae.models.cmvae from multivae.data.datasets import MultimodalBaseDataset,
-        IncompleteDataset   # or .base, or multivae.data from multivae.models.base import
-        BaseEncoder, BaseDecoder, ModelOutput from multivae.models.nn.base_architectures import
-        BaseMultilatentEncoder
+        from multivae.models import CMVAE, CMVAEConfig  # or multivae.models.cmvae
+        from multivae.data.datasets import MultimodalBaseDataset, IncompleteDataset  # or .base
+        from multivae.models.base import BaseEncoder, BaseDecoder, ModelOutput
+        from multivae.models.nn.base_architectures import BaseMultilatentEncoder
 
     ``BaseEncoder`` means :class:`cmvae.BaseMultilatentEncoder`; ``DatasetOutput`` means
     :class:`cmvae.ModelOutput`. Nothing else of MultiVae is there (other models, trainers, metrics,
@@ -102,8 +101,8 @@ def install_as_multivae() -> None:
     real = _find_real()
     if real is not None:
         raise ImportError(
-            f"the library multivae is installed ({real}): install_as_multivae would hide it. Import from cmvae "
-            "instead, or uninstall multivae",
+            f"the library multivae is installed ({real}): install_as_multivae would hide it. "
+            "Import from cmvae instead, or uninstall multivae",
             name="multivae",
         )
     modules = {name: _make_module(name, contents) for name, contents in _CONTENTS.items()}
@@ -129,7 +128,7 @@ def _find_real() -> str | None:
 
 
 def _make_module(name: str, contents: dict[str, Any]) -> ModuleType:
-    """Return a package that holds ``contents`` and whose only submodules are those in ``sys.modules``."""
+    """Return a package that holds ``contents``, its only submodules those in ``sys.modules``."""
     module = ModuleType(name, f"{name} as provided by cmvae; see cmvae.install_as_multivae.")
     module.__spec__ = ModuleSpec(name, None, origin=__name__, is_package=True)
     module.__path__ = []

@@ -55,7 +55,7 @@ def test_groups_count_from_the_jaccard_index_at_which_hennig_calls_them_valid(mo
         "cmvae.clusters.spectral.group_stability", lambda *_: np.array([1.0, 0.76, 0.74, 0.7])
     )
     monkeypatch.setattr(
-        "cmvae.clusters.spectral._information_criterion", lambda points, groups: -groups.max()
+        "cmvae.clusters.spectral.information_criterion", lambda points, groups: -groups.max()
     )
     assert count_groups(points, 4) == 2
 
@@ -118,7 +118,7 @@ def test_copies_of_one_point_are_one_group():
 
 
 # Groups that modalities share
-# --------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def views_of(seed=0, n=600, groups=3, private=0.0, offset=0.0):

@@ -41,7 +41,7 @@ def test_laplace_scales_sum_to_their_number(dim):
 @pytest.mark.parametrize("dim", [1, 4])
 def test_unit_raw_is_scale_one(name, dim):
     family = FAMILIES[name]
-    scale = family.scale(torch.full((dim,), family.unit_raw()))
+    scale = family.scale(torch.full((dim,), family.unit_raw))
     torch.testing.assert_close(scale, torch.ones(dim), rtol=0, atol=1.1e-6)
 
 
@@ -73,7 +73,7 @@ def test_gradients_of_the_log_density(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_noise_has_location_zero_scale_one_and_the_right_shape_of_tails(name):
     family, n = FAMILIES[name], 200_000
-    noise = family.noise((n, 2), torch.zeros(1, dtype=torch.float64))
+    noise = family.noise((n, 2), torch.zeros(1, dtype=torch.float64), None)
     assert noise.shape == (n, 2)
     variance, kurtosis = (1, 3) if family.is_normal else (2, 6)
     assert noise.mean().abs() < 4 * math.sqrt(variance / (2 * n))
@@ -166,6 +166,6 @@ def test_the_extreme_uniform_draws_give_finite_laplace_noise(dtype, monkeypatch)
     monkeypatch.setattr(
         torch.Tensor, "uniform_", lambda tensor, *bounds, **settings: tensor.copy_(draws)
     )
-    noise = FAMILIES["laplace_with_softmax"].noise((4,), torch.zeros(1, dtype=dtype))
+    noise = FAMILIES["laplace_with_softmax"].noise((4,), torch.zeros(1, dtype=dtype), None)
     expected = torch.tensor([math.log(gap / 2), math.log(gap), 0.0, -math.log(gap)])
     torch.testing.assert_close(noise, expected.to(dtype))

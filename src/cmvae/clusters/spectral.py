@@ -1,4 +1,4 @@
-"""Groups among points by spectral clustering of a neighbour graph, and how many of them are real."""
+"""Groups among points by spectral clustering of a neighbour graph, and how many are real."""
 
 import itertools
 
@@ -25,49 +25,36 @@ def spectral_groups(points: np.ndarray, n_groups: int) -> np.ndarray:
     into groups by pivoted QR (Damle, Minden and Ying, 2019). Groups need not be convex, and no
     random start is involved.
 
-    Args:
-        points: (n, d).
-        n_groups: k, at most n.
-
     Returns:
-        Groups (n,), integers from 0 to k − 1; some may be empty.
+        For points (n, d) groups (n,), integers from 0 to n_groups − 1; some may be empty.
     """
     return _group(_leading_vectors(points, n_groups), n_groups)
 
 
 def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
-    """Return the number of groups: of the numbers whose groups are all stable, the one of smallest BIC.
+    """Return the number of groups of points (n, d): of the numbers whose groups are all stable.
 
-    Stable means a Jaccard index above 0.75 (:func:`group_stability`), from which Hennig (2007)
-    calls a group valid. Parts of a single stretched cloud are stable too, so the Bayesian
-    information criterion (Schwarz, 1978) of a Gaussian mixture with these groups as components and
-    one covariance for all must find the division worth its parameters.
-
-    Args:
-        points: (n, d).
-        largest: The largest number considered.
-        seed: Seed of the subsets.
+    Of these, the one of smallest BIC. Stable means a Jaccard index above 0.75
+    (:func:`group_stability`), from which Hennig (2007) calls a group valid. Parts of a single
+    stretched cloud are stable too, so the Bayesian information criterion (Schwarz, 1978) of a
+    Gaussian mixture with these groups as components and one covariance for all must find the
+    division worth its parameters. ``largest`` is the largest number considered, ``seed`` that of
+    the subsets.
     """
     stable = np.flatnonzero(group_stability(points, largest, seed) > STABLE) + 1
-    return min(
-        stable.tolist(), key=lambda k: information_criterion(points, spectral_groups(points, k))
-    )
+    criteria = [information_criterion(points, spectral_groups(points, k)) for k in stable]
+    return int(stable[np.argmin(criteria)])
 
 
 def count_shared_groups(
     points: np.ndarray, views: np.ndarray, observed: np.ndarray, largest: int
 ) -> int:
-    """Return the largest number of groups of which the modalities agree on every one, by :func:`group_agreement`.
+    """Return the largest number of groups of which the modalities agree on every one.
 
-    They agree on a group whose Jaccard index is above one half: samples that one modality sees in
-    it, the other one sees in it more often than not. Of a group that is cut in two by what a single
-    modality shows, or by chance, the index is at most a third.
-
-    Args:
-        points: (n, d).
-        views: (M, n, d).
-        observed: (M, n) boolean.
-        largest: The largest number considered.
+    They agree on a group whose Jaccard index (:func:`group_agreement`, arguments as there) is above
+    one half: samples that one modality sees in it, the other one sees in it more often than not. Of
+    a group that is cut in two by what a single modality shows, or by chance, the index is at most a
+    third.
     """
     agreed = np.flatnonzero(group_agreement(points, views, observed, largest) > AGREED) + 1
     return int(agreed.max())
@@ -76,7 +63,7 @@ def count_shared_groups(
 def group_agreement(
     points: np.ndarray, views: np.ndarray, observed: np.ndarray, largest: int
 ) -> np.ndarray:
-    """Return how well modalities, each by itself, agree on the worst of 1, 2, …, ``largest`` groups.
+    """Return how well modalities, each by itself, agree on the worst of 1, 2, … groups.
 
     The points are grouped by :func:`spectral_groups`. A modality sees a sample in the group to
     whose mean, over this modality's locations, its own location is closest. The agreement on a
@@ -97,19 +84,13 @@ def group_agreement(
     agreement = [1.0]
     for k in range(2, largest + 1):
         groups = _group(vectors, k)
-        seen = [
-            _nearest_group(view, mask, groups, k)
-            for view, mask in zip(views, observed, strict=True)
-        ]
+        pairs = zip(views, observed, strict=True)
+        seen = [np.eye(k, dtype=bool)[_nearest_group(*pair, groups, k)] for pair in pairs]
         common, either = np.zeros(k), np.zeros(k)
         for first, second in itertools.combinations(range(len(views)), 2):
             both = observed[first] & observed[second]
-            members = (
-                np.eye(k, dtype=bool)[seen[first][both]],
-                np.eye(k, dtype=bool)[seen[second][both]],
-            )
-            common += (members[0] & members[1]).sum(0)
-            either += (members[0] | members[1]).sum(0)
+            common += (seen[first][both] & seen[second][both]).sum(0)
+            either += (seen[first][both] | seen[second][both]).sum(0)
         agreement.append(float(np.divide(common, either, out=np.zeros(k), where=either > 0).min()))
     return np.array(agreement)
 
@@ -117,7 +98,7 @@ def group_agreement(
 def _nearest_group(
     view: np.ndarray, observed: np.ndarray, groups: np.ndarray, number: int
 ) -> np.ndarray:
-    """Return the group with the nearest mean among what is observed, for each point of a view (n, d): (n,)."""
+    """Return the group of nearest mean, over the observed, of each point of a view: (n,)."""
     members = np.eye(number)[groups[observed]]
     sizes = members.sum(0)
     means = members.T @ view[observed] / np.maximum(sizes, 1)[:, None]
@@ -126,7 +107,10 @@ def _nearest_group(
 
 
 def information_criterion(points: np.ndarray, groups: np.ndarray) -> float:
-    """Return the BIC of a Gaussian mixture with the groups' shares and means and one covariance, up to a constant."""
+    """Return the BIC of a Gaussian mixture with the groups' shares and means and one covariance.
+
+    Up to a constant.
+    """
     n, dim = points.shape
     members = np.eye(groups.max() + 1)[groups]
     members = members[:, members.any(0)]
@@ -139,29 +123,23 @@ def information_criterion(points: np.ndarray, groups: np.ndarray) -> float:
     differences = points[:, None] - means
     distances = np.einsum("nkd,de,nke->nk", differences, inverse, differences, optimize=True)
     scale = np.linalg.eigvalsh(covariance).clip(np.finfo(float).tiny)
-    likelihood = (
-        logsumexp(np.log(shares) - distances / 2, axis=1).sum() - n / 2 * np.log(scale).sum()
-    )
+    joint = np.log(shares) - distances / 2
+    likelihood = logsumexp(joint, axis=1).sum() - n / 2 * np.log(scale).sum()
     return float(-2 * likelihood + len(shares) * (dim + 1) * np.log(n))
 
 
 def group_stability(
     points: np.ndarray, largest: int, seed: int = 0, n_subsets: int = 20
 ) -> np.ndarray:
-    """Return how well the least stable of 1, 2, …, ``largest`` groups is found again in subsets of the points.
+    """Return how well the least stable of 1, 2, …, ``largest`` groups is found again in subsets.
 
     All points are clustered, and so are random subsets of them, as large as the number of different
     points in a bootstrap sample. A group's stability is its Jaccard index with the most similar
     group of a subset, on the points of that subset, averaged over subsets (Hennig, 2007).
 
-    Args:
-        points: (n, d).
-        largest: The largest number of groups; numbers beyond n / 4 are left out.
-        seed: Seed of the subsets.
-        n_subsets: How many subsets.
-
     Returns:
-        The smallest stability among k groups at index k − 1; 1 for one group.
+        For points (n, d), the smallest stability among k groups at index k − 1; 1 for one group.
+        Numbers of groups beyond n / 4 are left out.
     """
     n = len(points)
     largest = max(1, min(largest, n // 4))
@@ -186,7 +164,7 @@ def _best_jaccard(groups: np.ndarray, others: np.ndarray, number: int) -> np.nda
 
 
 def _leading_vectors(points: np.ndarray, number: int) -> np.ndarray:
-    """Return the leading eigenvectors of the normalised affinity, (n, number), the first ones first."""
+    """Return the leading eigenvectors of the normalised affinity, (n, number), first ones first."""
     from sklearn.neighbors import NearestNeighbors
 
     n = len(points)
@@ -196,12 +174,9 @@ def _leading_vectors(points: np.ndarray, number: int) -> np.ndarray:
     distances, near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, n - 1)).fit(points).kneighbors()
     scales = distances[:, min(SCALE_NEIGHBOUR, distances.shape[1]) - 1]
     products = scales[:, None] * scales[near]
-    # Among many copies of one point the scale is zero: copies are then bound fully, others not at
-    # all.
-    ratios = np.divide(
-        distances**2, products, out=np.where(distances > 0, np.inf, 0.0), where=products > 0
-    )
-    weights = np.exp(-ratios)
+    # Among many copies of one point the scale is zero: they are bound fully, others not at all.
+    limit = np.where(distances > 0, np.inf, 0.0)
+    weights = np.exp(-np.divide(distances**2, products, out=limit, where=products > 0))
     rows = np.repeat(np.arange(n), near.shape[1])
     affinity = csr_array((weights.ravel(), (rows, near.ravel())), shape=(n, n))
     affinity = (affinity + affinity.T) / 2

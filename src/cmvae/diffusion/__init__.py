@@ -1,4 +1,4 @@
-"""Diffusion decoders (D-CMVAE): a frozen CMVAE, and denoising models that refine what its decoders give.
+"""D-CMVAE: a frozen CMVAE, and denoising models that refine what its decoders give.
 
 diffusers is imported where it is used, and not before (extra ``diffusion``).
 """

@@ -1,4 +1,4 @@
-"""What diffusion decoders are trained on: reconstructions from the sample itself and from its other modalities."""
+"""What diffusion decoders are trained on: reconstructions from any modality of a sample."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class Conditions:
 def draw_conditions(
     cmvae: CMVAE, batch: Batch, targets: list[str], generator: Generator | None = None
 ) -> Conditions:
-    """Draw for each sample one of its observed modalities, z from its expert, and decode every target from it.
+    """Draw for each sample one of its observed modalities, z from it, and decode every target.
 
     The private latent of the target comes from its own encoder where the drawn modality is the
     target itself, a self-reconstruction; else from the prior that ``reconstruction_option`` names,
@@ -47,7 +47,8 @@ def draw_conditions(
         experts = experts_of(cmvae, batch)
         choice = experts.choose(1, generator)
         z, source = experts.sample(choice, generator).squeeze(1), choice.squeeze(1)
-        rows, reconstructions = {}, {}
+        rows: dict[str, Tensor] = {}
+        reconstructions: dict[str, Tensor] = {}
         for target in targets:
             index = cmvae.modalities.index(target)
             rows[target] = seen = batch.observed[index].nonzero().squeeze(-1)

@@ -8,9 +8,9 @@ from cmvae.base.settings import Flag, PositiveFloat, PositiveInt, Settings, Shap
 
 
 class DiffusionConfig(Settings):
-    """The settings of a :class:`cmvae.DiffusionDecoder`; the defaults are DiffuseVAE's (Pandey et al., TMLR 2022).
+    """The settings of a :class:`cmvae.DiffusionDecoder`.
 
-    Keyword arguments only, frozen once made.
+    The defaults are DiffuseVAE's (Pandey et al., TMLR 2022).
 
     Args:
         form: 1: x̂ is given to the denoiser, and the forward process is the standard one. 2: the
@@ -37,11 +37,6 @@ class DiffusionConfig(Settings):
             ``'standard'`` for the rest.
         clip: Whether estimates of x_0 are held to [−1, 1] while sampling; by default where the
             scaling is ``'unit'``.
-
-    Raises:
-        TypeError: For an unknown keyword.
-        ValueError: For a value that is not allowed; the message names the field, what was got and
-            what is allowed.
 
     Example:
         >>> config = DiffusionConfig(form=2, channels=(16, 32))

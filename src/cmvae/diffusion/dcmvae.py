@@ -36,6 +36,13 @@ def _of_cmvae(member: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _same_as(attribute: str) -> Any:
+    """Return a property that is the CMVAE's own."""
+    return property(
+        lambda self: getattr(self.cmvae, attribute), doc=f"As :attr:`cmvae.CMVAE.{attribute}`."
+    )
+
+
 class DCMVAE(nn.Module):
     """A trained CMVAE, frozen, and diffusion decoders that refine some or all of its modalities.
 
@@ -61,7 +68,8 @@ class DCMVAE(nn.Module):
         ValueError: For a modality with no continuous values, or a model without ``input_dims``.
 
     Example:
-        >>> config = CMVAEConfig(n_modalities=2, input_dims={"a": 3, "b": 4}, modalities_specific_dim=2)
+        >>> dims = {"a": 3, "b": 4}
+        >>> config = CMVAEConfig(n_modalities=2, input_dims=dims, modalities_specific_dim=2)
         >>> model = DCMVAE(CMVAE(config), {"a": DiffusionConfig(hidden_dim=16)})
         >>> list(model.decoders)
         ['a']
@@ -88,45 +96,22 @@ class DCMVAE(nn.Module):
     prune_clusters = _of_cmvae(CMVAE.prune_clusters)
     compute_joint_nll = _of_cmvae(CMVAE.compute_joint_nll)
 
-    @property
-    def model_config(self) -> CMVAEConfig:
-        """The settings of the CMVAE."""
-        return self.cmvae.model_config
+    model_config: CMVAEConfig = _same_as("model_config")
+    modalities: tuple[str, ...] = _same_as("modalities")
+    latent_dim: int = _same_as("latent_dim")
+    n_clusters: int = _same_as("n_clusters")
+    active_clusters: Tensor = _same_as("active_clusters")
+    cluster_centers: Tensor = _same_as("cluster_centers")
+    pc_params: Tensor = _same_as("pc_params")
 
     @property
     def diffusion_configs(self) -> dict[str, DiffusionConfig]:
         """The settings of the diffusion decoders, by modality."""
         return {m: decoder.config for m, decoder in self.named_decoders()}
 
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """The names of all modalities."""
-        return self.cmvae.modalities
-
-    @property
-    def latent_dim(self) -> int:
-        """Dimension of z."""
-        return self.cmvae.latent_dim
-
-    @property
-    def n_clusters(self) -> int:
-        """The number of active clusters."""
-        return self.cmvae.n_clusters
-
-    @property
-    def active_clusters(self) -> Tensor:
-        """Which clusters are active, (C,) boolean."""
-        return self.cmvae.active_clusters
-
-    @property
-    def cluster_centers(self) -> Tensor:
-        """The centres μ_c, (C, latent_dim)."""
-        return self.cmvae.cluster_centers
-
-    @property
-    def pc_params(self) -> Tensor:
-        """The cluster weights π, (C,): zero at pruned clusters, summing to 1."""
-        return self.cmvae.pc_params
+    def named_decoders(self) -> list[tuple[str, DiffusionDecoder]]:
+        """Return pairs of modality and diffusion decoder."""
+        return self.decoders.items()  # type: ignore[return-value]
 
     # Training
     # ----------------------------------------------------------------------------------------------
@@ -154,11 +139,9 @@ class DCMVAE(nn.Module):
 
     @torch.no_grad()
     def estimate_scaling(self, inputs: Any, batch_size: int = 1024) -> None:
-        """Learn the scale of each refined modality from training data, if unknown yet; :func:`cmvae.fit` does it.
+        """Learn the scale of each refined modality from training data, if unknown yet.
 
-        Args:
-            inputs: The samples, anything that ``CMVAE.encode`` accepts.
-            batch_size: So many are read at a time.
+        :func:`cmvae.fit` does it. So many samples as ``batch_size`` says are read at a time.
 
         Raises:
             ValueError: If a modality is observed nowhere, or has values outside [0, 1] where its
@@ -174,14 +157,10 @@ class DCMVAE(nn.Module):
             estimate.finish()
 
     def forward(self, inputs: Any, *, generator: Generator | None = None) -> ModelOutput:
-        """Evaluate the denoising loss of a batch, on reconstructions as :mod:`cmvae.diffusion.conditions` draws them.
+        """Evaluate the denoising loss of a batch, on reconstructions that are drawn.
 
-        In training mode it is that of the trained weights, a share of conditions withheld; in eval
-        mode that of the averaged weights.
-
-        Args:
-            inputs: The batch.
-            generator: Source of randomness.
+        See :mod:`cmvae.diffusion.conditions`. In training mode it is that of the trained weights, a
+        share of conditions withheld; in eval mode that of the averaged weights.
 
         Returns:
             ``loss``, the sum over refined modalities of the squared error averaged over the samples
@@ -191,10 +170,8 @@ class DCMVAE(nn.Module):
         batch = read_batch(self.cmvae, inputs)
         conditions = draw_conditions(self.cmvae, batch, list(self.decoders), generator)
         # Connected to every parameter: a batch without a modality has zeros for its gradients.
-        loss = (
-            torch.stack([parameter.flatten()[0] for parameter in self.denoiser_parameters()]).sum()
-            * 0
-        )
+        firsts = [parameter.flatten()[0] for parameter in self.denoiser_parameters()]
+        loss = torch.stack(firsts).sum() * 0
         metrics = {}
         for m, decoder in self.named_decoders():
             if m in conditions.reconstructions:
@@ -220,8 +197,8 @@ class DCMVAE(nn.Module):
         """Decode latents as :meth:`cmvae.CMVAE.decode`, and refine what it gives.
 
         Args:
-            embedding: Latents, from :meth:`encode` or :meth:`generate_from_prior`.
-            modalities: Which to decode: a name, a list of them, or ``'all'``.
+            embedding: Latents.
+            modalities: Which to decode.
             refine: True: all of these. False: none, which is the CMVAE's own. Names: those alone.
             seed: Seed of the noise, instead of a ``generator``.
             generator: Source of randomness.
@@ -264,19 +241,14 @@ class DCMVAE(nn.Module):
         generator: Generator | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> dict[str, Tensor]:
-        """Generate modalities ``gen_mod`` from modalities ``cond_mod``: :meth:`encode`, then :meth:`decode`.
+        """Generate modalities as :meth:`cmvae.CMVAE.predict`, and refine them as :meth:`decode`.
 
-        Arguments as of :meth:`cmvae.CMVAE.predict` and :meth:`decode`. With the same seed, what is
-        refined is what ``refine=False`` gives.
-
-        Returns:
-            {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
+        With the same seed, what is refined is what ``refine=False`` gives.
         """
         self._refined(chosen_modalities(self.cmvae, "gen_mod", gen_mod), refine)
         generator = self._generator(seed, generator)
-        embedding = self.encode(
-            inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator
-        )
+        keywords = {"flatten": flatten, "generator": generator}
+        embedding = self.encode(inputs, cond_mod, N, return_mean, **keywords)
         return self.decode(embedding, gen_mod, refine=refine, generator=generator, **sampling)
 
     def _refined(self, names: list[str], refine: bool | str | Sequence[str]) -> list[str]:
@@ -290,8 +262,9 @@ class DCMVAE(nn.Module):
         lacking = [m for m in wanted if m not in self.decoders]
         if lacking:
             raise ValueError(
-                f"refine is asked of {lacking}, which have no diffusion decoder; those that have one: "
-                f"{list(self.decoders)} (refine=False, or a list of these, leaves the others to the CMVAE)"
+                f"refine is asked of {lacking}, which have no diffusion decoder; those that have "
+                f"one: {list(self.decoders)} (refine=False, or a list of these, leaves the others "
+                "to the CMVAE)"
             )
         idle = [m for m in wanted if m not in names]
         if idle:
@@ -305,19 +278,14 @@ class DCMVAE(nn.Module):
             raise TypeError("pass a seed or a generator, not both")
         return seeded(seed, self.cluster_centers.device)
 
-    def named_decoders(self) -> list[tuple[str, DiffusionDecoder]]:
-        """Return pairs of modality and diffusion decoder."""
-        return self.decoders.items()  # type: ignore[return-value]
-
     # Saving
     # ----------------------------------------------------------------------------------------------
 
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Write the CMVAE as :meth:`cmvae.CMVAE.save_pretrained` does, and the decoders beside it.
 
-        The folder gets ``config.json``, ``model.safetensors``, ``diffusion.json`` and
-        ``diffusion.safetensors``, and ``CMVAE.from_pretrained`` reads it too. Of the decoders, the
-        averaged weights are kept.
+        ``CMVAE.from_pretrained`` reads that folder too. Of the decoders, the averaged weights are
+        kept, in ``diffusion.safetensors``, beside ``diffusion.json``.
         """
         with save_decoders(self.decoders, self.diffusion_configs, save_directory):
             self.cmvae.save_pretrained(save_directory)
@@ -332,11 +300,7 @@ class DCMVAE(nn.Module):
         decoders: Mapping[str, nn.Module] | None = None,
         decoders_dist: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Load a model written by :meth:`save_pretrained`, in eval mode; arguments as of ``CMVAE.from_pretrained``.
-
-        Raises:
-            ValueError: If a file is missing, damaged or does not fit, naming it.
-        """
+        """Load a model as :meth:`cmvae.CMVAE.from_pretrained` does, in eval mode."""
         folder = model_folder(pretrained_model_name_or_path, revision)
         cmvae = CMVAE.from_pretrained(
             folder, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist
@@ -345,9 +309,8 @@ class DCMVAE(nn.Module):
         try:
             model = cls(cmvae, configs)
         except (KeyError, ValueError) as error:
-            raise ValueError(
-                f"{weights.path.with_name(DIFFUSION_CONFIG)}: {error.args[0]}"
-            ) from None
+            path = weights.path.with_name(DIFFUSION_CONFIG)
+            raise ValueError(f"{path}: {error.args[0]}") from None
         weights.into(model.decoders)
         return model.eval()
 
@@ -373,7 +336,7 @@ def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:
         likelihood = likelihood_of(cmvae, m)
         if isinstance(likelihood, Categorical | Mixed) or likelihood.counts:
             raise ValueError(
-                f"modality {m!r} holds categories or counts: a diffusion decoder needs continuous values; pass "
-                "decoders={modality: DiffusionConfig} with the other modalities"
+                f"modality {m!r} holds categories or counts: a diffusion decoder needs continuous "
+                "values; pass decoders={modality: DiffusionConfig} with the other modalities"
             )
     return dict(decoders)

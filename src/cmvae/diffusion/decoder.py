@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,7 +17,9 @@ from cmvae.diffusion.scaling import ScaleEstimate, Scaling
 
 
 class DiffusionDecoder(nn.Module):
-    """A denoising diffusion model of data given a reconstruction of them, after DiffuseVAE (Pandey et al., 2022).
+    """A denoising diffusion model of data given a reconstruction of them.
+
+    After DiffuseVAE (Pandey et al., 2022).
 
     Args:
         shape: Shape of one sample: (channels, height, width) for images, which get a U-Net; else a
@@ -42,9 +45,8 @@ class DiffusionDecoder(nn.Module):
         if not isinstance(config, DiffusionConfig):
             raise TypeError(f"config must be a DiffusionConfig, got {type(config).__name__}")
         self.config = config
-        self.shape = tuple(
-            positive_int("shape", size) for size in ([shape] if isinstance(shape, int) else shape)
-        )
+        sizes = [shape] if isinstance(shape, int) else shape
+        self.shape = tuple(positive_int("shape", size) for size in sizes)
         if not self.shape:
             raise ValueError("shape must hold a size at least, got ()")
         kind = config.scaling or ("unit" if len(self.shape) == 3 else "standard")
@@ -73,17 +75,10 @@ class DiffusionDecoder(nn.Module):
         estimate.finish()
 
     def loss(self, x: Tensor, reconstruction: Tensor, generator: Generator | None = None) -> Tensor:
-        """Return the squared error of the denoiser's prediction at a random step, averaged over entries.
+        """Return the mean squared error of the denoiser's prediction at a random step.
 
-        In eval mode the averaged weights are used, and no condition is withheld.
-
-        Args:
-            x: Data, (B, *shape).
-            reconstruction: x̂, of the same shape.
-            generator: Source of randomness.
-
-        Returns:
-            (B,), at least float32. The network works in the dtype of its parameters.
+        Of data x, (B, *shape), given x̂ of the same shape: (B,), at least float32. In eval mode the
+        averaged weights are used, and no condition is withheld.
 
         Raises:
             ValueError: If a shape is wrong, or the scale of the data is not known yet.
@@ -97,16 +92,11 @@ class DiffusionDecoder(nn.Module):
             uniform = torch.empty(len(clean), device=clean.device).uniform_(generator=generator)
             given = uniform >= self.config.condition_dropout
         network = self.denoiser if self.training else self.averaged
-        predicted = self._predict(
-            network, self.process.noised(clean, noise, steps), condition, given, steps
-        )
-        target = self.process.target(clean, noise, steps)
+        noised = self.process.noised(clean, noise, steps)
+        predicted = self._predict(network, noised, condition, given, steps)
         predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
-        return (
-            functional.mse_loss(predicted, target.to(predicted.dtype), reduction="none")
-            .flatten(1)
-            .mean(1)
-        )
+        target = self.process.target(clean, noise, steps).to(predicted.dtype)
+        return functional.mse_loss(predicted, target, reduction="none").flatten(1).mean(1)
 
     @torch.no_grad()
     def sample(
@@ -135,29 +125,26 @@ class DiffusionDecoder(nn.Module):
         self._check_shapes(reconstruction=reconstruction)
         sampler = Sampler() if sampler is None else sampler
         if sampler.guidance != 1 and not self.config.condition_dropout:
-            raise ValueError(
-                f"guidance {sampler.guidance} needs a decoder trained with condition_dropout above 0"
-            )
+            needed = "needs a decoder trained with condition_dropout above 0"
+            raise ValueError(f"guidance {sampler.guidance} {needed}")
         condition = self._scaled(reconstruction)
         noise = start = torch.empty_like(condition).normal_(generator=generator)
         if sampler.strength < 1:
             first = sampling_steps(self.process, sampler.steps, sampler.strength)[0]
-            start = self.process.noised(
-                condition, noise, torch.full((len(noise),), first, device=noise.device)
-            )
+            firsts = torch.full((len(noise),), first, device=noise.device)
+            start = self.process.noised(condition, noise, firsts)
         clip = self.clip if sampler.clip is None else sampler.clip
-        drawn = []
-        for begin, part in zip(
-            start.split(sampler.batch_size), condition.split(sampler.batch_size), strict=True
-        ):
 
-            def estimate(y: Tensor, step: int, part: Tensor = part) -> Tensor:
-                found = self.process.original(
-                    y, self._guided(y, part, step, float(sampler.guidance)), step
-                )
-                return found.clamp(-1, 1) if clip else found
+        def estimate(part: Tensor, y: Tensor, step: int) -> Tensor:
+            predicted = self._guided(y, part, step, float(sampler.guidance))
+            found = self.process.original(y, predicted, step)
+            return found.clamp(-1, 1) if clip else found
 
-            drawn.append(sample(estimate, begin, self.process, sampler, generator))
+        size = sampler.batch_size
+        drawn = [
+            sample(partial(estimate, part), begin, self.process, sampler, generator)
+            for begin, part in zip(start.split(size), condition.split(size), strict=True)
+        ]
         return self.scaling.inverse(torch.cat(drawn) if drawn else condition)
 
     def _scaled(self, x: Tensor) -> Tensor:
@@ -165,28 +152,24 @@ class DiffusionDecoder(nn.Module):
         return self.scaling(x.to(self.scaling.shift.dtype))
 
     def _guided(self, y: Tensor, condition: Tensor, step: int, guidance: float) -> Tensor:
-        """Return the prediction at y_t with classifier-free guidance; both predictions from one call."""
+        """Return the prediction at y_t with classifier-free guidance, both from one call."""
         wanted = [True] if guidance == 1 else [False] if guidance == 0 else [False, True]
         given = torch.tensor(wanted, device=y.device).repeat_interleave(len(y))
         steps = torch.full((len(given),), step, device=y.device)
         both, conditions = torch.cat([y] * len(wanted)), torch.cat([condition] * len(wanted))
-        predicted = (
-            self._predict(self.averaged, both, conditions, given, steps)
-            .to(y.dtype)
-            .chunk(len(wanted))
-        )
-        return predicted[0] if len(wanted) == 1 else predicted[0].lerp(predicted[1], guidance)
+        predicted = self._predict(self.averaged, both, conditions, given, steps).to(y.dtype)
+        without, *given_it = predicted.chunk(len(wanted))
+        return without.lerp(given_it[0], guidance) if given_it else without
 
     def _predict(
         self, network: nn.Module, y: Tensor, condition: Tensor, given: Tensor, steps: Tensor
     ) -> Tensor:
-        """Return a network's prediction at y_t; x̂ counts only where it is ``given``, (B,) boolean."""
+        """Return a prediction at y_t; x̂ counts only where it is ``given``, (B,) boolean."""
         condition = condition * given.reshape(-1, *[1] * len(self.shape)).to(condition)
         return network(self.process.seen(y, condition), condition, given, steps)
 
     def _check_shapes(self, **tensors: Tensor) -> None:
         for name, tensor in tensors.items():
             if tuple(tensor.shape[1:]) != self.shape:
-                raise ValueError(
-                    f"{name} must be (B, {str(self.shape)[1:-1]}), got {tuple(tensor.shape)}"
-                )
+                wanted = f"(B, {str(self.shape)[1:-1]})"
+                raise ValueError(f"{name} must be {wanted}, got {tuple(tensor.shape)}")

@@ -1,4 +1,4 @@
-"""The networks of diffusion decoders: a U-Net for images, a residual perceptron for everything else."""
+"""The networks of diffusion decoders: a U-Net for images, a residual perceptron for the rest."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ HEAD_DIM = 8  # of the attention
 
 
 class ImageDenoiser(nn.Module):
-    """diffusers' U-Net on x_t, x̂ and a channel that is 1 where x̂ is given and 0 where it is withheld.
+    """diffusers' U-Net on x_t, x̂ and a channel that is 1 where x̂ is given and 0 elsewhere.
 
     Images whose sides the U-Net cannot halve as often as it must are padded at the right and bottom
     by their border pixels, and its output is cropped.
@@ -36,10 +36,9 @@ class ImageDenoiser(nn.Module):
         levels = len(config.channels)
         self.patch = config.patch
         self.multiple = self.patch * 2 ** (levels - 1)
+        padded = [math.ceil(side / self.multiple) * self.multiple for side in size]
         self.unet = from_diffusers("UNet2DModel")(
-            sample_size=tuple(
-                math.ceil(side / self.multiple) * self.multiple // self.patch for side in size
-            ),
+            sample_size=tuple(side // self.patch for side in padded),
             in_channels=(2 * channels + 1) * self.patch**2,
             out_channels=channels * self.patch**2,
             block_out_channels=config.channels,
@@ -53,13 +52,10 @@ class ImageDenoiser(nn.Module):
         )
 
     def forward(self, x: Tensor, condition: Tensor, given: Tensor, steps: Tensor) -> Tensor:
-        """Return the prediction (B, C, H, W).
+        """Return the prediction, (B, C, H, W), from x_t and x̂ of that shape.
 
-        Args:
-            x: x_t, (B, C, H, W).
-            condition: x̂, of the same shape, zero where it is withheld.
-            given: (B,), 1 where x̂ is given and 0 elsewhere.
-            steps: The steps t, (B,) int64.
+        x̂, the condition, is zero where it is withheld; ``given``, (B,), is 1 where it is given and
+        0 elsewhere; the steps t are (B,) int64.
         """
         height, width = x.shape[-2:]
         flag = given.reshape(-1, 1, 1, 1).expand(-1, 1, height, width).to(x)
@@ -72,7 +68,7 @@ class ImageDenoiser(nn.Module):
 
 
 class VectorDenoiser(nn.Module):
-    """A residual perceptron on x_t, x̂ and whether x̂ is given, with the embedding of t added in every block.
+    """A residual perceptron on x_t, x̂ and whether x̂ is given; every block adds t's embedding.
 
     Args:
         shape: Shape of one sample; any, it is flattened.
@@ -109,20 +105,15 @@ class _Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.step = nn.Linear(width, width)
-        self.layers = nn.Sequential(
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Dropout(dropout),
-            nn.Linear(width, width),
-        )
+        into, out = nn.Linear(width, width), nn.Linear(width, width)
+        self.layers = nn.Sequential(nn.SiLU(), into, nn.SiLU(), nn.Dropout(dropout), out)
 
     def forward(self, hidden: Tensor, embedded: Tensor) -> Tensor:
         return hidden + self.layers(self.norm(hidden) + self.step(functional.silu(embedded)))
 
 
 def build_denoiser(shape: Sequence[int], config: DiffusionConfig) -> nn.Module:
-    """Build the denoiser of a modality: a U-Net for images (channels, height, width), a perceptron for the rest."""
+    """Build a U-Net for images (channels, height, width), a perceptron for the rest."""
     return ImageDenoiser(shape, config) if len(shape) == 3 else VectorDenoiser(shape, config)
 
 

@@ -1,7 +1,7 @@
-r"""The noising process of a diffusion decoder, in the two forms of DiffuseVAE (Pandey et al., TMLR 2022).
+r"""The noising process of a diffusion decoder, in the two forms of DiffuseVAE.
 
-Both forms learn p(x_0 | x̂), x̂ a reconstruction, and in both the denoiser sees x̂ on further
-channels.
+(Pandey et al., TMLR 2022.) Both forms learn p(x_0 | x̂), x̂ a reconstruction, and in both the
+denoiser sees x̂ on further channels.
 
 Form 1 is the standard process (Ho et al., 2020), for t = 1..T with ᾱ_t = Π_{s≤t} (1 − β_s):
 
@@ -36,7 +36,9 @@ SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
 
 
 class Process:
-    """The forward process, and what a prediction says of x_0. Steps are counted from 0 to T − 1, as in diffusers.
+    """The forward process, and what a prediction says of x_0.
+
+    Steps are counted from 0 to T − 1, as in diffusers.
 
     Args:
         config: The settings.
@@ -66,18 +68,17 @@ class Process:
         return torch.randint(self.n_steps, (len(like),), generator=generator, device=like.device)
 
     def noised(self, x: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
-        """Return y_t of data ``x`` (B, ...) at ``steps`` (B,), with standard normal ``noise`` of its shape."""
+        """Return y_t of data (B, ...) at ``steps`` (B,), with standard normal ``noise``."""
         return self._scheduler.add_noise(x, noise, steps)
 
     def seen(self, y: Tensor, condition: Tensor) -> Tensor:
-        """Return x_t, which the denoiser sees, from y_t and the condition x̂ (zero where there is none)."""
+        """Return x_t, which the denoiser sees, from y_t and x̂ (zero where there is none)."""
         return y + condition if self.form == 2 else y
 
     def target(self, x: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         """Return what the denoiser is to predict: the noise, or the velocity v."""
-        return (
-            noise if self.prediction == "epsilon" else self._scheduler.get_velocity(x, noise, steps)
-        )
+        epsilon = self.prediction == "epsilon"
+        return noise if epsilon else self._scheduler.get_velocity(x, noise, steps)
 
     def original(self, y: Tensor, prediction: Tensor, step: int) -> Tensor:
         """Return the estimate of x_0 that a prediction at y_t stands for."""

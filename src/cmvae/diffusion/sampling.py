@@ -1,4 +1,4 @@
-"""Sampling: from noise to data with any denoiser, by the schedulers of diffusers, at any number of steps."""
+"""Sampling: from noise to data with any denoiser, by the schedulers of diffusers."""
 
 import math
 from collections.abc import Callable

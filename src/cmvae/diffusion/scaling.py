@@ -1,4 +1,4 @@
-"""The scale on which a diffusion decoder works: data and reconstructions brought to about [−1, 1], and back."""
+"""The scale on which a diffusion decoder works: data brought to about [−1, 1], and back."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,8 @@ class Scaling(nn.Module):
         """
         if not bool(self.known):
             raise ValueError(
-                "the scale of the data is not known yet: train with cmvae.fit, or call estimate_scaling(data) before"
+                "the scale of the data is not known yet: train with cmvae.fit, or call "
+                "estimate_scaling(data) before"
             )
         return (x - self.shift) / self.scale
 
@@ -52,7 +53,7 @@ class Scaling(nn.Module):
 
 
 class ScaleEstimate:
-    """Learns a scale from data, a chunk at a time: mean and standard deviation, or that all values are in [0, 1].
+    """Learns a scale from data, a chunk at a time, or that all values are in [0, 1].
 
     A scale that is known already stays. An entry that never changes gets scale 1.
 
@@ -78,7 +79,13 @@ class ScaleEstimate:
         if not len(chunk):
             return
         if self.scaling.kind == "unit":
-            self._check_unit(chunk)
+            low, high = float(chunk.min()), float(chunk.max())
+            if low < 0 or high > 1:
+                raise ValueError(
+                    f"modality {self.modality!r}: scaling 'unit' is for values in [0, 1]; got "
+                    f"values from {low:.4g} to {high:.4g}: scale them, or use "
+                    "DiffusionConfig(scaling='standard')"
+                )
         elif not bool(self.scaling.known):
             self._scaler.partial_fit(self.scaling.columns(chunk).double().cpu().numpy())
 
@@ -89,19 +96,10 @@ class ScaleEstimate:
             ValueError: If there were no data.
         """
         if not self.n_seen:
-            raise ValueError(
-                f"modality {self.modality!r}: it is observed in no training sample, so nothing can be learned"
-            )
+            reason = "it is observed in no training sample, so nothing can be learned"
+            raise ValueError(f"modality {self.modality!r}: {reason}")
         if not bool(self.scaling.known):
             for name, found in (("shift", self._scaler.mean_), ("scale", self._scaler.scale_)):
                 stored = getattr(self.scaling, name)
                 stored.copy_(torch.as_tensor(found).reshape(stored.shape))
             self.scaling.known.fill_(True)
-
-    def _check_unit(self, chunk: Tensor) -> None:
-        low, high = float(chunk.min()), float(chunk.max())
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"modality {self.modality!r}: scaling 'unit' is for values in [0, 1]; got values from {low:.4g} to "
-                f"{high:.4g}: scale them, or use DiffusionConfig(scaling='standard')"
-            )

@@ -1,10 +1,10 @@
-"""Diffusion decoders on disk: diffusion.json and diffusion.safetensors beside the files of the CMVAE."""
+"""Diffusion decoders on disk: diffusion.json and diffusion.safetensors, beside the CMVAE's."""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -23,7 +23,7 @@ TRAINED, AVERAGED = ".denoiser.", ".averaged."
 def save_decoders(
     decoders: nn.Module, configs: Mapping[str, DiffusionConfig], directory: str | Path
 ) -> Iterator[None]:
-    """Write the decoders' files beside their targets, and rename them once the block has ended well.
+    """Write the decoders' files beside their targets; rename them once the block has ended well.
 
     The trained weights are left out: a saved model samples with the averaged ones.
 
@@ -34,7 +34,7 @@ def save_decoders(
     kept = {
         k: v.detach().contiguous() for k, v in decoders.state_dict().items() if TRAINED not in k
     }
-    settings = {m: json.loads(config.to_json()) for m, config in configs.items()}
+    settings = {m: config.to_plain() for m, config in configs.items()}
     with (
         atomic_write(folder / DIFFUSION_CONFIG) as path,
         atomic_write(folder / DIFFUSION_WEIGHTS) as weights,
@@ -44,14 +44,8 @@ def save_decoders(
         yield
 
 
-@dataclass(frozen=True)
-class StoredWeights:
-    """The weights of a file, to be put into a model.
-
-    Attributes:
-        path: The file.
-        tensors: Name to tensor.
-    """
+class StoredWeights(NamedTuple):
+    """The weights of a file, by name, to be put into a model."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -86,26 +80,20 @@ def load_decoders(directory: str | Path) -> tuple[dict[str, DiffusionConfig], St
     Raises:
         ValueError: If a file is missing or damaged, naming it.
     """
-    config_path, weights_path = (
-        Path(directory) / DIFFUSION_CONFIG,
-        Path(directory) / DIFFUSION_WEIGHTS,
-    )
+    names = (DIFFUSION_CONFIG, DIFFUSION_WEIGHTS)
+    config_path, weights_path = (Path(directory) / name for name in names)
     for path in (config_path, weights_path):
         if not path.is_file():
-            raise ValueError(
-                f"{path}: no such file; diffusion decoders have {DIFFUSION_CONFIG} and {DIFFUSION_WEIGHTS}"
-            )
+            needed = " and ".join(names)
+            raise ValueError(f"{path}: no such file; diffusion decoders have {needed}")
     try:
-        stored = json.loads(config_path.read_text(encoding="utf-8"))
-        configs = {
-            m: DiffusionConfig.from_json(json.dumps(fields)) for m, fields in dict(stored).items()
-        }
+        stored = dict(json.loads(config_path.read_text(encoding="utf-8")))
+        configs = {m: DiffusionConfig.from_plain(fields) for m, fields in stored.items()}
     except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{config_path}: {error}") from None
     try:
         tensors = load_file(str(weights_path))
     except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{weights_path}: the file is damaged: {' '.join(str(error).split())}"
-        ) from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{weights_path}: the file is damaged: {reason}") from None
     return configs, StoredWeights(weights_path, tensors)

@@ -1,4 +1,4 @@
-"""Contrastive alignment of the experts: what modalities share enters z before any decoder has learned to read it."""
+"""Contrastive alignment: what modalities share enters z before any decoder can read it."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ SHARPNESS = 8.0
 """How far apart, in nats, the critic sees locations that have nothing to do with each other."""
 
 READING_SCALE = 0.25
-"""What the scales of q(z|x_m) are multiplied by while decoders learn to read z: less noise, and they learn sooner."""
+"""What scales of q(z|x_m) are multiplied by while decoders learn to read z: they learn sooner."""
 
 VARIANCE_FLOOR = 1e-8
 
 
 def alignment_loss(experts: Experts, sharpness: float = SHARPNESS) -> Tensor:
-    r"""Return the contrastive loss between the locations μ_m of the experts of every pair of modalities, a scalar.
+    r"""Return the contrastive loss between the locations μ_m of every pair of experts, a scalar.
 
     .. math:: -\frac{1}{P} \sum_{m \neq n} \sum_{i \in S_m \cap S_n}
               \log \frac{f(x_{m,i} - x_{n,i})}{\sum_{j \in S_n} f(x_{m,i} - x_{n,j})}
@@ -52,7 +52,7 @@ def alignment_loss(experts: Experts, sharpness: float = SHARPNESS) -> Tensor:
 
 
 def _standardise(experts: Experts) -> Tensor:
-    """Return the locations, (M, B, d), with mean 0 and mean square 1 over what each modality has observed."""
+    """Return the locations, (M, B, d), with mean 0 and mean square 1 over what is observed."""
     weights = experts.observed.unsqueeze(-1).to(experts.loc.dtype)
     weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
     centred = experts.loc - (weights * experts.loc).sum(1, keepdim=True)

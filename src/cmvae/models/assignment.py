@@ -54,18 +54,10 @@ def check_rule(rule: str) -> Rule:
 
 
 def assign(rule: str, posteriors: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the clusters that a rule gives samples, (B,) int64, and their average posteriors.
+    """Return the clusters that a rule gives samples, (B,) int64, and average posteriors, (B, C).
 
-    Args:
-        rule: A name in :data:`RULES`.
-        posteriors: p(c|z_m), (M, B, C); with ``'joint'`` at its :func:`deciding_points`.
-        observed: What is observed, (M, B) boolean.
-
-    Returns:
-        The clusters, and the average of the posteriors, (B, C).
-
-    Raises:
-        ValueError: If there is no such rule.
+    From p(c|z_m), (M, B, C), and what is observed, (M, B) boolean; with ``'joint'`` at its
+    :func:`deciding_points`.
     """
     decide, average = check_rule(rule), average_posteriors(posteriors, observed)
     return decide(posteriors, observed, average), average
@@ -86,12 +78,12 @@ def deciding_points(rule: str, z: Tensor, observed: Tensor) -> tuple[Tensor, Ten
 def evaluate_points(
     rule: str, points: Iterable[tuple[Tensor, Tensor]], function: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, ...]:
-    """Evaluate a function of z, (*, d), at chunks of points z_m, and at the deciding points of a rule.
+    """Evaluate a function at points and at the deciding points of a rule.
 
     Args:
         rule: The rule.
         points: Chunks of z_m, (M, B, d), and what is observed, (M, B) boolean.
-        function: z → (*, C), such as the posterior of a mixture.
+        function: z (*, d) → (*, C), such as the posterior of a mixture.
 
     Returns:
         The values at z_m, (M, n, C), and what is observed, (M, n); both at the deciding points.

@@ -1,17 +1,13 @@
-"""What a model is built of, from its settings: names, likelihoods, networks, priors and factors."""
+"""What a model is built of, from its settings: names, networks and factors, checked."""
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 from torch import nn
 
-from cmvae.base.modality_dict import ModalityDict
-from cmvae.likelihoods import Likelihood, build_likelihood
+from cmvae.likelihoods import Likelihood
 from cmvae.models.config import CMVAEConfig
-from cmvae.models.families import FAMILIES
-from cmvae.models.priors import PrivatePrior
 from cmvae.networks import build_decoder, build_encoder
 
 Supplied = Mapping[str, nn.Module] | None
@@ -20,18 +16,12 @@ Supplied = Mapping[str, nn.Module] | None
 def modality_names(
     config: CMVAEConfig, encoders: Supplied = None, decoders: Supplied = None
 ) -> tuple[str, ...]:
-    """Return the modality names, which input_dims, encoders and decoders must agree on.
-
-    Raises:
-        TypeError: If one of them is no mapping.
-        ValueError: If none is given, they differ, or a name is not allowed.
-    """
+    """Return the modality names, which input_dims, encoders and decoders must agree on."""
     sources = {"input_dims": config.input_dims, "encoders": encoders, "decoders": decoders}
     for argument, source in sources.items():
         if source is not None and not isinstance(source, Mapping):
-            raise TypeError(
-                f"{argument} must be a mapping from modality to module, got {type(source).__name__}"
-            )
+            kind = type(source).__name__
+            raise TypeError(f"{argument} must be a mapping from modality to module, got {kind}")
     given = {argument: list(source) for argument, source in sources.items() if source is not None}
     if not given:
         raise ValueError(
@@ -55,12 +45,7 @@ def modality_names(
 
 
 def check_supplied(config: CMVAEConfig, encoders: Supplied, decoders: Supplied) -> list[str]:
-    """Return which of ``'encoders'`` and ``'decoders'`` the caller supplied, checked.
-
-    Raises:
-        TypeError: For a network that is no module.
-        ValueError: For what the settings say was supplied and was not, or names in vain.
-    """
+    """Return which of ``'encoders'`` and ``'decoders'`` the caller supplied, checked."""
     supplied = {"encoders": encoders, "decoders": decoders}
     for argument, networks in supplied.items():
         if networks is None and argument in config.custom_architectures:
@@ -94,74 +79,38 @@ def warn_about_size_one(config: CMVAEConfig, modalities: tuple[str, ...]) -> Non
         )
 
 
-def build_likelihoods(config: CMVAEConfig, modalities: tuple[str, ...]) -> dict[str, Likelihood]:
-    """Build the likelihoods."""
-    shapes = config.input_dims or {}
-    return {m: build_likelihood(*config.likelihood_of(m), m, shapes.get(m)) for m in modalities}
-
-
-def build_encoders(
-    config: CMVAEConfig, likelihoods: Mapping[str, Likelihood]
+def build_networks(
+    config: CMVAEConfig, likelihoods: Mapping[str, Likelihood], part: str
 ) -> dict[str, nn.Module]:
-    """Build the encoders.
+    """Build the ``'encoders'`` or the ``'decoders'``.
 
     Raises:
         ValueError: If input_dims are lacking, or a network cannot take its shape.
     """
-    return {
-        m: _build(
-            partial(build_encoder, counts=likelihood.counts),
-            *(config, "encoders", m, config.latent_dim, config.private_dim(m)),
-        )
-        for m, likelihood in likelihoods.items()
-    }
-
-
-def build_decoders(config: CMVAEConfig, modalities: tuple[str, ...]) -> dict[str, nn.Module]:
-    """Build the decoders; errors as of :func:`build_encoders`."""
-    total = config.latent_dim
-    return {
-        m: _build(build_decoder, config, "decoders", m, total + config.private_dim(m))
-        for m in modalities
-    }
-
-
-def _build(
-    build: Callable[..., nn.Module], config: CMVAEConfig, part: str, modality: str, *dims: int
-) -> nn.Module:
     if config.input_dims is None:
         raise ValueError(
             f"CMVAEConfig.input_dims is needed to build {part}; pass it, or {part}= to CMVAE"
         )
-    shape, name = config.input_dims[modality], config.network_of(modality)
-    dist, _ = config.likelihood_of(modality)
-    likelihood = dist if isinstance(dist, str) else "custom"
-    try:
-        return build(shape, *dims, likelihood, config.hidden_dims, name)
-    except ValueError as error:
-        if name is None:
-            raise
-        what = f"the {part} of modality {modality!r} of shape {shape}"
-        raise ValueError(f"networks: {name!r} cannot be {what}: {error}") from None
-
-
-def build_private_priors(config: CMVAEConfig, modalities: tuple[str, ...]) -> ModalityDict:
-    """Build the priors of the private latents."""
-    family = FAMILIES[config.prior_and_posterior_dist]
-    return ModalityDict(
-        {
-            m: PrivatePrior(config.private_dim(m), family, config.learn_modality_prior)
-            for m in modalities
-        }
-    )
+    built: dict[str, nn.Module] = {}
+    for m, likelihood in likelihoods.items():
+        shape, name, (dist, _) = config.input_dims[m], config.network_of(m), config.likelihood_of(m)
+        how = (dist if isinstance(dist, str) else "custom", config.hidden_dims, name)
+        z, w = config.latent_dim, config.private_dim(m)
+        try:
+            if part == "encoders":
+                built[m] = build_encoder(shape, z, w, *how, counts=likelihood.counts)
+            else:
+                built[m] = build_decoder(shape, z + w, *how)
+        except ValueError as error:
+            if name is None:
+                raise
+            what = f"the {part} of modality {m!r} of shape {shape}"
+            raise ValueError(f"networks: {name!r} cannot be {what}: {error}") from None
+    return built
 
 
 def rescale_factors(config: CMVAEConfig, modalities: tuple[str, ...]) -> dict[str, float]:
-    """Return λ_m: 1, what is given, or max_n D_n / D_m.
-
-    Raises:
-        ValueError: If there are neither factors nor input_dims to find them from.
-    """
+    """Return λ_m: 1, what is given, or max_n D_n / D_m; ``ValueError`` without input_dims."""
     if not config.uses_likelihood_rescaling:
         return dict.fromkeys(modalities, 1.0)
     if config.rescale_factors is not None:

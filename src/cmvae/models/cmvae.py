@@ -14,6 +14,7 @@ from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.batches import iterate
 from cmvae.data.checks import CHUNK_ENTRIES
+from cmvae.likelihoods import build_likelihood
 from cmvae.models import build, generation, inference
 from cmvae.models.alignment import READING_SCALE, alignment_loss
 from cmvae.models.assignment import assign_points, check_rule
@@ -24,6 +25,7 @@ from cmvae.models.marginal import estimate_log_marginal
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import bound_terms
 from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrained
+from cmvae.models.priors import PrivatePrior
 from cmvae.models.selection import prune
 
 MOST_ROWS = 8192
@@ -38,13 +40,14 @@ class CMVAE(nn.Module):
     batch collated from one, or a mapping from modality names to tensors (n, *input shape). A
     modality that they do not contain is unobserved for every sample. What unobserved entries hold
     changes nothing. Floating inputs are cast to the dtype of the parameters and moved to their
-    device. ``batch_size`` says how many samples are read and encoded at a time.
+    device. So many of them as ``batch_size`` says are encoded at a time. Modalities are named by
+    one name, a list of names, or ``'all'``.
 
     All members raise ``KeyError`` for a modality the model does not know, and ``ValueError`` for
     inputs with differing lengths, wrong shapes, a sample of which nothing is observed, or NaN or
     inf in an observed entry; the message names the modality and the first samples. Randomness comes
-    from PyTorch's global generator unless a ``generator`` is passed. Networks run in eval mode,
-    but in :meth:`forward` and :meth:`align` in their present one.
+    from PyTorch's global generator unless a ``generator`` is passed. Networks run in eval mode, in
+    :meth:`forward` and :meth:`align` in their present one.
 
     Args:
         model_config: The settings; the model keeps a copy of its own.
@@ -85,11 +88,17 @@ class CMVAE(nn.Module):
         self.latent_dim = config.latent_dim
         self.family = FAMILIES[config.prior_and_posterior_dist]
         build.warn_about_size_one(config, names)
-        likelihoods = build.build_likelihoods(config, names)
-        self.encoders = ModalityDict(encoders or build.build_encoders(config, likelihoods))
-        self.decoders = ModalityDict(decoders or build.build_decoders(config, names))
+        likelihoods = {
+            m: build_likelihood(*config.likelihood_of(m), m, config.shape_of(m)) for m in names
+        }
+        built = partial(build.build_networks, config, likelihoods)
+        self.encoders = ModalityDict(encoders or built("encoders"))
+        self.decoders = ModalityDict(decoders or built("decoders"))
         self.likelihoods = ModalityDict(likelihoods)
-        self.private_priors = build.build_private_priors(config, names)
+        learned, dims = config.learn_modality_prior, {m: config.private_dim(m) for m in names}
+        self.private_priors = ModalityDict(
+            {m: PrivatePrior(dim, self.family, learned) for m, dim in dims.items()}
+        )
         self.mixture = MixturePrior(
             config.number_of_clusters, config.latent_dim, self.family, config.covariance
         )
@@ -214,18 +223,10 @@ class CMVAE(nn.Module):
     ) -> ModelOutput:
         """Draw latents given the modalities ``cond_mod`` that each sample has observed.
 
-        For every sample and draw an expert among these is drawn, and z from it; w_m comes from
-        q(w_m|x_m) where m is conditioned on and observed, and otherwise from the prior that
-        ``reconstruction_option`` names.
-
-        Args:
-            inputs: The samples.
-            cond_mod: A modality name, a list of them, or ``'all'``.
-            N: Draws per sample.
-            return_mean: Return the means instead: for z the average of the experts' means.
-            flatten: Merge the first two axes, N fastest.
-            batch_size: Samples read at a time.
-            generator: Source of randomness.
+        For every sample and each of ``N`` draws an expert among these is drawn, and z from it; w_m
+        comes from q(w_m|x_m) where m is conditioned on and observed, and otherwise from the prior
+        that ``reconstruction_option`` names. ``return_mean`` gives the means instead, for z the
+        average of the experts' means. ``flatten`` merges the first two axes, N fastest.
 
         Returns:
             ``z`` (n_data, N, latent_dim), ``modalities_z`` {modality: (n_data, N, dim_m)} for every
@@ -251,10 +252,8 @@ class CMVAE(nn.Module):
     ) -> dict[str, Tensor]:
         """Decode latents, as :meth:`encode` and :meth:`generate_from_prior` return them.
 
-        Args:
-            embedding: ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}, of the
-                same leading axes, which may be any.
-            modalities: Which to decode: a name, a list of them, or ``'all'``.
+        These are ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}, of the same
+        leading axes, which may be any.
 
         Returns:
             {modality: (..., *input shape)}: the decoders' output, which for ``'bernoulli'`` and
@@ -277,12 +276,9 @@ class CMVAE(nn.Module):
         *,
         generator: Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Turn what :meth:`decode` and :meth:`predict` return into means of the data, or draws.
+        """Turn what :meth:`decode` and :meth:`predict` return into means of the data.
 
-        Args:
-            reconstructions: {modality: (..., *input shape)}.
-            sample: Draw from the likelihoods instead of taking their means.
-            generator: Source of randomness.
+        With ``sample`` into draws from the likelihoods.
 
         Returns:
             {modality: (..., *input shape)}, without gradients: values, probabilities of ones and of
@@ -332,11 +328,7 @@ class CMVAE(nn.Module):
     ) -> ModelOutput:
         """Draw c ~ π, z ~ p(z|c), and w_m from the prior that ``reconstruction_option`` names.
 
-        Args:
-            n_samples: How many.
-            cluster: An active cluster's index, or one for each sample, to draw from instead of c ~
-                π.
-            generator: Source of randomness.
+        Instead of c ~ π, ``cluster`` is an active cluster's index, or one for each sample.
 
         Returns:
             ``z`` (n_samples, latent_dim), ``modalities_z`` {modality: (n_samples, dim_m)},
@@ -373,15 +365,10 @@ class CMVAE(nn.Module):
     ) -> ModelOutput:
         """Assign samples to clusters, by p(c|z_m) of every modality m that they have observed.
 
-        Args:
-            inputs: The samples.
-            rule: ``'mean'``: the cluster with the largest average of p(c|z_m). ``'vote'``: the
-                paper's majority vote over modalities, ties broken by that average. ``'joint'``: the
-                cluster with the largest p(c|z̄), z̄ the average of the z_m, which is the mean of
-                q(z|X).
-            sample: z_m is a draw of q(z|x_m), instead of its mean.
-            batch_size: Samples encoded at a time.
-            generator: Source of randomness.
+        z_m is the mean of q(z|x_m), or with ``sample`` a draw. The ``rule`` ``'mean'`` takes the
+        cluster with the largest average of p(c|z_m); ``'vote'`` the paper's majority vote over
+        modalities, ties broken by that average; ``'joint'`` the cluster with the largest p(c|z̄), z̄
+        the average of the z_m, which is the mean of q(z|X).
 
         Returns:
             ``clusters`` (n_data,) int64; ``pc_zs`` {modality: (n_data, C)}, p(c|z_m), rows of
@@ -409,16 +396,9 @@ class CMVAE(nn.Module):
     ) -> list[float]:
         """Choose the number of clusters by the criterion of :mod:`cmvae.models.selection`.
 
-        Every sample is encoded once. Starts from the active clusters and leaves the best set
-        active, the logits of π renormalised on it. With fewer than two active clusters nothing
-        changes.
-
-        Args:
-            train_data: The samples to choose on.
-            batch_size: Samples encoded at a time.
-            rule: The rule of :meth:`predict_clusters` that gives each cluster its samples.
-            sample: Use one draw of each expert, made once, instead of its mean.
-            generator: Source of randomness.
+        Every sample is encoded once; ``rule`` and ``sample``, as of :meth:`predict_clusters`, give
+        each cluster its samples. Starts from the active clusters and leaves the best set active,
+        the logits of π renormalised on it. With fewer than two active clusters nothing changes.
 
         Returns:
             ``h_values``, length C + 1: the penalised normalised entropy by number of active
@@ -443,15 +423,11 @@ class CMVAE(nn.Module):
     ) -> Tensor:
         """Estimate −log p(X_S), β = 1 and no rescaling, as :mod:`cmvae.models.marginal` does.
 
-        Args:
-            inputs: The samples.
-            K: Importance samples for each.
-            reduction: ``'sum'`` over the batch, or ``'none'``.
-            chunk_size: At most so many samples are encoded, and so many draws decoded, at a time.
-            generator: Source of randomness.
+        With ``K`` importance samples for each sample; at most ``chunk_size`` samples are encoded,
+        and so many draws decoded, at a time.
 
         Returns:
-            A scalar, or (n_data,) with ``reduction='none'``; in nats.
+            The sum over samples, a scalar, or with ``reduction='none'`` (n_data,); in nats.
         """
         draws, chunk = positive_int("K", K), positive_int("chunk_size", chunk_size)
         if reduction not in ("sum", "none"):
@@ -485,14 +461,9 @@ class CMVAE(nn.Module):
     ) -> Self:
         """Load a model written by :meth:`save_pretrained`, in eval mode; nothing is unpickled.
 
-        Args:
-            pretrained_model_name_or_path: The folder, or the id of a model on the Hugging Face Hub,
-                ``owner/name`` (:func:`cmvae.models.pretrained.model_folder`).
-            revision: Branch, tag or commit there.
-            encoders: The custom encoders, if the model was built with such; their weights are
-                loaded.
-            decoders: The custom decoders, likewise.
-            decoders_dist: Callable likelihoods, likewise.
+        From a folder, or from the Hugging Face Hub by an id ``owner/name`` and a ``revision``,
+        branch, tag or commit. Custom encoders and decoders, whose weights are loaded, and callable
+        likelihoods are passed again.
 
         Raises:
             ValueError: If a file is missing, damaged or does not fit, naming it; if custom networks

@@ -12,7 +12,7 @@ from cmvae.networks import check_network
 
 
 def _plain(value: object) -> object:
-    """Return numbers, lists and mappings as plain ones, at any depth, as they come back from JSON."""
+    """Return numbers, lists and mappings as they come back from JSON, at any depth."""
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -29,22 +29,23 @@ def _likelihood(value: object) -> object:
 
 
 def _networks(value: object) -> object:
-    names = list(value.values()) if isinstance(value, Mapping) else [] if value is None else [value]
-    for name in names:
-        if not isinstance(name, str):
+    for name in value.values() if isinstance(value, Mapping) else [value]:
+        if isinstance(name, str):
+            check_network(name)
+        elif value is not None:
             raise ValueError(
                 "must be None, the name of networks for all modalities, or modality to such a name"
             )
-        check_network(name)
     return value
 
 
+Plain = Annotated[Any, BeforeValidator(_plain)]
 CustomLikelihood = Callable[..., Any]
 CUSTOM_PREFIX = "custom:"
 
 
 class CMVAEConfig(Settings):
-    """The settings of a :class:`cmvae.CMVAE` (Palumbo et al., ICLR 2024); the defaults are the paper's model.
+    """The settings of a :class:`cmvae.CMVAE`; the defaults are the model of Palumbo et al. (2024).
 
     Keyword arguments only, frozen once made.
 
@@ -104,7 +105,8 @@ class CMVAEConfig(Settings):
             names the field, what was got and what is allowed.
 
     Example:
-        >>> config = CMVAEConfig(n_modalities=2, input_dims={"rna": 20, "protein": 5}, modalities_specific_dim=3)
+        >>> dims = {"rna": 20, "protein": 5}
+        >>> config = CMVAEConfig(n_modalities=2, input_dims=dims, modalities_specific_dim=3)
         >>> CMVAEConfig.from_json(config.to_json()) == config
         True
     """
@@ -115,9 +117,7 @@ class CMVAEConfig(Settings):
     uses_likelihood_rescaling: Flag = False
     rescale_factors: dict[Name, PositiveFloat] | None = None
     decoders_dist: dict[Name, Annotated[Any, BeforeValidator(_likelihood)]] | None = None
-    decoder_dist_params: dict[Name, dict[str, Annotated[Any, BeforeValidator(_plain)]]] | None = (
-        None
-    )
+    decoder_dist_params: dict[Name, dict[str, Plain]] | None = None
     custom_architectures: list[Literal["encoders", "decoders"]] = Field(default_factory=list)
     K: PositiveInt = 10
     prior_and_posterior_dist: Literal["laplace_with_softmax", "normal_with_softplus", "normal"] = (
@@ -137,13 +137,13 @@ class CMVAEConfig(Settings):
 
     @model_validator(mode="after")
     def _check_modalities(self) -> Self:
-        """Every field that names modalities must name those of ``input_dims``, all of them where it must."""
-        if self.input_dims is not None and len(self.input_dims) != self.n_modalities:
+        """Fields that name modalities must name those of ``input_dims``."""
+        names = None if self.input_dims is None else list(self.input_dims)
+        if names is not None and len(names) != self.n_modalities:
             raise ValueError(
-                f"n_modalities is {self.n_modalities}, but input_dims has {len(self.input_dims)}: "
-                f"{list(self.input_dims)}"
+                f"n_modalities is {self.n_modalities}, but input_dims has {len(names)}: {names}"
             )
-        self.check_names(list(self.input_dims) if self.input_dims is not None else None)
+        self.check_names(names)
         return self
 
     @model_validator(mode="after")
@@ -157,13 +157,12 @@ class CMVAEConfig(Settings):
             )
         for modality in {**(self.decoders_dist or {}), **(self.decoder_dist_params or {})}:
             if not self.likelihood_is_missing(modality):
-                build_likelihood(
-                    *self.likelihood_of(modality), modality, (self.input_dims or {}).get(modality)
-                )
+                dist, params = self.likelihood_of(modality)
+                build_likelihood(dist, params, modality, self.shape_of(modality))
         return self
 
     def check_names(self, modalities: list[str] | None) -> None:
-        """Refuse fields that name other modalities than ``modalities`` (None: any ``n_modalities`` of them).
+        """Refuse fields that name others than ``modalities`` (None: any ``n_modalities`` of them).
 
         Raises:
             ValueError: Naming the field and both lists of names.
@@ -179,11 +178,13 @@ class CMVAEConfig(Settings):
                 raise ValueError(
                     f"{field} names unknown modalities {unknown}; the modalities are {known}"
                 )
-            missing = self.n_modalities - len(given)
-            if len(given) > self.n_modalities or (field in whole and missing):
-                raise ValueError(
-                    f"{field} names {list(given)}, but n_modalities is {self.n_modalities}"
-                )
+            n = self.n_modalities
+            if len(given) > n or (field in whole and len(given) < n):
+                raise ValueError(f"{field} names {list(given)}, but n_modalities is {n}")
+
+    def shape_of(self, modality: str) -> tuple[int, ...] | None:
+        """Return the input shape of ``modality``, None where it is not known."""
+        return (self.input_dims or {}).get(modality)
 
     def likelihood_of(self, modality: str) -> tuple[str | CustomLikelihood, dict[str, Any]]:
         """Return the likelihood of ``modality`` (name or callable) and its parameters."""
@@ -191,12 +192,12 @@ class CMVAEConfig(Settings):
         return dist, (self.decoder_dist_params or {}).get(modality, {})
 
     def likelihood_is_missing(self, modality: str) -> bool:
-        """Tell whether ``modality`` had a callable likelihood that was lost on the way through JSON."""
+        """Tell whether ``modality`` had a callable likelihood, which JSON does not keep."""
         dist, _ = self.likelihood_of(modality)
         return isinstance(dist, str) and dist.startswith(CUSTOM_PREFIX)
 
     def network_of(self, modality: str) -> str | None:
-        """Return the name of the networks of ``modality``, None where the kind of input chooses them."""
+        """Return the name of the networks of ``modality``; None: the kind of input chooses."""
         return self.networks.get(modality) if isinstance(self.networks, dict) else self.networks
 
     def private_dim(self, modality: str) -> int:
@@ -210,9 +211,5 @@ class CMVAEConfig(Settings):
     def _name_callables(self, dists: dict[str, Any] | None) -> dict[str, str] | None:
         if dists is None:
             return None
-        return {
-            modality: dist
-            if isinstance(dist, str)
-            else CUSTOM_PREFIX + getattr(dist, "__qualname__", repr(dist))
-            for modality, dist in dists.items()
-        }
+        names = {m: getattr(dist, "__qualname__", repr(dist)) for m, dist in dists.items()}
+        return {m: d if isinstance(d, str) else CUSTOM_PREFIX + names[m] for m, d in dists.items()}

@@ -1,8 +1,8 @@
 """The three families of latent distributions, factorised over the dimensions of a latent."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -14,114 +14,80 @@ SCALE_FLOOR = 1e-6
 Size = tuple[int, ...]
 
 
-class Family(ABC):
+@dataclass(frozen=True)
+class Family:
     """A location–scale family: how a network's raw output becomes a scale, density and sampling.
 
-    Densities are sums over the last axis, of size d; shapes broadcast.
+    Attributes:
+        scale: Raw outputs (*, d) → scales (*, d).
+        unit_raw: The raw value that, in every dimension, gives scale 1.
+        distance: −log p(x) of location 0 and scale 1, elementwise, up to a factor and a constant.
+        factor: What it is multiplied by in −log p.
+        log_mass: The logarithm of the integral of exp(−factor · distance).
+        noise: (shape, like, generator or None) → draws of the member of location 0 and scale 1, in
+            the dtype and on the device of ``like``.
+        is_normal: Whether it is a Normal one, else Laplace.
     """
 
-    is_normal = True
+    scale: Callable[[Tensor], Tensor]
+    unit_raw: float
+    distance: Callable[[Tensor], Tensor]
     factor: float
-    """What ``distance`` is multiplied by in −log p."""
     log_mass: float
-    """The logarithm of the integral of exp(−factor · distance)."""
+    noise: Callable[[Size, Tensor, Generator | None], Tensor]
+    is_normal: bool
 
-    @staticmethod
-    @abstractmethod
-    def scale(raw: Tensor) -> Tensor:
-        """Return the scales (*, d) that raw outputs (*, d) stand for."""
-
-    @staticmethod
-    def unit_raw() -> float:
-        """Return the raw value that, in every dimension, gives scale 1."""
-        return 0.0
-
-    @staticmethod
-    @abstractmethod
-    def distance(standardised: Tensor) -> Tensor:
-        """Return −log p(x) of location 0 and scale 1, up to factor and constant, elementwise."""
-
-    @classmethod
-    def log_prob(cls, x: Tensor, loc: Tensor | float, scale: Tensor | float) -> Tensor:
-        """Return log p(x) (*), summed over the last axis of x (*, d)."""
-        volume = _log_volume(scale, x.shape[-1], cls.log_mass)
-        return cls.distance(_standardise(x, loc, scale)).sum(-1) * -cls.factor - volume
-
-    @staticmethod
-    @abstractmethod
-    def noise(shape: Size, like: Tensor, generator: Generator | None = None) -> Tensor:
-        """Draw from the member of location 0 and scale 1, in the dtype of ``like``, beside it."""
+    def log_prob(self, x: Tensor, loc: Tensor | float, scale: Tensor | float) -> Tensor:
+        """Return log p(x) (*), summed over the last axis of x (*, d); shapes broadcast."""
+        volume = _log_volume(scale, x.shape[-1], self.log_mass)
+        return self.distance(_standardise(x, loc, scale)).sum(-1) * -self.factor - volume
 
 
-class Normal(Family):
-    """Normal with variance exp(s): scale = exp(s / 2)."""
-
-    factor = 0.5
-    log_mass = 0.5 * math.log(2 * math.pi)
-
-    @staticmethod
-    def scale(raw: Tensor) -> Tensor:
-        """Return exp(s / 2)."""
-        return torch.exp(raw / 2)
-
-    @staticmethod
-    def distance(standardised: Tensor) -> Tensor:
-        """Return the square."""
-        return standardised.square()
-
-    @staticmethod
-    def noise(shape: Size, like: Tensor, generator: Generator | None = None) -> Tensor:
-        """Draw standard Normal noise."""
-        return torch.randn(
-            shape, dtype=like.dtype, device=like.device, **generator_keyword(generator)
-        )
+def _softmax_scale(raw: Tensor) -> Tensor:
+    return raw.softmax(-1) * raw.shape[-1] + SCALE_FLOOR
 
 
-class NormalSoftplus(Normal):
-    """Normal with scale = softplus(s) + 1e-6."""
-
-    @staticmethod
-    def scale(raw: Tensor) -> Tensor:
-        """Return softplus(s) + 1e-6."""
-        return F.softplus(raw) + SCALE_FLOOR
-
-    @staticmethod
-    def unit_raw() -> float:
-        """Return softplus⁻¹(1 − 1e-6)."""
-        return math.log(math.expm1(1 - SCALE_FLOOR))
+def _softplus_scale(raw: Tensor) -> Tensor:
+    return F.softplus(raw) + SCALE_FLOOR
 
 
-class Laplace(Family):
-    """Laplace with scale = softmax(s) · d + 1e-6: the scales of a latent always sum to its size."""
+def _exponential_scale(raw: Tensor) -> Tensor:
+    return torch.exp(raw / 2)
 
-    is_normal = False
-    factor = 1.0
-    log_mass = math.log(2)
 
-    @staticmethod
-    def scale(raw: Tensor) -> Tensor:
-        """Return softmax(s) · d + 1e-6; 1 + 1e-6 where all s are equal."""
-        return raw.softmax(-1) * raw.shape[-1] + SCALE_FLOOR
+def _normal_noise(shape: Size, like: Tensor, generator: Generator | None) -> Tensor:
+    return torch.randn(shape, dtype=like.dtype, device=like.device, **generator_keyword(generator))
 
-    @staticmethod
-    def distance(standardised: Tensor) -> Tensor:
-        """Return the absolute value."""
-        return standardised.abs()
 
-    @staticmethod
-    def noise(shape: Size, like: Tensor, generator: Generator | None = None) -> Tensor:
-        """Draw standard Laplace noise: the inverse distribution function at uniform draws."""
-        fine = torch.promote_types(like.dtype, torch.float32)
-        uniform = torch.empty(shape, dtype=fine, device=like.device)
-        uniform = uniform.uniform_(-1, 1, **generator_keyword(generator))
-        # It is −1 once in 2²⁴ draws of float32; the largest value below 1 keeps the logarithm
-        # finite.
-        size = uniform.abs().clamp_(max=1 - torch.finfo(fine).eps / 2).neg_().log1p_()
-        return size.copysign_(uniform).to(like.dtype)
+def _laplace_noise(shape: Size, like: Tensor, generator: Generator | None) -> Tensor:
+    """Draw by the inverse distribution function at uniform draws."""
+    fine = torch.promote_types(like.dtype, torch.float32)
+    uniform = torch.empty(shape, dtype=fine, device=like.device)
+    uniform = uniform.uniform_(-1, 1, **generator_keyword(generator))
+    # It is −1 once in 2²⁴ draws of float32; the largest value below 1 keeps the logarithm finite.
+    size = uniform.abs().clamp_(max=1 - torch.finfo(fine).eps / 2).neg_().log1p_()
+    return size.copysign_(uniform).to(like.dtype)
+
+
+# With equal raw values the Laplace scales are 1 + SCALE_FLOOR.
+_LAPLACE = Family(_softmax_scale, 0.0, torch.abs, 1.0, math.log(2), _laplace_noise, is_normal=False)
+_NORMAL = Family(
+    *(_exponential_scale, 0.0, torch.square, 0.5, 0.5 * math.log(2 * math.pi), _normal_noise),
+    is_normal=True,
+)
+FAMILIES = {
+    "laplace_with_softmax": _LAPLACE,
+    "normal_with_softplus": replace(
+        _NORMAL, scale=_softplus_scale, unit_raw=math.log(math.expm1(1 - SCALE_FLOOR))
+    ),
+    "normal": _NORMAL,
+}
+"""Laplace, scale = softmax(s) · d + 1e-6: the scales of a latent always sum to its size. Normal,
+scale = softplus(s) + 1e-6. Normal, scale = exp(s / 2)."""
 
 
 def log_prob_each(
-    family: type[Family],
+    family: Family,
     xs: Sequence[Tensor],
     locs: Sequence[Tensor] | None = None,
     scales: Sequence[Tensor] | None = None,
@@ -141,7 +107,7 @@ def log_prob_each(
     return _sums(family.distance(x), sizes) * -family.factor - constants
 
 
-def scale_each(family: type[Family], raws: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def scale_each(family: Family, raws: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return the scales of several variables' raw outputs, at once where their shapes agree."""
     if len({raw.shape for raw in raws}) == 1:
         return family.scale(torch.stack(list(raws))).unbind()
@@ -167,10 +133,3 @@ def _log_volume(scale: Tensor | float, dim: int, log_mass: float) -> Tensor | fl
     if not isinstance(scale, Tensor):
         return (math.log(scale) + log_mass) * dim
     return scale.log().sum(-1) * (dim // scale.shape[-1]) + dim * log_mass
-
-
-FAMILIES: dict[str, type[Family]] = {
-    "laplace_with_softmax": Laplace,
-    "normal_with_softplus": NormalSoftplus,
-    "normal": Normal,
-}

@@ -28,7 +28,7 @@ class Parts(Protocol):
 
     model_config: CMVAEConfig
     modalities: tuple[str, ...]
-    family: type[Family]
+    family: Family
     encoders: ModalityDict
     decoders: ModalityDict
     likelihoods: ModalityDict
@@ -100,7 +100,7 @@ def read_batch(parts: Parts, inputs: Any) -> Batch:
         for m, x in batch.data.items():
             seen = x if batch.complete else x[batch.observed[parts.modalities.index(m)]]
             if len(seen):
-                likelihood_of(parts, m).check(seen, m, (shapes or {}).get(m))
+                likelihood_of(parts, m).check(seen, m, parts.model_config.shape_of(m))
     return batch
 
 
@@ -188,7 +188,7 @@ def _expert(parts: Parts, batch: Batch, index: int, modality: str) -> tuple[Tens
     dims = (config.latent_dim, config.private_dim(modality))
     if batch.complete:
         return run_encoder(encoder, batch.data[modality], modality, *dims)
-    like, starts = parts.mixture.centers, (0.0, parts.family.unit_raw())
+    like, starts = parts.mixture.centers, (0.0, parts.family.unit_raw)
     filled = [like.new_full((len(batch), dim), start) for dim in dims for start in starts]
     full = torch.cat(filled, -1).to(torch.promote_types(like.dtype, torch.float32))
     rows = batch.observed[index].nonzero().squeeze(-1)
@@ -205,7 +205,7 @@ def _expert(parts: Parts, batch: Batch, index: int, modality: str) -> tuple[Tens
 
 def decode_rows(parts: Parts, modality: str, latents: Tensor) -> Tensor:
     """Decode [z, w], (R, d + dim_m), R at least 1: (R, *input shape)."""
-    shape = (parts.model_config.input_dims or {}).get(modality)
+    shape = parts.model_config.shape_of(modality)
     return run_decoder(parts.decoders[modality], latents, modality, shape)
 
 
@@ -240,15 +240,9 @@ def bound_of(
 def score_rows(
     parts: Parts, batch: Batch, index: int, rows: Tensor, latents: Tensor, rescaled: bool = True
 ) -> Tensor:
-    """Return log p(x_m | z, w_m), (R, K), of samples ``rows``, (R,), at [z, w_m], (R, K, d + dim_m).
+    """Return log p(x_m | z, w_m), (R, K), at [z, w_m], (R, K, d + dim_m).
 
-    Args:
-        parts: The model.
-        batch: The samples.
-        index: The place of m.
-        rows: Indices of samples that have observed m.
-        latents: What to decode.
-        rescaled: Whether the likelihood is multiplied by its factor.
+    Of samples ``rows``, (R,), that have observed m, the modality at place ``index``.
     """
     modality = parts.modalities[index]
     target = batch.data[modality].index_select(0, rows).unsqueeze(1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -14,18 +15,10 @@ LogLikelihood = Callable[[int, Tensor, Tensor], Tensor]
 
 
 def spread_draws(observed: Tensor, draws: int, generator: Generator | None = None) -> Tensor:
-    """Spread ``draws`` over the observed experts of each sample as evenly as can be.
+    """Spread K draws over the experts ``observed``, (M, B), of each sample: numbers (M, B) int64.
 
     What remains after an even split goes to experts chosen at random, so that with fewer draws than
     experts every expert has the same chance.
-
-    Args:
-        observed: (M, B) boolean.
-        draws: K.
-        generator: Source of randomness.
-
-    Returns:
-        The number of draws of each expert, (M, B) int64; columns sum to K.
     """
     noise = torch.rand(observed.shape, device=observed.device, generator=generator)
     ranks = noise.masked_fill(~observed, 2.0).argsort(0).argsort(0)
@@ -53,9 +46,9 @@ def estimate_log_marginal(
     mixture with the proportions so used.
 
     Args:
-        experts: The experts of the batch.
+        experts: Those of the batch.
         mixture: The prior p(z).
-        priors: The priors of the private latents.
+        priors: Those of the private latents.
         log_likelihood: (modality index m, sample indices (R,), latents [z, w_m] (R, k, d + dim_m))
             → log p(x_m|z, w_m), (R, k), unscaled.
         draws: K.
@@ -66,23 +59,15 @@ def estimate_log_marginal(
     counts = spread_draws(experts.observed, draws, generator)
     log_proportions = (counts.to(experts.loc.dtype) / draws).log()
     names = torch.arange(modalities, device=counts.device)
+    log_weights = partial(_log_weights, experts, mixture, priors, log_likelihood, generator)
     block = max(1, chunk_size // draws)
     totals = []
     for samples in torch.arange(batch, device=counts.device).split(block):
         per_sample = names.repeat(len(samples)).repeat_interleave(counts[:, samples].T.flatten())
         total = experts.loc.new_full((len(samples),), -math.inf)
         for choice in per_sample.reshape(len(samples), draws).split(chunk_size, dim=1):
-            log_weights = _log_weights(
-                experts,
-                mixture,
-                priors,
-                log_likelihood,
-                log_proportions,
-                choice,
-                samples,
-                generator,
-            )
-            total = torch.logaddexp(total, log_weights.logsumexp(1))
+            weights = log_weights(log_proportions[:, samples], choice, samples)
+            total = torch.logaddexp(total, weights.logsumexp(1))
         totals.append(total - math.log(draws))
     return torch.cat(totals)
 
@@ -92,15 +77,18 @@ def _log_weights(
     mixture: MixturePrior,
     priors: Sequence[PrivatePrior],
     log_likelihood: LogLikelihood,
+    generator: Generator | None,
     log_proportions: Tensor,
     choice: Tensor,
     samples: Tensor,
-    generator: Generator | None,
 ) -> Tensor:
-    """Draw latents for ``samples``, (R,), from experts ``choice``, (R, k); return their log weights, (R, k)."""
+    """Return log weights, (R, k), of draws for ``samples``, (R,), from experts ``choice``, (R, k).
+
+    The experts have proportions (M, R).
+    """
     some = experts.select(samples)
     z = some.sample(choice, generator)
-    log_q = (some.log_prob_experts(z) + log_proportions[:, samples].unsqueeze(-1)).logsumexp(0)
+    log_q = (some.log_prob_experts(z) + log_proportions.unsqueeze(-1)).logsumexp(0)
     log_weights = mixture.log_prob(z) - log_q
     for m, prior in enumerate(priors):
         w = some.sample_private(m, choice.shape[1], generator)

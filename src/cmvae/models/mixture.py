@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from cmvae.models.families import Family
 
 MOST_ENTRIES = 2**24
-"""How many entries of points × clusters × dimensions are held at a time, where a form of Σ_c needs them."""
+"""How many entries of points × clusters × dimensions are held at a time, where they are needed."""
 
 
 class MixturePrior(nn.Module):
@@ -35,9 +35,7 @@ class MixturePrior(nn.Module):
 
     active: Tensor
 
-    def __init__(
-        self, n_clusters: int, latent_dim: int, family: type[Family], covariance: str
-    ) -> None:
+    def __init__(self, n_clusters: int, latent_dim: int, family: Family, covariance: str) -> None:
         super().__init__()
         self.family = family
         self.covariance = covariance
@@ -68,15 +66,13 @@ class MixturePrior(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             points = z.reshape(-1, z.shape[-1])
             if self.covariance == "full":
-                log_prob = self._by_clusters(
-                    points, self._log_prob_full, self.centers, *self._factors()
-                )
+                form, parameters = self._log_prob_full, self._factors()
+                log_prob = self._by_clusters(points, form, self.centers, *parameters)
             elif self.family.is_normal:
                 log_prob = self._log_prob_normal(points)
             elif self.covariance == "diagonal":
-                log_prob = self._by_clusters(
-                    points, self._log_prob_scaled, self.centers, self.log_scales
-                )
+                form = self._log_prob_scaled
+                log_prob = self._by_clusters(points, form, self.centers, self.log_scales)
             else:
                 distances = torch.cdist(points, self.centers.to(z.dtype), p=1.0)
                 log_prob = -distances - z.shape[-1] * math.log(2)
@@ -102,19 +98,17 @@ class MixturePrior(nn.Module):
             precisions = (-2 * log_scales).exp()
             linear = torch.cat([precisions, -2 * precisions * centers], -1)
             constant = constant + 2 * log_scales.sum(-1)
-            distances = torch.cat([points.square(), points], -1) @ linear.mT + (
-                precisions * centers.square()
-            ).sum(-1)
+            distances = torch.cat([points.square(), points], -1) @ linear.mT
+            distances = distances + (precisions * centers.square()).sum(-1)
         return (-0.5 * (distances + constant)).to(dtype)
 
     @staticmethod
     def _by_clusters(
         points: Tensor, log_prob: Callable[..., Tensor], *parameters: Tensor
     ) -> Tensor:
-        """Return log-densities (N, C) of a form that needs (N, C, d), of few enough clusters at a time.
+        """Return log-densities (N, C) of a form that needs (N, C, d), by blocks of clusters.
 
-        With more than one such block each is computed again on the way back, so that no two are
-        held.
+        With more than one each is computed again on the way back, so that no two are held.
         """
         block = max(1, MOST_ENTRIES // max(1, points.numel()))
         parameters = tuple(tensor.to(points.dtype) for tensor in parameters)
@@ -133,13 +127,11 @@ class MixturePrior(nn.Module):
         self, points: Tensor, centers: Tensor, factors: Tensor, log_diagonal: Tensor
     ) -> Tensor:
         clusters, dim, _ = factors.shape
-        whitened = (points @ factors.permute(1, 0, 2).reshape(dim, clusters * dim)).unflatten(
-            -1, (clusters, dim)
-        )
-        whitened = whitened - torch.einsum("cd,cde->ce", centers, factors)
-        return -0.5 * (whitened.square().sum(-1) + dim * math.log(2 * math.pi)) + log_diagonal.sum(
-            -1
-        )
+        whitened = points @ factors.permute(1, 0, 2).reshape(dim, clusters * dim)
+        origins = torch.einsum("cd,cde->ce", centers, factors)
+        whitened = whitened.unflatten(-1, (clusters, dim)) - origins
+        distances = whitened.square().sum(-1) + dim * math.log(2 * math.pi)
+        return -0.5 * distances + log_diagonal.sum(-1)
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         """Return P (C, d, d), lower triangular, and the logarithm of its diagonal (C, d)."""

@@ -34,8 +34,7 @@ class Targets:
     Attributes:
         chosen: Whether modality n is reconstructed from the draws of expert m, (n, M, B) boolean;
             never n = m.
-        weight: What the log-likelihoods of the targets of expert m count, (M, B): (|S| − 1) / T
-            where T of the |S| − 1 other modalities were drawn.
+        weight: What the log-likelihoods of expert m's targets count, (M, B): (|S| − 1) / T.
     """
 
     chosen: Tensor
@@ -92,19 +91,13 @@ def choose_targets(
     generator: Generator | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Targets:
-    r"""Draw for every expert and sample ``number`` of the other observed modalities, as targets.
+    r"""Draw as targets, for every expert and sample, T = ``number`` others of ``observed``, (M, B).
 
     All, where there are no more. With weights (|S| − 1) / T the sum over the targets has the
     expectation of the sum over all others:
 
     .. math:: E \left[ \frac{|S| - 1}{T} \sum_{n \in T} \log p(x_n \mid z, \tilde w_n) \right]
               = \sum_{n \in S, n \neq m} \log p(x_n \mid z, \tilde w_n)
-
-    Args:
-        observed: (M, B) boolean.
-        number: T, at least 1.
-        generator: Source of randomness.
-        dtype: Dtype of the weights.
     """
     same = torch.eye(len(observed), dtype=torch.bool, device=observed.device).unsqueeze(-1)
     allowed = observed & ~same & observed.unsqueeze(1)
@@ -267,9 +260,9 @@ def active_units(means: Tensor) -> Tensor:
 def _mixture_terms(
     experts: Experts, constant: Experts, z: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return ρ_m(z), differentiable in the sample, and Σ_{n≠m} [v ρ_n] log q(z_k|x_n), in the experts n.
+    """Return ρ_m(z) and Σ_{n≠m} [v ρ_n] log q(z_k|x_n), (M, B, K).
 
-    Both are (M, B, K).
+    The first is differentiable in the sample, the second in the experts n.
     """
     densities = constant.log_prob_experts(z)
     shares = densities.softmax(0)
@@ -303,7 +296,7 @@ class _GradientGate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Scale the gradient of x by the ratio of the channels; unused channels leave it as it is."""
+        """Scale the gradient of x by the ratio of the channels; unused ones leave it as it is."""
         gradient, scaled, unit = gradients
         used = unit != 0
         factor = torch.where(used, scaled / torch.where(used, unit, 1), 1)
@@ -317,5 +310,5 @@ def _gate(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scale_gradient(gate: Tensor, factor: Tensor) -> Tensor:
-    """Return zeros (*) that, added to the objective, scale the gate's gradient by ``factor`` (*)."""
+    """Return zeros (*) that, in the objective, scale the gate's gradient by ``factor`` (*)."""
     return factor * gate[0] + gate[1]

@@ -28,7 +28,7 @@ class Experts:
         observed: What is observed, (M, B) boolean.
     """
 
-    family: type[Family]
+    family: Family
     loc: Tensor
     scale: Tensor
     private_loc: tuple[Tensor, ...]

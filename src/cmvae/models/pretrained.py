@@ -125,11 +125,9 @@ def _read_config(path: Path, decoders_dist: Mapping[str, Any] | None) -> CMVAECo
     try:
         config = CMVAEConfig.from_json(path.read_text(encoding="utf-8"))
         if decoders_dist is not None:
-            kept = [m for m in decoders_dist if not config.likelihood_is_missing(m)]
-            if kept:
-                raise ValueError(
-                    f"decoders_dist names {kept}, whose likelihoods are stored: pass callables alone"
-                )
+            if kept := [m for m in decoders_dist if not config.likelihood_is_missing(m)]:
+                reason = "whose likelihoods are stored: pass callables alone"
+                raise ValueError(f"decoders_dist names {kept}, {reason}")
             config = config.replace(decoders_dist={**(config.decoders_dist or {}), **decoders_dist})
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from None

@@ -21,10 +21,10 @@ class PrivatePrior(nn.Module):
 
     raw_scale: Tensor
 
-    def __init__(self, dim: int, family: type[Family], learned: bool) -> None:
+    def __init__(self, dim: int, family: Family, learned: bool) -> None:
         super().__init__()
         self.family = family
-        raw_scale = torch.full((dim,), family.unit_raw())
+        raw_scale = torch.full((dim,), family.unit_raw)
         if learned:
             self.raw_scale = nn.Parameter(raw_scale)
         else:

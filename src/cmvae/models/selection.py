@@ -1,8 +1,8 @@
 """Choosing the number of clusters by the penalised normalised entropy of their posteriors."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,28 +13,21 @@ from cmvae.models.mixture import MixturePrior
 LOST_SHARE = 1e-3
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What :func:`select_clusters` found.
+class Selection(NamedTuple):
+    """The criterion by number of active clusters, inf where not evaluated, and the best set."""
 
-    Attributes:
-        h_values: The criterion by number of active clusters, a list of length C + 1; inf where not
-            evaluated.
-        active: The clusters of the best size, (C,) boolean.
-    """
-
-    h_values: list[float]
-    active: Tensor
+    h_values: list[float]  # of length C + 1
+    active: Tensor  # (C,) boolean
 
 
 def penalised_entropy(log_joint: Tensor, observed: Tensor, beta: float, latent_dim: int) -> float:
-    r"""Return the penalised normalised entropy of a set A of two or more clusters; the smaller the better.
+    r"""Return the penalised normalised entropy of a set A of two or more clusters.
 
     .. math:: \frac1n \sum_i \frac1{|S_i|} \sum_{m \in S_i}
               \beta \frac{H(p(c \mid z_m))}{\log |A|} - \frac{1}{d} \log \sum_{c \in A} \pi_c \,
               p(z_m \mid c)
 
-    (Palumbo et al., 2024, section 3, with the evidence as penalty.)
+    The smaller the better. (Palumbo et al., 2024, section 3, with the evidence as penalty.)
 
     Args:
         log_joint: log π_c + log p(z_m|c), (M, n, |A|), π renormalised on A.
@@ -58,9 +51,9 @@ def select_clusters(
     beta: float,
     latent_dim: int,
     rule: str = "mean",
-    deciding: tuple[Tensor, Tensor] | None = None,
+    deciding: Sequence[Tensor] | None = None,
 ) -> Selection:
-    """Remove the cluster with the least mass again and again, down to two, and choose the best size.
+    """Remove the cluster of least mass again and again, down to two, and choose the best size.
 
     A cluster's mass is the number of samples that ``rule`` assigns to it; of equals, the one with
     the least summed probability goes. log p(z_m|c) does not depend on which clusters are active, so
@@ -74,7 +67,7 @@ def select_clusters(
         active: The clusters to start from, (C,) boolean.
         beta: Weight of the entropy.
         latent_dim: d.
-        rule: The assignment rule, a name in :data:`cmvae.models.assignment.RULES`.
+        rule: The assignment rule.
         deciding: Densities and what counts at the rule's deciding points
             (:func:`cmvae.models.assignment.deciding_points`); by default those above.
 
@@ -109,19 +102,10 @@ def select_clusters(
 def prune(
     mixture: MixturePrior, points: Iterable[tuple[Tensor, Tensor]], rule: str, beta: float
 ) -> list[float]:
-    """Leave the best set of a mixture's clusters active, its weights renormalised.
+    """Leave the best set of a mixture's clusters active, weights renormalised; return h_values.
 
-    Args:
-        mixture: The mixture.
-        points: Chunks of z_m, (M, B, d), and what is observed, (M, B) boolean.
-        rule: The assignment rule.
-        beta: Weight of the entropy.
-
-    Returns:
-        The ``h_values`` of the :class:`Selection`.
-
-    Raises:
-        ValueError: If a density is not finite.
+    Points come as :func:`cmvae.models.assignment.evaluate_points` takes them. ``ValueError`` if a
+    density is not finite.
     """
     # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
     densities, observed, *deciding = evaluate_points(
@@ -139,7 +123,7 @@ def prune(
         beta=beta,
         latent_dim=mixture.centers.shape[-1],
         rule=rule,
-        deciding=(deciding[0], deciding[1]) if rule == "joint" else None,
+        deciding=deciding if rule == "joint" else None,
     )
     mixture.keep(found.active.to(mixture.active.device))
     return found.h_values
@@ -154,11 +138,7 @@ class ActiveMixture:
     lost most of its S since it was summed is summed again, so that cancellation takes no more than
     three digits of float64.
 
-    Args:
-        log_densities: log p(z_m|c), (M, n, C); rows that are not observed are not looked at.
-        observed: What counts, (M, n) boolean.
-        logits: The logits of π, (C,).
-        active: The active clusters, (C,) boolean.
+    Arguments as of :func:`select_clusters`.
     """
 
     def __init__(
