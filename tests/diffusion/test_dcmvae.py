@@ -20,6 +20,7 @@ from cmvae import (
     fit,
 )
 from cmvae.diffusion.conditions import draw_conditions
+from cmvae.diffusion.training import DCMVAEModule
 from cmvae.models.inference import read_batch
 from helpers import (
     SHAPES,
@@ -310,6 +311,20 @@ def test_training_lowers_the_loss_and_moves_the_denoisers_alone(tmp_path):
     assert figures["val/loss"] < 1.6  # of 2, that of predicting no noise
     lines = next((tmp_path / "run" / "logs").rglob("metrics.csv")).read_text().splitlines()
     assert len(lines) > 40
+
+
+def test_a_compiled_model_is_trained_by_the_module_that_the_bare_one_names(tmp_path):
+    whole, plain = built_in(), built_in()
+    compiled = torch.compile(whole, backend="eager")
+    module = whole.training_module(compiled, 0.5, torch.optim.SGD)
+    assert isinstance(module, DCMVAEModule)
+    assert module.model is compiled
+    assert module.learning_rate == 0.5
+    arguments = {"max_epochs": 1, "batch_size": 20, "seed": 0}
+    fit(compiled, dataset(), run_dir=tmp_path / "compiled", **arguments, **QUIET)
+    fit(plain, dataset(), run_dir=tmp_path / "plain", **arguments, **QUIET)
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(whole.state_dict()[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_the_scale_of_the_data_is_that_of_the_training_data(tmp_path):

@@ -545,6 +545,15 @@ def test_the_weights_and_their_logits():
     assert model.n_clusters == 3
 
 
+@pytest.mark.parametrize(("size", "rows"), [(2, 8192), (2**11, 2048), (2**23, 1)])
+def test_fewer_rows_at_once_where_samples_are_wide(size, rows):
+    model = make_model()
+    model.model_config = make_config({"a": (1,), "b": (2, size // 2)})
+    assert model.rows_at_once == rows
+    model.model_config = bare()
+    assert model.rows_at_once == 8192
+
+
 @pytest.mark.parametrize("batch_size", [8192, 3])
 def test_predicted_clusters(batch_size):
     model, batch = make_model(prior_and_posterior_dist="normal"), incomplete()

@@ -373,3 +373,22 @@ def test_blocks_bound_the_largest_tensor(family, covariance, monkeypatch):
     assert largest_tensor(mixture, z) >= points * clusters * dim
     monkeypatch.setattr("cmvae.models.mixture.MOST_ENTRIES", points * dim * 5)
     assert largest_tensor(mixture, z) <= max(points * dim * 5, clusters * dim * dim)
+
+
+@pytest.mark.parametrize(("family", "covariance"), FORMS)
+def test_in_another_order_the_clusters_are_the_same(family, covariance):
+    mixture, z = make(family, covariance), torch.randn(6, 3)
+    mixture.keep(torch.tensor([True, False, True, True, False]))
+    before = {name: value.clone() for name, value in mixture.state_dict().items()}
+    posterior, log_prob = mixture.posterior(z), mixture.log_prob(z)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    mixture.reorder(order)
+    torch.testing.assert_close(mixture.posterior(z), posterior[:, order])
+    torch.testing.assert_close(mixture.log_prob(z), log_prob)
+    assert mixture.active.tolist() == [True, True, False, False, True]
+    for name, value in mixture.state_dict().items():  # everything that is learned moves along
+        assert torch.equal(value, before[name][order]), name
+    mixture.reorder(order.argsort())
+    for name, value in mixture.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(value.requires_grad for value in mixture.parameters())

@@ -42,7 +42,7 @@ def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
     the subsets.
     """
     stable = np.flatnonzero(group_stability(points, largest, seed) > STABLE) + 1
-    criteria = [information_criterion(points, spectral_groups(points, k)) for k in stable]
+    criteria = [information_criterion(points, spectral_groups(points, k)) for k in stable.tolist()]
     return int(stable[np.argmin(criteria)])
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from cmvae.base.arguments import positive_int
+from cmvae.base.arguments import generator_keyword, positive_int
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.denoisers import build_denoiser
 from cmvae.diffusion.process import Process
@@ -86,10 +86,11 @@ class DiffusionDecoder(nn.Module):
         self._check_shapes(x=x, reconstruction=reconstruction)
         clean, condition = self._scaled(x), self._scaled(reconstruction)
         steps = self.process.draw_steps(clean, generator)
-        noise = torch.empty_like(clean).normal_(generator=generator)
+        noise = torch.empty_like(clean).normal_(**generator_keyword(generator))
         given = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
         if self.training and self.config.condition_dropout:
-            uniform = torch.empty(len(clean), device=clean.device).uniform_(generator=generator)
+            uniform = torch.empty(len(clean), device=clean.device)
+            uniform = uniform.uniform_(**generator_keyword(generator))
             given = uniform >= self.config.condition_dropout
         network = self.denoiser if self.training else self.averaged
         noised = self.process.noised(clean, noise, steps)
@@ -128,7 +129,7 @@ class DiffusionDecoder(nn.Module):
             needed = "needs a decoder trained with condition_dropout above 0"
             raise ValueError(f"guidance {sampler.guidance} {needed}")
         condition = self._scaled(reconstruction)
-        noise = start = torch.empty_like(condition).normal_(generator=generator)
+        noise = start = torch.empty_like(condition).normal_(**generator_keyword(generator))
         if sampler.strength < 1:
             first = sampling_steps(self.process, sampler.steps, sampler.strength)[0]
             firsts = torch.full((len(noise),), first, device=noise.device)

@@ -29,6 +29,7 @@ with x̂ added back, whose mean would be √ᾱ_t x_0 + (1 − √ᾱ_t) x̂.)
 import torch
 from torch import Generator, Tensor
 
+from cmvae.base.arguments import generator_keyword
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.library import from_diffusers
 
@@ -65,7 +66,8 @@ class Process:
 
     def draw_steps(self, like: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw a step for each row of ``like``, uniformly: (B,) int64."""
-        return torch.randint(self.n_steps, (len(like),), generator=generator, device=like.device)
+        keyword = generator_keyword(generator)
+        return torch.randint(self.n_steps, (len(like),), device=like.device, **keyword)
 
     def noised(self, x: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         """Return y_t of data (B, ...) at ``steps`` (B,), with standard normal ``noise``."""

@@ -66,13 +66,13 @@ class MixturePrior(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             points = z.reshape(-1, z.shape[-1])
             if self.covariance == "full":
-                form, parameters = self._log_prob_full, self._factors()
-                log_prob = self._by_clusters(points, form, self.centers, *parameters)
+                parameters = (self.centers, *self._factors())
+                log_prob = self._by_clusters(points, self._log_prob_full, *parameters)
             elif self.family.is_normal:
                 log_prob = self._log_prob_normal(points)
             elif self.covariance == "diagonal":
-                form = self._log_prob_scaled
-                log_prob = self._by_clusters(points, form, self.centers, self.log_scales)
+                parameters = (self.centers, self.log_scales)
+                log_prob = self._by_clusters(points, self._log_prob_scaled, *parameters)
             else:
                 distances = torch.cdist(points, self.centers.to(z.dtype), p=1.0)
                 log_prob = -distances - z.shape[-1] * math.log(2)

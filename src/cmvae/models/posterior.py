@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from cmvae.base.arguments import generator_keyword
 from cmvae.models.families import Family, log_prob_each
 
 
@@ -142,7 +143,8 @@ class Experts:
     def choose(self, draws: int, generator: Generator | None = None) -> Tensor:
         """Draw for each sample and draw, independently, an observed expert: indices (B, draws)."""
         weights = self.observed.T.to(self.loc.dtype)
-        return torch.multinomial(weights, draws, replacement=True, generator=generator)
+        keyword = generator_keyword(generator)
+        return torch.multinomial(weights, draws, replacement=True, **keyword)
 
     def sample(self, choice: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw z from the chosen experts ``choice``, (B, draws): (B, draws, d)."""

@@ -1,7 +1,7 @@
 """Choosing the number of clusters by the penalised normalised entropy of their posteriors."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -51,7 +51,7 @@ def select_clusters(
     beta: float,
     latent_dim: int,
     rule: str = "mean",
-    deciding: Sequence[Tensor] | None = None,
+    deciding: tuple[Tensor, Tensor] | None = None,
 ) -> Selection:
     """Remove the cluster of least mass again and again, down to two, and choose the best size.
 
@@ -108,7 +108,7 @@ def prune(
     density is not finite.
     """
     # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
-    densities, observed, *deciding = evaluate_points(
+    densities, observed, deciding, counted = evaluate_points(
         rule, points, lambda z: mixture.log_prob_clusters(z).double().cpu()
     )
     if not bool(densities[observed].isfinite().all()):
@@ -123,7 +123,7 @@ def prune(
         beta=beta,
         latent_dim=mixture.centers.shape[-1],
         rule=rule,
-        deciding=deciding if rule == "joint" else None,
+        deciding=(deciding, counted) if rule == "joint" else None,
     )
     mixture.keep(found.active.to(mixture.active.device))
     return found.h_values
