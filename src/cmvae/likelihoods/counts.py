@@ -209,7 +209,7 @@ class NegativeBinomial(_Counts):
         return self._log_inverse_dispersion(like).detach().exp()
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        # log1p is exact near 0, where s is a small difference of large terms; useless near −1.
+        """Draw counts, floating, of rates μ g / r, g of Gamma(r); see ``Likelihood.sample``."""
         mean = self.mean(reconstruction)
         inverse_dispersion = self._log_inverse_dispersion(mean).exp().expand_as(mean)
         # PyTorch's only gamma sampler that takes a generator; torch.distributions.Gamma calls it.

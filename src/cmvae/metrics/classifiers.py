@@ -1,9 +1,7 @@
-"""Small classifiers of images, one for each modality: the judges of coherence, and extractors of features."""
+"""Small classifiers of images, one a modality: judges of coherence, and extractors of features."""
 
 import hashlib
 import json
-import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,31 +17,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 
 from cmvae.base.arguments import positive_float, positive_int
 from cmvae.base.files import atomic_write
 from cmvae.base.outputs import ModelOutput
+from cmvae.datasets.cache import cache_folder
 from cmvae.metrics.coherence import real_coherence
 from cmvae.metrics.reading import as_dataset, batch_at, batches, class_labels
 from cmvae.models.pretrained import CONFIG_NAME, WEIGHTS_NAME
 
-logger = logging.getLogger(__name__)
-
-VERSION = 1  # of the networks and their training: raised when either changes, so that older caches are not read
+VERSION = 1  # of networks and training: raised when either changes, so that older caches are unread
 N_SAMPLED = 64  # samples that stand for the data in the cache's name
-MAX_TURN, MAX_STRETCH, MAX_SHEAR, MAX_SHIFT = (
-    0.2,
-    0.1,
-    0.1,
-    0.15,
-)  # radians, shares, shares, shares of half a side
+MAX_TURN, MAX_STRETCH, MAX_SHEAR = 0.2, 0.1, 0.1  # radians, shares, shares
+MAX_SHIFT = 0.15  # of half a side
 NOISE = 0.05
 MAX_RATE = 4e-3
 
 
 class DigitClassifier(nn.Module):
-    """A small convolutional classifier of images in [0, 1]; values beyond are cut off, as on a screen.
+    """A small convolutional classifier of images in [0, 1]; values beyond are cut off.
 
     Args:
         input_shape: (channels, height, width), height and width at least 8 pixels.
@@ -64,43 +58,32 @@ class DigitClassifier(nn.Module):
     ) -> None:
         super().__init__()
         if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-            raise ValueError(
-                f"input_shape must be (channels, height, width) of 8 pixels or more, got {input_shape}"
-            )
+            wanted = "(channels, height, width) of 8 pixels or more"
+            raise ValueError(f"input_shape must be {wanted}, got {input_shape}")
         self.input_shape, self.n_classes = tuple(input_shape), positive_int("n_classes", n_classes)
-        widths = [
-            positive_int("channels", input_shape[0]),
-            positive_int("width", width),
-            2 * width,
-            2 * width,
-        ]
+        channels = positive_int("channels", input_shape[0])
         layers: list[nn.Module] = []
+        widths = [channels, positive_int("width", width), 2 * width, 2 * width]
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.MaxPool2d(2)]
             layers += [nn.BatchNorm2d(n_out), nn.ReLU()]
         inner = widths[-1] * (input_shape[1] // 8) * (input_shape[2] // 8)
-        layers += [
-            nn.Flatten(),
-            nn.Dropout(0.2),
-            nn.Linear(inner, positive_int("n_features", n_features)),
-            nn.ReLU(),
-        ]
+        dense = nn.Linear(inner, positive_int("n_features", n_features))
+        layers += [nn.Flatten(), nn.Dropout(0.2), dense, nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.head = nn.Linear(n_features, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the penultimate layer, (B, n_features), for images (B, *input_shape): features for distances.
+        """Return the penultimate layer, (B, n_features), for images (B, *input_shape).
 
         Raises:
             ValueError: For images of another shape.
         """
         if tuple(x.shape[1:]) != self.input_shape:
             raise ValueError(f"images must be (n, *{self.input_shape}), got shape {tuple(x.shape)}")
+        images = x.to(self.head.weight.dtype).clamp(0, 1)
         # Channels last: half the time on a CPU.
-        images = (
-            x.to(self.head.weight.dtype).clamp(0, 1).contiguous(memory_format=torch.channels_last)
-        )
-        found: Tensor = self.trunk(images)
+        found: Tensor = self.trunk(images.contiguous(memory_format=torch.channels_last))
         return found
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,7 +117,7 @@ def train_classifiers(
     cache: str | Path | None = None,
     **trainer_arguments: Any,
 ) -> TrainedClassifiers:
-    """Train a classifier for each modality, or read those that were trained on the same data the same way.
+    """Train a classifier for each modality, or read those trained the same way on the same data.
 
     Images are turned, stretched, shifted and made noisy at random in training. PyTorch's global
     random generator is as before afterwards. Classifiers are kept as ``config.json`` and
@@ -142,17 +125,15 @@ def train_classifiers(
     (labels, shapes and 64 samples of ``train`` and ``test``).
 
     Args:
-        train: Samples with every modality observed and labels 0, 1, …: a dataset of this package,
-            or anything else that :func:`cmvae.metrics.reading.batches` takes. Images (n, C, H, W)
-            in [0, 1] in its batches.
+        train: Samples with every modality observed and labels 0, 1, …: anything that
+            :func:`cmvae.metrics.reading.batches` takes, with images (n, C, H, W) in [0, 1].
         test: Likewise, for the accuracies.
         n_classes: How many classes.
         epochs: Passes over ``train``.
         batch_size: Samples in each step.
         learning_rate: Largest step size of Adam, in one cycle (Smith and Topin, 2019).
         seed: Seed of starting weights, order and augmentation.
-        cache: Folder; by default that in the environment variable ``CMVAE_CACHE``, or
-            ``~/.cache/cmvae``.
+        cache: Folder, instead of the environment's ``CMVAE_CACHE`` or ``~/.cache/cmvae``.
         **trainer_arguments: Anything that ``lightning.pytorch.Trainer`` takes.
 
     Raises:
@@ -161,33 +142,32 @@ def train_classifiers(
         TypeError: For a number of the wrong type, or an argument that the trainer does not know.
         OSError: For a cache that cannot be written.
     """
-    train, test, seed = as_dataset(train), as_dataset(test), _integer("seed", seed)
+    train, test = as_dataset(train), as_dataset(test)
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
     settings = {
         "version": VERSION,
         "n_classes": positive_int("n_classes", n_classes),
         "epochs": positive_int("epochs", epochs),
         "batch_size": positive_int("batch_size", batch_size),
         "learning_rate": positive_float("learning_rate", learning_rate),
-        "seed": seed,
+        "seed": int(seed),
         **{f"trainer.{name}": repr(value) for name, value in trainer_arguments.items()},
     }
     shapes = _check_data(train, "train", n_classes)
     if _check_data(test, "test", n_classes) != shapes:
         raise ValueError("train and test differ in modalities or shapes")
-    key = hashlib.sha256(
-        json.dumps([settings, _fingerprint(train), _fingerprint(test)]).encode()
-    ).hexdigest()[:16]
+    described = json.dumps([settings, _fingerprint(train), _fingerprint(test)])
+    key = hashlib.sha256(described.encode()).hexdigest()[:16]
     folder = _writable(cache) / f"classifiers-{key}"
     if (folder / CONFIG_NAME).is_file():
         return _load(folder)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         networks = {m: DigitClassifier(shape, n_classes) for m, shape in shapes.items()}
-        _train(networks, train, epochs, batch_size, learning_rate, seed, trainer_arguments)
-    trained = TrainedClassifiers(
-        {m: network.cpu().eval() for m, network in networks.items()},
-        real_coherence(test, networks).accuracy,
-    )
+        _train(networks, train, epochs, batch_size, learning_rate, int(seed), trainer_arguments)
+    classifiers = {m: network.cpu().eval() for m, network in networks.items()}
+    trained = TrainedClassifiers(classifiers, real_coherence(test, networks).accuracy)
     _save(folder, trained, {**settings, "shapes": shapes, "accuracy": trained.accuracy})
     return trained
 
@@ -203,21 +183,17 @@ class _Training(LightningModule):
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the cross-entropy summed over modalities."""
-        losses = [
-            F.cross_entropy(
-                network(_augmented(batch["data"][m])), batch["labels"].long(), label_smoothing=0.05
-            )
-            for m, network in zip(self.names, self.networks, strict=True)
-        ]
+        losses = []
+        for m, network in zip(self.names, self.networks, strict=True):
+            logits = network(_augmented(batch["data"][m]))
+            losses.append(F.cross_entropy(logits, batch["labels"].long(), label_smoothing=0.05))
         return torch.stack(losses).sum()
 
     def configure_optimizers(self) -> Any:
         """Return Adam with decoupled weight decay, its step size in one cycle."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=1e-2)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, total_steps=steps
-        )
+        schedule = OneCycleLR(optimizer, self.learning_rate, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -251,17 +227,11 @@ def _train(
         collate_fn=_as_it_is,
         generator=Generator().manual_seed(seed),
     )
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-    }
+    names = ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar")
+    arguments = {**dict.fromkeys(names, False), "max_epochs": epochs, **trainer_arguments}
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer = Trainer(
-            max_epochs=epochs, default_root_dir=scratch, **{**quiet, **trainer_arguments}
-        )
+        trainer = Trainer(**{"default_root_dir": scratch, **arguments})
         trainer.fit(_Training(networks, learning_rate), loader)
 
 
@@ -286,33 +256,23 @@ def _augmented(images: Tensor) -> Tensor:
 
 
 def _check_data(data: Any, what: str, n_classes: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the modalities; refuse data that have no such classes, or samples missing."""
+    """Return the shapes of the modalities; refuse other classes, incomplete samples, no images."""
     shapes: dict[str, tuple[int, ...]] = {}
     for batch in batches(data, 4096):
-        labels = class_labels(batch, what)
-        if int(labels.max()) >= n_classes:
-            raise ValueError(
-                f"{what}: labels must be below n_classes = {n_classes}, got {int(labels.max())}"
-            )
+        highest = int(class_labels(batch, what).max())
+        if highest >= n_classes:
+            raise ValueError(f"{what}: labels must be below n_classes = {n_classes}, got {highest}")
         lacking = [name for name, mask in batch["masks"].items() if not bool(mask.all())]
         if lacking:
-            raise ValueError(
-                f"{what}: every sample must have observed every modality; some lack {lacking}"
-            )
+            wanted = "every sample must have observed every modality"
+            raise ValueError(f"{what}: {wanted}; some lack {lacking}")
         for name, images in batch["data"].items():
             if not images.is_floating_point() or images.min() < 0 or images.max() > 1:
+                wanted = f"images of modality {name!r} must be floats in [0, 1]"
                 got = f"{images.dtype} from {images.min():.4g} to {images.max():.4g}"
-                raise ValueError(
-                    f"{what}: images of modality {name!r} must be floats in [0, 1], got {got}"
-                )
+                raise ValueError(f"{what}: {wanted}, got {got}")
         shapes = {name: tuple(images.shape[1:]) for name, images in batch["data"].items()}
     return shapes
-
-
-def _integer(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    return int(value)
 
 
 def _fingerprint(data: Any) -> str:
@@ -328,27 +288,22 @@ def _fingerprint(data: Any) -> str:
 
 
 def _writable(cache: str | Path | None) -> Path:
-    """Return the cache folder, made where it is missing.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    folder = Path(cache or os.environ.get("CMVAE_CACHE") or "~/.cache/cmvae").expanduser()
+    """Return the cache folder, made where it is missing; ``OSError`` if it cannot be written."""
+    folder = cache_folder(cache)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise OSError(
-            f"cache: cannot write to {folder} ({error.strerror or error}); give another folder"
-        ) from error
+        reason = error.strerror or error
+        message = f"cache: cannot write to {folder} ({reason}); give another folder"
+        raise OSError(message) from error
 
 
 def _save(folder: Path, trained: TrainedClassifiers, record: dict[str, Any]) -> None:
+    states = [network.state_dict() for network in trained.classifiers.values()]
     weights = {
-        f"{index}.{name}": value.contiguous()
-        for index, network in enumerate(trained.classifiers.values())
-        for name, value in network.state_dict().items()
+        f"{i}.{m}": x.contiguous() for i, state in enumerate(states) for m, x in state.items()
     }
     folder.mkdir(exist_ok=True)
     # The settings come last: a folder that has them is complete.
@@ -364,13 +319,9 @@ def _load(folder: Path) -> TrainedClassifiers:
         weights = load_file(folder / WEIGHTS_NAME)
         classifiers = {}
         for index, (name, shape) in enumerate(record["shapes"].items()):
-            own = {
-                key.partition(".")[2]: value
-                for key, value in weights.items()
-                if key.startswith(f"{index}.")
-            }
+            keys = [key for key in weights if key.startswith(f"{index}.")]
             classifiers[name] = DigitClassifier(shape, record["n_classes"]).eval()
-            classifiers[name].load_state_dict(own)
+            classifiers[name].load_state_dict({k.partition(".")[2]: weights[k] for k in keys})
         return TrainedClassifiers(classifiers, dict(record["accuracy"]))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Agreement of a clustering with known labels, for all modalities together and for subsets of them."""
+"""Agreement of a clustering with known labels, for all modalities and for subsets of them."""
 
 from typing import Any
 
@@ -15,14 +15,13 @@ from cmvae.models.assignment import assign, check_rule
 
 
 def clustering_accuracy(labels: Any, clusters: Any) -> float:
-    r"""Return the share of samples that are right under the best one-to-one matching of clusters to labels.
+    r"""Return the share of samples that are right when clusters are matched to labels one to one.
 
     .. math:: \mathrm{ACC} = \max_\sigma \frac1n \sum_i [\sigma(c_i) = y_i]
 
-    over the injective maps σ from clusters to labels, or from labels to clusters where there are
-    more clusters: samples of what stays unmatched count as wrong (Yang et al., "Image clustering
-    using local discriminant models and global integration", 2010; the matching by Kuhn's Hungarian
-    method).
+    over the injective maps σ from clusters to labels, or from labels to clusters where those are
+    more; samples of what stays unmatched count as wrong (Yang et al., "Image clustering using local
+    discriminant models and global integration", 2010). The matching is by Kuhn's Hungarian method.
 
     Args:
         labels: n numbers or strings: array, tensor, list or series.
@@ -36,6 +35,7 @@ def clustering_accuracy(labels: Any, clusters: Any) -> float:
         ValueError: for lengths that differ, no samples, other than one axis, or NaN.
 
     Example:
+        >>> from cmvae.metrics import clustering_accuracy
         >>> clustering_accuracy(["cat", "cat", "dog", "dog"], [1, 1, 0, 2])
         0.75
     """
@@ -76,11 +76,10 @@ def clustering_by_subset(
     max_subsets: int | None = None,
     generator: Generator | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Score the clusters that a model finds from every subset of the modalities: each alone, …, all together.
+    """Score the clusters that a model finds from each subset of the modalities: each alone, …, all.
 
-    A sample counts for a subset if it has observed any of it, and is assigned by what it has
-    observed of it. With the rules ``'mean'`` and ``'vote'`` every sample is encoded once, with
-    others once for each subset.
+    A sample counts for a subset if it has observed any of it, and is assigned by that. With the
+    rules ``'mean'`` and ``'vote'`` every sample is encoded once, with others once for each subset.
 
     Args:
         model: Anything with the ``modalities`` and ``predict_clusters`` of :class:`cmvae.CMVAE`.
@@ -88,14 +87,12 @@ def clustering_by_subset(
         labels: n numbers or strings.
         rule: The rule of ``predict_clusters``.
         batch_size: Samples encoded at a time.
-        max_subsets: At most so many subsets of each size, drawn at random where there are more;
-            None = all.
+        max_subsets: At most so many of each size, drawn at random; None = all.
         generator: Source of randomness of that draw.
 
     Returns:
         ``'a'``, ``'a+b'``, … to the scores of :func:`clustering_scores` and ``'samples'``, how many
-        count. Smaller subsets come first, all modalities last; a subset of which no sample has
-        observed anything is left out.
+        count. Smaller subsets come first; one that no sample has observed any of is left out.
 
     Raises:
         TypeError: for labels that are neither all numbers nor all strings.
@@ -104,11 +101,8 @@ def clustering_by_subset(
     """
     check_rule(rule)
     names, truth = tuple(model.modalities), as_categories(labels, "labels")
-    subsets = [
-        s
-        for size in range(1, len(names) + 1)
-        for s in choose_subsets(names, size, max_subsets, generator)
-    ]
+    sizes = range(1, len(names) + 1)
+    subsets = [s for size in sizes for s in choose_subsets(names, size, max_subsets, generator)]
     members: dict[tuple[str, ...], list[Tensor]] = {subset: [] for subset in subsets}
     clusters: dict[tuple[str, ...], list[Tensor]] = {subset: [] for subset in subsets}
     start = 0
@@ -134,25 +128,21 @@ def clustering_by_subset(
 def _assign(
     model: Any, inputs: Any, rows: Tensor, posteriors: dict[str, Tensor] | None, rule: str
 ) -> Tensor:
-    """Return the clusters of some rows of a batch, (R,), from p(c|z_m) {modality: (B, C)} or by encoding them."""
+    """Return the clusters of some rows of a batch, (R,), from p(c|z_m) (B, C) or by encoding."""
     if posteriors is None:
         assigned: Tensor = model.predict_clusters(inputs, rule=rule).clusters
         return assigned.cpu()
-    chosen = torch.stack(
-        [posteriors[m][rows.to(posteriors[m].device)].cpu() for m in inputs["data"]]
-    )
+    own = [posteriors[m] for m in inputs["data"]]
+    chosen = torch.stack([values[rows.to(values.device)].cpu() for values in own])
     return assign(rule, chosen, torch.stack([inputs["masks"][m] for m in inputs["data"]]))[0].cpu()
 
 
 def as_categories(values: Any, name: str) -> np.ndarray:
-    """Return numbers or strings as an array with one axis.
+    """Return numbers or strings as an array (n,) of a boolean, integer, floating or string dtype.
 
     Args:
         values: array, tensor (on any device), list or series of n numbers or n strings.
         name: what they are, for the message.
-
-    Returns:
-        (n,), of a boolean, integer, floating or string dtype.
 
     Raises:
         TypeError: for values that are neither all numbers nor all strings.
@@ -168,38 +158,28 @@ def as_categories(values: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "biufUT":
         raise TypeError(f"{name}: expected numbers or strings, got dtype {array.dtype}")
     if array.dtype.kind == "f" and np.isnan(array).any():
-        raise ValueError(
-            f"{name}: sample {int(np.isnan(array).argmax())} is NaN; leave such samples out"
-        )
+        first = int(np.isnan(array).argmax())
+        raise ValueError(f"{name}: sample {first} is NaN; leave such samples out")
     return array
 
 
 def _as_array(values: Any, name: str) -> np.ndarray:
     """Return values as an array; lists are taken as they are, not made one type."""
     try:
-        return (
-            np.array(values, dtype=object)
-            if isinstance(values, list | tuple)
-            else np.asarray(values)
-        )
+        return np.array(values, dtype=object if isinstance(values, list | tuple) else None)
     except ValueError as error:
         raise ValueError(f"{name}: expected one value per sample, got {error}") from None
 
 
 def _from_objects(values: list[Any], name: str) -> np.ndarray:
     """Return a list of Python objects as an array of strings or of numbers."""
-    values = [
-        value.item() if isinstance(value, Tensor) and value.ndim == 0 else value for value in values
-    ]
+    values = [v.item() if isinstance(v, Tensor) and v.ndim == 0 else v for v in values]
     if all(isinstance(value, str) for value in values):
         return np.array(values, dtype=np.str_)
-    wrong = [
-        value
-        for value in values
-        if not isinstance(value, bool | int | float | np.number | np.bool_)
-    ]
-    if wrong:
-        raise TypeError(f"{name}: expected all numbers or all strings, got {wrong[0]!r} among them")
+    for value in values:
+        if not isinstance(value, bool | int | float | np.number | np.bool_):
+            expected = "all numbers or all strings"
+            raise TypeError(f"{name}: expected {expected}, got {value!r} among them")
     return np.array(values)
 
 

@@ -91,7 +91,7 @@ class ConditionalCoherence:
 
     @property
     def leave_one_out(self) -> float | None:
-        """The mean over targets, conditioned on all other modalities: the paper's figure. None where none counts."""
+        """The paper's figure: the mean over targets, given all others. None where none counts."""
         return self.by_size.get(len(self.real.accuracy) - 1)
 
 
@@ -105,7 +105,7 @@ def conditional_coherence(
     max_subsets: int | None = None,
     generator: Generator | None = None,
 ) -> ConditionalCoherence:
-    """Score generation from every number of modalities, 1 to M − 1, with one draw for each sample and subset.
+    """Score generation from 1 to M − 1 modalities, with one draw for each sample and subset.
 
     The model and the classifiers are left as they are; networks run in eval mode.
 
@@ -115,29 +115,19 @@ def conditional_coherence(
         data: n samples with labels, whole numbers from 0: anything that
             :func:`cmvae.metrics.reading.batches` takes. A sample that lacks a modality of a subset
             is left out of that subset.
-        classifiers: Modality, every one of the model, to a module or function that gives logits (B,
-            classes) for images (B, *input shape) as the data have them.
+        classifiers: Modality, every one of the model, to a module or function that gives logits
+            (B, classes) for images (B, *input shape) as the data have them.
         batch_size: Samples generated at a time.
-        max_subsets: At most so many subsets of each size, drawn at random where there are more;
-            None = all.
+        max_subsets: At most so many of each size, drawn at random; None = all.
         generator: Source of randomness, on the model's device.
 
     Raises:
         KeyError: For a modality that has no classifier or that the data lack.
-        ValueError: For fewer than two modalities, no labels or labels that are no classes, or no
-            samples.
+        ValueError: For fewer than two modalities, no samples, no labels or other than classes.
     """
-    names = tuple(model.modalities)
-    _check_there("classifiers", names, classifiers)
-    if len(names) < 2:
-        raise ValueError(
-            f"model: conditional coherence takes two modalities at least, got {list(names)}"
-        )
-    subsets = [
-        s
-        for size in range(1, len(names))
-        for s in choose_subsets(names, size, max_subsets, generator)
-    ]
+    names = _modalities(model, classifiers, "conditional")
+    sizes = range(1, len(names))
+    subsets = [s for size in sizes for s in choose_subsets(names, size, max_subsets, generator)]
     right: dict[tuple[str, ...], dict[str, int]] = {subset: defaultdict(int) for subset in subsets}
     counted, n = dict.fromkeys(subsets, 0), 0
     for batch in batches(data, batch_size):
@@ -153,9 +143,8 @@ def conditional_coherence(
                 for m, values in found.items():
                     classes = _classify(classifiers[m], data_of(model, m, values[:, 0]))
                     right[subset][m] += int((classes == labels[rows]).sum())
-    shares = {
-        s: {m: hits / counted[s] for m, hits in right[s].items()} for s in subsets if counted[s]
-    }
+    seen = [s for s in subsets if counted[s]]
+    shares = {s: {m: hits / counted[s] for m, hits in right[s].items()} for s in seen}
     return _summary(shares, counted, n, real_coherence(data, classifiers, batch_size=batch_size))
 
 
@@ -168,7 +157,7 @@ def unconditional_coherence(
     batch_size: int = 512,
     generator: Generator | None = None,
 ) -> float:
-    """Return the share of samples of the prior in which the classifiers of all modalities see the same class.
+    """Return the share of the prior's samples, in [0, 1], in which all classifiers see one class.
 
     Its ceiling is the ``agreement`` of :func:`real_coherence`.
 
@@ -179,31 +168,17 @@ def unconditional_coherence(
         batch_size: Samples generated at a time.
         generator: Source of randomness, on the model's device.
 
-    Returns:
-        A number in [0, 1].
-
     Raises:
         KeyError: For a modality without a classifier.
         ValueError: For fewer than two modalities, or a number that is not positive.
     """
-    names = tuple(model.modalities)
-    _check_there("classifiers", names, classifiers)
-    if len(names) < 2:
-        raise ValueError(
-            f"model: unconditional coherence takes two modalities at least, got {list(names)}"
-        )
-    left, size, agreeing = (
-        positive_int("n_samples", n_samples),
-        positive_int("batch_size", batch_size),
-        0,
-    )
-    while left > 0:
-        decoded = model.decode(model.generate_from_prior(min(size, left), generator=generator))
-        classes = torch.stack(
-            [_classify(classifiers[m], data_of(model, m, decoded[m])) for m in names]
-        )
+    names = _modalities(model, classifiers, "unconditional")
+    size, agreeing = positive_int("batch_size", batch_size), 0
+    for start in range(0, positive_int("n_samples", n_samples), size):
+        drawn = model.generate_from_prior(min(size, n_samples - start), generator=generator)
+        images = {m: data_of(model, m, values) for m, values in model.decode(drawn).items()}
+        classes = torch.stack([_classify(classifiers[m], images[m]) for m in names])
         agreeing += int((classes == classes[0]).all(0).sum())
-        left -= size
     return agreeing / n_samples
 
 
@@ -220,8 +195,8 @@ def real_coherence(
 
     Raises:
         KeyError: For a classifier of a modality that the data lack.
-        ValueError: For no classifiers, no labels or labels that are no classes, no samples, or a
-            modality that no sample has observed.
+        ValueError: For no classifiers, no labels or other than classes, no samples, a modality that
+            no sample has observed.
     """
     if not classifiers:
         raise ValueError("classifiers must name a modality at least, got none")
@@ -243,9 +218,8 @@ def real_coherence(
     unseen = [m for m, count in counts.items() if count == 0]
     if unseen:
         raise ValueError(f"data: no sample has observed {unseen}")
-    return RealCoherence(
-        {m: hits[m] / counts[m] for m in hits}, agreeing / whole if whole else None, counts
-    )
+    accuracy = {m: hits[m] / counts[m] for m in hits}
+    return RealCoherence(accuracy, agreeing / whole if whole else None, counts)
 
 
 def _summary(
@@ -256,20 +230,17 @@ def _summary(
 ) -> ConditionalCoherence:
     """Average shares {subset: {target: share}} by size, and by size and target."""
     pairs: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for subset, by_target in shares.items():
-        for m, share in by_target.items():
+    for subset, by in shares.items():
+        for m, share in by.items():
             if m not in subset:
                 pairs[len(subset)][m].append(share)
+    by_target = {s: {m: x for m, x in by.items() if m not in s} for s, by in shares.items()}
     return ConditionalCoherence(
         by_size={
-            size: _mean([x for values in by.values() for x in values]) for size, by in pairs.items()
+            n: _mean([x for values in by.values() for x in values]) for n, by in pairs.items()
         },
-        by_size_and_target={
-            size: {m: _mean(values) for m, values in by.items()} for size, by in pairs.items()
-        },
-        by_subset={
-            subset_name(s): {m: x for m, x in by.items() if m not in s} for s, by in shares.items()
-        },
+        by_size_and_target={n: {m: _mean(x) for m, x in by.items()} for n, by in pairs.items()},
+        by_subset={subset_name(s): by for s, by in by_target.items()},
         self_generation={s[0]: by[s[0]] for s, by in shares.items() if len(s) == 1},
         n_samples={subset_name(s): count for s, count in counted.items()},
         n_left_out={subset_name(s): n - count for s, count in counted.items()},
@@ -281,6 +252,18 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
+def _modalities(
+    model: GenerativeModel, classifiers: Mapping[str, Classifier], which: str
+) -> tuple[str, ...]:
+    """Return the modalities of a model, two at least, each of which has a classifier."""
+    names = tuple(model.modalities)
+    _check_there("classifiers", names, classifiers)
+    if len(names) < 2:
+        wanted = f"{which} coherence takes two modalities at least"
+        raise ValueError(f"model: {wanted}, got {list(names)}")
+    return names
+
+
 def _check_there(argument: str, names: Iterable[str], there: Mapping[str, Any]) -> None:
     missing = [name for name in names if name not in there]
     if missing:
@@ -288,7 +271,7 @@ def _check_there(argument: str, names: Iterable[str], there: Mapping[str, Any]) 
 
 
 def _classify(classifier: Classifier, images: Tensor) -> Tensor:
-    """Return the class of each image, (B,) int64 on the CPU; a module runs in eval mode on its own device."""
+    """Return the class of each image, (B,) int64 on the CPU; a module judges in eval mode."""
     if not isinstance(classifier, nn.Module):
         return classifier(images).argmax(-1).cpu()
     parameter = next(classifier.parameters(), None)

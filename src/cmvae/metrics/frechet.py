@@ -10,7 +10,7 @@ from cmvae.data.checks import as_tensor
 
 
 def frechet_distance(features_a: Any, features_b: Any) -> float:
-    r"""Return the squared Fréchet distance of the Gaussians with the means and covariances of two sets of features.
+    r"""Return the squared Fréchet distance of two sets of features, by their means and covariances.
 
     .. math:: \lVert m_a - m_b \rVert^2 + \mathrm{tr}\,(S_a + S_b - 2 (S_a S_b)^{1/2})
 
@@ -55,10 +55,8 @@ def frechet_interval(
         Lower and upper end, both ≥ 0.
 
     Raises:
-        TypeError: as for the distance, and for a level that is no number or an ``n_resamples`` that
-            is no integer.
-        ValueError: as for the distance, and for a level outside (0, 1) or an ``n_resamples`` below
-            1.
+        TypeError: as for the distance; for an argument of another type.
+        ValueError: as for the distance; for a level outside (0, 1) or fewer than one resample.
     """
     if not positive_float("level", level) < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
@@ -77,9 +75,8 @@ def frechet_interval(
 def _both(features_a: Any, features_b: Any) -> tuple[np.ndarray, np.ndarray]:
     a, b = _features(features_a, "features_a"), _features(features_b, "features_b")
     if a.shape[1] != b.shape[1]:
-        raise ValueError(
-            f"features_a and features_b differ in size: {a.shape[1]} and {b.shape[1]} features"
-        )
+        sizes = f"{a.shape[1]} and {b.shape[1]} features"
+        raise ValueError(f"features_a and features_b differ in size: {sizes}")
     return a, b
 
 
@@ -92,9 +89,8 @@ def _features(values: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name}: expected at least two samples, got {len(array)}")
     bad = ~np.isfinite(array).all(1)
     if bad.any():
-        raise ValueError(
-            f"{name}: NaN or infinity in {int(bad.sum())} samples, the first of them {int(bad.argmax())}"
-        )
+        where = f"{int(bad.sum())} samples, the first of them {int(bad.argmax())}"
+        raise ValueError(f"{name}: NaN or infinity in {where}")
     return array
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.outputs import ModelOutput
-from cmvae.data.batches import collate
+from cmvae.data.batches import collate, is_batched
 from cmvae.data.checks import as_mask
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 
@@ -31,11 +31,8 @@ def batches(data: Any, batch_size: int) -> Iterator[ModelOutput]:
         ValueError: for no samples, a batch_size below 1, and what a dataset refuses.
     """
     size, dataset = positive_int("batch_size", batch_size), as_dataset(data)
-    n = len(dataset)
-    return (
-        _with_masks(batch_at(dataset, range(start, min(start + size, n))))
-        for start in range(0, n, size)
-    )
+    rows = range(len(dataset))
+    return (_with_masks(batch_at(dataset, rows[i : i + size])) for i in rows[::size])
 
 
 def as_dataset(data: Any) -> Any:
@@ -45,16 +42,14 @@ def as_dataset(data: Any) -> Any:
         TypeError: for anything else.
         ValueError: for no samples, and what a dataset refuses.
     """
-    if isinstance(data, Mapping) and not isinstance(data.get("data"), Mapping):
-        data = MultimodalBaseDataset(data)
-    elif isinstance(data, Mapping) and data.get("masks"):
-        data = IncompleteDataset(data["data"], data["masks"], data.get("labels"))
-    elif isinstance(data, Mapping):
-        data = MultimodalBaseDataset(data["data"], data.get("labels"))
+    if isinstance(data, Mapping):
+        data = data if isinstance(data.get("data"), Mapping) else {"data": data}
+        values, masks, labels = data["data"], data.get("masks"), data.get("labels")
+        complete = MultimodalBaseDataset(values, labels) if not masks else None
+        data = complete or IncompleteDataset(values, masks, labels)
     if not isinstance(data, Dataset) or not hasattr(data, "__len__"):
-        raise TypeError(
-            f"data must be a dataset with a length or a mapping, got {type(data).__name__}"
-        )
+        kind = type(data).__name__
+        raise TypeError(f"data must be a dataset with a length or a mapping, got {kind}")
     if len(data) == 0:
         raise ValueError("data holds no samples")
     return data
@@ -62,11 +57,8 @@ def as_dataset(data: Any) -> Any:
 
 def batch_at(dataset: Any, rows: Sequence[int]) -> ModelOutput:
     """Return some samples of a dataset as a batch."""
-    # A subclass with items of its own must make them.
-    if getattr(type(dataset), "__getitem__", None) is MultimodalBaseDataset.__getitem__:
-        batch: ModelOutput = dataset.batch(rows)
-        return batch
-    return ModelOutput(collate([dataset[row] for row in rows]))
+    whole = is_batched(dataset)
+    return ModelOutput(dataset.batch(rows) if whole else collate([dataset[row] for row in rows]))
 
 
 def class_labels(batch: ModelOutput, what: str = "data") -> Tensor:
@@ -76,18 +68,14 @@ def class_labels(batch: ModelOutput, what: str = "data") -> Tensor:
         ValueError: without labels, or with others than whole numbers from 0, one for each sample.
     """
     if batch.get("labels") is None:
-        raise ValueError(
-            f"{what} has no labels; whole numbers from 0 are needed, as the classifiers have classes"
-        )
-    if not isinstance(batch["labels"], Tensor) or batch["labels"].ndim != 1:
-        raise ValueError(
-            f"labels must be whole numbers from 0, one for each sample, got {batch['labels']!r:.80}"
-        )
-    labels = batch["labels"].long().cpu()
-    if bool((labels != batch["labels"].cpu()).any()) or bool((labels < 0).any()):
-        raise ValueError(
-            f"labels must be whole numbers from 0, got {batch['labels'].unique().tolist()[:12]}"
-        )
+        needed = "whole numbers from 0 are needed, as the classifiers have classes"
+        raise ValueError(f"{what} has no labels; {needed}")
+    given, allowed = batch["labels"], "labels must be whole numbers from 0"
+    if not isinstance(given, Tensor) or given.ndim != 1:
+        raise ValueError(f"{allowed}, one for each sample, got {given!r:.80}")
+    labels = given.long().cpu()
+    if bool((labels != given.cpu()).any()) or bool((labels < 0).any()):
+        raise ValueError(f"{allowed}, got {given.unique().tolist()[:12]}")
     return labels
 
 
@@ -112,10 +100,10 @@ def restrict(
         raise KeyError(f"data: no modalities {missing}; there are {list(batch['data'])}")
     seen = torch.stack([batch["masks"][name] for name in names])
     rows = (seen.all(0) if need == "all" else seen.any(0)).nonzero().flatten()
-    data = {name: batch["data"][name][rows] for name in names}
-    if need == "all":
-        return ModelOutput(data=data), rows
-    return ModelOutput(data=data, masks={name: batch["masks"][name][rows] for name in names}), rows
+    kept = ModelOutput(data={name: batch["data"][name][rows] for name in names})
+    if need == "any":
+        kept["masks"] = {name: batch["masks"][name][rows] for name in names}
+    return kept, rows
 
 
 def data_of(model: Any, modality: str, decoded: Tensor) -> Tensor:
@@ -128,10 +116,7 @@ def data_of(model: Any, modality: str, decoded: Tensor) -> Tensor:
 
 
 def _with_masks(batch: ModelOutput) -> ModelOutput:
-    n = len(next(iter(batch["data"].values())))
-    masks = batch.get("masks") or {}
+    n, masks = len(next(iter(batch["data"].values()))), batch.get("masks") or {}
     whole = torch.ones(n, dtype=torch.bool)
-    batch["masks"] = {
-        name: as_mask(masks.get(name, whole), name, n).cpu() for name in batch["data"]
-    }
+    batch["masks"] = {m: as_mask(masks.get(m, whole), m, n).cpu() for m in batch["data"]}
     return batch

@@ -18,7 +18,7 @@ def subset_name(names: Sequence[str]) -> str:
 def choose_subsets(
     names: Sequence[str], size: int, limit: int | None = None, generator: Generator | None = None
 ) -> list[tuple[str, ...]]:
-    """Return the subsets of one size, or ``limit`` different ones drawn at random where there are more.
+    """Return the subsets of one size; where there are more than ``limit``, so many at random.
 
     Args:
         names: the modalities; each subset has them in this order.
