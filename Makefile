@@ -5,7 +5,7 @@
 # make bench  what every operation costs, against its floor; make bench-peer: against MultiVae
 # Needs only Python (3.11 or newer) and make.
 #
-# make pytest CONSTRAINTS=constraints-lowest.txt VENV=.venv-lowest
+# SCIPY_ARRAY_API=1 make pytest CONSTRAINTS=constraints-lowest.txt VENV=.venv-lowest
 #             examples and tests alone, with the oldest dependencies that are supported
 # make pytest CONSTRAINTS= VENV=.venv-newest
 #             the same with the newest ones that there are
