@@ -2,9 +2,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from cmvae import CMVAE, MultimodalBaseDataset
+from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
 from cmvae.training.checkpoints import can_resume, read_log
-from cmvae.training.clustering import model_config, number_clusters, train
+from cmvae.training.clustering import number_clusters, train
 from cmvae.training.initialization import collapse_clusters, initialize_clusters
 from cmvae.training.recipe import Recipe
 from training.cases import QUIET, StopAfter, data, weights
@@ -21,8 +21,9 @@ def recipe_of(**fields):
 
 def built(recipe, samples, seed=0):
     torch.manual_seed(seed)
-    likelihoods = {name: ("normal", {"scale": recipe.scale}) for name in SHAPES}
-    return CMVAE(model_config(recipe, len(samples), SHAPES, likelihoods))
+    clusters = recipe.largest(len(samples))
+    settings = {"n_modalities": 2, "input_dims": SHAPES, "number_of_clusters": clusters}
+    return CMVAE(CMVAEConfig(**settings, **recipe.model_settings))
 
 
 def by_hand(model, samples, recipe, seed):

@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch import Callback
 from torch.utils.data import DataLoader
 
-from cmvae import fit
+from cmvae import ModelOutput, fit
+from cmvae.training.module import ModelModule
 from cmvae.training.start import Start
 from training.cases import QUIET, StopAfter, data, model, train, weights
 
@@ -166,6 +167,35 @@ def test_other_models_are_refused_and_compiled_ones_are_not(tmp_path):
         fit(torch.nn.Linear(2, 2), data(), max_epochs=1)
     compiled = torch.compile(model(), backend="eager")
     fit(compiled, data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+
+
+class Line(torch.nn.Linear):
+    """A model of another kind, which brings its own module."""
+
+    def training_module(self, model, learning_rate, optimizer):
+        return LineModule(model, learning_rate, optimizer)
+
+
+class LineModule(ModelModule):
+    def train_output(self, batch):
+        return ModelOutput(loss=self.model(batch["data"]["a"]).square().mean(), metrics={})
+
+    def on_save_checkpoint(self, checkpoint):
+        pass
+
+
+def test_a_model_that_brings_its_module_is_trained_by_it():
+    line = Line(4, 1)
+    before = line.weight.detach().clone()
+    arguments = {"max_epochs": 2, "learning_rate": 1e-2}
+    trainer = train(line, data(), optimizer=torch.optim.SGD, **arguments)
+    assert isinstance(trainer.optimizers[0], torch.optim.SGD)
+    assert not torch.equal(before, line.weight)
+    for plan in ({"warmup_epochs": 1}, {"initial_clusters": 2}, {"start": PLAN}):
+        with pytest.raises(
+            ValueError, match=f"{next(iter(plan))}: the clusters of a Line are froz"
+        ):
+            train(line, data(), **arguments, **plan)
 
 
 def test_two_devices_train_alike_though_most_batches_lack_a_modality(tmp_path):

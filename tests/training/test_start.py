@@ -62,10 +62,14 @@ def test_beta_rises_from_one_and_one_below_stays():
 def test_a_recipe_warms_up_or_aligns_or_neither():
     plain, aligning = Recipe(max_epochs=12, start="gmm"), Recipe(alignment_epochs=(3, 2))
     plan = plain.start_of_training(100)
-    assert (plan.before_clusters, plan.patience, plan.method_used) == (12, 10, "gmm")
+    assert (plan.before_clusters, plan.patience, plan.initialization["method"]) == (12, 10, "gmm")
     assert (plan.fresh_optimizer, plain.final_epochs(100)) == (True, 2)
     plan = aligning.start_of_training(100)
-    assert (plan.before_objective, plan.patience, plan.method_used) == (7, None, "shared")
+    assert (plan.before_objective, plan.patience, plan.initialization["method"]) == (
+        7,
+        None,
+        "shared",
+    )
     assert (plan.fresh_optimizer, aligning.final_epochs(100)) == (False, 69)
     for recipe, epochs in ((plain, 2), (aligning, 11)):
         assert recipe.start_of_training(100, warm=True).before_objective == 0

@@ -41,20 +41,21 @@ def find_groups(
     """
     distinct = len(np.unique(points, axis=0))
     largest = min(largest, distinct)
-    if wanted == "auto" and method == "shared":
+    if wanted == "auto" and method == "gmm":
+        return gaussian_groups(points, range(1, largest + 1), seed)
+    if wanted == "auto" and method == "spectral":
+        wanted = count_groups(points, largest, seed)
+    elif wanted == "auto":
         if not (observed.sum(0) > 1).any():
             raise ValueError(
                 "method 'shared' counts groups that modalities agree on, "
                 "but no sample has two modalities"
             )
         wanted = count_shared_groups(points, views, observed, largest)
-    elif wanted == "auto" and method == "spectral":
-        wanted = count_groups(points, largest, seed)
-    if wanted != "auto" and wanted > distinct:
+    if wanted > distinct:
         raise ValueError(f"{wanted} clusters cannot start from {distinct} different samples")
     if method == "gmm":
-        numbers = range(1, largest + 1) if wanted == "auto" else [wanted]
-        return gaussian_groups(points, numbers, seed)
+        return gaussian_groups(points, [wanted], seed)
     return spectral_groups(points, wanted)
 
 

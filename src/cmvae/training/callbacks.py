@@ -97,9 +97,8 @@ class StartCallback(Callback):
         epoch, checkpoints = trainer.current_epoch, trainer.checkpoint_callback
         if epoch >= self.before:
             self._start_clusters(trainer, pl_module)
-            if epoch <= self.before + 2 * self.start.reading and isinstance(
-                checkpoints, EpochCheckpoints
-            ):
+            other = epoch <= self.before + 2 * self.start.reading
+            if other and isinstance(checkpoints, EpochCheckpoints):
                 checkpoints.forget_best()
         phase = float(PHASES.index(self.start.phase(epoch, self.started)))
         pl_module.log("phase", phase, on_epoch=True, batch_size=1, sync_dist=True)
@@ -111,10 +110,8 @@ class StartCallback(Callback):
         module = cast(CMVAEModule, pl_module)
         if self.start.alignment_epochs:
             module.encoders_alone = not self.started
-            progress = (
-                trainer.current_epoch - self.before + batch_idx / trainer.num_training_batches
-            )
-            beta = module.model.model_config.beta
+            share, beta = batch_idx / trainer.num_training_batches, module.model.model_config.beta
+            progress = trainer.current_epoch - self.before + share
             module.options = self.start.options(progress, beta) if self.started else {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -146,14 +143,7 @@ class StartCallback(Callback):
         if not self.started:
             model, start = cast(CMVAEModule, pl_module).model, self.start
             self.thaw()
-            initialize_clusters(
-                model,
-                self.data,
-                start.initial_clusters,
-                method=start.method_used,
-                seed=start.seed,
-                batch_size=start.batch_size,
-            )
+            initialize_clusters(model, self.data, **start.initialization)
             # On several devices each has fitted clusters of its own: those of the first count.
             state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
             model.mixture.load_state_dict(trainer.strategy.broadcast(state))

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,41 +11,9 @@ import torch
 
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
-from cmvae.models.config import CMVAEConfig
 from cmvae.training.checkpoints import can_resume, last_checkpoint
 from cmvae.training.fit import fit
 from cmvae.training.recipe import Recipe
-
-
-def model_config(
-    recipe: Recipe,
-    n_samples: int,
-    shapes: Mapping[str, tuple[int, ...]],
-    likelihoods: Mapping[str, tuple[str, dict[str, Any]]],
-    networks: Mapping[str, str] | None = None,
-) -> CMVAEConfig:
-    """Return the settings of the model that a recipe trains.
-
-    Args:
-        recipe: The recipe.
-        n_samples: How many samples there are.
-        shapes: Modality to the shape of one sample.
-        likelihoods: Modality to name and parameters of its likelihood.
-        networks: Modality to an entry of ``cmvae.networks.NETWORKS``, where the shape shall not
-            decide.
-
-    Raises:
-        ValueError: For settings that do not fit together, or more clusters than samples.
-    """
-    return CMVAEConfig(
-        n_modalities=len(shapes),
-        input_dims=dict(shapes),
-        number_of_clusters=recipe.largest(n_samples),
-        decoders_dist={name: dist for name, (dist, _) in likelihoods.items()},
-        decoder_dist_params={name: params for name, (_, params) in likelihoods.items()},
-        networks=dict(networks) if networks else None,
-        **recipe.model_settings,
-    )
 
 
 def train(
@@ -81,8 +49,7 @@ def train(
     start = recipe.start_of_training(size, warm).replace(seed=seed, batch_size=model.rows_at_once)
     files: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     if run_dir is not None:
-        goes_on = resume and can_resume(run_dir)
-        last = last_checkpoint(run_dir) if goes_on else None
+        last = last_checkpoint(run_dir) if resume and can_resume(run_dir) else None
         files = {"run_dir": run_dir, "resume_from": last, "overwrite": True}
     fit(
         model,
@@ -124,9 +91,8 @@ def number_clusters(
     if drop_empty:
         mixture.keep(occupied)
     # Sorting is stable: clusters of a kind stay in their order.
-    mixture.reorder(
-        (2 * occupied.int() + mixture.active.int()).argsort(descending=True, stable=True)
-    )
+    rank = 2 * occupied.int() + mixture.active.int()
+    mixture.reorder(rank.argsort(descending=True, stable=True))
     return h_values
 
 

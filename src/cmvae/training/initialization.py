@@ -91,9 +91,8 @@ def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
     if n_clusters is None or (isinstance(n_clusters, str) and n_clusters == "auto"):
         return
     if positive_int(argument, n_clusters) > largest:
-        raise ValueError(
-            f"{argument} must be at most number_of_clusters = {largest}, got {n_clusters}"
-        )
+        most = f"number_of_clusters = {largest}"
+        raise ValueError(f"{argument} must be at most {most}, got {n_clusters}")
 
 
 @dataclass(frozen=True)

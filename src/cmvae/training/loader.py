@@ -12,25 +12,17 @@ from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 
 
 def make_loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
-    """Return a loader of batches.
-
-    Args:
-        argument: The name of ``data``, for the errors.
-        data: A dataset, a mapping, or a ``DataLoader``, which is taken as it is.
-        batch_size: Samples in a batch.
-        shuffle: Give them in another order in every epoch.
+    """Return a loader of the batches of a dataset or mapping; a ``DataLoader`` is one already.
 
     Raises:
-        TypeError: For data of another kind.
+        TypeError: For data of another kind; the message calls them by the name of the argument.
         ValueError: For data that give no batch.
     """
     if not isinstance(data, DataLoader):
         data = _loader_of(argument, data, positive_int("batch_size", batch_size), shuffle)
     if hasattr(data.dataset, "__len__") and len(data) == 0:
-        raise ValueError(
-            f"{argument} gives no batch: it holds no samples, "
-            "or fewer than a whole batch is dropped"
-        )
+        why = "it holds no samples, or fewer than a whole batch is dropped"
+        raise ValueError(f"{argument} gives no batch: {why}")
     return data
 
 

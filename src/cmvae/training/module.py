@@ -1,6 +1,7 @@
 """A model as Lightning trains it: steps, logging, checkpoints, and stopping at a bad loss."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ class ModelModule(LightningModule):
         optimizer: Parameters → optimiser, instead of the default.
     """
 
+    amsgrad = False
+
     def __init__(
         self,
         model: Any,
@@ -48,10 +51,6 @@ class ModelModule(LightningModule):
         """Return what the optimiser moves."""
         return self.model.parameters()
 
-    def default_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Return the optimiser where none is given."""
-        return Adam(parameters, lr=self.learning_rate)
-
     def train_output(self, batch: Any) -> ModelOutput:
         """Return loss and terms of a batch to learn from."""
         return self.model(batch)
@@ -62,7 +61,8 @@ class ModelModule(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """Return the optimiser."""
-        return (self._optimizer or self.default_optimizer)(self.trained_parameters())
+        own = partial(Adam, lr=self.learning_rate, amsgrad=self.amsgrad)
+        return (self._optimizer or own)(self.trained_parameters())
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the loss of a batch.
@@ -81,7 +81,7 @@ class ModelModule(LightningModule):
             bad = ", ".join(self._nonfinite_terms(batch, output)) or "none but their sum"
             loss = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
             raise NonFiniteLossError(f"{loss}; terms that are not finite: {bad}; {self._good()}")
-        size = _batch_size(batch)
+        size = len(next(iter(batch.get("data", batch).values())))
         terms = {"loss": output.loss.detach()}
         terms |= {name: value.float() for name, value in output.metrics.items()}
         logged = {f"{stage}/{k}": v for k, v in terms.items()}
@@ -107,10 +107,8 @@ class ModelModule(LightningModule):
         named = self.model.named_parameters()
         bad = [name for name, value in named if not bool(torch.isfinite(value).all())]
         if bad:
-            raise NonFiniteLossError(
-                f"parameters became NaN or infinite in epoch {self.current_epoch}: {bad[:5]}; "
-                f"{self._good()}"
-            )
+            what = f"parameters became NaN or infinite in epoch {self.current_epoch}: {bad[:5]}"
+            raise NonFiniteLossError(f"{what}; {self._good()}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random generator's state: a resumed run draws what the whole one would have."""
@@ -142,15 +140,12 @@ class CMVAEModule(ModelModule):
     """
 
     model: CMVAE
+    amsgrad = True
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.options: dict[str, float] = {}
         self.encoders_alone = False
-
-    def default_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Return Adam with amsgrad."""
-        return Adam(parameters, lr=self.learning_rate, amsgrad=True)
 
     def train_output(self, batch: Any) -> ModelOutput:
         """Return loss and terms of a batch to learn from."""
@@ -159,8 +154,7 @@ class CMVAEModule(ModelModule):
     @torch.no_grad()
     def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:
         """Name what is not finite; encoders come first, from which it spreads to every term."""
-        terms = nonfinite_experts(self.model, batch)
-        return terms or super()._nonfinite_terms(batch, output)
+        return nonfinite_experts(self.model, batch) or super()._nonfinite_terms(batch, output)
 
     def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the terms of the loss summed over modalities."""
@@ -175,8 +169,3 @@ class CMVAEModule(ModelModule):
 def checkpoint_of(trainer: Any) -> str:
     """Return the path of a Lightning trainer's last checkpoint, or ``'none'``."""
     return getattr(trainer.checkpoint_callback, "last_model_path", "") or "none"
-
-
-def _batch_size(batch: Any) -> int:
-    data = batch.get("data", batch)
-    return len(next(iter(data.values())))

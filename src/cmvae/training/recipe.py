@@ -22,6 +22,10 @@ def _scale(value: object) -> object:
 class Recipe(Settings):
     """Settings of model and training; each is explained at :class:`cmvae.CMVAEClusterer`.
 
+    With ``alignment_epochs`` = (a, r) training has a epochs of the encoders alone, r in which
+    decoders learn to read z, r in which β rises (:class:`cmvae.training.start.Start`), and then as
+    many of the objective alone as a warm-up would have.
+
     Example:
         >>> recipe = Recipe(n_clusters=3)
         >>> recipe.largest(150), recipe.samples_per_step(150), recipe.warmup_epochs(150)
@@ -41,7 +45,7 @@ class Recipe(Settings):
     beta: PositiveFloat = 1.0
     start: Literal["auto", "spectral", "shared", "gmm"] = "auto"
     rule: Literal["joint", "mean", "vote"] = "joint"
-    alignment_epochs: Pair = None
+    alignment_epochs: Pair | None = None
     max_epochs: IntegerOrAuto = "auto"
     batch_size: IntegerOrAuto = "auto"
     learning_rate: PositiveFloat = 1e-3

@@ -22,12 +22,9 @@ def _integer_or_auto(value: object) -> object:
         raise ValueError(f"{error} or 'auto'") from None
 
 
-def _pair(value: object) -> object:
-    if value is None:
-        return value
-    numbers = list(value) if isinstance(value, list | tuple) else []
+def _pair(value: object) -> tuple[int, int]:
     try:
-        first, second = (as_positive_int(number) for number in numbers)
+        first, second = map(as_positive_int, value if isinstance(value, list | tuple) else ())
     except ValueError:
         raise ValueError("must be two positive integers") from None
     return first, second
@@ -40,7 +37,7 @@ def _natural(value: object) -> int:
 
 
 IntegerOrAuto = Annotated[Any, BeforeValidator(_integer_or_auto)]
-Pair = Annotated[tuple[int, int] | None, BeforeValidator(_pair)]
+Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
 Natural = Annotated[int, BeforeValidator(_natural)]
 
 
@@ -77,17 +74,15 @@ class Start(Settings):
 
     Example:
         >>> plan = Start(alignment_epochs=(3, 2))
-        >>> plan.before_clusters, plan.before_objective, plan.method_used
+        >>> plan.before_clusters, plan.before_objective, plan.initialization["method"]
         (3, 7, 'shared')
-        >>> [plan.phase(epoch, started=epoch >= 3) for epoch in (0, 6, 7)]
-        ['alignment', 'alignment', 'clusters']
-        >>> plan.options(3.0, beta=2.5)  # a whole epoch after decoders have learned to read
+        >>> plan.options(3.0, beta=2.5)  # three epochs after the start β is half way up
         {'beta': 1.75}
     """
 
     warmup_epochs: Natural = 0
     patience: PositiveInt | None = None
-    alignment_epochs: Pair = None
+    alignment_epochs: Pair | None = None
     initial_clusters: IntegerOrAuto | None = None
     method: Literal["auto", "spectral", "shared", "gmm"] = "auto"
     seed: Natural | None = None
@@ -97,10 +92,7 @@ class Start(Settings):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.alignment_epochs and self.warmup_epochs:
-            raise ValueError(
-                f"warmup_epochs = {self.warmup_epochs} and alignment_epochs are two ways to begin: "
-                "give one"
-            )
+            raise ValueError("warmup_epochs and alignment_epochs are two ways to begin: give one")
         if self.alignment_epochs and self.patience:
             raise ValueError("patience ends a warm-up: leave it where alignment_epochs are given")
         return self
@@ -121,11 +113,15 @@ class Start(Settings):
         return self.before_clusters + 2 * self.reading
 
     @property
-    def method_used(self) -> Literal["spectral", "shared", "gmm"]:
-        """What ``method`` comes to."""
-        if self.method != "auto":
-            return self.method
-        return "shared" if self.alignment_epochs else "spectral"
+    def initialization(self) -> dict[str, Any]:
+        """The arguments of :func:`cmvae.initialize_clusters` beside model and data."""
+        auto = "shared" if self.alignment_epochs else "spectral"
+        return {
+            "n_clusters": self.initial_clusters,
+            "method": auto if self.method == "auto" else self.method,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+        }
 
     def phase(self, epoch: int, started: bool) -> str:
         """Return which of PHASES an epoch belongs to; ``started``: whether the clusters have."""
