@@ -29,9 +29,20 @@ def message_of(error: BaseException) -> str:
     return " ".join(str(said).split())
 
 
+class Refusals(ValueError):
+    """Several things that are wrong, said at once.
+
+    Attributes:
+        errors: Each of them.
+    """
+
+    def __init__(self, errors: Sequence[Exception]) -> None:
+        self.errors = list(errors)
+        super().__init__("; ".join(map(message_of, errors)))
+
+
 def raise_all(errors: Sequence[Exception]) -> None:
-    """Raise what was found wrong, all at once: one error as it is, several as a ``ValueError``."""
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise ValueError("; ".join(map(message_of, errors)))
+    """Raise what was found wrong, all at once: one error as it is, several as :class:`Refusals`."""
+    flat = [own for e in errors for own in (e.errors if isinstance(e, Refusals) else [e])]
+    if flat:
+        raise flat[0] if len(flat) == 1 else Refusals(flat)

@@ -1,43 +1,23 @@
-"""The demonstration: six modalities of handwritten digits, part of them missing, clustered and generated.
+"""``cmvae demo``: the package shown on data that come with it."""
 
-Nothing here prints; :mod:`cmvae.cli` shows what :func:`run_demo` returns. The labels score, and
-choose which digits are drawn; they have no part in training or in choosing the number of clusters.
-"""
-
-import json
-import platform
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import pandas as pd
-import sklearn
-import torch
-from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import cross_val_score
-from sklearn.svm import SVC
+import typer
+from rich.table import Table
 
-import cmvae
-from cmvae.base.files import atomic_write
-from cmvae.data.datasets import MultimodalBaseDataset
-from cmvae.datasets.mfeat import load_mfeat, mfeat
-from cmvae.metrics.clustering import clustering_scores
-from cmvae.models.cmvae import CMVAE
-from cmvae.models.config import CMVAEConfig
-from cmvae.report.figures import embedding_figure, entropy_figure, save_figure, translation_figure
-from cmvae.training.checkpoints import LAST_CHECKPOINT
-from cmvae.training.fit import fit
-from cmvae.training.initialization import latent_means
+from cmvae.base.files import atomic_write, may_write_folder
+from cmvae.base.settings import Settings
+from cmvae.cli.console import EXIT_FAILED, console, one_line_errors, quieten, say
 
-PIX_SHAPE = (16, 15)
-N_DIGITS = 10
+if TYPE_CHECKING:
+    from cmvae.cli.demonstration import DemoResult
+
 SETTINGS, METRICS = "settings.json", "metrics.json"
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
-@dataclass(frozen=True)
-class DemoSettings:
+class DemoSettings(Settings):
     """What ``cmvae demo`` is run with; see its ``--help``."""
 
     seed: int = 0
@@ -47,232 +27,135 @@ class DemoSettings:
     warmup_epochs: int = 30
 
 
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demonstration found.
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Run folder for the model, predictions and figures.")
+    ] = Path("runs/demo"),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of what is missing, of the start and of training.")
+    ] = 0,
+    missing_rate: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of samples that lack a random part of their modalities."
+        ),
+    ] = 0.3,
+    clusters: Annotated[
+        int,
+        typer.Option(min=2, help="Most clusters there may be; how many there are is found."),
+    ] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data in all.")] = 35,
+    warmup_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Passes with a single cluster, before the clusters start; by default 6 of 7.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: auto, cpu, cuda, mps …")] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results in the run folder.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the run folder's last checkpoint, with that run's options.",
+        ),
+    ] = False,
+) -> None:
+    """Cluster handwritten digits seen through six sets of features, 30 % of the samples incomplete.
 
-    Attributes:
-        n_clusters: Clusters found.
-        scores: Method to ACC, NMI and ARI, each in [0, 1].
-        shares: Source modality to the share of ``pix`` images, generated from it alone, in which a
-            classifier trained on real ``pix`` sees the right digit; ``'real'`` is its accuracy on
-            real ones, cross-validated.
-        h_values: The selection's criterion by number of clusters.
+    Trains on the UCI Multiple Features data that come with the package, finds the number of
+    clusters, compares with k-means and a Gaussian mixture, and generates modalities from each
+    other.
+
+    Example: cmvae demo --out runs/demo --missing-rate 0.5
     """
+    with one_line_errors(lambda: _what_is_left(out), EXIT_FAILED):
+        warmup = epochs * 6 // 7 if warmup_epochs is None else warmup_epochs
+        settings = DemoSettings(
+            seed=seed,
+            missing_rate=missing_rate,
+            clusters=clusters,
+            epochs=epochs,
+            warmup_epochs=warmup,
+        )
+        settings = _prepare(out, settings, overwrite=overwrite, resume=resume)
+        say(
+            f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples incomplete; "
+            f"training for {settings.epochs} epochs"
+        )
+        quieten()
+        from cmvae.cli.demonstration import run_demo
 
-    n_clusters: int
-    scores: dict[str, dict[str, float]]
-    shares: dict[str, float]
-    h_values: list[float]
-
-
-def demo_config(data: MultimodalBaseDataset, clusters: int) -> CMVAEConfig:
-    """Return settings that suit tables of standardised features."""
-    return CMVAEConfig(
-        n_modalities=len(data.modalities),
-        input_dims={name: tuple(values.shape[1:]) for name, values in data.data.items()},
-        latent_dim=24,
-        modalities_specific_dim=10,
-        number_of_clusters=clusters,
-        prior_and_posterior_dist="normal_with_softplus",
-        covariance="full",
-        decoder_dist_params={name: {"scale": "learned"} for name in data.modalities},
-        hidden_dims=(256,),
-        K=1,
-    )
+        result = run_demo(out, settings, resume=resume, accelerator=device)
+        _show_demo(result, out)
 
 
-def prepare_run(
+def _prepare(
     folder: Path, settings: DemoSettings, *, overwrite: bool, resume: bool
 ) -> DemoSettings:
-    """Make the run folder and write the settings; return those to run with, an earlier run's where it is resumed.
+    """Make the folder and write the settings; return those to run with, when resumed the earlier.
 
     Raises:
-        ValueError: If the folder holds results and neither ``overwrite`` nor ``resume`` is set, or
-            holds no run to resume.
+        ValueError: If the folder holds results that may not be replaced, or no run to resume.
     """
     if overwrite and resume:
         raise ValueError("--overwrite and --resume exclude each other")
-    results = [folder / METRICS, folder / "checkpoints" / LAST_CHECKPOINT]
+    results = [folder / METRICS, folder / CHECKPOINT]
     if resume:
-        missing = [str(path) for path in (folder / SETTINGS, results[1]) if not path.is_file()]
+        missing = [path for path in (folder / SETTINGS, folder / CHECKPOINT) if not path.is_file()]
         if missing:
             raise ValueError(
                 f"--resume: {folder} holds no run to go on with: {missing[0]} is missing"
             )
-        return _read_settings(folder / SETTINGS)
+        try:
+            return DemoSettings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{folder / SETTINGS}: not the settings of a demo: {error}") from None
     if not settings.warmup_epochs < settings.epochs:
         raise ValueError(
-            f"--warmup-epochs must be less than --epochs, got {settings.warmup_epochs} and {settings.epochs}"
+            f"--warmup-epochs must be less than --epochs, got {settings.warmup_epochs} and "
+            f"{settings.epochs}"
         )
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out must be a folder, got the file {folder}")
-    if any(path.exists() for path in results):
-        if not overwrite:
-            raise ValueError(
-                f"--out {folder} holds the results of a run; pass --overwrite to replace them"
-            )
-        for path in results:
-            path.unlink(missing_ok=True)
+    may_write_folder(
+        folder,
+        overwrite,
+        "the results of a run",
+        lambda _: any(path.exists() for path in results),
+        beside_others=True,
+    )
+    for path in results:
+        path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / SETTINGS, asdict(settings))
+    with atomic_write(folder / SETTINGS) as temporary:
+        temporary.write_text(settings.to_json() + "\n", encoding="utf-8")
     return settings
 
 
-def _read_settings(path: Path) -> DemoSettings:
-    try:
-        return DemoSettings(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not the settings of a demo: {error}") from None
-
-
-def run_demo(
-    folder: Path, settings: DemoSettings, *, resume: bool = False, **trainer_arguments: Any
-) -> DemoResult:
-    """Train, choose the number of clusters, score, generate, and write everything into ``folder``.
-
-    Args:
-        folder: The run folder, made by :func:`prepare_run`.
-        settings: What to run.
-        resume: Go on from the folder's last checkpoint.
-        **trainer_arguments: For :func:`cmvae.fit`.
-    """
-    data = mfeat(settings.missing_rate, settings.seed)
-    torch.manual_seed(settings.seed)
-    model = CMVAE(demo_config(data, settings.clusters))
-    fit(
-        model,
-        data,
-        max_epochs=settings.epochs,
-        warmup_epochs=settings.warmup_epochs,
-        initial_clusters="auto",
-        seed=settings.seed,
-        run_dir=folder,
-        resume_from=folder / "checkpoints" / LAST_CHECKPOINT if resume else None,
-        overwrite=True,
-        **trainer_arguments,
+def _show_demo(result: "DemoResult", folder: Path) -> None:
+    say(f"\n{result.n_clusters} clusters found (there are 10 digits; labels only score)\n")
+    table = Table("method", "ACC", "NMI", "ARI", title="Clusters against digits, %")
+    for method, scores in result.scores.items():
+        table.add_row(method, *(f"{100 * scores[name]:.1f}" for name in ("ACC", "NMI", "ARI")))
+    console.print(table)
+    shares = Table(
+        "generated from", "right digit", title="Images generated from another modality, %"
     )
-    h_values = model.prune_clusters(data)
-    model.save_pretrained(folder / "model")
-    found = model.predict_clusters(data)
-    labels = np.asarray(data.labels)
-    scores = {"CMVAE": clustering_scores(labels, found.clusters), **_baselines(data, settings.seed)}
-    _write_predictions(folder / "predictions.csv", data, found)
-    shares = _generate(folder, model, data)
-    result = DemoResult(model.n_clusters, scores, shares, h_values)
-    _draw(folder, model, data, found.clusters, h_values)
-    versions = {
-        "cmvae": cmvae.__version__,
-        "torch": torch.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
-    record = {**asdict(settings), **asdict(result), "python": platform.python_version(), **versions}
-    record["h_values"] = [value if np.isfinite(value) else None for value in h_values]
-    _write_json(folder / METRICS, record)
-    return result
-
-
-def _baselines(data: MultimodalBaseDataset, seed: int) -> dict[str, dict[str, float]]:
-    """Score k-means and a full-covariance Gaussian mixture, ten clusters given, after mean imputation."""
-    # Features are standardised over what is observed: the mean is zero.
-    features = np.nan_to_num(torch.cat([data.data[m] for m in data.modalities], 1).double().numpy())
-    methods = {
-        "k-means, 10 given": KMeans(N_DIGITS, n_init=10, random_state=seed),
-        "Gaussian mixture, 10 given": GaussianMixture(N_DIGITS, random_state=seed),
-    }
-    return {
-        name: clustering_scores(data.labels, method.fit_predict(features))
-        for name, method in methods.items()
-    }
-
-
-def _observed(data: MultimodalBaseDataset) -> np.ndarray:
-    """Return what is observed, (n, M) boolean."""
-    whole = torch.ones(len(data), dtype=torch.bool)
-    masks = getattr(data, "masks", {})
-    return torch.stack([masks.get(m, whole) for m in data.modalities], 1).numpy()
-
-
-def _write_predictions(path: Path, data: MultimodalBaseDataset, found: Any) -> None:
-    clusters = found.clusters.cpu()
-    names = np.array(data.modalities)
-    table = pd.DataFrame(
-        {
-            "sample": np.arange(len(data)),
-            "cluster": clusters.numpy(),
-            "probability": found.probabilities.cpu()
-            .gather(1, clusters[:, None])[:, 0]
-            .numpy()
-            .round(6),
-            "modalities": ["+".join(names[row]) for row in _observed(data)],
-            "digit": np.asarray(data.labels),
-        }
+    for source, share in result.shares.items():
+        shares.add_row("(real images)" if source == "real" else source, f"{100 * share:.1f}")
+    console.print(shares)
+    say(
+        f"Written to {folder}: model/, predictions.csv, generated.npz, metrics.json, "
+        "figures/embedding.png, figures/selection.png, figures/translations.png"
     )
-    with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
-def _generate(folder: Path, model: CMVAE, data: MultimodalBaseDataset) -> dict[str, float]:
-    """Generate modalities from each other; return the shares of right digits among the generated ``pix``."""
-    raw, labels = load_mfeat()
-    observed = _observed(data)
-    center = {m: raw[m][observed[:, i]].mean(0) for i, m in enumerate(data.modalities)}
-    spread = {m: raw[m][observed[:, i]].std(0) for i, m in enumerate(data.modalities)}
-    shown = _one_of_each(labels, np.flatnonzero(observed.all(1)))
-    classifier = SVC().fit(raw["pix"], labels)
-    shares = {"real": float(cross_val_score(SVC(), raw["pix"], labels, cv=5).mean())}
-    generated: dict[str, np.ndarray] = {"samples": shown, "digits": labels[shown]}
-    pictures = {}
-    for i, source in enumerate(data.modalities):
-        few = {source: data.data[source][torch.as_tensor(shown)]}
-        for target, values in model.eval().predict(few, source, return_mean=True).items():
-            values = values[:, 0].detach().cpu().numpy() * spread[target] + center[target]
-            generated[f"{target}_from_{source}"] = values
-            if target == "pix" != source:
-                pictures[source] = values.reshape(-1, *PIX_SHAPE)
-        if source != "pix":
-            rows = observed[:, i].nonzero()[0]
-            many = {source: data.data[source][torch.as_tensor(rows)]}
-            images = (
-                model.predict(many, source, "pix", return_mean=True)["pix"][:, 0]
-                .detach()
-                .cpu()
-                .numpy()
-            )
-            right = classifier.predict(images * spread["pix"] + center["pix"]) == labels[rows]
-            shares[source] = float(right.mean())
-    with atomic_write(folder / "generated.npz") as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **generated)
-    originals = raw["pix"][shown].reshape(-1, *PIX_SHAPE)
-    (folder / "figures").mkdir(exist_ok=True)
-    save_figure(
-        translation_figure(originals, pictures, {m: shares[m] for m in pictures}),
-        folder / "figures" / "translations.png",
-    )
-    return shares
-
-
-def _one_of_each(labels: np.ndarray, complete: np.ndarray) -> np.ndarray:
-    """Return the first sample of every digit, among the ``complete`` ones where these have it."""
-    order = np.concatenate([complete, np.arange(len(labels))])
-    return np.array([order[labels[order] == digit][0] for digit in range(N_DIGITS)])
-
-
-def _draw(
-    folder: Path,
-    model: CMVAE,
-    data: MultimodalBaseDataset,
-    clusters: torch.Tensor,
-    h_values: list[float],
-) -> None:
-    n_observed = _observed(data).sum(1)
-    embedding = embedding_figure(
-        latent_means(model, data).cpu(), clusters.cpu(), data.labels, n_observed
-    )
-    save_figure(embedding, folder / "figures" / "embedding.png")
-    save_figure(entropy_figure(h_values, model.n_clusters), folder / "figures" / "selection.png")
-
-
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+def _what_is_left(folder: Path) -> str:
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        return (
+            f"the last checkpoint is {checkpoint}; go on with: cmvae demo --out {folder} --resume"
+        )
+    return "no checkpoint was written yet"

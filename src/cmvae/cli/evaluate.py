@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cmvae.cli.shared import console, say, told_in_one_line
+from cmvae.cli.console import console, one_line_errors, say
 
 
 def evaluate(
@@ -24,36 +24,36 @@ def evaluate(
         str | None, typer.Option(help="The column of labels, where there are several.")
     ] = None,
 ) -> None:
-    """Compare the clusters of the training samples with labels: accuracy, mutual information, Rand index.
+    """Compare the clusters of the training samples with labels: ACC, NMI and ARI.
+
+    These are accuracy, mutual information and Rand index.
 
     Example: cmvae evaluate runs/mine --labels labels.csv --column type
 
     Example: cmvae evaluate runs/cells --labels cells.h5mu --column cell_type
     """
-    with told_in_one_line():
+    with one_line_errors():
         from cmvae.files.labels import read_labels
-        from cmvae.metrics.clustering import clustering_scores
-        from cmvae.runs.folder import read_run
+        from cmvae.runs.folder import read_record
 
-        samples = read_run(run).samples.set_index("id")
+        samples = read_record(run).samples.set_index("id")
         truth = read_labels(labels, id_column, column)
         both = samples.index.intersection(truth.index)
         if not len(both):
             raise ValueError(
-                f"--labels {labels} shares no id with the run: the first ids are {truth.index[:3].tolist()} "
-                f"and {samples.index[:3].tolist()}"
+                f"--labels {labels} shares no id with the run: the first ids are "
+                f"{truth.index[:3].tolist()} and {samples.index[:3].tolist()}"
             )
+        from cmvae.metrics.clustering import clustering_scores
+
         found, known = samples.loc[both], truth[both]
-        table = Table(
-            "modalities seen", "samples", "ACC", "NMI", "ARI", title="Clusters against labels, %"
-        )
+        names = ("ACC", "NMI", "ARI")
+        table = Table("modalities seen", "samples", *names, title="Clusters against labels, %")
         groups = {"all samples": found.index}
         if found["modalities"].nunique() > 1:
             groups |= {str(name): part.index for name, part in found.groupby("modalities")}
         for name, ids in groups.items():
             scores = clustering_scores(known[ids].tolist(), found.loc[ids, "cluster"].tolist())
-            table.add_row(
-                name, str(len(ids)), *(f"{100 * scores[key]:.1f}" for key in ("ACC", "NMI", "ARI"))
-            )
+            table.add_row(name, str(len(ids)), *(f"{100 * scores[key]:.1f}" for key in names))
         console.print(table)
         say(f"{len(both)} of {len(samples)} samples have a label; {known.nunique()} labels")

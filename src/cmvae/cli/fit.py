@@ -1,29 +1,17 @@
 """``cmvae fit``: from files to a run folder."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from cmvae.cli.shared import (
-    console,
-    data_files,
-    quieten,
-    say,
-    table_files,
-    told_in_one_line,
-    with_columns,
-    with_layers,
-    with_likelihoods,
-)
+from cmvae.cli.console import console, one_line_errors, quieten, say
 
 if TYPE_CHECKING:
     from cmvae.files.modality import ModalityFile
     from cmvae.runs.config import RunConfig
-    from cmvae.runs.folder import Run
-    from cmvae.runs.from_files import Prepared
+    from cmvae.runs.run import Prepared, Run
 
 Options = list[str] | None
 
@@ -34,14 +22,16 @@ def fit(
         Options,
         typer.Option(
             metavar="NAME=PATH",
-            help="A table (.csv, .tsv, .parquet), an array (.npy, .npz), a folder of images (file name without "
-            "suffix = id) or the modality of that name in an .h5mu; once for each modality.",
+            help="A table (.csv, .tsv, .parquet), an array (.npy, .npz), a folder of images (file "
+            "name without suffix = id) or the modality of that name in an .h5mu; once for each "
+            "modality.",
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Instead: an .npz with an array for each modality, an .h5mu, or a YAML file that names them."
+            help="Instead: an .npz with an array for each modality, an .h5mu, or a YAML file that "
+            "names them."
         ),
     ] = None,
     id_column: Annotated[
@@ -55,15 +45,17 @@ def fit(
         Options,
         typer.Option(
             metavar="NAME.COLUMN=KIND",
-            help="What a column is: continuous, binary, count, category, text (the only column), or ignore.",
+            help="What a column is: continuous, binary, count, category, text (the only column), "
+            "or ignore. Arrays are numbers, continuous, unless said here.",
         ),
     ] = None,
     likelihood: Annotated[
         Options,
         typer.Option(
             metavar="NAME=LIKELIHOOD",
-            help="normal, laplace, bernoulli, categorical, poisson or negative_binomial, for all columns of the "
-            "modality; parameters follow after commas, as in rna=poisson,library_size=true.",
+            help="normal, laplace, bernoulli, categorical, poisson or negative_binomial, for all "
+            "columns of the modality; parameters follow after commas, as in "
+            "rna=poisson,library_size=true.",
         ),
     ] = None,
     layer: Annotated[
@@ -93,6 +85,13 @@ def fit(
             min=1, help="Passes over the data with one cluster; a sixth as many follow with all."
         ),
     ] = None,
+    alignment_epochs: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            help="For modalities that share little but the cluster: passes in which encoders learn "
+            "what they share, and passes in which decoders learn to read it.",
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, mps …", show_default="auto")
     ] = None,
@@ -103,7 +102,7 @@ def fit(
         bool, typer.Option("--overwrite", help="Replace the run in the folder.")
     ] = False,
 ) -> None:
-    """Cluster the samples of your files: modalities are joined on id, and a sample may lack some of them.
+    """Cluster the samples of your files: they are joined on id, and a sample may lack some of them.
 
     Shows what each column was taken for, trains, finds the number of clusters, and writes a run
     folder.
@@ -112,133 +111,60 @@ def fit(
 
     Example: cmvae fit --data cells.h5mu --layer rna=counts --out runs/cells
     """
-    with told_in_one_line(lambda: what_is_left(out)):
+    with one_line_errors(lambda: what_is_left(out)):
+        from cmvae.cli.options import with_kinds, with_likelihoods, with_named
         from cmvae.runs.config import RunConfig
-        from cmvae.runs.folder import CONFIG, prepare
-        from cmvae.runs.from_files import fit_run, prepare_data
+        from cmvae.runs.folder import CONFIG, may_write_run
+        from cmvae.runs.reading import read_files
 
-        partial = prepare(out, overwrite=overwrite, resume=resume)
+        if overwrite and resume:
+            raise ValueError("--overwrite and --resume exclude each other")
+        partial = may_write_run(out, overwrite=overwrite, resume=resume)
+        named = [modality, data, id_column, kind, likelihood, layer, network, config]
         if resume:
-            given = [
-                modality,
-                data,
-                id_column,
-                kind,
-                likelihood,
-                layer,
-                network,
-                clusters,
-                config,
-                seed,
-                epochs,
-            ]
+            given = [*named, clusters, seed, epochs, alignment_epochs]
             if any(value is not None for value in given):
                 raise ValueError(
-                    "--resume takes the settings of the interrupted run: pass --out, and --device, alone"
+                    "--resume takes the settings of the interrupted run: pass --out, and --device, "
+                    "alone"
                 )
             settings = RunConfig.read(partial / CONFIG)
         else:
             files = _files(modality, data, id_column, config)
-            files = with_likelihoods(
-                with_columns(with_layers(files, layer), kind), likelihood, network
-            )
-            settings = _settings(config, files, clusters, seed, epochs)
+            files = with_kinds(with_named(files, "--layer", "layer", layer), kind)
+            files = with_named(with_likelihoods(files, likelihood), "--network", "network", network)
+            recipe = {
+                "n_clusters": None if clusters is None else _number(clusters),
+                "max_epochs": epochs,
+                "alignment_epochs": alignment_epochs,
+            }
+            settings = _settings(config, files, recipe, {"seed": seed})
         if device is not None:
-            settings = settings.model_copy(update={"device": device})
-        prepared = prepare_data(settings)
+            settings = settings.replace(device=device)
+        rows = read_files(settings.modalities)
+        from cmvae.runs.fitting import fit_run
+        from cmvae.runs.run import prepare
+
+        prepared = prepare(settings, *rows)
         _show_data(prepared)
         quieten()
-        run = fit_run(out, prepared, resume=resume, **training_bar())
-        show_clusters(run, out)
+        show_clusters(fit_run(out, prepared, resume=resume, **training_bar()), out)
 
 
 def what_is_left(out: Path) -> str:
     """Say what an interrupted training leaves."""
-    from cmvae.runs.folder import can_resume, partial_folder
+    from cmvae.runs.folder import TRAINING, partial_folder
+    from cmvae.training.checkpoints import can_resume
 
-    if not can_resume(partial_folder(out)):
+    partial = partial_folder(out)
+    if not can_resume(partial / TRAINING):
         return "nothing was written"
-    return f"the last checkpoint is in {partial_folder(out)}; go on with: cmvae fit --out {out} --resume"
+    return f"the last checkpoint is in {partial}; go on with: cmvae fit --out {out} --resume"
 
 
 def training_bar() -> dict[str, Any]:
     """Return the trainer's arguments: progress where someone looks on."""
     return {"enable_progress_bar": console.is_terminal}
-
-
-def _files(
-    modality: Options, data: Path | None, id_column: str | None, config: Path | None
-) -> "dict[str, ModalityFile]":
-    """Return the modalities that the options and the config name."""
-    from cmvae.runs.config import RunConfig
-
-    if modality and data is not None:
-        raise ValueError("--modality and --data exclude each other")
-    files = {} if config is None else dict(RunConfig.read(config).modalities)
-    if data is not None:
-        files = data_files(data, id_column)
-    for name, file in table_files(modality, id_column).items():
-        files[name] = (
-            files[name].replace(path=file.path, id=file.id or files[name].id)
-            if name in files
-            else file
-        )
-    if not files:
-        raise ValueError("no data: pass --modality NAME=PATH, --data FILE or --config FILE")
-    return files
-
-
-def _settings(
-    config: Path | None,
-    files: "dict[str, ModalityFile]",
-    clusters: str | None,
-    seed: int | None,
-    epochs: int | None,
-) -> "RunConfig":
-    from cmvae.runs.config import RunConfig
-
-    settings = RunConfig.make({"modalities": files}) if config is None else RunConfig.read(config)
-    recipe = settings.recipe
-    if clusters is not None:
-        if clusters != "auto" and not (
-            clusters.isascii() and clusters.isdigit() and int(clusters) > 0
-        ):
-            raise ValueError(f"--clusters must be auto or a positive integer, got {clusters!r}")
-        recipe = replace(recipe, n_clusters="auto" if clusters == "auto" else int(clusters))
-    if epochs is not None:
-        recipe = replace(recipe, max_epochs=epochs)
-    update: dict[str, Any] = {"modalities": files, "recipe": recipe}
-    return RunConfig.make(
-        {**settings.model_dump(), **update, **({} if seed is None else {"seed": seed})}
-    )
-
-
-def _show_data(prepared: "Prepared") -> None:
-    """Print what each modality is taken for."""
-    from cmvae.networks.build import choose_networks
-
-    table = Table(
-        "modality",
-        "samples",
-        "what",
-        "likelihood",
-        "network",
-        title=f"{len(prepared.rows.ids)} samples",
-    )
-    for name, codec in prepared.preprocessing.codecs.items():
-        dist, params = prepared.settings.likelihood_of(name)
-        network = prepared.settings.network_of(name) or choose_networks(codec.shape, str(dist))
-        seen = str(int(prepared.rows.masks[name].sum()))
-        table.add_row(name, seen, codec.describe(), _likelihood_words(str(dist), params), network)
-    console.print(table)
-
-
-def _likelihood_words(dist: str, params: dict[str, Any]) -> str:
-    """Say what a likelihood is: its blocks, and whether counts are relative to the sample's total."""
-    blocks = [block[0] for block in params.get("columns", ())]
-    if blocks:
-        return f"mixed: {', '.join(blocks)}"
-    return f"{dist}, library size" if params.get("library_size") else dist
 
 
 def show_clusters(run: "Run", out: Path) -> None:
@@ -251,5 +177,76 @@ def show_clusters(run: "Run", out: Path) -> None:
         table.add_row(str(number), str(size))
     console.print(table)
     say(
-        f"Written to {out}: clusters.csv, model/, config.yaml, preprocessing.json, metrics.json, log.csv"
+        f"Written to {out}: clusters.csv, model/, config.yaml, preprocessing.json, metrics.json, "
+        "log.csv"
     )
+
+
+def _files(
+    modality: Options, data: Path | None, id_column: str | None, config: Path | None
+) -> "dict[str, ModalityFile]":
+    """Return the modalities that the options and the config name."""
+    from cmvae.cli.options import given_files
+    from cmvae.runs.config import RunConfig
+
+    found = given_files(modality, data, id_column)
+    if config is not None and data is None:
+        before = RunConfig.read(config).modalities
+        # A file of the config that --modality moves is read as it was.
+        moved = {
+            name: before[name].replace(path=file.path, id=file.id or before[name].id)
+            for name, file in found.items()
+            if name in before
+        }
+        found = {**before, **found, **moved}
+    if not found:
+        raise ValueError("no data: pass --modality NAME=PATH, --data FILE or --config FILE")
+    return found
+
+
+def _number(clusters: str) -> int | str:
+    """Return what --clusters says."""
+    if clusters == "auto":
+        return clusters
+    if not (clusters.isascii() and clusters.isdigit() and int(clusters) > 0):
+        raise ValueError(f"--clusters must be auto or a positive integer, got {clusters!r}")
+    return int(clusters)
+
+
+def _settings(
+    config: Path | None,
+    files: "dict[str, ModalityFile]",
+    recipe: dict[str, Any],
+    others: dict[str, Any],
+) -> "RunConfig":
+    """Return the settings of a config with those changed that are not None."""
+    from cmvae.runs.config import RunConfig
+
+    settings = RunConfig(modalities=files) if config is None else RunConfig.read(config)
+    changed = {name: value for name, value in recipe.items() if value is not None}
+    fields = {name: value for name, value in others.items() if value is not None}
+    return settings.replace(modalities=files, recipe=settings.recipe.replace(**changed), **fields)
+
+
+def _show_data(prepared: "Prepared") -> None:
+    """Print what each modality is taken for."""
+    from cmvae.networks.build import choose_networks
+
+    title = f"{len(prepared.rows.ids)} samples"
+    table = Table("modality", "samples", "what", "likelihood", "network", title=title)
+    for name, codec in prepared.preprocessing.codecs.items():
+        dist, params = prepared.settings.likelihood_of(name)
+        network = prepared.settings.network_of(name)
+        network = network or choose_networks(codec.input_shape, str(dist))
+        seen = str(int(prepared.rows.masks[name].sum()))
+        words = _likelihood_words(str(dist), params)
+        table.add_row(name, seen, codec.describe(), words, network)
+    console.print(table)
+
+
+def _likelihood_words(dist: str, params: dict[str, Any]) -> str:
+    """Say what a likelihood is: its blocks, and whether counts are relative to the total."""
+    blocks = [block[0] for block in params.get("columns", ())]
+    if blocks:
+        return f"mixed: {', '.join(blocks)}"
+    return f"{dist}, library size" if params.get("library_size") else dist

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmvae.cli.shared import say, table_files, told_in_one_line
+from cmvae.cli.console import one_line_errors, say
 
 
 def generate(
@@ -27,7 +27,8 @@ def generate(
         ),
     ] = None,
     to: Annotated[
-        list[str] | None, typer.Option(help="A modality to generate; by default all (the others).")
+        list[str] | None,
+        typer.Option(help="A modality to generate; by default all (the others)."),
     ] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", help="Id column of the tables; else as in the run.")
@@ -52,35 +53,47 @@ def generate(
 
     Example: cmvae generate runs/mine --from rna=rna.csv --to photo --out photos-from-rna
     """
-    with told_in_one_line():
-        from cmvae.base.files import atomic_folder, check_target, link_target
-        from cmvae.runs.folder import read_run
-        from cmvae.runs.generated import check_folder, generate_clusters, translate_files
+    with one_line_errors():
+        from cmvae.base.files import atomic_folder, link_target
+        from cmvae.cli.options import modality_files
+        from cmvae.runs.folder import load_model, read_record
+        from cmvae.runs.generated import generate_clusters, may_write_generated, translate_files
+        from cmvae.runs.reading import join_files
 
         if table_format not in ("csv", "parquet"):
             raise ValueError(f"--format must be csv or parquet, got {table_format!r}")
         if given and cluster:
             raise ValueError("--from and --cluster exclude each other")
         out = link_target(out)
-        check_folder(out)
-        check_target(out, overwrite)
-        found = read_run(run)
-        names = list(found.preprocessing.codecs)
-        files = table_files(given, id_column, found.config.modalities, "--from")
-        wanted = (
-            list(dict.fromkeys(to or [])) or [name for name in names if name not in files] or names
-        )
+        may_write_generated(out, overwrite)
+        record = read_record(run)
+        names, last = list(record.preprocessing.codecs), record.n_clusters - 1
+        files = modality_files(given, id_column, record.config.modalities, "--from")
+        wanted = list(dict.fromkeys(to or [])) or [n for n in names if n not in files] or names
         unknown = [name for name in wanted if name not in names]
         if unknown:
             raise ValueError(f"--to names unknown modalities {unknown}; there are {names}")
-        numbers = cluster or list(range(len(found.order)))
-        if not set(numbers) <= set(range(len(found.order))):
-            raise ValueError(f"--cluster must be from 0 to {len(found.order) - 1}, got {numbers}")
+        numbers = cluster or list(range(last + 1))
+        if not set(numbers) <= set(range(last + 1)):
+            raise ValueError(f"--cluster must be from 0 to {last}, got {numbers}")
         suffix = f".{table_format}"
         with atomic_folder(out) as folder:
             if files:
-                translate_files(found, folder, files, wanted, draw=draw, seed=seed, suffix=suffix)
+                sources = {name: str(file.path) for name, file in files.items()}
+                with join_files(files, record.preprocessing) as store:
+                    found = load_model(run, record)
+                    translate_files(
+                        found,
+                        folder,
+                        store,
+                        wanted,
+                        draw=draw,
+                        seed=seed,
+                        suffix=suffix,
+                        sources=sources,
+                    )
             else:
+                found = load_model(run, record)
                 generate_clusters(
                     found, folder, numbers, samples, wanted, draw=draw, seed=seed, suffix=suffix
                 )

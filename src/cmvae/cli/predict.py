@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmvae.cli.shared import data_files, say, table_files, told_in_one_line
+from cmvae.cli.console import one_line_errors, say
 
 
 def predict(
@@ -32,43 +32,38 @@ def predict(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Write id, cluster, its probability and the modalities seen of each sample, however many there are.
+    """Write id, cluster, its probability and the modalities seen of each sample.
 
-    Or, of an .h5mu file, a copy with .obsm["X_cmvae"], .obs["cmvae_cluster"],
-    .obs["cmvae_probability"] and .uns["cmvae"].
+    However many there are. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
+    .obs["cmvae_cluster"], .obs["cmvae_probability"] and .uns["cmvae"].
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 
     Example: cmvae predict runs/cells --data cells.h5mu --out clustered.h5mu
     """
-    with told_in_one_line():
-        from cmvae.base.files import check_target
-        from cmvae.files.mudata import MUDATA_SUFFIX
-        from cmvae.files.writing import ROW_SUFFIXES
-        from cmvae.runs.folder import read_run
-        from cmvae.runs.from_files import predict_files, predict_h5mu
+    with one_line_errors():
+        from cmvae.base.files import may_write_file
+        from cmvae.cli.options import given_files
+        from cmvae.files.suffixes import MUDATA_SUFFIX, TABLE_SUFFIXES
+        from cmvae.runs.folder import read_record
+        from cmvae.runs.predicting import predict_files, predict_h5mu
 
-        check_target(out, overwrite, (*ROW_SUFFIXES, MUDATA_SUFFIX))
-        if modality and data is not None:
-            raise ValueError("--modality and --data exclude each other")
-        if out.suffix == MUDATA_SUFFIX and (data is None or data.suffix != MUDATA_SUFFIX):
+        may_write_file(out, overwrite, (*TABLE_SUFFIXES, MUDATA_SUFFIX))
+        is_copy = out.suffix == MUDATA_SUFFIX
+        if is_copy and (data is None or data.suffix != MUDATA_SUFFIX):
             raise ValueError(
                 f"--out {out} is a copy of an .h5mu file with the results in it: pass one as --data"
             )
-        found = read_run(run)
-        like = found.config.modalities
-        files = (
-            table_files(modality, id_column, like)
-            if data is None
-            else data_files(data, id_column, like)
-        )
+        record = read_record(run)
+        files = given_files(modality, data, id_column, record.config.modalities)
         if not files:
+            names = list(record.preprocessing.codecs)
             raise ValueError(
-                f"no data: pass --modality NAME=PATH, NAME being of {list(found.preprocessing.codecs)}, or --data FILE"
+                f"no data: pass --modality NAME=PATH, NAME being of {names}, or --data FILE"
             )
-        if data is not None and out.suffix == MUDATA_SUFFIX:
-            total, counts = predict_h5mu(found, files, data, out)
+        if is_copy and data is not None:
+            counts = predict_h5mu(run, record, files, data, out)
         else:
-            total, counts = predict_files(found, files, out)
+            counts = predict_files(run, record, files, out)
         sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
-        say(f"Written to {out}: {total} samples; in cluster {sizes}")
+        say(f"Written to {out}: {counts.sum()} samples; in cluster {sizes}")

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from cmvae.cli.console import console, one_line_errors, quieten, say
 from cmvae.cli.fit import show_clusters, training_bar, what_is_left
-from cmvae.cli.shared import console, quieten, say, told_in_one_line
 
 BAR = 40
 
@@ -29,22 +29,29 @@ def select(
 
     Example: cmvae select runs/mine --clusters 5
     """
-    with told_in_one_line(lambda: f"the run is as it was; {what_is_left(run)}"):
-        from cmvae.runs.folder import PAGE, read_run
-        from cmvae.runs.from_files import change_clusters
+    with one_line_errors(lambda: f"the run is as it was; {what_is_left(run)}"):
+        from cmvae.runs.folder import PAGE, load_model, may_write_run, read_record
 
-        found = read_run(run)
+        record = read_record(run)
         if clusters is None:
-            _show_curve(found.metrics["h_values"], len(found.order))
+            _show_curve(record.metrics["h_values"], record.n_clusters)
             return
+        may_write_run(run, overwrite=True, resume=False)
         if device is not None:
-            found = replace(found, config=found.config.model_copy(update={"device": device}))
+            record = replace(record, config=record.config.replace(device=device))
+        from cmvae.runs.reading import read_files
+
+        rows = read_files(record.config.modalities, record.preprocessing)[1]
+        from cmvae.runs.fitting import change_clusters
+
         quieten()
         had_page = (run / PAGE).exists()
-        show_clusters(change_clusters(run, found, clusters, **training_bar()), run)
+        found = load_model(run, record)
+        show_clusters(change_clusters(run, found, rows, clusters, **training_bar()), run)
         if had_page:
             say(
-                f"{run / PAGE} showed the clusters before and was removed; a new one: cmvae report {run}"
+                f"{run / PAGE} showed the clusters before and was removed; a new one: "
+                f"cmvae report {run}"
             )
 
 
@@ -58,10 +65,7 @@ def _show_curve(h_values: list[float | None], now: int) -> None:
     table = Table("clusters", "penalised entropy", "", title="Selection curve")
     for size, value in known.items():
         length = 1 + round((BAR - 1) * (value - low) / ((high - low) or 1.0))
-        marks = [
-            text
-            for text, holds in (("smallest", value == low), ("the run's", size == now))
-            if holds
-        ]
-        table.add_row(str(size), f"{value:.4f}", f"{'█' * length} {', '.join(marks)}")
+        is_marked = {"smallest": value == low, "the run's": size == now}
+        marks = ", ".join(text for text, holds in is_marked.items() if holds)
+        table.add_row(str(size), f"{value:.4f}", f"{'█' * length} {marks}")
     console.print(table)

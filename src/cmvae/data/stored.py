@@ -1,6 +1,5 @@
 """Values of a modality that are kept compact and become floats a batch at a time."""
 
-import sys
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmvae.base.arrays import is_sparse, standardise
 from cmvae.data.checks import CHUNK_ENTRIES, as_tensor
 
 
@@ -155,7 +155,7 @@ class StandardisedRows(Stored):
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
         """Return standardised rows as float32; see ``Stored``."""
-        return ((self.rows[rows] - self.center) / self.spread).to(torch.float32)
+        return standardise(self.rows[rows], self.center, self.spread).to(torch.float32)
 
     def cut(self, rows: slice | Tensor) -> Self:
         """Return some rows in the same compact form."""
@@ -183,12 +183,6 @@ def as_values(value: Any, what: str) -> Tensor | Stored:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}: {error}") from None
     return as_tensor(value, what)
-
-
-def is_sparse(value: Any) -> bool:
-    """Return whether a value is a SciPy matrix; where it is, SciPy, slow to import, is loaded."""
-    sparse = sys.modules.get("scipy.sparse")
-    return sparse is not None and bool(sparse.issparse(value))
 
 
 def _plain(rows: Any) -> Any:

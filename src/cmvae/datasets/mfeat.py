@@ -5,6 +5,7 @@ import importlib.resources
 import numpy as np
 import torch
 
+from cmvae.base.arrays import moments, standardise
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.data.masks import random_masks
 
@@ -81,7 +82,5 @@ def mfeat(
 def _standardized(features: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Return features (n, d), of mean 0 and deviation 1 over observed rows; constant ones 0."""
     rows = features[observed]
-    # Rounding can leave a constant column a tiny deviation, which must not be blown up to 1.
-    is_constant = rows.max(0) == rows.min(0)
-    scale = np.where(is_constant, np.inf, rows.std(0))
-    return (features - rows.mean(0)) / scale
+    center, spread = moments(rows)
+    return standardise(features, center, np.where(rows.max(0) == rows.min(0), np.inf, spread))

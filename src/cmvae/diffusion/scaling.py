@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cmvae.base.arrays import restore, standardise
+
 
 class Scaling(nn.Module):
     """x → (x − shift) / scale, with both stored.
@@ -41,11 +43,11 @@ class Scaling(nn.Module):
                 "the scale of the data is not known yet: train with cmvae.fit, or call "
                 "estimate_scaling(data) before"
             )
-        return (x - self.shift) / self.scale
+        return standardise(x, self.shift, self.scale)
 
     def inverse(self, x: Tensor) -> Tensor:
         """Return scaled data (B, *shape) on their own scale."""
-        return x * self.scale + self.shift
+        return restore(x, self.shift, self.scale)
 
     def columns(self, chunk: Tensor) -> Tensor:
         """Return a chunk (n, *shape) as rows whose columns are scaled each on its own."""

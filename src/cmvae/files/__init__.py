@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source
+from cmvae.files.suffixes import ARRAY_SUFFIXES, MUDATA_SUFFIX, TABLE_SUFFIXES
 
 
 def open_source(modality: str, file: ModalityFile) -> Source:
@@ -15,10 +16,10 @@ def open_source(modality: str, file: ModalityFile) -> Source:
         ImportError: For an .h5mu file, if the extra ``omics`` is not installed.
     """
     # Each reader brings a library of its own.
-    from cmvae.files.arrays import ARRAY_SUFFIXES, ArrayFile
+    from cmvae.files.arrays import ArrayFile
     from cmvae.files.images import ImageFolder
-    from cmvae.files.mudata import MUDATA_SUFFIX, MuDataModality
-    from cmvae.files.tables import TABLE_SUFFIXES, TableFile
+    from cmvae.files.mudata import MuDataModality
+    from cmvae.files.tables import TableFile
 
     where = f"modality {modality!r}"
     if file.path is None:

@@ -12,7 +12,6 @@ import numpy as np
 
 from cmvae.files.source import Source, checked_ids
 
-ARRAY_SUFFIXES = (".npy", ".npz")
 ID_ARRAYS = ("id", "ids")  # arrays of these names in an .npz are the samples' ids
 # What NumPy raises for files that are damaged, or are an .npy by the name of an .npz.
 _UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile,

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cmvae.files.source import Source
+from cmvae.files.suffixes import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # more than eight bits a channel
 
 

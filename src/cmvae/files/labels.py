@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cmvae.files.mudata import MUDATA_SUFFIX, read_obs_column
+from cmvae.files.mudata import read_obs_column
+from cmvae.files.suffixes import MUDATA_SUFFIX
 from cmvae.files.tables import read_column
 
 

@@ -12,8 +12,8 @@ from cmvae.base.extras import from_extra
 from cmvae.base.words import quoted
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, checked_ids
+from cmvae.files.suffixes import MUDATA_SUFFIX
 
-MUDATA_SUFFIX = ".h5mu"
 READABLE = (
     "array",
     "string-array",

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from cmvae.base.words import SHOWN
 from cmvae.files.source import Source, checked_ids
+from cmvae.files.suffixes import TABLE_SUFFIXES
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None"]
 _ROWS = 8192
 

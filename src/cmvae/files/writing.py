@@ -13,7 +13,6 @@ from PIL import Image
 
 from cmvae.base.files import atomic_write
 
-ROW_SUFFIXES = (".csv", ".tsv", ".parquet")
 _FLOATS = "%.9g"  # all the digits that float32 has
 
 

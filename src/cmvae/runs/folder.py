@@ -6,17 +6,18 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cmvae._version import __version__
 from cmvae.base.files import atomic_write, link_target, may_write_folder
-from cmvae.models.cmvae import CMVAE
-from cmvae.models.pretrained import CONFIG_NAME, WEIGHTS_NAME
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
-from cmvae.runs.run import Run
+from cmvae.runs.record import RunRecord
+
+if TYPE_CHECKING:
+    from cmvae.runs.run import Run
 
 VERSION = 2
 MANIFEST = "manifest.json"
@@ -25,6 +26,7 @@ SAMPLES, LOG, VERSIONS, MODEL = "clusters.csv", "log.csv", "versions.json", "mod
 EXTRAS = "estimator.json"  # where the run is that of an estimator
 PAGE = "report.html"  # made on request; of no other run than that in the folder
 FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
 FILES += (f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
 TRAINING = "training"  # checkpoints, until the run is complete
 PACKAGES = ("torch", "lightning", "numpy", "pandas", "scikit-learn")
@@ -75,7 +77,7 @@ def start_again(partial: Path, config: RunConfig) -> None:
     _write_text(partial / CONFIG, config.to_yaml())
 
 
-def write_run(partial: Path, run: Run) -> None:
+def write_run(partial: Path, run: "Run") -> None:
     """Write the files of a run, the manifest last."""
     texts = {
         CONFIG: run.config.to_yaml(),
@@ -123,7 +125,7 @@ def install(partial: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def save_run(folder: Path, run: Run, overwrite: bool) -> None:
+def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
     """Write a run that is complete already into its folder.
 
     Raises:
@@ -139,32 +141,48 @@ def save_run(folder: Path, run: Run, overwrite: bool) -> None:
         raise
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run.
+def read_run(folder: Path) -> "Run":
+    """Read a run; arguments and errors as of :func:`read_record`."""
+    return load_model(folder, read_record(folder))
+
+
+def load_model(folder: Path, record: RunRecord) -> "Run":
+    """Read the model of a run whose record was read.
+
+    Raises:
+        ValueError: If it is damaged, naming the file.
+    """
+    from cmvae.models.cmvae import CMVAE
+    from cmvae.runs.run import Run
+
+    model = CMVAE.from_pretrained(folder / MODEL)
+    if not bool(model.active_clusters[: model.n_clusters].all()):
+        raise ValueError(f"{folder / MODEL}: its active clusters are not the first ones")
+    return Run(model=model, **vars(record))
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read a run but for its model.
 
     Raises:
         ValueError: If the folder holds none, one of another version, or files that are missing or
             altered.
     """
     _check_files(folder)
-    model = CMVAE.from_pretrained(folder / MODEL)
-    active = model.active_clusters
-    if not bool(active[: model.n_clusters].all()):
-        raise ValueError(f"{folder / MODEL}: its active clusters are not the first ones")
     text = (folder / PREPROCESSING).read_text(encoding="utf-8")
     try:
         preprocessing = Preprocessing.from_json(text)
     except ValueError as error:
         raise ValueError(f"{folder / PREPROCESSING}: {error}") from None
     is_text: Any = {"id": str, "modalities": str}
-    return Run(
-        RunConfig.read(folder / CONFIG),
-        preprocessing,
-        model,
-        pd.read_csv(folder / SAMPLES, dtype=is_text, keep_default_na=False),
-        json.loads((folder / METRICS).read_text(encoding="utf-8")),
-        pd.read_csv(folder / LOG),
-        _read_extras(folder / EXTRAS),
+    extras = folder / EXTRAS
+    return RunRecord(
+        config=RunConfig.read(folder / CONFIG),
+        preprocessing=preprocessing,
+        samples=pd.read_csv(folder / SAMPLES, dtype=is_text, keep_default_na=False),
+        metrics=json.loads((folder / METRICS).read_text(encoding="utf-8")),
+        log=pd.read_csv(folder / LOG),
+        extras=json.loads(extras.read_text(encoding="utf-8")) if extras.is_file() else {},
     )
 
 
@@ -194,10 +212,6 @@ def _check_files(folder: Path) -> None:
             raise ValueError(f"{folder / name}: the file is missing from the run folder")
         if _digest(folder / name) != hashes.get(name):
             raise ValueError(f"{folder / name}: the file was altered since the run was written")
-
-
-def _read_extras(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _versions() -> dict[str, str]:

@@ -4,17 +4,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from cmvae._version import __version__
 from cmvae.base.arguments import seeded
 from cmvae.base.files import may_write_folder
-from cmvae.files.modality import ModalityFile
-from cmvae.runs.reading import join_files
-from cmvae.runs.run import Run
+from cmvae.files.join import RowStore
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+    from cmvae.runs.run import Run
 
 GENERATED = "generated.json"  # settings and files; it marks a folder that may be replaced
 
@@ -42,7 +44,7 @@ def _holds_generated(folder: Path) -> bool:
 
 
 def generate_clusters(
-    run: Run,
+    run: "Run",
     folder: Path,
     clusters: Sequence[int],
     n_samples: int,
@@ -74,11 +76,8 @@ def generate_clusters(
         rows = run.preprocessing.chunk_rows
         for start in range(0, len(ids), rows):
             chosen = numbers[start : start + rows]
-            drawn = run.model.generate_from_prior(
-                len(chosen), cluster=torch.as_tensor(chosen), generator=generator
-            )
-            with torch.no_grad():
-                yield ids[start : start + rows], run.model.decode(drawn, list(modalities)), chosen
+            drawn = run.model.generate_from_prior(len(chosen), cluster=chosen, generator=generator)
+            yield ids[start : start + rows], run.model.decode(drawn, list(modalities)), chosen
 
     _write(run, folder, modalities, parts(), draw, generator, suffix)
     settings = {"clusters": [int(c) for c in clusters], "samples": int(n_samples)}
@@ -86,33 +85,42 @@ def generate_clusters(
 
 
 def translate_files(
-    run: Run,
+    run: "Run",
     folder: Path,
-    files: Mapping[str, ModalityFile],
+    store: RowStore,
     modalities: Sequence[str],
     *,
     draw: bool,
     seed: int,
     suffix: str = ".csv",
+    sources: Mapping[str, str],
 ) -> None:
-    """Write modalities of the samples in files of others, as :func:`generate_clusters`; ids stay.
+    """Write modalities of samples from others, as :func:`generate_clusters` does; ids stay.
 
-    Latents are the means given the files, or with ``draw`` draws.
+    Latents are the means given the samples, or with ``draw`` draws.
+
+    Args:
+        run: The run.
+        folder: An empty folder.
+        store: The samples.
+        modalities: Which to generate.
+        draw: Draw from the likelihoods, instead of their means.
+        seed: Seed of the draws.
+        suffix: Of tables.
+        sources: Modality to file of the samples, to be recorded.
     """
     generator = seeded(seed)
-    with join_files(files, run.preprocessing) as store:
 
-        def parts() -> Iterator[Part]:
-            for rows in store.batches(run.preprocessing.chunk_rows):
-                data, wanted = run.preprocessing.dataset(rows), list(modalities)
-                made = run.model.predict(
-                    data, list(files), wanted, return_mean=not draw, generator=generator
-                )
-                yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
+    def parts() -> Iterator[Part]:
+        for rows in store.batches(run.preprocessing.chunk_rows):
+            data, given = run.preprocessing.dataset(rows), store.modalities
+            made = run.model.predict(
+                data, given, list(modalities), return_mean=not draw, generator=generator
+            )
+            yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
 
-        _write(run, folder, modalities, parts(), draw, generator, suffix)
-    sources = {name: str(file.path) for name, file in files.items()}
-    _record(folder, sources=sources, draw=draw, seed=int(seed))
+    _write(run, folder, modalities, parts(), draw, generator, suffix)
+    _record(folder, sources=dict(sources), draw=draw, seed=int(seed))
 
 
 def _record(folder: Path, **settings: Any) -> None:
@@ -123,12 +131,12 @@ def _record(folder: Path, **settings: Any) -> None:
 
 
 def _write(
-    run: Run,
+    run: "Run",
     folder: Path,
     modalities: Sequence[str],
     parts: Iterator[Part],
     draw: bool,
-    generator: torch.Generator,
+    generator: "Generator",
     suffix: str,
 ) -> None:
     codecs = {name: run.preprocessing.codecs[name] for name in dict.fromkeys(modalities)}

@@ -1,7 +1,7 @@
 """A run: what a training leaves, and what it is asked for afterwards."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,20 @@ from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
+from cmvae.runs.record import RunRecord
 
 ACTIVE_UNIT_VARIANCE = 0.01
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, kw_only=True)
+class Run(RunRecord):
     """A trained model with all that it needs to be used: the number of a cluster is its place in it.
 
     Attributes:
-        config: What it was made from.
-        preprocessing: How rows become the model's inputs.
         model: The model.
-        samples: id, cluster, probability and modalities of the training samples.
-        metrics: Figures of the run.
-        log: The terms of the loss, a row for each epoch.
-        extras: What :class:`cmvae.CMVAEClusterer` keeps beside, as JSON can hold it; else empty.
     """
 
-    config: RunConfig
-    preprocessing: Preprocessing
     model: CMVAE
-    samples: pd.DataFrame
-    metrics: dict[str, Any]
-    log: pd.DataFrame
-    extras: dict[str, Any] = field(default_factory=dict)
 
     def assign(self, data: IncompleteDataset) -> tuple[np.ndarray, np.ndarray]:
         """Return the clusters of n samples, (n,), and the probabilities of all, (n, clusters)."""
@@ -141,7 +130,14 @@ def train_run(
     auto = recipe.n_clusters == "auto"
     h_values = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)
-    run = Run(config, prepared.preprocessing, model.eval(), pd.DataFrame(), {}, log)
+    run = Run(
+        config=config,
+        preprocessing=prepared.preprocessing,
+        model=model.eval(),
+        samples=pd.DataFrame(),
+        metrics={},
+        log=log,
+    )
     return _completed(run, prepared, h_values)
 
 
@@ -184,4 +180,4 @@ def _completed(run: Run, prepared: Prepared, h_values: Mapping[int, float] | Any
         "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
     }
     samples = samples_table(prepared.rows, clusters, probabilities)
-    return Run(run.config, run.preprocessing, run.model, samples, metrics, log)
+    return replace(run, samples=samples, metrics=metrics)

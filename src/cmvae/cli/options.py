@@ -1,0 +1,164 @@
+"""Options that name modalities: files, and how they are read."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmvae.files.modality import ModalityFile
+from cmvae.files.suffixes import MUDATA_SUFFIX
+from cmvae.runs.config import RunConfig, read_yaml
+
+Files = dict[str, ModalityFile]
+
+
+def named_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
+    """Read NAME=VALUE, any number of times.
+
+    Raises:
+        ValueError: For another form, or a name that repeats.
+    """
+    pairs: dict[str, str] = {}
+    for value in values or ():
+        name, equals, rest = value.partition("=")
+        if not (name and equals and rest):
+            raise ValueError(f"{option} must be NAME=VALUE, got {value!r}")
+        if name in pairs:
+            raise ValueError(f"{option} names {name!r} more than once")
+        pairs[name] = rest
+    return pairs
+
+
+def modality_files(
+    values: Iterable[str] | None,
+    id_column: str | None,
+    like: Mapping[str, ModalityFile] | None = None,
+    option: str = "--modality",
+) -> Files:
+    """Return the files that an option NAME=PATH names, absolute.
+
+    Args:
+        values: What the options say.
+        id_column: What --id says, for all tables.
+        like: Files of the same names whose ids they share, where --id says nothing, and of .h5mu
+            files the modality and the layer.
+        option: The option, for the errors.
+    """
+    found = {}
+    for name, path in named_pairs(option, values).items():
+        before = (like or {}).get(name)
+        column = id_column or (before.id if before else None)
+        file = ModalityFile(path=str(Path(path).expanduser().absolute()), id=column)
+        if before and Path(path).suffix == MUDATA_SUFFIX:
+            file = file.replace(array=before.array, layer=before.layer)
+        found[name] = file
+    return found
+
+
+def data_files(
+    data: Path, id_column: str | None, like: Mapping[str, ModalityFile] | None = None
+) -> Files:
+    """Return the modalities that --data FILE names.
+
+    Args:
+        data: An .npz with an array for each modality, an .h5mu, or a YAML file that names them.
+        id_column: What --id says, for all tables.
+        like: Files of a run of the same modalities; an .h5mu is read as they were.
+
+    Raises:
+        ValueError: For another file, or one that is missing or damaged.
+    """
+    if data.suffix == ".npz":
+        from cmvae.files.arrays import array_names
+
+        path = str(data.absolute())
+        return {name: ModalityFile(path=path, array=name) for name in array_names(data)}
+    if data.suffix == MUDATA_SUFFIX:
+        from cmvae.files.mudata import h5mu_files
+
+        return h5mu_files(data, like)
+    if data.suffix in (".yaml", ".yml"):
+        files = _yaml_files(data)
+        return {name: file.replace(id=file.id or id_column) for name, file in files.items()}
+    raise ValueError(f"--data must be an .npz, .h5mu or .yaml file, got {data}")
+
+
+def given_files(
+    modality: Iterable[str] | None,
+    data: Path | None,
+    id_column: str | None,
+    like: Mapping[str, ModalityFile] | None = None,
+) -> Files:
+    """Return the modalities that --modality or --data name."""
+    if modality and data is not None:
+        raise ValueError("--modality and --data exclude each other")
+    if data is not None:
+        return data_files(data, id_column, like)
+    return modality_files(modality, id_column, like)
+
+
+def with_kinds(files: Files, values: Iterable[str] | None) -> Files:
+    """Return the files with the kinds that --kind NAME.COLUMN=KIND names.
+
+    Raises:
+        ValueError: For another form, or an unknown modality.
+    """
+    changed = dict(files)
+    for value in values or ():
+        place, equals, kind = value.rpartition("=")
+        fits = [n for n in files if place.startswith(f"{n}.") and len(place) > len(n) + 1]
+        if not (equals and kind and fits):
+            raise ValueError(
+                f"--kind must be NAME.COLUMN=KIND with one of the modalities {list(files)}, "
+                f"got {value!r}"
+            )
+        name = max(fits, key=len)
+        kinds = {**changed[name].kinds, place[len(name) + 1 :]: kind}
+        changed[name] = changed[name].replace(kinds=kinds)
+    return changed
+
+
+def with_named(files: Files, option: str, field: str, values: Iterable[str] | None) -> Files:
+    """Return the files with a field set to what an option NAME=VALUE names.
+
+    Raises:
+        ValueError: For another form, or an unknown modality.
+    """
+    named = _known(option, named_pairs(option, values), files)
+    return files | {name: files[name].replace(**{field: value}) for name, value in named.items()}
+
+
+def with_likelihoods(files: Files, values: Iterable[str] | None) -> Files:
+    """Return the files with what --likelihood NAME=LIKELIHOOD[,PARAMETER=VALUE] names.
+
+    Raises:
+        ValueError: For another form, or an unknown modality.
+    """
+    changed = dict(files)
+    for name, value in _known("--likelihood", named_pairs("--likelihood", values), files).items():
+        likelihood, *parameters = value.split(",")
+        texts = named_pairs(f"--likelihood {name}", parameters)
+        params: dict[str, Any] = {key: yaml.safe_load(text) for key, text in texts.items()}
+        changed[name] = changed[name].replace(likelihood=likelihood, likelihood_params=params)
+    return changed
+
+
+def _known(option: str, named: dict[str, str], modalities: Iterable[str]) -> dict[str, str]:
+    """Return ``named``, or refuse a modality that there is not."""
+    unknown = [name for name in named if name not in list(modalities)]
+    if unknown:
+        known = list(modalities)
+        raise ValueError(f"{option} names unknown modalities {unknown}; there are {known}")
+    return named
+
+
+def _yaml_files(path: Path) -> Files:
+    """Return the modalities of a YAML file that names them and nothing else."""
+    content = read_yaml(path)
+    if isinstance(content, Mapping) and set(content) - {"modalities"}:
+        raise ValueError(
+            f"{path}: expected 'modalities' alone, got {list(content)}; settings are for --config"
+        )
+    files = RunConfig.make(content, str(path)).modalities
+    return {name: file.resolved(path.parent) for name, file in files.items()}

@@ -1,0 +1,83 @@
+"""What a run says of samples in other files, a part at a time."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cmvae.files.join import JoinedRows
+from cmvae.files.modality import ModalityFile
+from cmvae.files.writing import open_rows
+from cmvae.runs.folder import load_model
+from cmvae.runs.reading import join_files
+from cmvae.runs.record import RunRecord
+
+if TYPE_CHECKING:
+    from cmvae.runs.run import Run
+
+
+def predict_files(
+    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], out: Path
+) -> np.ndarray:
+    """Write id, cluster, probability and the modalities seen of samples in files, in bounded memory.
+
+    Args:
+        folder: The run folder.
+        record: What was read of it.
+        files: Modality to file, of any of the run's modalities.
+        out: A .csv, .tsv or .parquet file.
+
+    Returns:
+        How many samples there are in each cluster.
+    """
+    counts = 0
+    with _joined(folder, record, files) as (run, parts), open_rows(out) as append:
+        for rows in parts:
+            table = run.table(rows)
+            counts = counts + np.bincount(table["cluster"], minlength=run.n_clusters)
+            append(table)
+    return np.asarray(counts)
+
+
+def predict_h5mu(
+    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], source: Path, out: Path
+) -> np.ndarray:
+    """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
+
+    Args:
+        folder: The run folder.
+        record: What was read of it.
+        files: Modality to file, of any of the run's modalities.
+        source: The .h5mu file.
+        out: The copy.
+
+    Returns:
+        How many cells there are in each cluster.
+    """
+
+    from cmvae.files.mudata_results import write_results
+    from cmvae.omics import account_of
+
+    ids, found = [], []
+    with _joined(folder, record, files) as (run, parts):
+        for rows in parts:
+            data = run.preprocessing.dataset(rows)
+            clusters, probabilities = run.assign(data)
+            chosen = probabilities[np.arange(len(clusters)), clusters]
+            ids += rows.ids
+            found.append((clusters, chosen, run.embed(data)))
+    clusters, chosen, embedding = map(np.concatenate, zip(*found, strict=True))
+    account = account_of(run.model, run.preprocessing, run.config.recipe.rule, run.h_values)
+    write_results(source, out, ids, clusters, chosen, embedding, account)
+    return np.bincount(clusters, minlength=run.n_clusters)
+
+
+@contextmanager
+def _joined(
+    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile]
+) -> Iterator[tuple["Run", Iterator[JoinedRows]]]:
+    """Give a run and the samples in files, a part at a time; the model is read when these are."""
+    with join_files(files, record.preprocessing) as store:
+        yield load_model(folder, record), store.batches(record.preprocessing.chunk_rows)

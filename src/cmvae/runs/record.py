@@ -1,0 +1,40 @@
+"""What is known of a run without its model."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from cmvae.preprocessing import Preprocessing
+from cmvae.runs.config import RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a run was made from and what it found.
+
+    Attributes:
+        config: What it was made from.
+        preprocessing: How rows become the model's inputs.
+        samples: id, cluster, probability and modalities of the training samples.
+        metrics: Figures of the run.
+        log: The terms of the loss, a row for each epoch.
+        extras: What :class:`cmvae.CMVAEClusterer` keeps beside, as JSON can hold it; else empty.
+    """
+
+    config: RunConfig
+    preprocessing: Preprocessing
+    samples: pd.DataFrame
+    metrics: dict[str, Any]
+    log: pd.DataFrame
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_clusters(self) -> int:
+        """The number of clusters."""
+        return len(self.metrics["sizes"])
+
+    @property
+    def h_values(self) -> list[float]:
+        """The paper's criterion by number of clusters, infinite where it was not evaluated."""
+        return [float("inf") if value is None else value for value in self.metrics["h_values"]]
