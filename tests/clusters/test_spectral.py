@@ -122,7 +122,7 @@ def test_copies_of_one_point_are_one_group():
 
 
 def views_of(seed=0, n=600, groups=3, private=0.0, offset=0.0):
-    """Two views of the same groups; a share of the first view's samples is moved apart within their group."""
+    """Two views of the same groups; a share of the first view's samples is moved apart in them."""
     generator = np.random.default_rng(seed)
     labels = np.arange(n) % groups
     centers = 12 * np.eye(groups, 6)

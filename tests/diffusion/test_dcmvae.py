@@ -73,7 +73,8 @@ def dataset(n=40, seed=0):
 def built_in(decoders=TINY):
     torch.manual_seed(0)
     config = CMVAEConfig(
-        n_modalities=2, input_dims={"a": 3, "b": 4}, modalities_specific_dim=2, number_of_clusters=4,
+        n_modalities=2, input_dims={"a": 3, "b": 4}, modalities_specific_dim=2,
+        number_of_clusters=4,
         latent_dim=3, prior_and_posterior_dist="normal", hidden_dims=(8,),
     )  # fmt: skip
     return DCMVAE(CMVAE(config), decoders)
@@ -287,7 +288,8 @@ def test_training_lowers_the_loss_and_moves_the_denoisers_alone(tmp_path):
     whole, samples = built_in(), dataset()
     frozen, start = weights(whole.cmvae), weights(whole.decoders)
     trainer = fit(
-        whole, samples, samples, max_epochs=40, batch_size=20, learning_rate=3e-3, seed=0, run_dir=tmp_path / "run",
+        whole, samples, samples, max_epochs=40, batch_size=20, learning_rate=3e-3, seed=0,
+        run_dir=tmp_path / "run",
         **QUIET,
     )  # fmt: skip
     optimised = {id(p) for group in trainer.optimizers[0].param_groups for p in group["params"]}
@@ -367,7 +369,8 @@ def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path):
             trainer.should_stop = trainer.current_epoch == 1
 
     def run(model, folder, **arguments):
-        fit(model, dataset(), dataset(seed=1), max_epochs=4, batch_size=20, seed=5, run_dir=tmp_path / folder,
+        fit(model, dataset(), dataset(seed=1), max_epochs=4, batch_size=20, seed=5,
+            run_dir=tmp_path / folder,
             **arguments, **QUIET)  # fmt: skip
         return weights(model)
 
@@ -429,7 +432,8 @@ def test_one_image_that_is_memorised_comes_back(tmp_path):
     )
     whole = DCMVAE(CMVAE(config), small)
     samples = {"x": image.expand(32, -1, -1, -1).clone()}
-    fit(whole, samples, max_epochs=150, batch_size=32, learning_rate=5e-3, seed=0, run_dir=tmp_path / "run",
+    fit(whole, samples, max_epochs=150, batch_size=32, learning_rate=5e-3, seed=0,
+        run_dir=tmp_path / "run",
         enable_checkpointing=False, logger=False, **QUIET)  # fmt: skip
     for name in ("ddpm", "ddim", "dpm++"):
         found = whole.predict({"x": image}, N=2, sampler=name, steps=20, seed=1)["x"]

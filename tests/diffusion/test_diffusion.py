@@ -136,7 +136,7 @@ def exact_estimate(process):
 
 
 def moments_of_map(process, sampler):
-    """Return mean and covariance of what a deterministic sampler makes of N(0, I): its map is affine."""
+    """Return mean and covariance of what a deterministic sampler, affine, makes of N(0, I)."""
     points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     ends = sample(exact_estimate(process), points, process, sampler)
     linear = ends[1:] - ends[0]
@@ -224,7 +224,7 @@ def test_any_number_of_steps_falls_from_noise_to_data(schedule, number):
 
 
 class Exact(nn.Module):
-    """The prediction for data N(MEAN, COVARIANCE) + x̂, whose score is known; without x̂, for N(0, I)."""
+    """The prediction for data N(MEAN, COVARIANCE) + x̂, by its score; without x̂, for N(0, I)."""
 
     def __init__(self, process):
         super().__init__()

@@ -250,8 +250,8 @@ class Steps(Callback):
 def test_the_objective_becomes_the_models_own_step_by_step():
     steps = Steps()
     trained = model()
-    trainer = fit(trained, shares_the_group_alone(60), max_epochs=9, alignment_epochs=(2, 3), batch_size=30,
-                  callbacks=[steps], run_dir="run", **QUIET)  # fmt: skip
+    trainer = fit(trained, shares_the_group_alone(60), max_epochs=9, alignment_epochs=(2, 3),
+                  batch_size=30, callbacks=[steps], run_dir="run", **QUIET)  # fmt: skip
     held = {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
     assert [epoch for epoch, alone, _ in steps.seen if alone] == [0, 0, 1, 1]
     assert [options for epoch, _, options in steps.seen if 2 <= epoch < 5] == [held] * 6
@@ -268,15 +268,16 @@ def test_the_objective_becomes_the_models_own_step_by_step():
 
 
 def test_losses_at_a_smaller_beta_are_forgotten():
-    trainer = fit(model(beta=40.0), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1), batch_size=30,
-                  learning_rate=1e-6, seed=0, run_dir="run", **QUIET)  # fmt: skip
+    trainer = fit(model(beta=40.0), shares_the_group_alone(60), max_epochs=4,
+                  alignment_epochs=(1, 1), batch_size=30, learning_rate=1e-6, seed=0,
+                  run_dir="run", **QUIET)  # fmt: skip
     assert torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)["epoch"] == 3
 
 
 def test_a_beta_below_one_is_kept():
     steps = Steps()
-    fit(model(beta=0.5), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1), batch_size=30,
-        callbacks=[steps], run_dir="run", **QUIET)  # fmt: skip
+    fit(model(beta=0.5), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1),
+        batch_size=30, callbacks=[steps], run_dir="run", **QUIET)  # fmt: skip
     assert {options["beta"] for _, _, options in steps.seen if options} == {0.5}
 
 

@@ -314,7 +314,7 @@ def test_means_are_averages_of_the_experts_that_are_conditioned_on_and_observed(
 
 
 def sharp_model():
-    """Return a model whose experts are far apart, with tiny scales: which one drew z can be read off."""
+    """Return a model whose experts are far apart, with tiny scales: z shows which one drew it."""
     model = make_model(prior_and_posterior_dist="normal")
     with torch.no_grad():
         for i, encoder in enumerate(model.encoders.values()):

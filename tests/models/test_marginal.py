@@ -26,7 +26,8 @@ def linear_gaussian(style=True, seed=0, wide=0.3):
     """Return a model with linear decoders and one cluster, its experts near p(z, w_m | x_m)."""
     torch.manual_seed(seed)
     config = make_config(
-        SHAPES, latent_dim=D, modalities_specific_dim=W, number_of_clusters=1, prior_and_posterior_dist="normal",
+        SHAPES, latent_dim=D, modalities_specific_dim=W, number_of_clusters=1,
+        prior_and_posterior_dist="normal",
         beta=2.5, uses_likelihood_rescaling=True,
     )  # fmt: skip
     encoders = {m: Encoder(shape, D, W) for m, shape in SHAPES.items()}
@@ -116,7 +117,7 @@ def test_the_likelihood_is_unbiased_for_any_number_of_draws_and_chunks(K, chunk_
 
 
 def test_with_one_draw_the_denominator_is_the_expert_drawn():
-    """An expert that is the exact posterior gives the exact likelihood, whatever the other expert is."""
+    """An expert that is the exact posterior gives the exact likelihood, whatever the other is."""
     model, data = linear_gaussian(style=False, wide=0.0), make_data(SHAPES, n=1)
     x = {"a": data["a"].repeat(400, 1), "b": data["b"].repeat(400, 1)}
     with torch.no_grad():

@@ -251,7 +251,7 @@ def narrow_mixture(family, covariance, centers, dim):
 @pytest.mark.parametrize("offset", [0.0, 1e3, -1e3])
 @pytest.mark.parametrize("seed", range(2))
 def test_narrow_and_far_clusters_lose_nothing_in_float32(family, covariance, offset, seed):
-    """At points within the clusters the terms of the square are up to 1e12, and their sum is about d."""
+    """Within the clusters the terms of the square are up to 1e12, and their sum is about d."""
     torch.manual_seed(seed)
     mixture = narrow_mixture(family, covariance, offset + torch.randn(5, 4), dim=4)
     scales = mixture.log_scales.exp() if covariance == "diagonal" else torch.ones(5, 4)

@@ -65,7 +65,7 @@ def test_one_modality_one_cluster_one_draw_is_the_textbook_elbo(loss, estimator,
 
 
 def every_pair(draws):
-    """Return draws whose w̃_n are laid out by (m, sample), as without targets; NaN where none was drawn."""
+    """Return draws whose w̃_n are laid out by (m, sample), as without targets; else NaN."""
     if draws.targets is None:
         return draws
     others = []
@@ -422,7 +422,7 @@ def test_compiled_models_have_the_same_loss_and_gradients():
 @pytest.mark.parametrize("targets", [None, 1])
 @pytest.mark.parametrize("family", ["normal", "laplace_with_softmax"])
 def test_compiled_draws_of_batches_of_several_sizes(targets, family):
-    """As the last batch of an epoch is smaller, and the number of targets of a modality differs every time."""
+    """The last batch of an epoch is smaller; the number of a modality's targets always differs."""
     torch.compiler.reset()
     model = make_model(prior_and_posterior_dist=family)
     compiled = torch.compile(draw_latents, backend="eager")
@@ -631,7 +631,7 @@ def test_metrics_add_up_to_the_loss_with_sampled_targets(loss, make_batch, numbe
 
 
 def decoded_rows(model, batch):
-    """Return the rows that each decoder sees in one forward pass, by a hook, and the number of its calls."""
+    """Return the rows that each decoder sees in one forward pass, and the number of its calls."""
     calls = {m: [] for m in model.modalities}
     hooks = [
         decoder.register_forward_hook(

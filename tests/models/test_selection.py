@@ -144,7 +144,7 @@ class Copying(nn.Module):
 
 
 def known_mixture(seed, unused, unused_weight, dim=5, distance=4.5, n=600):
-    """Return a model whose first five of thirty clusters are those of the data, and the data of two modalities.
+    """Return a model, the first five of whose thirty clusters are those of the data, and the data.
 
     The centres in use are about ``distance`` apart, of which the narrowest pairs overlap. The
     others lie where training leaves clusters that no sample needs: beside one in use ('beside'), at
@@ -384,8 +384,8 @@ def test_joint_rule_gives_clusters_their_mass_at_its_own_points():
     deciding[..., 2] -= 9  # by the joint posterior's it is the last
     expected = penalised_entropy(densities[..., :2] + torch.zeros(2).log_softmax(-1), seen, 1.0, 4)
     found = select_clusters(
-        densities, seen, torch.zeros(3), torch.ones(3, dtype=torch.bool), beta=1.0, latent_dim=4, rule="joint",
-        deciding=(deciding, seen[:1]),
+        densities, seen, torch.zeros(3), torch.ones(3, dtype=torch.bool), beta=1.0, latent_dim=4,
+        rule="joint", deciding=(deciding, seen[:1]),
     )  # fmt: skip
     assert found.h_values[2] == pytest.approx(expected)
 
@@ -395,7 +395,7 @@ def test_joint_rule_gives_clusters_their_mass_at_its_own_points():
 
 
 def densities_of(case, modalities=2, n=40, clusters=12):
-    """Return log p(z_m|c), (M, n, C), of a hard case; the first cluster to leave is the last one."""
+    """Return log p(z_m|c), (M, n, C), of a hard case; the last cluster leaves first."""
     plain = torch.randn(modalities, n, clusters)
     if case == "plain":
         return 3 * plain
@@ -513,7 +513,7 @@ def test_hard_cases_have_the_criteria_of_the_definition(case, rule):
 
 @pytest.mark.parametrize("rule", ["mean", "vote"])
 def test_ties_between_saturated_posteriors_are_broken_as_in_predicting(rule):
-    """Modalities that are certain of different clusters tie; the mass goes to the one of lowest index."""
+    """Modalities that are certain of different clusters tie; the lowest index gets the mass."""
     for seed in range(20):
         torch.manual_seed(seed)
         densities = -1e4 * torch.rand(3, 30, 12)

@@ -196,19 +196,14 @@ class DCMVAE(nn.Module):
     ) -> dict[str, Tensor]:
         """Decode latents as :meth:`cmvae.CMVAE.decode`, and refine what it gives.
 
-        Args:
-            embedding: Latents.
-            modalities: Which to decode.
-            refine: True: all of these. False: none, which is the CMVAE's own. Names: those alone.
-            seed: Seed of the noise, instead of a ``generator``.
-            generator: Source of randomness.
-            **sampling: How to sample: ``sampler``, ``steps``, ``guidance``, ``strength``,
-                ``batch_size``, ``clip``; see :class:`cmvae.diffusion.sampling.Sampler`.
+        With ``refine`` True all of them, False none, or those that it names. Noise comes from the
+        ``generator``, or from a ``seed``. The other keywords, ``sampler``, ``steps``, ``guidance``,
+        ``strength``, ``batch_size`` and ``clip``, say how to sample
+        (:class:`cmvae.diffusion.sampling.Sampler`).
 
         Returns:
             {modality: (..., *input shape)}. What is refined are data, without gradients; the rest
-            is the decoders' output, which for ``'bernoulli'`` and ``'categorical'`` likelihoods are
-            logits.
+            is the decoders' output.
 
         Raises:
             ValueError: If a modality to be refined has no diffusion decoder, or for sampling

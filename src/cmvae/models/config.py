@@ -47,8 +47,6 @@ CUSTOM_PREFIX = "custom:"
 class CMVAEConfig(Settings):
     """The settings of a :class:`cmvae.CMVAE`; the defaults are the model of Palumbo et al. (2024).
 
-    Keyword arguments only, frozen once made.
-
     Args:
         n_modalities: Number of modalities M; must agree with ``input_dims``.
         latent_dim: Dimension of the shared latent z.
@@ -98,11 +96,6 @@ class CMVAEConfig(Settings):
             ``NETWORKS['mine'] = NetworkPair(encoder, decoder)``
             (:class:`cmvae.networks.NetworkPair`), before the settings are made and again before
             they are loaded. Refused if the model is given custom encoders and decoders.
-
-    Raises:
-        TypeError: For an unknown keyword.
-        ValueError: For a field that is missing or has a value that is not allowed; the message
-            names the field, what was got and what is allowed.
 
     Example:
         >>> dims = {"rna": 20, "protein": 5}
