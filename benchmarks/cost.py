@@ -163,7 +163,7 @@ def operations(axis: str, value: int) -> dict[str, Callable[[], object]]:
 
 
 def point(axis: str, value: int, curve: str) -> dict:
-    """Measure one curve at one point, in a process of its own: median time, and peak memory beyond what was there."""
+    """Measure one curve at one point, in its own process: median time, and peak memory on top."""
     run = operations(axis, value)[curve]
     run()  # what is allocated once for all is not counted
     peak = peak_memory(run)
@@ -178,7 +178,7 @@ def point(axis: str, value: int, curve: str) -> dict:
 
 
 def peak_memory(run: Callable[[], object]) -> int:
-    """Return the bytes held at most while ``run`` runs, beyond those before: on the GPU, or resident (Linux, glibc)."""
+    """Return the bytes that ``run`` holds at most: on the GPU, or resident (Linux, glibc)."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

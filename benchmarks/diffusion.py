@@ -1,4 +1,4 @@
-"""What diffusion decoders make of a CMVAE on PolyMNIST-5k: Fréchet distances, coherence, steps and time.
+"""Diffusion decoders of a CMVAE on PolyMNIST-5k: Fréchet distances, coherence, steps and time.
 
     python benchmarks/diffusion.py --size cpu --cmvae runs/polymnist/polymnist-cpu/model
 
@@ -147,7 +147,7 @@ def low_precision(refine: bool = True, **_: Any) -> torch.autocast:
 
 
 # Models
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def trained_cmvae(name: str, data: Any, smoke: bool, out: Path) -> Path:
@@ -187,7 +187,7 @@ def trained_decoders(
 def train_decoder(
     cmvae: Path, modality: str, size: Size, n_samples: int, out: Path, workers: int
 ) -> int:
-    """Train and save the decoder of one modality, with a share of the cores; return the number of steps."""
+    """Train and save the decoder of one modality, with a share of the cores; return its steps."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     torch.manual_seed(SEED)
     model = DCMVAE(CMVAE.from_pretrained(cmvae), {modality: size.decoder})
@@ -211,7 +211,7 @@ def train_decoder(
 
 
 def cost(model: DCMVAE, size: Size) -> dict[str, float]:
-    """Return parameters of one decoder, milliseconds of one training step of it, and of an image at 25 steps."""
+    """Return a decoder's parameters, milliseconds of a training step and of an image (25 steps)."""
     decoder = next(iter(model.decoders.values()))
     decoder.train()
     x = torch.rand(size.batch_size, *decoder.shape, device=device())
@@ -258,7 +258,7 @@ def following(model: DCMVAE, modality: str) -> str:
 
 
 def generate(model: DCMVAE, data: Any, way: str, target: str, n: int, **options: Any) -> Tensor:
-    """Return n images of a modality, (n, 3, 28, 28), on the CPU: from itself, from the next modality or the prior."""
+    """Return n images of a modality, (n, 3, 28, 28): from itself, the next one or the prior."""
     generator = Generator(device()).manual_seed(SEED)
     source = target if way == "self" else following(model, target)
     with low_precision(**options):
@@ -291,7 +291,7 @@ def distance(classifier: Any, images: Tensor, real: Tensor) -> dict[str, float]:
 def distances(
     model: DCMVAE, train: Any, test: Any, classifiers: Mapping[str, Any], size: Size
 ) -> list[dict]:
-    """Return a row for each way and modality, unrefined and refined, and one for real images of the training set."""
+    """Return a row for each way and modality, unrefined and refined, and one for real images."""
     rows = []
     for m in size.modalities:
         real = images_of(test, m, size.n_samples)
@@ -349,7 +349,7 @@ def coherence(model: DCMVAE, test: Any, classifiers: Mapping[str, Any], size: Si
 
 
 # Report
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def summary(
@@ -386,7 +386,7 @@ def summary(
 
 
 def draw_grid(model: DCMVAE, test: Any, size: Size, path: Path) -> None:
-    """Save images, a column for each modality: given, as the CMVAE reconstructs or generates, and refined."""
+    """Save images, a column for each modality: given, from the CMVAE, and refined."""
     figure, columns = plt.subplots(
         8,
         len(size.modalities),
@@ -454,9 +454,15 @@ def main() -> None:
 
 
 def report(
-    model: DCMVAE, train: Any, test: Any, classifiers: Mapping[str, Any], size: Size, arguments: Any, spent: dict,
+    model: DCMVAE,
+    train: Any,
+    test: Any,
+    classifiers: Mapping[str, Any],
+    size: Size,
+    arguments: Any,
+    spent: dict,
     start: float,
-) -> None:  # fmt: skip
+) -> None:
     """Measure, and write the record; a smoke run only shows it."""
     used = cost(model, size)
     far = distances(model, train, test, classifiers, size)
@@ -465,6 +471,7 @@ def report(
     reached = summary(far, near, steps, size.targets)
     if spent:
         used |= spent | {"minutes in all": (time.perf_counter() - start) / 60}
+    sampling = ", ".join(f"{name} {value}" for name, value in size.sampling.items())
     lines = [
         *table(reached, ["measure", "measured", "target"]),
         "",
@@ -476,9 +483,8 @@ def report(
         "",
         *table([used], list(used)),
         "",
-        f"Sampled with {', '.join(f'{name} {value}' for name, value in size.sampling.items())}, steps 25 where "
-        "nothing else is said, in bfloat16. Distances of finite samples are biased upwards; the intervals take that "
-        "out, so that they may lie below.",
+        f"Sampled with {sampling}, steps 25 where nothing else is said, in bfloat16. Distances of "
+        "finite samples are biased upwards; the intervals take that out: they may lie below.",
     ]
     name = f"diffusion-{arguments.size}"
     picture = arguments.out / f"{name}.png"
@@ -487,8 +493,8 @@ def report(
     if arguments.smoke:
         print("\n".join(lines))
         return
-    rows = [{"table": kind, **row} for kind, part in zip(("target", "distance", "coherence", "steps", "cost"),
-            (reached, far, near, steps, [used]), strict=True) for row in part]  # fmt: skip
+    parts = {"target": reached, "distance": far, "coherence": near, "steps": steps, "cost": [used]}
+    rows = [{"table": kind, **row} for kind, part in parts.items() for row in part]
     command = f"python benchmarks/diffusion.py --size {arguments.size}"
     write_record(name, command, rows, lines, seed=SEED)
     shutil.copyfile(picture, RECORDS / f"{name}.png")

@@ -1,4 +1,4 @@
-"""Train the digit classifiers that judge coherence on PolyMNIST-5k, or read them from the cache; print accuracies.
+"""Train the digit classifiers of PolyMNIST-5k, or read them from the cache; print accuracies.
 
 Usage: python benchmarks/digit_classifiers.py [--epochs 4] [--seed 0] [--cache FOLDER]
 """

@@ -133,7 +133,7 @@ def cluster(method, rate, seed, settings):
 
 
 def from_one_warmup(method, rate, seed, settings, variants):
-    """Fit the estimator, and its variants from the same warm-up; the other rules are read off the first model."""
+    """Fit the estimator, variants from the same warm-up, and other rules of the first model."""
     quiet()
     tables, labels = tables_of(rate, seed)
     warm = []
@@ -166,7 +166,7 @@ def from_one_warmup(method, rate, seed, settings, variants):
 
 
 def after_warmup(state):
-    """Return ``fit`` without its first run, the warm-up, after which the random generator was in ``state``."""
+    """Return ``fit`` without its warm-up, after which the random generator was in ``state``."""
     runs = []
 
     def fitted(*arguments, **options):
@@ -199,7 +199,7 @@ def baselines(rate, seed):
 
 
 def paper(rate, seed):
-    """Train the paper's model: random centres, Laplace latents, unit scales, all ten clusters; its rule, the vote."""
+    """Train the paper's model: random centres, Laplace latents, unit scales, ten clusters, vote."""
     return trained_outright(
         "the paper's model and rule", "vote", rate, seed, modalities_specific_dim=10
     )
@@ -254,7 +254,7 @@ def package_folder(name):
 
 
 def other_tables():
-    """Return name → ({modality: array}, labels) of tables that packages carry, those of scikit-learn cut into views."""
+    """Return name → ({modality: array}, labels) of packages' tables, some cut into views."""
     from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
     wine, cancer, iris, digits = load_wine(), load_breast_cancer(), load_iris(), load_digits()
@@ -364,10 +364,11 @@ def summary(rows):
         counts = " ".join(str(row["clusters"]) for row in found if "clusters" in row)
         seconds = [row["seconds"] for row in found if "seconds" in row]
         place = rate if isinstance(rate, str) else f"missing rate {rate}" if rate else "complete"
+        acc, nmi, ari = (np.median(values[name]) for name in ("ACC", "NMI", "ARI"))
+        low, high = values["ACC"].min(), values["ACC"].max()
         lines.append(
-            f"| {place} | {method} | {np.median(values['ACC']):.2f} | {values['ACC'].min():.2f}–"
-            f"{values['ACC'].max():.2f} | {np.median(values['NMI']):.2f} | {np.median(values['ARI']):.2f} | {counts} | "
-            f"{f'{np.median(seconds):.0f}' if seconds else ''} |"
+            f"| {place} | {method} | {acc:.2f} | {low:.2f}–{high:.2f} | {nmi:.2f} | {ari:.2f} | "
+            f"{counts} | {f'{np.median(seconds):.0f}' if seconds else ''} |"
         )
     return lines
 
@@ -420,7 +421,8 @@ def main():
     record = {
         "command": f"python benchmarks/mfeat.py {arguments.part}",
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread for each of {arguments.jobs} runs",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread for each of "
+        f"{arguments.jobs} runs",
         "versions": {
             "cmvae": cmvae.__version__,
             "torch": torch.__version__,

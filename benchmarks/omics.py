@@ -41,7 +41,7 @@ EPOCHS, WARMUP = 12, 8
 def counts(
     rng: np.random.Generator, groups: np.ndarray, features: int, total: float, share: float
 ) -> scipy.sparse.csr_matrix:
-    """Return sparse counts of cells, negative binomial, of which a share of the features marks each group."""
+    """Return sparse counts of cells, negative binomial; some of the features mark each group."""
     base = rng.gamma(0.4, size=features)
     marked = rng.random((GROUPS, features)) < share
     rates = base * np.where(marked, rng.uniform(2, 6, (GROUPS, features)), 1.0)
@@ -158,7 +158,8 @@ def main() -> None:
         rows = pool.submit(measure, cells).result()
     command = "python benchmarks/omics.py" + ("" if cells == 20000 else f" --cells {cells}")
     lines = [
-        f"{cells} cells, {GENES} genes, {PROTEINS} proteins, {GROUPS} groups; peaks are resident memory so far",
+        f"{cells} cells, {GENES} genes, {PROTEINS} proteins, {GROUPS} groups; peaks are resident "
+        "memory so far",
         "",
     ]
     lines += table(rows, ["step", "seconds", "peak MiB", "ARI", "clusters", "density of rna"])

@@ -1,4 +1,4 @@
-"""Cost against the library MultiVae: the same networks, sizes and data, in turns within one process.
+"""Cost against the library MultiVae: the same networks, sizes and data, in turns in one process.
 
 Usage: make bench-peer (which makes an environment of its own, with MultiVae in it). Writes
 records/peer.json, peer.md and peer.png. MultiVae imports torchvision for the downloads of its data
@@ -70,7 +70,7 @@ LATENT = 32
 
 
 def networks(shape: tuple[int, ...], modalities: int) -> tuple[dict, dict]:
-    """Return MultiVae's networks of these modalities: perceptrons with a hidden layer of 512, or convolutions."""
+    """Return MultiVae's networks: perceptrons with a hidden layer of 512, or convolutions."""
     encoders, decoders = {}, {}
     for i in range(modalities):
         encode, decode = BaseAEConfig(shape, LATENT, LATENT), BaseAEConfig(shape, 2 * LATENT)
@@ -212,7 +212,7 @@ def evaluation() -> list[dict]:
 
 
 def compiled() -> list[dict]:
-    """Compare training steps where ours is compiled; MultiVae's cannot be (its outputs break the graph)."""
+    """Compare training steps with ours compiled; outputs of MultiVae's break the graph."""
     rows = []
     for modalities, target in ((6, 3.5), (2, 4)):
         ours, peer = pair(VECTOR, modalities)

@@ -94,7 +94,7 @@ class Cosine(Callback):
 
 
 class UntilAccuracy(Callback):
-    """Note the accuracy of the clusters every so many steps, and end training where it is reached."""
+    """Note the accuracy of the clusters every so many steps; end training where it is reached."""
 
     def __init__(self, data: Any, labels: Any, wanted: float = 0.5, every: int = 52) -> None:
         self.data, self.labels, self.wanted, self.every = data, labels, wanted, every
@@ -112,7 +112,7 @@ class UntilAccuracy(Callback):
 
 
 # Models
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def build(size: Size, seed: int) -> CMVAE:
@@ -158,7 +158,7 @@ def train(model: CMVAE, data: Any, size: Size, seed: int, out: Path) -> dict[str
 def steps_until(
     settings: str, size: Size, train_data: Any, test: Any, seed: int, most: int, out: Path
 ) -> dict:
-    """Train until the test tuples are clustered with ACC 0.5, by all modalities; return the steps it took."""
+    """Train until test tuples are clustered with ACC 0.5, by all modalities; return the steps."""
     model, until = build(size, seed), UntilAccuracy(test, test.labels)
     begin = (
         {"alignment_epochs": size.alignment, "initial_clusters": "auto"}
@@ -166,8 +166,9 @@ def steps_until(
         else {}
     )
     rate = size.learning_rate if settings == "ours" else 1e-3
-    fit(model, train_data, max_epochs=10_000, batch_size=size.batch_size, learning_rate=rate, seed=seed, max_steps=most,
-        run_dir=out, overwrite=True, callbacks=[until], **begin)  # fmt: skip
+    length = {"max_epochs": 10_000, "max_steps": most, "batch_size": size.batch_size}
+    kept = {"run_dir": out, "overwrite": True, "callbacks": [until]}
+    fit(model, train_data, learning_rate=rate, seed=seed, **length, **kept, **begin)
     best = max(until.curve, key=lambda point: point[1])
     reached = best[1] >= until.wanted
     return {
@@ -180,7 +181,7 @@ def steps_until(
 
 
 # Scores
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def score(model: CMVAE, test: Any, classifiers: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def score(model: CMVAE, test: Any, classifiers: Mapping[str, Any], seed: int) ->
 def distances(
     model: CMVAE, test: Any, judges: Mapping[str, Any], generator: torch.Generator
 ) -> dict[str, float]:
-    """Return the Fréchet distance of samples of the prior from the test images, in the classifiers' features."""
+    """Return the Fréchet distance of the prior's samples from test images, by the classifiers."""
     generated = model.decode(model.generate_from_prior(len(test), generator=generator))
     real = test.batch(range(len(test)))["data"]
     return {
@@ -261,7 +262,7 @@ def draw(model: CMVAE, test: Any, scores: Mapping[str, Any], name: str, seed: in
 
 
 # Command
-# -----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def data_of_size(name: str, folder: Path | None, missing: bool) -> tuple[Any, Any]:
@@ -334,7 +335,8 @@ def main() -> None:
         lines = [
             *table(rows, list(rows[0])),
             "",
-            f"the paper's settings / ours: {'≥ ' if not rows[1]['reached'] else ''}{ratio:.1f} (target: ≥ 2)",
+            f"the paper's settings / ours: {'' if rows[1]['reached'] else '≥ '}{ratio:.1f} "
+            "(target: ≥ 2)",
         ]
         write_record(name, f"{command} --steps", rows, lines)
         return

@@ -25,7 +25,7 @@ VECTOR, IMAGE = (76,), (3, 28, 28)
 def in_turns(
     sides: Mapping[str, Callable[[], object]], rounds: int = 30, warm: int = 3
 ) -> dict[str, float]:
-    """Run the sides one after the other, ``rounds`` times over; return the median of each one's seconds.
+    """Run the sides in turns, ``rounds`` times over; return the median of each one's seconds.
 
     Noise of the machine that lasts longer than a round then weighs on all sides alike.
     """
@@ -57,7 +57,7 @@ def build(
     networks: Callable[[], tuple[Mapping[str, nn.Module], Mapping[str, nn.Module]]] | None = None,
     **settings: object,
 ) -> CMVAE:
-    """Return a model of so many equal modalities: 76 features with a hidden layer of 512, or images 3×28×28."""
+    """Return a model of equal modalities: 76 features, hidden layer of 512; or images 3×28×28."""
     torch.manual_seed(0)
     names = [f"m{i}" for i in range(modalities)]
     encoders, decoders = networks() if networks else (None, None)
@@ -85,7 +85,7 @@ def device() -> torch.device:
 def samples(
     shape: tuple[int, ...], modalities: int, n: int = BATCH, missing: float = 0.0
 ) -> MultimodalBaseDataset:
-    """Return n samples of noise, of whose entries a share is missing; each sample keeps one modality at least."""
+    """Return n samples of noise, a share of entries missing; each keeps one modality at least."""
     torch.manual_seed(1)
     data = {f"m{i}": torch.rand(n, *shape, device=device()) for i in range(modalities)}
     if not missing:
@@ -99,7 +99,7 @@ def samples(
 
 
 def training_step(model: CMVAE, data: MultimodalBaseDataset) -> Callable[[], None]:
-    """Return forward and backward of the objective on a batch; the optimiser's step is on neither side of a ratio."""
+    """Return forward and backward of the objective on a batch, without the optimiser's step."""
     model.train()
 
     def step() -> None:
@@ -110,7 +110,7 @@ def training_step(model: CMVAE, data: MultimodalBaseDataset) -> Callable[[], Non
 
 
 def training_floor(model: CMVAE, data: MultimodalBaseDataset, K: int = 1) -> Callable[[], None]:
-    """Return forward and backward of the networks on the rows that a training step runs them on, and nothing else."""
+    """Return forward and backward of the networks alone, on the rows of a training step."""
     names = list(model.modalities)
     observed = torch.stack([_mask(data, m) for m in names])
     rows = {m: int((observed & observed[i]).sum()) * K for i, m in enumerate(names)}
@@ -135,7 +135,7 @@ def _mask(data: MultimodalBaseDataset, name: str) -> Tensor:
 
 
 def likelihood_floor(model: CMVAE, n: int, draws: int, rows: int = 16384) -> Callable[[], None]:
-    """Return the decoders of all modalities on n × draws rows, without gradients, so many rows at a time."""
+    """Return all decoders on n × draws rows, without gradients, so many rows at a time."""
     latents = {
         m: torch.randn(n * draws, decoder_dim(model, m), device=device()) for m in model.modalities
     }

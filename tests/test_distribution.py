@@ -24,7 +24,7 @@ NEW = {"dev", "docs"}
 
 
 def run(*command, folder):
-    """Run a program from a folder, without what the surrounding environment would add to its path."""
+    """Run a program from a folder, without what the environment would add to Python's path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         list(map(str, command)), cwd=folder, env=kept, capture_output=True, text=True, check=False
@@ -42,7 +42,7 @@ def built(tmp_path_factory):
 
 
 def dependencies(requirements):
-    """Return the installed distributions that requirements lead to, however far: name -> distribution."""
+    """Return the installed distributions that requirements lead to, however far, by name."""
     found, waiting = {}, [*map(Requirement, requirements)]
     while waiting:
         wanted = waiting.pop()
@@ -64,7 +64,7 @@ def dependencies(requirements):
 
 
 def empty_environment(folder, requirements):
-    """Make an environment that holds requirements and what they need, linked from the present one."""
+    """Make an environment that holds requirements and what they need, linked from this one."""
     run(sys.executable, "-m", "venv", folder, folder=folder.parent)
     (packages,) = (folder / "lib").glob("python*/site-packages")
     for one in dependencies(requirements).values():
@@ -103,8 +103,8 @@ def test_the_wheel_runs_in_an_empty_environment(built, tmp_path):
     """Install it where there is nothing but its dependencies, and run the demonstration elsewhere.
 
     The dependencies are linked from the present environment, because to fetch PyTorch again takes
-    longer than all of this; pip checks that they are all that the wheel asks for. The package itself
-    and what only extras or development need are not there.
+    longer than all of this; pip checks that they are all that the wheel asks for. The package
+    itself, and what only extras or development need, are not there.
     """
     (wheel,) = built.glob("*.whl")
     programs = empty_environment(tmp_path / "environment", PROJECT["dependencies"])

@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: references, formulas and examples in the forms that the site understands."""
+"""Docstrings as Markdown: references, formulas and examples in the forms of the site."""
 
 import re
 from textwrap import indent

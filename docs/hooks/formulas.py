@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers show without a script: ``$…$`` in a line, ``$$…$$`` by itself."""
+"""Formulas as MathML, shown without a script: ``$…$`` in a line, ``$$…$$`` by itself."""
 
 import html
 import re

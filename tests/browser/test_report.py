@@ -44,7 +44,7 @@ N = 60
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Write a report of a random model with a table and images, parts of them missing, and hostile names."""
+    """Write a report of a random model: a table, images, parts of them missing, hostile names."""
     model = make_model(SHAPES, number_of_clusters=3)
     generator = torch.Generator().manual_seed(0)
     data = {
@@ -79,7 +79,7 @@ def report(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Start Chromium; where it is not installed, tests are skipped, or fail if CMVAE_REQUIRE_BROWSER is set."""
+    """Start Chromium; without it tests are skipped, or fail if CMVAE_REQUIRE_BROWSER is set."""
     if shutil.which(BROWSER) is None or shutil.which(DRIVER) is None:
         reason = f"needs {BROWSER} and {DRIVER}: Debian's packages chromium and chromium-driver"
         if os.environ.get("CMVAE_REQUIRE_BROWSER"):
@@ -122,9 +122,8 @@ def shown_cards(page):
 
 def groups_of_map(page):
     """Return the samples of the map's coloured traces, group by group."""
-    return page.execute_script(
-        "return document.getElementById('map-plot').data.slice(1, -1).map((trace) => trace.customdata)"
-    )
+    traces = "document.getElementById('map-plot').data.slice(1, -1)"
+    return page.execute_script(f"return {traces}.map((trace) => trace.customdata)")
 
 
 def move_mouse_to(page, sample, click=False):
@@ -134,7 +133,8 @@ def move_mouse_to(page, sample, click=False):
     )
     x, y = page.execute_script(
         """
-        const plot = document.getElementById("map-plot"), layout = plot._fullLayout, box = plot.getBoundingClientRect();
+        const plot = document.getElementById("map-plot"), layout = plot._fullLayout;
+        const box = plot.getBoundingClientRect();
         const trace = plot.data.slice(1, -1).find((t) => t.customdata.includes(arguments[0]));
         const i = trace.customdata.indexOf(arguments[0]);
         return [box.left + layout._size.l + layout.xaxis.d2p(trace.x[i]),
@@ -186,8 +186,12 @@ def test_nothing_is_logged_and_nothing_asked_of_the_network(browser, report):
 
 
 def test_the_network_is_forbidden(page):
-    script = "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('asked'), (e) => done(e.name))"
-    violated = "window.violated = null; addEventListener('securitypolicyviolation', (e) => { violated = e.violatedDirective })"
+    script = "const done = arguments[0]; "
+    script += "fetch('http://127.0.0.1:9/').then(() => done('asked'), (e) => done(e.name))"
+    violated = "window.violated = null; "
+    violated += (
+        "addEventListener('securitypolicyviolation', (e) => { violated = e.violatedDirective })"
+    )
     page.execute_script(violated)
     assert page.execute_async_script(script) == "TypeError"
     assert page.execute_script("return window.violated").startswith("connect-src")
@@ -301,9 +305,8 @@ def test_colours_switch_between_cluster_label_and_modalities(page, report):
         page.find_element(By.CSS_SELECTOR, f"input[value={by}]").click()
         expected = [[i for i, g in enumerate(of) if g == group] for group in range(max(of) + 1)]
         assert groups_of_map(page) == expected
-        marks = page.execute_script(
-            "return document.getElementById('map-plot').data.slice(1, -1).map((t) => t.marker.symbol)"
-        )
+        traces = "document.getElementById('map-plot').data.slice(1, -1)"
+        marks = page.execute_script(f"return {traces}.map((t) => t.marker.symbol)")
         assert len(set(marks)) == len(marks)
         assert len(page.find_elements(By.CSS_SELECTOR, "#key li")) == len(expected)
 
@@ -384,9 +387,8 @@ def test_the_keyboard_reaches_and_operates_everything(page, report):
 
 def test_a_member_is_shown_on_the_map(page, report):
     sample = report[1].clusters[2].nearest[1]
-    page.execute_script(
-        "document.querySelectorAll('#cards .cluster')[2].querySelectorAll('.members button')[1].click()"
-    )
+    card = "document.querySelectorAll('#cards .cluster')[2]"
+    page.execute_script(f"{card}.querySelectorAll('.members button')[1].click()")
     assert text(page, "#sample .title") == report[1].samples.ids[sample]
     ring = page.execute_script("return document.getElementById('map-plot').data.at(-1)")
     assert (ring["x"][0], ring["y"][0]) == pytest.approx(
@@ -421,7 +423,8 @@ def test_a_phone_scrolls_down_only(browser, report, width):
 def test_dark_screens_get_a_dark_page(page):
     def colours():
         return page.execute_script(
-            "return [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
+            "return [getComputedStyle(document.body).backgroundColor,"
+            "getComputedStyle(document.body).color,"
             "document.getElementById('map-plot').layout.font.color,"
             "document.querySelector('#map-plot .xtitle').style.fill]"
         )
@@ -444,8 +447,10 @@ def test_it_is_printed_light_and_within_the_paper(page, report):
     screen(page, scheme="dark")
     page.execute_script(
         """
-        addEventListener("beforeprint", () => { const l = document.getElementById("map-plot").layout;
-                                               window.printed = [l.font.color, l.width]; });
+        addEventListener("beforeprint", () => {
+            const l = document.getElementById("map-plot").layout;
+            window.printed = [l.font.color, l.width];
+        });
         """
     )
     printed = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})

@@ -1,4 +1,4 @@
-"""Modalities kept compact give the same as their dense float twins, and become floats by the batch."""
+"""Modalities kept compact give the same as dense float twins, and become floats by the batch."""
 
 import numpy as np
 import pytest

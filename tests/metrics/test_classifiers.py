@@ -1,4 +1,4 @@
-"""Classifiers: that they learn, that they are the same each time, and that the cache is believed only if it fits."""
+"""Classifiers learn, are the same each time, and are read from a cache only if it fits."""
 
 import json
 
@@ -14,7 +14,7 @@ SETTINGS = {"n_classes": 3, "epochs": 3, "batch_size": 20}
 
 
 def bars(n=240, seed=0, noise=0.15):
-    """Return images of a horizontal bar, a vertical one, or a square, in one and in three channels."""
+    """Return images of a horizontal bar, a vertical one, or a square, in one and three channels."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 3
     shapes = torch.zeros(3, 1, 12, 12)

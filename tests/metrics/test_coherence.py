@@ -26,7 +26,7 @@ READERS = dict.fromkeys(NAMES, read)
 
 
 class Model:
-    """Generates the class of what it is given, plus ``shift`` of the target where ``wrong`` says so."""
+    """Generates the class that it is given, plus the target's ``shift`` where it is ``wrong``."""
 
     def __init__(self, names=NAMES, wrong=lambda subset, target: False):
         self.modalities, self.wrong, self.calls = names, wrong, []

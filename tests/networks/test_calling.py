@@ -115,7 +115,7 @@ NORMS = [
 
 
 def _warmed(make, **options):
-    """Build an encoder with batch normalisation, running statistics that are not trivial, and dropout."""
+    """Build an encoder with batch normalisation, running statistics unlike 0 and 1, and dropout."""
     torch.manual_seed(0)
     encoder = Encoder(nn.Dropout(0.5), *make(**options))
     encoder(3 + 2 * torch.randn(50, 6))

@@ -229,7 +229,7 @@ def test_unknown_names_are_refused_with_those_that_are_known(build):
 
 
 def _train(encoder, decoder, x, loss_of, steps, learning_rate=2e-3):
-    """Train a plain autoencoder on batches of 64 and return its loss on rows that it has not seen."""
+    """Train a plain autoencoder on batches of 64 and return its loss on rows it has not seen."""
     optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=learning_rate)
     held_out, seen = x[:128], x[128:]
 

@@ -89,7 +89,9 @@ def _read(
         if not isinstance(record, dict) or record.get("recipe") != dict(recipe):
             return None
         sums = record["crc32"]
-        arrays = {key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys}
+        arrays: dict[str, np.ndarray] = {}
+        for key in keys:
+            arrays[key] = open_memmap(folder / f"{name}-{key}.npy", mode="r")
         whole = all(zlib.crc32(array.data) == sums[key] for key, array in arrays.items())
         return arrays if whole else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, tokenize.TokenError):
