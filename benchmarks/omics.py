@@ -30,8 +30,8 @@ import torch
 from timing import table, write_record
 
 from cmvae import CMVAE, CMVAEConfig, fit
-from cmvae.data import from_mudata, to_mudata
 from cmvae.metrics import clustering_scores
+from cmvae.omics import from_mudata, to_mudata
 
 GENES, PROTEINS, GROUPS = 2000, 100, 8
 BLOCK = 1000

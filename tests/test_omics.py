@@ -6,17 +6,18 @@ import sys
 import warnings
 from pathlib import Path
 
+import cmvae.preprocessing.omics_coding
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-
-import cmvae.preprocessing.omics_coding
-from cmvae import CMVAE, CMVAEConfig, fit
-from cmvae.data import SparseRows, StandardisedRows, from_mudata, read_h5mu, to_mudata
-from cmvae.metrics import clustering_scores
 from cmvae.preprocessing.omics_coding import OmicsCoding
+
+from cmvae import CMVAE, CMVAEConfig, fit
+from cmvae.data import SparseRows, StandardisedRows
+from cmvae.metrics import clustering_scores
+from cmvae.omics import from_mudata, read_h5mu, to_mudata
 from helpers import assert_same_snapshot, snapshot
 
 mudata = pytest.importorskip("mudata")

@@ -15,8 +15,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from cmvae import IncompleteDataset
+from cmvae.models.inference import latent_means
 from cmvae.report import gather_report, write_report
-from cmvae.training.initialization import latent_means
 from helpers import make_model
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"

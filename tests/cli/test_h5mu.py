@@ -16,16 +16,16 @@ import yaml
 pytest.importorskip("mudata")
 
 import mudata
+from cmvae.preprocessing.omics_coding import OmicsCoding
+from cmvae.runs.from_files import predict_h5mu
 from sklearn.metrics import adjusted_rand_score
 
 import cmvae.training.recipe
 from cmvae import CMVAE
-from cmvae.data import from_mudata, to_mudata
 from cmvae.files import preprocessing
 from cmvae.files.mudata import h5mu_files
-from cmvae.preprocessing.omics_coding import OmicsCoding
+from cmvae.omics import from_mudata, to_mudata
 from cmvae.runs.folder import read_run
-from cmvae.runs.from_files import predict_h5mu
 from made_files import contents, names, refused, run
 from made_mudata import (
     CELLS,

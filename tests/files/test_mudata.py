@@ -16,16 +16,17 @@ pytest.importorskip("mudata")
 
 import anndata
 import h5py
+from cmvae.preprocessing.omics_codec import OmicsCodec
+from cmvae.preprocessing.omics_coding import CodedModality
 
-from cmvae.data import SparseRows, StandardisedRows, from_mudata
+from cmvae.data import SparseRows, StandardisedRows
 from cmvae.files import preprocessing
 from cmvae.files.join import RowStore
 from cmvae.files.labels import read_labels
 from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import MuDataModality, OmicsRows, h5mu_files
 from cmvae.files.mudata_results import write_results
-from cmvae.preprocessing.omics_codec import OmicsCodec
-from cmvae.preprocessing.omics_coding import CodedModality
+from cmvae.omics import from_mudata
 from cmvae.preprocessing.preprocessing import Preprocessing, open_source
 from made_mudata import (
     CELLS,

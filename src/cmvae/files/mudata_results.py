@@ -13,7 +13,7 @@ from cmvae.base.files import atomic_write
 from cmvae.base.words import SHOWN, quoted
 from cmvae.files.mudata import library, read_index
 
-KEY = "cmvae"  # what the names of results start with, as in cmvae.data.to_mudata
+KEY = "cmvae"  # what the names of results start with, as in cmvae.omics.to_mudata
 
 
 def write_results(
@@ -25,7 +25,7 @@ def write_results(
     embedding: np.ndarray,
     account: Mapping[str, Any],
 ) -> None:
-    """Write a copy of an .h5mu file with results of its cells, named as ``cmvae.data.to_mudata`` names them.
+    """Write a copy of an .h5mu file with results of its cells, named as ``cmvae.omics.to_mudata`` names them.
 
     Cells without results get NaN. Nothing else in the file changes, and its matrices are not read.
 
