@@ -64,12 +64,7 @@ class DiffusionDecoder(nn.Module):
 
     @torch.no_grad()
     def estimate_scaling(self, data: Tensor) -> None:
-        """Learn the scale of data (n, *shape), if it is not known yet.
-
-        Raises:
-            ValueError: If there are no data, or values outside [0, 1] where the scaling is
-                ``'unit'``.
-        """
+        """Learn the scale of data (n, *shape), if it is not known yet (:class:`ScaleEstimate`)."""
         estimate = ScaleEstimate(self.scaling, "x")
         estimate.update(data)
         estimate.finish()
@@ -111,13 +106,8 @@ class DiffusionDecoder(nn.Module):
         The noise to start from is drawn for all samples at once: with the deterministic samplers
         the batch size changes nothing.
 
-        Args:
-            reconstruction: x̂, (B, *shape).
-            sampler: How to sample.
-            generator: Source of randomness.
-
         Returns:
-            Data, (B, *shape), on their own scale, in the dtype of the parameters.
+            For x̂, (B, *shape), data of that shape on their own scale, in the parameters' dtype.
 
         Raises:
             ValueError: For a wrong shape, more steps than in training, guidance of a decoder that

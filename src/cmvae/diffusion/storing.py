@@ -26,13 +26,11 @@ def save_decoders(
     """Write the decoders' files beside their targets; rename them once the block has ended well.
 
     The trained weights are left out: a saved model samples with the averaged ones.
-
-    Raises:
-        ValueError: If ``directory`` is a file.
     """
     folder = prepare_folder(directory)
+    state = decoders.state_dict()
     kept = {
-        k: v.detach().contiguous() for k, v in decoders.state_dict().items() if TRAINED not in k
+        name: value.detach().contiguous() for name, value in state.items() if TRAINED not in name
     }
     settings = {m: config.to_plain() for m, config in configs.items()}
     with (
@@ -51,11 +49,7 @@ class StoredWeights(NamedTuple):
     tensors: dict[str, Tensor]
 
     def into(self, decoders: nn.Module) -> None:
-        """Put the weights into decoders, the averaged ones in place of the trained too.
-
-        Raises:
-            ValueError: If they do not fit, or are not finite, naming the file.
-        """
+        """Put the weights into decoders, the averaged ones in place of the trained too."""
         trained = {
             k.replace(AVERAGED, TRAINED, 1): v for k, v in self.tensors.items() if AVERAGED in k
         }
@@ -68,18 +62,12 @@ class StoredWeights(NamedTuple):
                 decoders.to(dtype)
             decoders.load_state_dict({**self.tensors, **trained})
         except (RuntimeError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{self.path}: the file is damaged or does not fit the model: {reason}"
-            ) from None
+            reason = "damaged or does not fit the model: " + " ".join(str(error).split())
+            raise ValueError(f"{self.path}: the file is {reason}") from None
 
 
 def load_decoders(directory: str | Path) -> tuple[dict[str, DiffusionConfig], StoredWeights]:
-    """Read the settings and the weights that :func:`save_decoders` wrote.
-
-    Raises:
-        ValueError: If a file is missing or damaged, naming it.
-    """
+    """Read the settings and the weights that :func:`save_decoders` wrote."""
     names = (DIFFUSION_CONFIG, DIFFUSION_WEIGHTS)
     config_path, weights_path = (Path(directory) / name for name in names)
     for path in (config_path, weights_path):

@@ -30,16 +30,11 @@ def alignment_loss(experts: Experts, sharpness: float = SHARPNESS) -> Tensor:
     Multiview Coding", 2020), with the density of the model's own latents as critic. It does not
     depend on the scale of the locations, which at the start is close to nothing; the second term,
     in which x is held constant, brings them to scale.
-
-    Args:
-        experts: The experts of a batch of B samples.
-        sharpness: s.
     """
     standardised = _standardise(experts)
     power = 2.0 if experts.family.is_normal else 1.0
-    distances = torch.cdist(
-        standardised.unsqueeze(1), standardised.unsqueeze(0), p=power
-    )  # (m, n, i, j)
+    # Of (m, n, i, j).
+    distances = torch.cdist(standardised.unsqueeze(1), standardised.unsqueeze(0), p=power)
     logits = -sharpness / experts.loc.shape[-1] * experts.family.factor * distances.pow(power)
     # Finite, so that a modality which no sample of the batch has leaves no NaN among the gradients.
     logits = logits.masked_fill(~experts.observed[None, :, None, :], torch.finfo(logits.dtype).min)

@@ -233,7 +233,6 @@ class CMVAE(nn.Module):
             modality, ``one_latent_space`` = False.
 
         Raises:
-            KeyError: For an unknown modality in ``cond_mod``.
             ValueError: If a sample has observed none of ``cond_mod``; the message names it.
         """
         draws = positive_int("N", N)
@@ -285,7 +284,6 @@ class CMVAE(nn.Module):
             classes, rates of counts; or drawn values, zeros and ones, one-hot vectors, counts.
 
         Raises:
-            KeyError: For an unknown modality.
             TypeError: For draws of a likelihood that is a callable.
         """
         names = inference.chosen_modalities(self, "reconstructions", list(reconstructions))
@@ -374,9 +372,6 @@ class CMVAE(nn.Module):
             ``clusters`` (n_data,) int64; ``pc_zs`` {modality: (n_data, C)}, p(c|z_m), rows of
             unobserved samples NaN; ``probabilities`` (n_data, C), the average of p(c|z_m) over
             observed modalities, with the rule ``'joint'`` p(c|z̄).
-
-        Raises:
-            ValueError: If the rule is unknown.
         """
         check_rule(rule)
         points = inference.expert_points(self, inputs, batch_size, sample, generator)

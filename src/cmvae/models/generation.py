@@ -38,25 +38,16 @@ def sample_latents(
 
 def mean_latents(parts: Parts, experts: Experts, draws: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the means of what :func:`sample_latents` draws, repeated for every draw."""
-    private = {
-        m: loc.masked_fill(~seen[:, None], 0).unsqueeze(1).expand(-1, draws, -1)
-        for m, loc, seen in zip(
-            parts.modalities, experts.private_loc, experts.observed, strict=True
-        )
-    }
+    private = {}
+    for m, loc, seen in zip(parts.modalities, experts.private_loc, experts.observed, strict=True):
+        private[m] = loc.masked_fill(~seen[:, None], 0).unsqueeze(1).expand(-1, draws, -1)
     return experts.mean.unsqueeze(1).expand(-1, draws, -1), private
 
 
 def joined_latents(
     parts: Parts, embedding: Mapping[str, Any], modalities: list[str]
 ) -> dict[str, Tensor]:
-    """Return [z, w_m], (..., d + dim_m), of an embedding as ``CMVAE.encode`` returns it.
-
-    Raises:
-        TypeError: If it is none.
-        KeyError: If it lacks a modality.
-        ValueError: If shapes are wrong.
-    """
+    """Return [z, w_m], (..., d + dim_m), of an embedding as ``CMVAE.encode`` returns it."""
     if not isinstance(embedding, Mapping) or not {"z", "modalities_z"} <= set(embedding):
         raise TypeError("embedding must hold 'z' and 'modalities_z', as encode returns them")
     like, config = parts.mixture.centers, parts.model_config
@@ -79,9 +70,7 @@ def joined_latents(
 def chosen_clusters(active: Tensor, cluster: Any, n_samples: int) -> Tensor:
     """Return the cluster of each sample, (n_samples,) int64, from an index or one for each.
 
-    Raises:
-        TypeError: For anything but integers.
-        ValueError: For a cluster that is not ``active``, (C,), or a wrong number of them.
+    All must be ``active``, (C,) boolean.
     """
     refusal = f"cluster must be an index or {n_samples} of them, got {cluster!r}"
     try:

@@ -52,13 +52,7 @@ def private_priors(parts: Parts) -> list[PrivatePrior]:
 
 
 def chosen_modalities(parts: Parts, argument: str, names: str | Sequence[str]) -> list[str]:
-    """Return the modalities that an argument names: ``'all'``, a name or a list of names.
-
-    Raises:
-        KeyError: For a name that the model does not know.
-        TypeError: For anything but names.
-        ValueError: For no names.
-    """
+    """Return the modalities that an argument names: ``'all'``, a name or a list, not empty."""
     known = list(parts.modalities)
     if isinstance(names, str):
         names = known if names == "all" and "all" not in known else [names]
@@ -108,20 +102,15 @@ def experts_of(parts: Parts, batch: Batch) -> Experts:
     """Encode what is observed, and only that, in the networks' present mode."""
     encoded = [_expert(parts, batch, i, m) for i, m in enumerate(parts.modalities)]
     loc, raw, private_loc, private_raw = zip(*encoded, strict=True)
-    scale, private_scale = (
-        parts.family.scale(torch.stack(raw)),
-        scale_each(parts.family, private_raw),
-    )
-    return Experts(
-        parts.family, torch.stack(loc), scale, private_loc, private_scale, batch.observed
-    )
+    family = parts.family
+    z = torch.stack(loc), family.scale(torch.stack(raw))
+    return Experts(family, *z, private_loc, scale_each(family, private_raw), batch.observed)
 
 
 def experts_given(parts: Parts, inputs: Any, modalities: list[str], batch_size: int) -> Experts:
-    """Encode samples in eval mode; only ``modalities`` count as observed.
+    """Encode samples in eval mode, each of which must have observed one of ``modalities``.
 
-    Raises:
-        ValueError: If a sample has observed none of them; the message names it.
+    Only these count as observed.
     """
     with evaluating(cast(nn.Module, parts)):
         chunks = iterate(inputs, batch_size)
@@ -147,11 +136,8 @@ def expert_points(
     for chunk in iterate(inputs, batch_size):
         batch = read_batch(parts, chunk)
         with evaluating(cast(nn.Module, parts)):
-            if sample:
-                z = experts_of(parts, batch).sample_each(1, generator).squeeze(2)
-            else:
-                encoded = [_expert(parts, batch, i, m) for i, m in enumerate(parts.modalities)]
-                z = torch.stack([loc for loc, *_ in encoded])
+            experts = experts_of(parts, batch)
+        z = experts.sample_each(1, generator).squeeze(2) if sample else experts.loc
         yield z, batch.observed
 
 
@@ -159,10 +145,8 @@ def expert_points(
 def latent_means(model: Any, data: Any, batch_size: int = 512) -> Tensor:
     """Return the mean of q(z|X) of every sample, (n, latent_dim), with networks in eval mode.
 
-    Args:
-        model: A CMVAE or D-CMVAE.
-        data: The samples, anything that ``CMVAE.encode`` takes.
-        batch_size: Samples encoded at a time.
+    Of a CMVAE or D-CMVAE, from anything that :meth:`cmvae.CMVAE.encode` takes, so many samples as
+    ``batch_size`` says at a time.
     """
     chunks = iterate(data, batch_size)
     return torch.cat([model.encode(chunk, return_mean=True).z[:, 0] for chunk in chunks])

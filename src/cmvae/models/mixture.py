@@ -64,19 +64,19 @@ class MixturePrior(nn.Module):
         """
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         with torch.autocast(z.device.type, enabled=False):
-            points = z.reshape(-1, z.shape[-1])
+            points, centers = z.reshape(-1, z.shape[-1]), self.centers
             if self.covariance == "full":
-                parameters = (self.centers, *self._factors())
-                log_prob = self._by_clusters(points, self._log_prob_full, *parameters)
+                log_prob = self._by_clusters(points, self._log_prob_full, centers, *self._factors())
             elif self.family.is_normal:
                 log_prob = self._log_prob_normal(points)
             elif self.covariance == "diagonal":
-                parameters = (self.centers, self.log_scales)
-                log_prob = self._by_clusters(points, self._log_prob_scaled, *parameters)
+                log_prob = self._by_clusters(
+                    points, self._log_prob_scaled, centers, self.log_scales
+                )
             else:
-                distances = torch.cdist(points, self.centers.to(z.dtype), p=1.0)
+                distances = torch.cdist(points, centers.to(z.dtype), p=1.0)
                 log_prob = -distances - z.shape[-1] * math.log(2)
-        return log_prob.reshape(*z.shape[:-1], len(self.centers))
+        return log_prob.reshape(*z.shape[:-1], len(centers))
 
     def _log_prob_normal(self, points: Tensor) -> Tensor:
         """Return Normal log-densities with diagonal Σ_c, (N, C), by matrix products alone.
@@ -167,13 +167,10 @@ class MixturePrior(nn.Module):
     def set_components(
         self, weights: Tensor, centers: Tensor, covariances: Tensor | None = None
     ) -> None:
-        """Set all clusters active, with given weights, centres and covariances.
+        """Set all clusters active, with weights (C,) that sum to 1, and centres (C, d).
 
-        Args:
-            weights: Positive, summing to 1, (C,).
-            centers: (C, d).
-            covariances: Covariance matrices (C, d, d), of which ``'diagonal'`` uses the diagonal
-                and ``'identity'`` nothing; None for scale 1.
+        Of the covariances (C, d, d), None for scale 1, ``'diagonal'`` uses the diagonal and
+        ``'identity'`` nothing.
         """
         self.active.fill_(True)
         self.logits.copy_(weights.log())
@@ -191,17 +188,8 @@ class MixturePrior(nn.Module):
 
     @torch.no_grad()
     def set_centers(self, centers: Any) -> None:
-        """Overwrite the centres.
-
-        Args:
-            centers: Finite numbers, (C, d), a tensor or what makes one.
-
-        Raises:
-            TypeError: If they are no numbers.
-            ValueError: If the shape is another, or a value is not finite.
-        """
-        own = self.centers
-        shape = tuple(own.shape)
+        """Overwrite the centres by finite numbers, (C, d); others are refused."""
+        own, shape = self.centers, tuple(self.centers.shape)
         try:
             centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
         except (TypeError, ValueError, RuntimeError):

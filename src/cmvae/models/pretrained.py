@@ -31,11 +31,7 @@ class _Configured(Protocol):
 
 
 def prepare_folder(directory: str | Path) -> Path:
-    """Return the folder to save a model in, made where it is missing.
-
-    Raises:
-        ValueError: If ``directory`` is a file.
-    """
+    """Return the folder to save a model in, made where it is missing, if it is no file."""
     if not str(directory):
         raise ValueError("save_directory must be a folder's path, got ''")
     directory = Path(directory)
@@ -49,11 +45,8 @@ def model_folder(name: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a saved model: ``name``, or where the Hub's model is fetched to.
 
     A string ``owner/name`` that is no folder here is taken for an id of the Hub. JSON and
-    safetensors files are fetched, nothing else, and kept in the Hub's own cache.
-
-    Args:
-        name: A folder, or an id.
-        revision: Branch, tag or commit of the Hub's repository.
+    safetensors files are fetched, nothing else, and kept in the Hub's own cache. A ``revision`` is
+    a branch, tag or commit there.
 
     Raises:
         ValueError: If there is neither such a folder nor such a model, or a revision is given for a
@@ -78,11 +71,7 @@ def model_folder(name: str | Path, revision: str | None = None) -> Path:
 
 
 def save_pretrained(model: nn.Module, directory: str | Path) -> None:
-    """Write the settings and the weights of ``model`` into a folder, made where it is missing.
-
-    Raises:
-        ValueError: If ``directory`` is a file.
-    """
+    """Write the settings and the weights of a model into a folder, made where it is missing."""
     directory = prepare_folder(directory)
     # Both are written before either is renamed: a failure leaves the old pair whole.
     with (
@@ -150,10 +139,8 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         model.to(dtype)
         load_model(model, str(path), strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{path}: the file is damaged or does not fit the model: {reason}"
-        ) from None
+        reason = "the file is damaged or does not fit the model: " + " ".join(str(error).split())
+        raise ValueError(f"{path}: {reason}") from None
     if bad:
         raise ValueError(f"{path}: NaN or infinity in {bad[:5]}")
     if active.dtype != torch.bool or not bool(active.any()):
