@@ -172,15 +172,16 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the clusters of samples, (n,), from whichever modalities they have."""
-        return self._run.assign(self._dataset(X))[0]
+        return self._assign(X)[0]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the clusters, (n, n_clusters_)."""
-        return self._run.assign(self._dataset(X))[1]
+        return self._assign(X)[1]
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the joint embedding, the mean of q(z|X), (n, latent_dim)."""
-        return self._run.embed(self._dataset(X)).astype(np.float64)
+        data = self._dataset(X)
+        return self._run.embed(data).astype(np.float64)
 
     @torch.no_grad()
     def score(self, X: Any, y: Any = None) -> float:
@@ -197,8 +198,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Generate samples in the units of the data, and their clusters.
 
         Returns:
-            {modality: (n_samples, features)}, DataFrames of what was given as such, and (n_samples,)
-            integers. For a model of one table, the table itself instead of the mapping.
+            {modality: (n_samples, features)}, DataFrames where such were given; and
+            (n_samples,) integers. Of one table that table, instead of the mapping.
 
         Raises:
             TypeError: For an ``n_samples`` that is no integer.
@@ -260,8 +261,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         Predictions, embeddings, samples and ``labels_`` are the same to the bit.
 
         Raises:
-            ValueError: If the folder holds no whole run, a run of another version, or a model alone,
-                naming it.
+            ValueError: If the folder holds no whole run, a run of another version, or a model
+                alone, naming it.
         """
         run = read_run(Path(directory))
         extras = run.extras
@@ -294,7 +295,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _forget(self) -> None:
         """Remove what an earlier fit has found."""
-        for name in [name for name in vars(self) if name.endswith("_") or name.startswith("_")]:
+        own = [n for n in vars(self) if n in ("_run", "_tables") or (n[0] != "_" and n[-1] == "_")]
+        for name in own:
             delattr(self, name)
 
     def _adopt(self, run: Run, index: pd.Index | None, tables: list[str]) -> None:
@@ -323,6 +325,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 least = 2 if fitting else 1
                 X = {SINGLE: validate_data(self, X, reset=fitting, ensure_min_samples=least)}
         return read_frames(X)
+
+    def _assign(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        data = self._dataset(X)
+        return self._run.assign(data)
 
     def _dataset(self, X: Any) -> IncompleteDataset:
         frames = self._read(X)

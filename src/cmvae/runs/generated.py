@@ -148,5 +148,5 @@ def _write(
         for ids, decoded, clusters in parts:
             values = run.model.to_data(decoded, sample=draw, generator=generator)
             for name, write in writers.items():
-                rows = codecs[name].decode(values[name].cpu().numpy(), draw)
+                rows = codecs[name].decode(values[name].detach().cpu().numpy(), draw)
                 write(ids, rows, clusters)
