@@ -12,12 +12,14 @@ from cmvae.base.arguments import positive_int
 from cmvae.base.outputs import ModelOutput
 from cmvae.base.words import quoted
 from cmvae.data.checks import (
+    MARK,
     as_mask,
     check_known,
     check_lengths,
     check_masks,
     check_names,
     check_observed,
+    nonfinite_error,
     nonfinite_samples,
     sample_list,
 )
@@ -309,15 +311,10 @@ def _check_finite(
     data: Mapping[str, Tensor], observed: Tensor, modalities: Sequence[str], first: int
 ) -> None:
     """Raise ``ValueError`` where an observed entry is NaN or infinite."""
-    bad = torch.stack(
-        [nonfinite_samples(data[name], observed[modalities.index(name)]) for name in data]
-    )
+    rows = {name: observed[modalities.index(name)] for name in data}
+    bad = torch.stack([nonfinite_samples(data[name], rows[name]) for name in data])
     if not bad.any():  # one transfer from the device, whatever the number of modalities
         return
-    for name, rows in zip(data, bad, strict=True):
-        if rows.any():
-            raise ValueError(
-                f"modality {name!r}: NaN or infinity in observed entries of "
-                f"{sample_list(rows, first)}; mark the modality as not observed there; "
-                "single missing cells are not supported"
-            )
+    for name, wrong in zip(data, bad, strict=True):
+        if wrong.any():
+            raise nonfinite_error(name, sample_list(wrong, first), MARK)

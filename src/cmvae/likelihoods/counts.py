@@ -65,9 +65,8 @@ class _Counts(Likelihood):
         if size is not None and not library_size:
             raise ValueError("size is given, but library_size is False")
         if library_size and shape is not None and math.prod(shape) < 2:
-            raise ValueError(
-                f"library_size needs at least two values a sample; got the shape {tuple(shape)}"
-            )
+            got = f"the shape {tuple(shape)}"
+            raise ValueError(f"library_size needs at least two values a sample; got {got}")
         self.shape = None if shape is None else tuple(shape)
         self.size = (_DEFAULT_SIZE if size is None else float(size)) if library_size else None
 
@@ -188,15 +187,11 @@ class NegativeBinomial(_Counts):
         if _is_positive(inverse_dispersion) and lowest <= float(inverse_dispersion) <= highest:
             self._fixed = math.log(float(inverse_dispersion))
         elif not isinstance(inverse_dispersion, str) or inverse_dispersion not in _LEARNED:
-            raise ValueError(
-                f"inverse_dispersion must be 'feature', 'modality' or a number from {lowest:g} to "
-                f"{highest:g}; got {inverse_dispersion!r}"
-            )
+            allowed = f"'feature', 'modality' or a number from {lowest:g} to {highest:g}"
+            raise ValueError(f"inverse_dispersion must be {allowed}; got {inverse_dispersion!r}")
         elif inverse_dispersion == "feature" and shape is None:
-            raise ValueError(
-                "inverse_dispersion 'feature' needs the modality's shape in input_dims; "
-                "or take 'modality'"
-            )
+            needed = "the modality's shape in input_dims; or take 'modality'"
+            raise ValueError(f"inverse_dispersion 'feature' needs {needed}")
         else:
             own = tuple(shape or ()) if inverse_dispersion == "feature" else ()
             self.log_inverse_dispersion = nn.Parameter(torch.zeros(own))

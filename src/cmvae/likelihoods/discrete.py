@@ -36,10 +36,9 @@ class Bernoulli(Likelihood):
         super().check(target, modality, shape)
         values = target.float()
         if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(
-                f"modality {modality!r}: the bernoulli likelihood allows values in [0, 1]; "
-                f"got values from {values.min():.4g} to {values.max():.4g}"
-            )
+            got = f"got values from {values.min():.4g} to {values.max():.4g}"
+            allowed = "the bernoulli likelihood allows values in [0, 1]"
+            raise ValueError(f"modality {modality!r}: {allowed}; {got}")
 
 
 class Categorical(Likelihood):

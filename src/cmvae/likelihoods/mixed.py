@@ -69,10 +69,8 @@ class Mixed(Likelihood):
         self.blocks = nn.ModuleList(_build(block) for block in self._layout)
         self.n_values = self._layout[-1].stop
         if shape is not None and tuple(shape) != (self.n_values,):
-            raise ValueError(
-                f"columns describe samples of shape ({self.n_values},), "
-                f"but the modality has {tuple(shape)}"
-            )
+            described = f"columns describe samples of shape ({self.n_values},)"
+            raise ValueError(f"{described}, but the modality has {tuple(shape)}")
 
     @property
     def counts(self) -> list[CountBlock]:
@@ -159,18 +157,16 @@ def _build(block: _Block) -> Likelihood:
 def _read_columns(columns: object) -> list[_Block]:
     """Turn the description into blocks, one for each categorical column."""
     if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
-        raise ValueError(
-            f"columns must be a list of [kind, size] or [kind, size, parameters]; got {columns!r}"
-        )
+        form = "a list of [kind, size] or [kind, size, parameters]"
+        raise ValueError(f"columns must be {form}; got {columns!r}")
     blocks: list[_Block] = []
     for i, entry in enumerate(columns):
         kind, size, params = _read_entry(i, entry)
         sizes = list(size) if kind == "categorical" and isinstance(size, list | tuple) else [size]
         for n in sizes or [None]:
             if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
-                raise ValueError(
-                    f"columns[{i}] ({kind!r}): its size must be a positive integer; got {size!r}"
-                )
+                allowed = "its size must be a positive integer"
+                raise ValueError(f"columns[{i}] ({kind!r}): {allowed}; got {size!r}")
             start = blocks[-1].stop if blocks else 0
             blocks.append(_Block(kind, start, start + int(n), params, i))
     return blocks

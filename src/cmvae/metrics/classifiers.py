@@ -302,9 +302,7 @@ def _writable(cache: str | Path | None) -> Path:
 
 def _save(folder: Path, trained: TrainedClassifiers, record: dict[str, Any]) -> None:
     states = [network.state_dict() for network in trained.classifiers.values()]
-    weights = {
-        f"{i}.{m}": x.contiguous() for i, state in enumerate(states) for m, x in state.items()
-    }
+    weights = {f"{i}.{k}": v.contiguous() for i, own in enumerate(states) for k, v in own.items()}
     folder.mkdir(exist_ok=True)
     # The settings come last: a folder that has them is complete.
     with atomic_write(folder / WEIGHTS_NAME) as path:

@@ -11,12 +11,9 @@ from cmvae.networks.base import (
     BaseDecoder,
     BaseMultilatentEncoder,
     PosteriorHead,
-    check_input,
-    check_sizes,
-    halved_sizes,
-    image_size,
     initialise_for_relu,
 )
+from cmvae.networks.shapes import check_input, check_sizes, halved_sizes, image_size
 
 
 class ConvEncoder(BaseMultilatentEncoder):

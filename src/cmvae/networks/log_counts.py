@@ -7,7 +7,8 @@ from torch import Tensor
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.likelihoods import CountBlock
-from cmvae.networks.base import BaseMultilatentEncoder, check_input
+from cmvae.networks.base import BaseMultilatentEncoder
+from cmvae.networks.shapes import check_input
 
 
 class LogCountEncoder(BaseMultilatentEncoder):

@@ -7,15 +7,8 @@ from math import prod
 from torch import Tensor, nn
 
 from cmvae.base.outputs import ModelOutput
-from cmvae.networks.base import (
-    BaseDecoder,
-    BaseMultilatentEncoder,
-    PosteriorHead,
-    check_input,
-    check_sizes,
-    holds_indices,
-    one_hot,
-)
+from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder, PosteriorHead
+from cmvae.networks.shapes import check_input, check_sizes, holds_indices, one_hot
 
 
 class MLPEncoder(BaseMultilatentEncoder):
@@ -49,9 +42,8 @@ class MLPEncoder(BaseMultilatentEncoder):
         super().__init__()
         check_sizes(input_shape=input_shape, latent_dim=latent_dim, hidden_dims=hidden_dims)
         if one_hot and not input_shape:
-            raise ValueError(
-                f"one_hot needs an input_shape whose last axis is the classes; got {input_shape!r}"
-            )
+            wanted = "an input_shape whose last axis is the classes"
+            raise ValueError(f"one_hot needs {wanted}; got {input_shape!r}")
         self.input_shape = tuple(input_shape)
         self.one_hot = one_hot
         sizes = [prod(input_shape), *hidden_dims]

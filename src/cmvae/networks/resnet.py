@@ -9,14 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmvae.base.outputs import ModelOutput
-from cmvae.networks.base import (
-    BaseDecoder,
-    BaseMultilatentEncoder,
-    check_input,
-    check_sizes,
-    image_size,
-    start_near_zero,
-)
+from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder, start_near_zero
+from cmvae.networks.shapes import check_input, check_sizes, image_size
 
 _SLOPE = 0.2  # of the leaky rectifiers, for negative values
 _BRANCH_WEIGHT = 0.1  # of what a residual block adds
