@@ -69,21 +69,13 @@ def _laplace_noise(shape: Size, like: Tensor, generator: Generator | None) -> Te
     return size.copysign_(uniform).to(like.dtype)
 
 
-# With equal raw values the Laplace scales are 1 + SCALE_FLOOR.
-_LAPLACE = Family(_softmax_scale, 0.0, torch.abs, 1.0, math.log(2), _laplace_noise, is_normal=False)
-_NORMAL = Family(
-    *(_exponential_scale, 0.0, torch.square, 0.5, 0.5 * math.log(2 * math.pi), _normal_noise),
-    is_normal=True,
-)
-FAMILIES = {
-    "laplace_with_softmax": _LAPLACE,
-    "normal_with_softplus": replace(
-        _NORMAL, scale=_softplus_scale, unit_raw=math.log(math.expm1(1 - SCALE_FLOOR))
-    ),
-    "normal": _NORMAL,
-}
-"""Laplace, scale = softmax(s) · d + 1e-6: the scales of a latent always sum to its size. Normal,
-scale = softplus(s) + 1e-6. Normal, scale = exp(s / 2)."""
+_ROOT = 0.5 * math.log(2 * math.pi)
+_LAPLACE = Family(_softmax_scale, 0.0, torch.abs, 1.0, math.log(2), _laplace_noise, False)
+_NORMAL = Family(_exponential_scale, 0.0, torch.square, 0.5, _ROOT, _normal_noise, True)
+_SOFTPLUS = replace(_NORMAL, scale=_softplus_scale, unit_raw=math.log(math.expm1(1 - SCALE_FLOOR)))
+FAMILIES = {"laplace_with_softmax": _LAPLACE, "normal_with_softplus": _SOFTPLUS, "normal": _NORMAL}
+"""Laplace, scale = softmax(s) · d + 1e-6: the scales of a latent always sum to its size, and equal
+raw values give 1 + 1e-6. Normal, scale = softplus(s) + 1e-6. Normal, scale = exp(s / 2)."""
 
 
 def log_prob_each(

@@ -20,28 +20,6 @@ class Selection(NamedTuple):
     active: Tensor  # (C,) boolean
 
 
-def penalised_entropy(log_joint: Tensor, observed: Tensor, beta: float, latent_dim: int) -> float:
-    r"""Return the penalised normalised entropy of a set A of two or more clusters.
-
-    .. math:: \frac1n \sum_i \frac1{|S_i|} \sum_{m \in S_i}
-              \beta \frac{H(p(c \mid z_m))}{\log |A|} - \frac{1}{d} \log \sum_{c \in A} \pi_c \,
-              p(z_m \mid c)
-
-    The smaller the better. (Palumbo et al., 2024, section 3, with the evidence as penalty.)
-
-    Args:
-        log_joint: log π_c + log p(z_m|c), (M, n, |A|), π renormalised on A.
-        observed: What is observed, (M, n) boolean.
-        beta: Weight of the entropy.
-        latent_dim: d.
-    """
-    log_evidence = log_joint.logsumexp(-1)
-    # entr(p) is 0 at p = 0: saturated posteriors give no 0 · inf.
-    entropy = torch.special.entr(log_joint.softmax(-1)).sum(-1)
-    values = beta * entropy / math.log(log_joint.shape[-1]) - log_evidence / latent_dim
-    return average(values, observed)
-
-
 def select_clusters(
     log_densities: Tensor,
     observed: Tensor,
@@ -172,7 +150,14 @@ class ActiveMixture:
         return self.exponentials / self.exponentials.sum(-1, keepdim=True)
 
     def penalised_entropy(self, beta: float, latent_dim: int) -> float:
-        """Return :func:`penalised_entropy` of the active clusters."""
+        r"""Return the penalised normalised entropy of the active set A, two or more clusters.
+
+        .. math:: \frac1n \sum_i \frac1{|S_i|} \sum_{m \in S_i}
+                  \beta \frac{H(p(c \mid z_m))}{\log |A|}
+                  - \frac1d \log \sum_{c \in A} \pi_c \, p(z_m \mid c)
+
+        The smaller the better. (Palumbo et al., 2024, section 3, with the evidence as penalty.)
+        """
         size = int(self.logits.isfinite().sum())
         log_total = self.total.log()
         entropy = (log_total - self.moment / self.total).clamp(min=0)
