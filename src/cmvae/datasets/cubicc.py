@@ -107,8 +107,8 @@ def _read_images(path: Path, n_samples: int, rows: Tensor) -> Tensor | ByteImage
         raise ValueError(f"{path}: expected uint8 or floats, got dtype {images.dtype}")
     kept = images[rows].float()
     if not bool(((kept >= 0) & (kept <= 1)).all()):
-        got = f"values from {kept.min():.4g} to {kept.max():.4g}"
-        raise ValueError(f"{path}: expected floats in [0, 1], got {got}")
+        seen = f"values from {kept.min():.4g} to {kept.max():.4g}"
+        raise ValueError(f"{path}: expected floats in [0, 1], got {seen}")
     return kept
 
 
