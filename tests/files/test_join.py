@@ -1,14 +1,14 @@
 import errno
 import sqlite3
-from unittest import mock
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from cmvae.data import ByteImages
 from cmvae.files.join import RowStore
-from cmvae.preprocessing.array_codecs import ArrayCodec, ImageCodec
-from cmvae.preprocessing.preprocessing import Preprocessing
+from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 
 
 def values(*rows):
@@ -48,9 +48,8 @@ def test_samples_are_joined_outer_in_order_of_appearance(rows):
 def test_all_rows_become_a_dataset_with_images_as_bytes():
     with filled(RowStore(["a", "b"])) as store:
         rows = store.all_rows()
-    data = Preprocessing({"a": ArrayCodec((1,), 0.0, 1.0), "b": ImageCodec((1, 2, 2))}).dataset(
-        rows
-    )
+    numbers, images = ArrayCodec(shape=(1,), center=0.0, spread=1.0), ImageCodec(shape=(1, 2, 2))
+    data = Preprocessing(codecs={"a": numbers, "b": images}).dataset(rows)
     assert isinstance(data.data["b"], ByteImages)
     assert data.masks["a"].tolist() == [True, True, False, True, False]
     assert data.masks["b"].tolist() == [True, False, True, False, True]
@@ -95,14 +94,31 @@ def test_samples_with_nothing_and_modalities_without_samples_are_refused():
             store.check()
 
 
-def test_a_full_disk_is_an_error_of_the_system():
+def test_a_full_disk_is_an_error_of_the_system(monkeypatch):
+    connect = sqlite3.connect
+
+    def small(*arguments, **options):
+        database = connect(*arguments, **options)
+        database.execute("PRAGMA max_page_count = 8")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", small)
     with RowStore(["a"]) as store:
-        broken = mock.Mock(
-            execute=mock.Mock(side_effect=sqlite3.OperationalError("database or disk is full"))
-        )
-        with (
-            mock.patch.object(store, "_database", broken),
-            pytest.raises(OSError, match="disk is full") as caught,
-        ):
-            store.add("a", ["s1"], values(1), seen(1))
+        with pytest.raises(OSError, match="joining the modalities on disk failed") as caught:
+            store.add("a", ["s1"], np.zeros((1, 100_000)), seen(1))
         assert caught.value.errno == errno.ENOSPC
+
+
+def test_sparse_rows_are_joined_as_dense_ones_are():
+    values = scipy.sparse.csr_array(np.array([[0, 5, 0], [0, 0, 0], [1, 0, 2]], dtype=np.float32))
+    with RowStore(["a", "b"]) as store:
+        store.add("a", ["s2", "s3"], values[:2], np.array([True, True]))
+        store.add("a", ["s4"], values[2:], np.array([True]))
+        store.add("b", ["s4", "s1", "s3"], np.ones((3, 1)), np.array([True, True, True]))
+        store.check()
+        parts = list(store.batches(3))
+    assert [part.ids for part in parts] == [["s2", "s3", "s4"], ["s1"]]
+    assert parts[0].data["a"].toarray().tolist() == [[0, 5, 0], [0, 0, 0], [1, 0, 2]]
+    assert parts[1].data["a"].toarray().tolist() == [[0, 0, 0]]
+    assert [part.masks["a"].tolist() for part in parts] == [[True, True, True], [False]]
+    assert parts[0].data["a"].dtype == np.float32

@@ -1,0 +1,84 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+
+from cmvae.files.mudata import CellRows
+from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.cells import CellCodec
+
+
+def rows_of(values, names="xyz", layer=None):
+    return CellRows(
+        values, pd.Index([f"c{i}" for i in range(values.shape[0])]), tuple(names), layer
+    )
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
+def test_variables_are_found_by_name_and_others_passed_over(form):
+    values = np.array([[1.5, 2, 0], [0, 4, 2], [3, 0, 1]])
+    codec = CellCodec.learn(rows_of(form(values)), "a")
+    moved = np.hstack([np.full((3, 1), 9.0), values[:, [2, 0, 1]]])
+    encoded, seen = codec.encode(rows_of(form(moved), "nzxy"), "a")
+    stored = codec.stored(encoded)
+    np.testing.assert_allclose(stored[:], (values - values.mean(0)) / values.std(0), atol=1e-6)
+    assert seen.all()
+    np.testing.assert_allclose(codec.decode(np.asarray(stored[:]), sample=True), values, atol=1e-6)
+    with pytest.raises(KeyError, match="modality 'a' lacks 1 variables, such as 'y'"):
+        codec.encode(rows_of(form(values), "xnz"), "a")
+
+
+def test_draws_of_counts_are_whole_numbers_and_means_are_not():
+    codec = CellCodec.learn(rows_of(np.array([[1, 2, 0], [0, 4, 2]])), "a")
+    drawn = codec.decode(np.array([[3.0, 0.0, 1.0]]), sample=True)
+    assert drawn.to_numpy().tolist() == [[3, 0, 1]]
+    assert drawn.dtypes.tolist() == [np.int64] * 3
+    assert codec.decode(np.array([[0.25, 0.0, 1.5]]), sample=False).to_numpy().tolist() == [
+        [0.25, 0.0, 1.5]
+    ]
+    assert list(drawn) == list("xyz")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "params", "expected"),
+    [
+        (None, {}, ("negative_binomial", {"library_size": True, "size": 4.5})),
+        ("poisson", {"size": 9.0}, ("poisson", {"library_size": True, "size": 9.0})),
+        ("poisson", {"library_size": False}, ("poisson", {"library_size": False})),
+        ("laplace", {}, ("laplace", {"scale": 0.5})),
+        ("normal", {"scale": 2.0}, ("normal", {"scale": 2.0})),
+    ],
+)
+def test_likelihoods_are_detected_and_overridden(chosen, params, expected):
+    codec = CellCodec.learn(rows_of(np.array([[1, 2, 0], [0, 4, 2]])), "a", chosen)
+    assert codec.likelihood(chosen, params, 0.5) == expected
+
+
+def test_the_description_says_what_the_variables_are():
+    names = tuple(f"g{i}" for i in range(9))
+    described = CellCodec(var_names=names, layer="raw", dist="poisson").describe()
+    assert described == "9 counts of layer raw: g0, g1, g2, g3, g4 and 4 more"
+    assert CellCodec(var_names=("p", "q"), dist="bernoulli").describe() == "2 binary: p, q"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dist": "cauchy"}, r"codecs\.a\.omics\.dist must be 'negative_binomial', "),
+        ({"dist": None}, r"codecs\.a\.omics\.dist must be "),
+        ({"spread": [1.0]}, "center and spread must hold 3 numbers, one for each variable"),
+        ({"center": []}, "center and spread must hold 3 numbers"),
+        ({"center": [], "spread": []}, "center and spread must hold 3 numbers"),
+        ({"spread": [0.0] * 3}, r"codecs\.a\.omics\.spread\.0.* must be a positive number"),
+        ({"var_names": []}, r"codecs\.a\.omics\.var_names"),
+        ({"cells": 3}, "cells"),
+        ({"type": "cells"}, r"codecs\.a.*'cells'"),
+    ],
+)
+def test_a_stored_codec_that_does_not_fit_is_refused(change, message):
+    codec = CellCodec.learn(rows_of(np.array([[1.5, 2, 0], [0, 4, 2]])), "a")
+    stored = Preprocessing(codecs={"a": codec}).to_plain()
+    assert Preprocessing.from_plain(stored).codecs == {"a": codec}
+    stored["codecs"]["a"] |= change
+    with pytest.raises(ValueError, match=message):
+        Preprocessing.from_plain(stored)

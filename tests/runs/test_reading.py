@@ -1,0 +1,173 @@
+"""Files of a run, read and joined, and all that is wrong with them said at once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cmvae.preprocessing.preprocessing as sizes
+from cmvae.base.words import Refusals
+from cmvae.data import SparseRows, StandardisedRows
+from cmvae.files.modality import ModalityFile
+from cmvae.preprocessing import IdentifierError, Preprocessing
+from cmvae.runs.reading import join_files, learn_files, read_files
+from made_files import IDS, N, table_a, table_b, write_files
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return write_files(tmp_path_factory.mktemp("files"))
+
+
+def given(files):
+    places = {"a": "a.csv", "b": "b.parquet", "img": "img"}
+    return {name: ModalityFile(path=str(files / place)) for name, place in places.items()}
+
+
+@pytest.mark.parametrize("most", [7, 8192])
+def test_files_are_learned_from_as_the_same_rows_in_memory(files, most, monkeypatch):
+    monkeypatch.setattr(sizes, "MOST_ROWS", most)
+    learned, rows = read_files(given(files))
+    tables = {"a": table_a().iloc[:50].set_index("id"), "b": table_b().iloc[5:]}
+    own = Preprocessing.learn(tables)
+    assert learned.codecs["a"] == own.codecs["a"]
+    assert learned.codecs["b"].columns == own.codecs["b"].columns
+    assert rows.ids[:50] == IDS[:50]
+    assert sorted(rows.ids) == IDS
+    values = own.codecs["a"].encode(tables["a"], "a")[0]
+    np.testing.assert_array_equal(rows.data["a"][:50], values)
+    assert rows.masks["img"].sum() == sum(int(name) % 7 > 0 for name in IDS)
+    again, same = read_files(given(files), Preprocessing.from_json(learned.to_json()))
+    assert again == learned
+    np.testing.assert_array_equal(same.data["a"], rows.data["a"])
+
+
+def test_arrays_are_numbers_and_tables_go_by_their_columns(tmp_path):
+    values = np.random.default_rng(0).integers(0, 60, (30, 2))
+    np.save(tmp_path / "array.npy", values)
+    np.save(tmp_path / "row.npy", values[:, 0])
+    pd.DataFrame(values, columns=["p", "q"]).rename_axis("id").to_csv(tmp_path / "table.csv")
+    places = {name: tmp_path / name for name in ("array.npy", "row.npy", "table.csv")}
+    files = {place.stem: ModalityFile(path=str(place)) for place in places.values()}
+
+    def kinds_of(files):
+        codecs = learn_files(files).codecs
+        return {name: [column.kind for column in codec.columns] for name, codec in codecs.items()}
+
+    numbers = ["continuous"] * 2
+    assert kinds_of(files) == {"array": numbers, "row": numbers[:1], "table": ["count"] * 2}
+    files["array"] = files["array"].replace(kinds={"1": "count"})
+    assert kinds_of(files)["array"] == ["continuous", "count"]
+
+
+def test_a_modality_that_no_sample_has_is_left_out_with_a_warning(tmp_path):
+    table_a().to_csv(tmp_path / "a.csv", index=False)
+    table_a()[["id", "x"]].assign(x=np.nan).to_csv(tmp_path / "c.csv", index=False)
+    np.save(tmp_path / "d.npy", np.full((N, 3, 2), np.nan))
+    files = {n: ModalityFile(path=str(tmp_path / n)) for n in ("a.csv", "c.csv", "d.npy")}
+    with pytest.warns(UserWarning, match=r"modalities \['c.csv', 'd.npy'\] are left out: no sam"):
+        learned, rows = read_files(files)
+    assert list(learned.codecs) == list(rows.data) == ["a.csv"]
+    del files["a.csv"]
+    with pytest.raises(ValueError, match=r"no sample has any of the modalities \['c.csv', 'd.n"):
+        learn_files(files)
+
+
+# Refusals
+# --------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_wrong_with_all_files_is_said_at_once(files, tmp_path):
+    table_a().assign(note="x" + table_a()["id"]).to_csv(tmp_path / "note.csv", index=False)
+    table_a().assign(x=np.inf).to_csv(tmp_path / "inf.csv", index=False)
+    wrong = {
+        "gone": ModalityFile(path=str(tmp_path / "gone.csv")),
+        "kinds": ModalityFile(path=str(files / "a.csv"), kinds={"x": "number"}),
+        "fine": ModalityFile(path=str(files / "b.parquet")),
+        "note": ModalityFile(path=str(tmp_path / "note.csv")),
+        "inf": ModalityFile(path=str(tmp_path / "inf.csv")),
+    }
+    with pytest.raises(Refusals) as caught:
+        learn_files(wrong)
+    said = str(caught.value)
+    assert len(caught.value.errors) == 4
+    for name, message in (
+        ("gone", "no such file"),
+        ("kinds", "unknown kinds ['number']"),
+        ("note", "identifiers, dates or free text in 1 columns: 'note'"),
+        ("inf", "column 'x' holds infinite values"),
+    ):
+        assert f"modality {name!r}: {message}" in said
+    (told,) = [error for error in caught.value.errors if isinstance(error, IdentifierError)]
+    assert (told.modality, told.columns) == ("note", ["note"])
+
+
+def test_all_that_is_wrong_at_prediction_is_said_at_once(files, tmp_path):
+    learned = learn_files(given(files))
+    table_a().assign(colour="purple").to_csv(tmp_path / "a.csv", index=False)
+    table_b().drop(columns="q").to_csv(tmp_path / "b.csv")
+    wrong = {
+        "a": ModalityFile(path=str(tmp_path / "a.csv")),
+        "b": ModalityFile(path=str(tmp_path / "b.csv")),
+        "img": ModalityFile(path=str(tmp_path / "none")),
+    }
+    with pytest.raises(Refusals) as caught:
+        join_files(wrong, learned)
+    for message in (
+        "modality 'a': column 'colour' (category) holds ['purple']",
+        "modality 'b': unknown columns [], missing columns ['q']",
+        "modality 'img': no such file",
+    ):
+        assert message in str(caught.value)
+    with pytest.raises(KeyError, match=r"unknown modalities \['c'\]; those of the run are \['a', "):
+        join_files({"c": wrong["a"]}, learned)
+
+
+# Cells
+# --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    pytest.importorskip("mudata")
+    from made_mudata import write_mudata
+
+    return write_mudata(tmp_path_factory.mktemp("mudata") / "cells.h5mu")
+
+
+@pytest.mark.filterwarnings("ignore")  # of mudata's next version
+@pytest.mark.parametrize("layer", [None, "raw", "dense"])
+@pytest.mark.parametrize("most", [9, 8192])
+def test_cells_are_those_of_from_mudata(cells, layer, most, monkeypatch):
+    from cmvae.files.mudata import h5mu_files
+    from cmvae.omics import from_mudata
+    from made_mudata import CELLS, make_mudata
+
+    monkeypatch.setattr(sizes, "MOST_ROWS", most)
+    files = h5mu_files(cells)
+    files["protein"] = files["protein"].replace(layer=layer)
+    learned, rows = read_files(files)
+    data, want = learned.dataset(rows), from_mudata(make_mudata(), layers={"protein": layer})
+    place = pd.Index(rows.ids).get_indexer(list(want.obs_names))
+    assert sorted(place) == list(range(len(CELLS)))
+    ours, theirs = data.batch(place).data, want.dataset.batch(slice(None)).data
+    for name in ("rna", "protein"):
+        seen = want.dataset.masks[name].numpy()
+        np.testing.assert_array_equal(data.masks[name].numpy()[place], seen)
+        np.testing.assert_allclose(ours[name][seen], theirs[name][seen], rtol=1e-6, atol=1e-6)
+    assert isinstance(data.data["rna"], SparseRows)
+    assert isinstance(data.data["protein"], StandardisedRows) == (layer is None)
+    assert learned == want.coding
+    assert learned.model_settings(files) == want.coding.model_settings()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"likelihood": "mixed"}, "likelihood must be one of 'negative_binomial', .*'mixed'"),
+        ({"likelihood": "poisson"}, "'poisson' needs counts, .*in cell"),
+        ({"kinds": {"p0": "count"}}, "kinds are for the columns of tables"),
+    ],
+)
+def test_options_that_do_not_fit_cells_are_refused(cells, change, message):
+    with pytest.raises(ValueError, match=f"modality 'protein': {message}"):
+        learn_files({"protein": ModalityFile(path=str(cells), **change)})
