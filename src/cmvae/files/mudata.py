@@ -153,7 +153,7 @@ def h5mu_files(
     places = {
         name: (file.array or name, file.layer)
         for name, file in like.items()
-        if Path(file.path).suffix == MUDATA_SUFFIX
+        if file.path is not None and Path(file.path).suffix == MUDATA_SUFFIX
     }
     found = {
         name: ModalityFile(path=where, array=array, layer=layer)
@@ -168,7 +168,9 @@ def h5mu_files(
 
 
 def read_obs_column(path: Path, column: str | None, what: str) -> "pd.Series[str]":
-    """Return a column of the cells of an .h5mu file as strings, its index their names; cells without a value left out.
+    """Return a column of the cells of an .h5mu file as strings, its index their names.
+
+    Cells without a value are left out.
 
     Args:
         path: The file.

@@ -19,18 +19,19 @@ def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
         ValueError, TypeError, KeyError, ImportError: For files that cannot be read, and rows that
             cannot be learned from, naming modality and file.
     """
-    rows, errors = {}, []
-    for name, file in files.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", category=RuntimeWarning)
+    rows, errors, learned = {}, [], None
+    with warnings.catch_warnings():
+        # What NumPy says of infinities is said in words below.
+        warnings.simplefilter("ignore", category=RuntimeWarning)
+        for name, file in files.items():
+            try:
                 rows[name] = open_source(name, file).read()
+            except REFUSED as error:
+                errors.append(error)
+        try:
+            learned = Preprocessing.learn(rows, files) if rows else None
         except REFUSED as error:
             errors.append(error)
-    try:
-        learned = Preprocessing.learn(rows, files) if rows else None
-    except REFUSED as error:
-        errors.append(error)
     raise_all(errors)
     assert learned is not None
     return learned
