@@ -5,11 +5,20 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from cmvae.base.settings import Settings
+from cmvae.base.settings import Name, Settings
 from cmvae.files.modality import ModalityFile
 from cmvae.training.recipe import Recipe
+
+
+def _file_name(value: object) -> object:
+    if not isinstance(value, str) or not value or set(value) & set("/\\+"):
+        raise ValueError("must be a name without / \\ and +")
+    return value
+
+
+ModalityName = Annotated[str, BeforeValidator(_file_name)]
 
 
 class RunConfig(Settings):
@@ -28,9 +37,7 @@ class RunConfig(Settings):
         ('rna.csv', 24)
     """
 
-    modalities: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[^/\\+]+$")], ModalityFile], Field(min_length=1)
-    ]
+    modalities: Annotated[dict[Name, ModalityFile], Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: str = "auto"
     recipe: Recipe = Field(default_factory=Recipe)
