@@ -26,6 +26,7 @@ NEW = {"dev", "docs"}
 def run(*command, folder):
     """Run a program from a folder, without what the environment would add to Python's path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    kept["OMP_NUM_THREADS"] = "1"  # tests run side by side
     done = subprocess.run(
         list(map(str, command)), cwd=folder, env=kept, capture_output=True, text=True, check=False
     )
