@@ -5,20 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from cmvae.base.settings import Name, Settings
 from cmvae.files.modality import ModalityFile
 from cmvae.training.recipe import Recipe
-
-
-def _file_name(value: object) -> object:
-    if not isinstance(value, str) or not value or set(value) & set("/\\+"):
-        raise ValueError("must be a name without / \\ and +")
-    return value
-
-
-ModalityName = Annotated[str, BeforeValidator(_file_name)]
 
 
 class RunConfig(Settings):

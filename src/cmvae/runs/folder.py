@@ -1,4 +1,4 @@
-"""Run folders: what a run leaves, written as a whole or not at all, and read where it is unharmed."""
+"""Run folders: what a run leaves, written as a whole or not at all, read where it is unharmed."""
 
 import hashlib
 import json
@@ -204,8 +204,9 @@ def _check_files(folder: Path) -> None:
         raise ValueError(f"{folder / MANIFEST} is damaged: {error}") from None
     if number != VERSION:
         raise ValueError(
-            f"{folder} is a run folder of version {number!r}; this cmvae {__version__} reads version "
-            f"{VERSION}: {folder / CONFIG} repeats the run, {folder / MODEL} holds its model"
+            f"{folder} is a run folder of version {number!r}; this cmvae {__version__} reads "
+            f"version {VERSION}: {folder / CONFIG} repeats the run, {folder / MODEL} holds its "
+            "model"
         )
     for name in (*FILES, *([EXTRAS] if EXTRAS in hashes else [])):
         if not (folder / name).is_file():

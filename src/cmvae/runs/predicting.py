@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def predict_files(
     folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], out: Path
 ) -> np.ndarray:
-    """Write id, cluster, probability and the modalities seen of samples in files, in bounded memory.
+    """Write id, cluster, probability and modalities of samples in files, in bounded memory.
 
     Args:
         folder: The run folder.
@@ -56,7 +56,6 @@ def predict_h5mu(
     Returns:
         How many cells there are in each cluster.
     """
-
     from cmvae.files.mudata_results import write_results
     from cmvae.omics import account_of
 

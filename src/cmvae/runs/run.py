@@ -23,7 +23,7 @@ ACTIVE_UNIT_VARIANCE = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Run(RunRecord):
-    """A trained model with all that it needs to be used: the number of a cluster is its place in it.
+    """A trained model with all that it needs; the number of a cluster is its place in the model.
 
     Attributes:
         model: The model.
@@ -70,8 +70,8 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
     """Check that a model can be trained on samples; nothing is trained.
 
     Raises:
-        ValueError: For fewer than two samples, more clusters than samples, or settings and likelihoods
-            that do not fit, naming them.
+        ValueError: For fewer than two samples, more clusters than samples, or settings and
+            likelihoods that do not fit, naming them.
     """
     n, recipe = len(rows.ids), config.recipe
     if n < 2:
@@ -107,7 +107,8 @@ def train_run(
             scikit-learn draws it.
         run_dir: Where checkpoints and logs go; None: no files.
         resume: Go on from the last checkpoint there.
-        warm: A model whose networks and likelihoods are taken as they are: new clusters start at once.
+        warm: A model whose networks and likelihoods are taken as they are: new clusters start at
+            once.
         **trainer_arguments: For :func:`cmvae.fit`.
     """
     from cmvae.training.checkpoints import read_log
