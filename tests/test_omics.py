@@ -598,7 +598,7 @@ REFUSED = {
         lambda: from_mudata(make(), likelihoods={"rna": "gamma"}),
         (
             ValueError,
-            "likelihoods: expected 'negative_binomial', 'poisson', 'bernoulli', 'normal', 'laplace'",
+            "likelihoods: expected 'negative_binomial', 'poisson', 'bernoulli', 'normal', 'lap",
         ),
     ),
     "a column": (
