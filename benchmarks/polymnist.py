@@ -34,6 +34,7 @@ from cmvae.metrics import (
     train_classifiers,
     unconditional_coherence,
 )
+from cmvae.models.inference import latent_means
 from cmvae.networks import NETWORKS, ConvDecoder, ConvEncoder, NetworkPair
 from cmvae.report import (
     cluster_samples_figure,
@@ -42,7 +43,6 @@ from cmvae.report import (
     save_figure,
     thumbnail_figure,
 )
-from cmvae.training.initialization import latent_means
 
 CLUSTERS = 40
 PAPER = {"conditional coherence, leave one out": 0.897, "unconditional coherence": 0.781}

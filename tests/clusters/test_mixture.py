@@ -35,6 +35,14 @@ def test_a_gaussian_mixture_depends_on_its_seed_alone():
     assert (found[0] == found[1]).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_more_groups_are_tried_than_there_are_different_points():
+    points = np.repeat([[0.0, 0.0], [4.0, 4.0]], 15, axis=0)
+    observed = np.ones((1, 30), dtype=bool)
+    found = find_groups(points, points[None], observed, "auto", 8, "gmm", 0)
+    assert same_partition(found, np.repeat([0, 1], 15))
+
+
 def test_components_of_sure_memberships_are_the_moments_of_their_groups():
     points, groups = blobs(sizes=(400, 400, 800))
     weights, means, covariances = maximise(points, np.eye(3)[groups])
