@@ -6,18 +6,17 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
 from scipy.spatial.distance import pdist, squareform
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from cmvae import IncompleteDataset
-from cmvae.models.inference import latent_means
+from cmvae.preprocessing.arrays import ImageCodec
 from cmvae.report import gather_report, write_report
-from helpers import make_model
+from made_runs import make_rows, make_run, numbers
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 OPTIONS = (
@@ -38,39 +37,35 @@ OPTIONS = (
 )
 HOSTILE = '<script>document.title="taken"</script>'
 IMAGE = '"><img src=x onerror=document.title="taken">'
-SHAPES = {"table": (3,), "photo": (1, 6, 5)}
 N = 60
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """Write a report of a random model: a table, images, parts of them missing, hostile names."""
-    model = make_model(SHAPES, number_of_clusters=3)
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     data = {
-        "table": 3 * torch.randn(N, 3, generator=generator),
-        "photo": torch.rand(N, 1, 6, 5, generator=generator),
+        "table": 3 * rng.normal(size=(N, 3)).astype(np.float32),
+        "photo": rng.integers(0, 256, (N, 1, 6, 5), dtype=np.uint8),
     }
-    masks = {"table": torch.arange(N) % 5 != 0, "photo": torch.arange(N) % 4 != 1}
+    masks = {"table": np.arange(N) % 5 != 0, "photo": np.arange(N) % 4 != 1}
     masks["photo"] |= ~masks["table"]
+    rows = make_rows(data, masks, [f"sample {i}" if i else HOSTILE for i in range(N)])
+    names = [HOSTILE, IMAGE, "weight & <b>height</b>"]
     labels = [("<i>one</i>", "second", IMAGE)[i % 3] for i in range(N)]
-    dataset = IncompleteDataset(data, masks, labels)
-    # Centres where samples are: every cluster has some.
-    model.cluster_centers = latent_means(model, dataset)[[0, 1, 2]].detach()
-    model.mixture.logits.data.zero_()
-    content = gather_report(
-        model,
-        dataset,
-        ids=[f"sample {i}" if i else HOSTILE for i in range(N)],
-        features={"table": [HOSTILE, IMAGE, "weight & <b>height</b>"]},
-        history={
-            "train/loss": [3.0, 2.0, 1.5],
-            "val/loss": [3.5, None, 2.0],
-            "train/log_p_z": [-1.0, -2.0, -3.0],
-        },
-        h_values=[float("inf"), float("inf"), 0.7, 0.4],
-        title="A report & <i>its</i> title",
+    curves = {
+        "train/loss": [3.0, 2.0, 1.5],
+        "val/loss": [3.5, None, 2.0],
+        "train/log_p_z": [-1.0, -2.0, -3.0],
+    }
+    run = make_run(
+        {"table": numbers(names), "photo": ImageCodec(shape=(1, 6, 5))},
+        rows,
+        log=pd.DataFrame(curves),
+        h_values=[None, None, 0.7, 0.4],
     )
+    title = "A report & <i>its</i> title"
+    content = gather_report(run, rows, pd.Series(labels, index=rows.ids), title=title)
     assert all(cluster.size for cluster in content.clusters)
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(path, content)
@@ -488,8 +483,10 @@ def test_it_is_printed_light_and_within_the_paper(page, report):
 
 
 def test_a_report_of_little_shows_no_empty_sections(browser, tmp_path):
-    model = make_model({"a": (3,)}, number_of_clusters=2)
-    write_report(tmp_path / "small.html", gather_report(model, {"a": torch.randn(5, 3)}))
+    values = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    rows = make_rows({"a": values})
+    run = make_run({"a": numbers("xyz")}, rows, n_clusters=2)
+    write_report(tmp_path / "small.html", gather_report(run, rows))
     screen(browser)
     browser.get_log("browser")
     browser.get((tmp_path / "small.html").as_uri())

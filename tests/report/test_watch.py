@@ -125,8 +125,8 @@ def test_training_is_the_same_with_and_without_it(tmp_path):
     ):
         trained = model()
         fit(
-            trained, data(), max_epochs=4, warmup_epochs=1, batch_size=20, seed=1, callbacks=callbacks,
-            run_dir=tmp_path / str(number), **QUIET,
+            trained, data(), max_epochs=4, warmup_epochs=1, batch_size=20, seed=1,
+            callbacks=callbacks, run_dir=tmp_path / str(number), **QUIET,
         )  # fmt: skip
         runs.append(
             {
@@ -138,12 +138,12 @@ def test_training_is_the_same_with_and_without_it(tmp_path):
     assert_same(*runs)
 
 
-def test_a_drawing_leaves_the_model_as_it_is(tmp_path):
+def test_a_drawing_leaves_the_model_as_it_is():
     trained = model().train()
     watch = GenerationGrid(1, data())
     before, state = snapshot(trained), torch.get_rng_state()
-    figure, again = watch._generations(trained), watch._generations(trained)
-    watch._clustering(trained, tmp_path)
+    figure, again = watch.draw_generations(trained), watch.draw_generations(trained)
+    watch.draw_clustering(trained)
     assert_same_snapshot(before, snapshot(trained))
     assert torch.equal(state, torch.get_rng_state())
     # The same noise each time: what differs between epochs was learned.
@@ -155,7 +155,7 @@ def test_the_grid_has_images_of_samples_with_most_modalities_observed():
     samples = data(masks={"image": torch.arange(40) >= 30})
     samples.data["image"][:30] = float("nan")
     watch = GenerationGrid(1, samples, n_samples=4)
-    panels = np.reshape(watch._generations(model()).axes, (3, 1))
+    panels = np.reshape(watch.draw_generations(model()).axes, (3, 1))
     assert [panel.get_ylabel() for panel in panels[:, 0]] == [
         "original",
         "from image",

@@ -1,6 +1,9 @@
-"""What stands in a report: plain numbers, texts and encoded pictures, gathered once and never changed."""
+"""What stands in a report: plain numbers, texts and encoded pictures, gathered once."""
 
 from dataclasses import dataclass, field
+
+Telling = tuple[int, int, float, float]
+"""Modality, feature, value in units of the data, standard deviations from the mean."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cluster:
-    """One active cluster.
+    """One cluster.
 
     Attributes:
         name: What it is called.
@@ -121,8 +124,7 @@ class Samples:
         probability: The probability of it.
         pattern: Place of their pattern.
         label: Place of their label, or none.
-        telling: For each the values furthest from the mean of all samples: (modality, feature,
-            value in units of the data, standard deviations from the mean), the furthest first.
+        telling: For each the values furthest from the mean of all samples, the furthest first.
     """
 
     ids: tuple[str, ...]
@@ -132,7 +134,7 @@ class Samples:
     probability: tuple[float, ...]
     pattern: tuple[int, ...]
     label: tuple[int, ...]
-    telling: tuple[tuple[tuple[int, int, float, float], ...], ...]
+    telling: tuple[tuple[Telling, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class ReportContent:
         projection: What the axes of the plane are.
         rule: The rule by which samples were assigned.
         modalities: The modalities.
-        clusters: The active clusters.
+        clusters: The clusters.
         patterns: The combinations of modalities, the most frequent first.
         samples: The samples shown.
         agreement: With the labels, where there are any.

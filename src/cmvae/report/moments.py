@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LOST = 1e-12  # relative
+
 
 class Moments:
     """Sums of the features of one modality, over the observed samples of each cluster.
@@ -49,17 +51,21 @@ class Moments:
         return np.where(deviation <= 1e-9 * np.abs(self.mean), 0.0, deviation)
 
     def inside_and_outside(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the means of a cluster's samples and of all others, (D,) each; NaN where there are none."""
+        """Return the means of a cluster's samples and of all others, (D,) each; NaN of none."""
         others = np.arange(len(self.counts)) != cluster
+        return self._mean_of(~others), self._mean_of(others)
+
+    def _mean_of(self, clusters: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
-            inside = self._shift + self._sums[cluster] / self.counts[cluster]
-            outside = self._shift + self._sums[others].sum(0) / self.counts[others].sum()
-        return inside, outside
+            mean = self._shift + self._sums[clusters].sum(0) / self.counts[clusters].sum()
+        # What is lost in rounding beside the shift is zero.
+        return np.where(np.abs(mean) <= LOST * np.abs(self._shift), 0.0, mean)
 
     def differences(self, cluster: int) -> np.ndarray:
-        """Return the mean of a cluster minus that of all others, in standard deviations of all samples, (D,).
+        """Return the mean of a cluster minus that of all others, (D,), in standard deviations.
 
-        Zero for a constant feature, and where the cluster or the others have no sample.
+        Those are of all samples. Zero for a constant feature, and where the cluster or the others
+        have no sample.
         """
         inside, outside = self.inside_and_outside(cluster)
         return standardised(inside - outside, self.deviation)

@@ -20,7 +20,7 @@ SCRIPTS = ("base.js", "filter.js", "sections.js", "charts.js", "start.js")
 
 
 def write_report(path: str | Path, content: ReportContent) -> None:
-    """Write a report as one HTML file; a file that is there is replaced at once or not at all.
+    """Write a report as one HTML file, as a whole or not at all.
 
     The file holds its style, its scripts, plotly and all pictures, and asks the network for nothing
     (its content security policy forbids it).
@@ -37,9 +37,10 @@ def write_report(path: str | Path, content: ReportContent) -> None:
         raise ValueError(f"path: expected a file name that ends in .html, got {str(path)!r}")
     page = _page(content).encode("utf-8")
     if len(page) > LARGEST:
+        size, most = f"{len(page) / 1e6:.1f} MB", f"{LARGEST / 1e6:.0f}"
         raise ValueError(
-            f"the report would have {len(page) / 1e6:.1f} MB, at most {LARGEST / 1e6:.0f} are allowed: show fewer "
-            "samples (max_points)"
+            f"the report would have {size}, at most {most} are allowed: "
+            "show fewer samples (max_points)"
         )
     with atomic_write(path) as temporary:
         temporary.write_bytes(page)
@@ -50,7 +51,7 @@ def _page(content: ReportContent) -> str:
     return Template(_asset("page.html")).substitute(
         title=html.escape(content.title),
         style=style_sheet() + _asset("page.css"),
-        data=_as_json({**asdict(content), "themes": THEMES}),
+        data=as_json({**asdict(content), "themes": THEMES}),
         plotly=_plotly(),
         script=f'(() => {{\n"use strict";\n{script}\n}})();',
     )
@@ -61,18 +62,17 @@ def _asset(name: str) -> str:
 
 
 def _plotly() -> str:
-    """Return plotly.js, whose licence stands in its first lines.
-
-    Raises:
-        ImportError: Where plotly is not installed.
-    """
+    """Return plotly.js, whose licence stands in its first lines."""
     offline = from_extra("plotly.offline", "report", "the report")
     source: str = offline.get_plotlyjs()
     return source
 
 
-def _as_json(value: Any) -> str:
-    """Return JSON that can stand in a script element whatever its texts hold: none of ``< > &`` is in it."""
+def as_json(value: Any) -> str:
+    """Return JSON that can stand in a script element: none of ``< > &`` is in it.
+
+    Numbers have five digits; those that are not finite are null.
+    """
     text = json.dumps(_rounded(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -3,62 +3,32 @@
 import base64
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
 from cmvae.report.content import Sheet
+from cmvae.report.drawing import as_colours, tiled
 
 BLANK = 255
 QUALITIES = (90, 75, 60, 40)
 
 
-class Scale:
-    """How the values of images become bytes: [0, 1] to 0 … 255, or the range of the data where that is another.
-
-    Args:
-        low: The smallest value of the data.
-        high: The largest.
-    """
-
-    def __init__(self, low: float, high: float) -> None:
-        if low >= 0 and high <= 1:
-            low, high = 0.0, 1.0
-        self.low, self.span = low, high - low if high > low else 1.0
-
-    def bytes(self, images: np.ndarray) -> np.ndarray:
-        """Return images (n, H, W) or (n, C, H, W) as (n, H, W, 3) uint8; more than three channels as the first three.
-
-        Values beyond the range are cut off; pictures with NaN are blank.
-
-        Raises:
-            ValueError: For another number of axes.
-        """
-        if images.ndim == 3:
-            images = images[:, None]
-        if images.ndim != 4 or 0 in images.shape[1:]:
-            raise ValueError(
-                f"images must be (n, H, W) or (n, C, H, W), got the shape {images.shape}"
-            )
-        colours = images[:, :3] if images.shape[1] >= 3 else np.repeat(images[:, :1], 3, axis=1)
-        shades = 255 * ((colours.astype(np.float64) - self.low) / self.span).clip(0, 1)
-        blank = np.isnan(shades).any((1, 2, 3), keepdims=True)
-        return np.where(blank, BLANK, shades).round().astype(np.uint8).transpose(0, 2, 3, 1)
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """Return images (n, C, H, W) in [0, 1] as (n, H, W, 3) uint8, those with NaN blank."""
+    return (255 * as_colours(images)).round().astype(np.uint8)
 
 
 def thumbnails(pictures: np.ndarray, largest: int) -> np.ndarray:
     """Return (n, H, W, 3) bytes scaled down until no side is above ``largest`` pixels."""
     height, width = pictures.shape[1:3]
     shrink = min(1.0, largest / max(height, width))
-    if shrink == 1:
+    if shrink == 1 or not len(pictures):
         return pictures
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    small = [
-        np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
-        for picture in pictures
-    ]
-    return np.stack(small) if small else pictures[:, : size[1], : size[0]]
+    images = (Image.fromarray(picture) for picture in pictures)
+    return np.stack([np.asarray(image.resize(size, Image.Resampling.BOX)) for image in images])
 
 
 def as_sheet(pictures: np.ndarray, budget: int) -> Sheet:
@@ -66,18 +36,13 @@ def as_sheet(pictures: np.ndarray, budget: int) -> Sheet:
 
     It is a PNG where that fits, else a JPEG of a quality that does, else a JPEG of pictures half as
     large.
+
+    Raises:
+        ValueError: Where not even single pixels fit.
     """
     n, height, width, _ = pictures.shape
     across = max(1, math.ceil(math.sqrt(n * height / width)))
-    down = max(1, math.ceil(n / across))
-    tiles = np.full((down * across, height, width, 3), BLANK, np.uint8)
-    tiles[:n] = pictures
-    whole = (
-        tiles.reshape(down, across, height, width, 3)
-        .swapaxes(1, 2)
-        .reshape(down * height, across * width, 3)
-    )
-    for kind, encoded in _encodings(Image.fromarray(whole)):
+    for kind, encoded in _encodings(Image.fromarray(tiled(pictures, across))):
         if len(encoded) <= budget:
             uri = f"data:image/{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
             return Sheet(uri, across, n, width, height)
@@ -86,7 +51,7 @@ def as_sheet(pictures: np.ndarray, budget: int) -> Sheet:
     return as_sheet(thumbnails(pictures, math.ceil(max(height, width) / 2)), budget)
 
 
-def _encodings(image: Image.Image) -> Iterable[tuple[str, bytes]]:
+def _encodings(image: Image.Image) -> Iterator[tuple[str, bytes]]:
     """Yield encodings, ever smaller."""
     is_grey = np.ptp(np.asarray(image), axis=2).max() == 0
     if is_grey:

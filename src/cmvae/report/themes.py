@@ -1,6 +1,6 @@
 """Colours of the page, light and dark, with the contrast that WCAG 2.2 asks for."""
 
-from cmvae.report.figures import PALETTE
+from cmvae.report.drawing import PALETTE
 
 GRAPHICS = 3.0  # the least contrast of what is drawn, WCAG 1.4.11; that of text is 4.5, 1.4.3
 STEP = 0.05

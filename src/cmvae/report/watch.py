@@ -1,4 +1,4 @@
-"""Training that people can watch: pictures of generations and of the clustering, every few epochs."""
+"""Training that people can watch: pictures of generations and clusters every few epochs."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -8,16 +8,16 @@ import pandas as pd
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
-from torch import Generator, Tensor
+from torch import Generator
 
 from cmvae.base.arguments import positive_int, seeded
 from cmvae.base.files import atomic_write
 from cmvae.base.outputs import ModelOutput
 from cmvae.metrics.reading import as_dataset, batch_at, batches
 from cmvae.models.cmvae import CMVAE
-from cmvae.models.inference import read_batch
+from cmvae.models.inference import latent_means, read_batch
 from cmvae.report.figures import embedding_figure, save_figure
-from cmvae.report.generations import cross_generations, generation_grid
+from cmvae.report.grids import cross_generations, generation_grid
 
 
 class GenerationGrid(Callback):
@@ -51,7 +51,7 @@ class GenerationGrid(Callback):
 
     Example:
         >>> watch = GenerationGrid(5, {"a": torch.rand(8, 1, 8, 8), "b": torch.rand(8, 3)})
-        >>> # fit(model, train, max_epochs=50, callbacks=[watch])
+        >>> fit(model, train, max_epochs=50, callbacks=[watch])  # doctest: +SKIP
     """
 
     def __init__(
@@ -92,61 +92,55 @@ class GenerationGrid(Callback):
         model = cast(CMVAE, pl_module.model)
         folder = Path(trainer.default_root_dir) / "watch" / f"epoch_{trainer.current_epoch + 1:04d}"
         folder.mkdir(parents=True, exist_ok=True)
-        figures = {
-            "generations": self._generations(model),
-            "clustering": self._clustering(model, folder),
-        }
+        table, clustering = self.draw_clustering(model)
+        with atomic_write(folder / "clusters.csv") as temporary:
+            table.to_csv(temporary, index=False)
+        figures = {"generations": self.draw_generations(model), "clustering": clustering}
         for name, figure in figures.items():
             if figure is not None:
                 save_figure(figure, folder / f"{name}.png")
                 _log(trainer, name, figure, folder / f"{name}.png")
 
-    def _generations(self, model: CMVAE) -> Figure | None:
+    def draw_generations(self, model: CMVAE) -> Figure | None:
         """Return the grid of the image modalities, or None where there are none."""
-        images = {name: values for name, values in self.drawn["data"].items() if values.ndim == 4}
-        if not images:
-            return None
-        device = model.mixture.centers.device
-        generator = Generator(device).manual_seed(self.seed)
-        generated = cross_generations(model, self.drawn, generator=generator)
+        data, masks = self.drawn["data"], self.drawn["masks"]
+        # Those that are not observed are blank.
         originals = {
-            name: _blanked(values, self.drawn["masks"][name]) for name, values in images.items()
+            m: values.float().masked_fill(~masks[m][:, None, None, None], float("nan"))
+            for m, values in data.items()
+            if values.ndim == 4
         }
+        if not originals:
+            return None
+        generator = Generator(model.mixture.centers.device).manual_seed(self.seed)
+        generated = cross_generations(model, self.drawn, generator=generator)
         rows = {
-            source: {name: values for name, values in by_target.items() if name in images}
+            source: {m: values for m, values in by_target.items() if m in originals}
             for source, by_target in generated.items()
         }
         return generation_grid(originals, rows)
 
-    def _clustering(self, model: CMVAE, folder: Path) -> Figure:
-        """Write the clusters, and return the embedding in the plane."""
+    def draw_clustering(self, model: CMVAE) -> tuple[pd.DataFrame, Figure]:
+        """Return the clusters as a table, and the embedding in the plane."""
         found = model.predict_clusters(self.clustered)
-        with torch.no_grad():
-            means = model.encode(self.clustered, return_mean=True).z[:, 0].cpu()
         labels = self.clustered.get("labels")
         labels = labels if labels is None or np.ndim(labels) == 1 else None
         clusters, probabilities = found.clusters.cpu(), found.probabilities.cpu()
-        table = {
+        columns = {
             "sample": self.rows,
             "cluster": clusters.numpy(),
             "probability": probabilities.gather(1, clusters[:, None])[:, 0].numpy().round(6),
         }
         if labels is not None:
-            table["label"] = np.asarray(labels)
-        with atomic_write(folder / "clusters.csv") as temporary:
-            pd.DataFrame(table).to_csv(temporary, index=False)
+            columns["label"] = np.asarray(labels)
         observed = torch.stack(list(self.clustered["masks"].values())).sum(0)
-        return embedding_figure(means, clusters, labels, observed)
+        means = latent_means(model, self.clustered).cpu()
+        return pd.DataFrame(columns), embedding_figure(means, clusters, labels, observed)
 
 
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
     """Return at most ``count`` of the rows, evenly spaced."""
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
-
-
-def _blanked(values: Tensor, observed: Tensor) -> Tensor:
-    """Return images with NaN for those that are not observed."""
-    return values.float().masked_fill(~observed[:, None, None, None], float("nan"))
 
 
 def _log(trainer: Trainer, name: str, figure: Figure, path: Path) -> None:

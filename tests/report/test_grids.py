@@ -15,7 +15,7 @@ from cmvae.report import (
     save_figure,
     thumbnail_figure,
 )
-from cmvae.report.figures import PALETTE
+from cmvae.report.drawing import PALETTE
 from helpers import make_data, make_model
 
 H, W = 4, 6
@@ -189,7 +189,10 @@ def test_generations_are_predictions_in_the_units_of_the_data():
         (lambda: generation_grid({}, {"a": {}}), "at least"),
         (lambda: generation_grid({"a": images(2)}, {}), "at least"),
         (lambda: generation_grid({"a": images(2)}, {"b": {"b": images(2)}}), r"targets \['b'\]"),
-        (lambda: generation_grid({"a": images(2)}, {"a": {"a": images(3)}}), "expected 2 images"),
+        (
+            lambda: generation_grid({"a": images(2)}, {"a": {"a": images(3)}}),
+            "expected 2, one",
+        ),
         (lambda: generation_grid({"a": images(2)[0, 0]}, {"a": {}}), "expected images"),
         (lambda: generation_grid({"a": images(2) * math.inf}, {"a": {}}), "infinity in sample 0"),
         (
@@ -197,7 +200,7 @@ def test_generations_are_predictions_in_the_units_of_the_data():
             "shares",
         ),
         (lambda: cluster_samples_figure({}, [0]), "at least"),
-        (lambda: cluster_samples_figure({"a": images(2)}, [0]), "one for each of 1"),
+        (lambda: cluster_samples_figure({"a": images(2)}, [0]), "a: expected 1, one for each"),
         (lambda: cluster_samples_figure({"a": images(1)}, [0], n_each=0), "n_each"),
         (lambda: thumbnail_figure(np.zeros((2, 3)), images(3)), "images: expected 2"),
         (lambda: thumbnail_figure(np.zeros((2, 3)), images(2), [0]), "clusters: expected 2"),

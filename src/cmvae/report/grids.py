@@ -1,4 +1,4 @@
-"""Pictures of what a model generates: translations between modalities, clusters, and the embedding in thumbnails."""
+"""Figures of many images: translations between modalities, clusters, the embedding."""
 
 import math
 from collections.abc import Mapping
@@ -17,12 +17,29 @@ from cmvae.data.checks import as_tensor
 from cmvae.metrics.clustering import as_categories
 from cmvae.metrics.coherence import GenerativeModel
 from cmvae.metrics.reading import as_dataset, batches, data_of, restrict
-from cmvae.report.figures import GREY, INK, PALETTE, _finite_array, _project, _short
+from cmvae.report.drawing import (
+    EDGE,
+    GREY,
+    INK,
+    as_colours,
+    check_lengths,
+    colour_of,
+    empty_panel,
+    finite_array,
+    name_row,
+    percent,
+    project,
+    short,
+    shortened,
+    some_of,
+    tiled,
+)
 
 GAP = 1  # pixels between images side by side
 FRAME = 2  # pixels of a cluster's colour around a thumbnail
 CELL = 1.15  # inches
 MAX_TEXT = 14  # characters of a modality's name above a column
+IMAGE = "image of the first modality"
 
 
 @torch.no_grad()
@@ -45,16 +62,15 @@ def cross_generations(
     found: dict[str, dict[str, Tensor]] = {}
     for source in (m for m in model.modalities if m in batch["data"]):
         inputs, rows = restrict(batch, (source,))
-        drawn = (
-            model.predict(inputs, source, list(model.modalities), generator=generator)
-            if len(rows)
-            else {}
-        )
         found[source] = {}
+        if not len(rows):
+            continue
+        drawn = model.predict(inputs, source, list(model.modalities), generator=generator)
         for target, values in drawn.items():
             images = data_of(model, target, values[:, 0]).cpu()
-            found[source][target] = images.new_full((len(dataset), *images.shape[1:]), math.nan)
-            found[source][target][rows] = images
+            whole = images.new_full((len(dataset), *images.shape[1:]), math.nan)
+            whole[rows] = images
+            found[source][target] = whole
     return found
 
 
@@ -63,7 +79,7 @@ def generation_grid(
     generated: Mapping[str, Mapping[str, Any]],
     shares: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Figure:
-    """Draw what is generated from each modality in each: rows are conditioned on, columns generated.
+    """Draw what is generated from each modality, a row for each, in each, a column for each.
 
     The first row has the originals. Every panel has the same samples in the same places, row by
     row, in as many columns as is closest to a square. Rows and columns of the same name are
@@ -90,36 +106,27 @@ def generation_grid(
     """
     if not originals or not generated:
         raise ValueError("originals and generated must each hold a modality at least")
-    columns = {
-        name: _pictures(images, f"originals[{name!r}]") for name, images in originals.items()
-    }
-    n = len(next(iter(columns.values())))
-    rows: dict[str, dict[str, np.ndarray]] = {"original": columns}
+    columns = _all_pictures(originals, "originals")
+    n, rows = len(next(iter(columns.values()))), {"original": columns}
+    check_lengths(columns, n, IMAGE)
     for source, by_target in generated.items():
-        pictures = {
-            name: _pictures(images, f"generated[{source!r}][{name!r}]")
-            for name, images in by_target.items()
-        }
-        unknown = [name for name in pictures if name not in columns]
+        what = f"generated[{source!r}]"
+        unknown = [name for name in by_target if name not in columns]
         if unknown:
-            raise ValueError(
-                f"generated[{source!r}] has targets {unknown}; originals has {list(columns)}"
-            )
-        rows[f"from {source}"] = pictures
-    for row in rows.values():
-        for name, shown in row.items():
-            if len(shown) != n:
-                raise ValueError(
-                    f"{name}: expected {n} images, as of the first modality, got {len(shown)}"
-                )
+            raise ValueError(f"{what} has targets {unknown}; originals has {list(columns)}")
+        rows[f"from {source}"] = _all_pictures(by_target, what)
+        check_lengths(rows[f"from {source}"], n, IMAGE)
     figure, panels = _panels(list(rows), list(columns), CELL, CELL, 0.17)
-    for (text, row), panel_row in zip(rows.items(), panels, strict=True):
+    for row, panel_row in zip(rows.values(), panels, strict=True):
         for name, panel in zip(columns, panel_row, strict=True):
             if name in row:
                 panel.imshow(_mosaic(row[name]), interpolation="nearest")
-            share = ((shares or {}).get(text.removeprefix("from ")) or {}).get(name)
-            if share is not None and text != "original":
-                panel.set_xlabel(_percent(share, name), fontsize=7, color=GREY, labelpad=2)
+    for source, panel_row in zip(generated, panels[1:], strict=True):
+        own = (shares or {}).get(source) or {}
+        for name, panel in zip(columns, panel_row, strict=True):
+            if name in own:
+                text = percent(own[name], f"shares[{source!r}][{name!r}]")
+                panel.set_xlabel(text, fontsize=7, color=GREY, labelpad=2)
     return figure
 
 
@@ -143,33 +150,24 @@ def cluster_samples_figure(images: Mapping[str, Any], clusters: Any, *, n_each: 
     positive_int("n_each", n_each)
     if not images:
         raise ValueError("images must hold a modality at least, got none")
-    pictures = {name: _pictures(values, f"images[{name!r}]") for name, values in images.items()}
-    groups = as_categories(clusters, "clusters")
-    for name, values in pictures.items():
-        if len(values) != len(groups):
-            raise ValueError(
-                f"images[{name!r}]: expected one for each of {len(groups)} clusters, got {len(values)}"
-            )
+    pictures, groups = _all_pictures(images, "images"), as_categories(clusters, "clusters")
+    check_lengths(pictures, len(groups), "entry of clusters")
     found = np.unique(groups)
     ratio = max(values.shape[2] / values.shape[1] for values in pictures.values())
     tall = CELL / 2.5
-    figure, panels = _panels(
-        [_short(g) for g in found.tolist()], list(pictures), tall, tall * n_each * ratio, 0.06
-    )
+    names, wide = [short(group) for group in found.tolist()], tall * n_each * ratio
+    figure, panels = _panels(names, list(pictures), tall, wide, 0.06)
     for group, panel_row in zip(found, panels, strict=True):
         rows = np.flatnonzero(groups == group)[:n_each]
         for values, panel in zip(pictures.values(), panel_row, strict=True):
-            blank = np.ones((n_each - len(rows), *values.shape[1:]))
-            panel.imshow(
-                _mosaic(np.concatenate([values[rows], blank]), n_each), interpolation="nearest"
-            )
+            panel.imshow(tiled(values[rows], n_each, GAP), interpolation="nearest")
     return figure
 
 
 def thumbnail_figure(
     embedding: Any, images: Any, clusters: Any = None, *, n_across: int = 24, max_points: int = 2000
 ) -> Figure:
-    """Draw the embedding in the plane, each sample as its image, framed in the colour of its cluster.
+    """Draw samples in the plane as their images, framed in the colour of their cluster.
 
     The projection is that of :func:`cmvae.report.embedding_figure`. The plane is cut into
     ``n_across`` by ``n_across`` cells, and each shows the sample closest to its centre, if it holds
@@ -190,18 +188,13 @@ def thumbnail_figure(
         ValueError: For lengths that differ, no samples, wrong shapes, NaN or infinity, or a number
             below 1.
     """
-    points, pictures = _finite_array(embedding, "embedding", 2), _pictures(images, "images")
+    points, pictures = finite_array(embedding, "embedding", 2), _pictures(images, "images")
     groups = None if clusters is None else as_categories(clusters, "clusters")
-    for name, values in (("images", pictures), ("clusters", groups)):
-        if values is not None and len(values) != len(points):
-            raise ValueError(
-                f"{name}: expected {len(points)}, one for each row of embedding, got {len(values)}"
-            )
+    given = {"images": pictures, **({} if groups is None else {"clusters": groups})}
+    check_lengths(given, len(points), "row of embedding")
     positive_int("n_across", n_across)
-    shown = np.sort(
-        np.random.default_rng(0).permutation(len(points))[: positive_int("max_points", max_points)]
-    )
-    plane, axis_name = _project(points[shown])
+    shown = some_of(len(points), positive_int("max_points", max_points))
+    plane, axis_name = project(points[shown])
     # Row 0 of an image is at the top.
     span = np.maximum(np.ptp(plane, axis=0), 1e-12)
     places = (plane - plane.min(0)) / span * (1 - 1e-9) * n_across
@@ -211,14 +204,14 @@ def thumbnail_figure(
     panel = figure.subplots()
     panel.imshow(canvas, interpolation="nearest")
     panel.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
-    panel.spines[:].set_color("#bbbbbb")
+    panel.spines[:].set_color(EDGE)
     return figure
 
 
 def _paint(
     pictures: np.ndarray, groups: np.ndarray | None, places: np.ndarray, n_across: int
 ) -> np.ndarray:
-    """Return a canvas (height, width, 3) with one picture in each cell that holds a place (column, row)."""
+    """Return a canvas (h, w, 3) with one picture in each cell that holds a place (column, row)."""
     height, width = pictures.shape[1] + 2 * FRAME, pictures.shape[2] + 2 * FRAME
     canvas = np.ones((n_across * height, n_across * width, 3))
     cells = np.floor(places).astype(int).clip(0, n_across - 1)
@@ -229,7 +222,7 @@ def _paint(
         left, top = cells[i] * (width, height)
         cell = canvas[top : top + height, left : left + width]
         if codes is not None:
-            cell[:] = to_rgb(PALETTE[codes[i] % len(PALETTE)])
+            cell[:] = to_rgb(colour_of(codes[i]))
         cell[FRAME:-FRAME, FRAME:-FRAME] = pictures[i]
     return canvas
 
@@ -241,59 +234,36 @@ def _pictures(values: Any, name: str) -> np.ndarray:
     if array.ndim == 3:
         array = array[:, None]
     if array.ndim != 4 or 0 in array.shape:
-        raise ValueError(
-            f"{name}: expected images (n, C, H, W) or (n, H, W), none of length 0, got {tensor.shape}"
-        )
-    if np.isinf(array).any():
-        raise ValueError(
-            f"{name}: infinity in sample {int(np.isinf(array).any((1, 2, 3)).argmax())}"
-        )
-    colours = array[:, :3] if array.shape[1] >= 3 else np.repeat(array[:, :1], 3, axis=1)
-    blank = np.isnan(colours).any((1, 2, 3), keepdims=True)
-    return np.where(blank, 1.0, colours.clip(0, 1)).transpose(0, 2, 3, 1)
+        wanted = "images (n, C, H, W) or (n, H, W), none of length 0"
+        raise ValueError(f"{name}: expected {wanted}, got {tensor.shape}")
+    bad = np.isinf(array).any((1, 2, 3))
+    if bad.any():
+        raise ValueError(f"{name}: infinity in sample {int(bad.argmax())}")
+    return as_colours(array)
 
 
-def _mosaic(pictures: np.ndarray, across: int | None = None) -> np.ndarray:
-    """Return n pictures row by row in one, (h, w, 3), white between them and where the last row ends early."""
-    n, height, width, _ = pictures.shape
-    across = math.ceil(math.sqrt(n)) if across is None else across
-    down = math.ceil(n / across)
-    tiles = np.ones((down * across, height + GAP, width + GAP, 3))
-    tiles[:n, :height, :width] = pictures
-    whole = tiles.reshape(down, across, height + GAP, width + GAP, 3).swapaxes(1, 2)
-    return whole.reshape(down * (height + GAP), across * (width + GAP), 3)[:-GAP, :-GAP]
+def _all_pictures(images: Mapping[str, Any], what: str) -> dict[str, np.ndarray]:
+    return {name: _pictures(own, f"{what}[{name!r}]") for name, own in images.items()}
+
+
+def _mosaic(pictures: np.ndarray) -> np.ndarray:
+    """Return n pictures in one, (h, w, 3), as close to a square as it goes."""
+    return tiled(pictures, math.ceil(math.sqrt(len(pictures))), GAP)
 
 
 def _panels(
     rows: list[str], columns: list[str], tall: float, wide: float, gap: float
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of panels without ticks, ``gap`` inches apart, rows named on the left and columns above."""
+    """Return a figure of panels ``gap`` inches apart, rows named on the left, columns above."""
     left = 0.2 + 0.08 * max(map(len, rows))
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    figure = Figure(
-        figsize=(left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + gap)), layout=layout
-    )
+    size = (left + len(columns) * (wide + 0.1), 0.3 + len(rows) * (tall + gap))
+    figure = Figure(figsize=size, layout=layout)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
     for panel in panels.flat:
-        panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_visible(False)
+        empty_panel(panel)
     for panel, name in zip(panels[0], columns, strict=True):
-        title = name if len(name) <= MAX_TEXT else f"{name[: MAX_TEXT - 1]}…"
-        panel.set_title(title, fontsize=9, color=INK, parse_math=False)
+        panel.set_title(shortened(name, MAX_TEXT), fontsize=9, color=INK, parse_math=False)
     for panel, text in zip(panels[:, 0], rows, strict=True):
-        panel.set_ylabel(
-            text,
-            rotation="horizontal",
-            ha="right",
-            va="center",
-            fontsize=9,
-            color=INK,
-            parse_math=False,
-        )
+        name_row(panel, text)
     return figure, panels.tolist()
-
-
-def _percent(share: float, name: str) -> str:
-    if not 0 <= share <= 1:
-        raise ValueError(f"shares: expected numbers in [0, 1], got {share!r} for {name!r}")
-    return f"{100 * share:.0f} %"
