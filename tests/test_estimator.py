@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from cmvae import CMVAEClusterer
+from made_files import run
 
 QUICK = {
     "latent_dim": 4,
@@ -299,7 +301,9 @@ def test_conventions_of_scikit_learn(estimator, check):
 
 @pytest.mark.parametrize(("setting", "value"), [("rule", "x"), ("start", "x")])
 def test_settings_are_refused_before_training(setting, value, monkeypatch):
-    monkeypatch.setattr("cmvae.training.clustering.fit", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr(
+        "cmvae.training.clustering.fit", lambda *a, **k: pytest.fail("training began")
+    )
     with pytest.raises(ValueError, match=setting):
         CMVAEClusterer(**QUICK, **{setting: value}).fit(groups()[0])
 
@@ -361,3 +365,231 @@ def test_it_is_silent_unless_progress_is_wanted(capsys, caplog):
     assert (said.out, said.err, caplog.records) == ("", "", [])
     CMVAEClusterer(1, **QUICK, max_epochs=1, random_state=0, verbose=True).fit(tables)
     assert "Epoch 1/1" in capsys.readouterr().out
+
+
+# Frames of mixed columns
+
+
+def mixed(n=120):
+    """Return two frames of three groups, and the groups; some samples are in one of them only."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(n) % 3
+    names = [f"s{i:03d}" for i in range(n)]
+    first = pd.DataFrame(
+        {
+            "x": 6 * (labels == 0) + generator.normal(size=n),
+            "colour": np.array(["red", "blue", "green"])[labels],
+            "smokes": generator.integers(0, 2, n).astype(bool),
+            "visits": generator.poisson(np.array([2, 40, 12])[labels]),
+        },
+        index=names,
+    )
+    means = np.where(labels[:, None] == np.arange(2), 60, 4)
+    second = pd.DataFrame(generator.poisson(means), columns=["p", "q"], index=names)
+    return {"a": first[:100], "b": second[10:]}, pd.Series(labels, names)
+
+
+@pytest.fixture(scope="module")
+def fitted_frames():
+    frames, labels = mixed()
+    return CMVAEClusterer(**QUICK, random_state=3, max_epochs=40).fit(frames), frames, labels
+
+
+def test_frames_of_any_kinds_of_columns_are_clustered(fitted_frames):
+    model, frames, labels = fitted_frames
+    assert adjusted_rand_score(labels[model.index_], model.labels_) > 0.9
+    dist, params = model.model_.model_config.likelihood_of("a")
+    assert (dist, [block[0] for block in params["columns"]]) == (
+        "mixed",
+        ["normal", "bernoulli", "negative_binomial", "categorical"],
+    )
+    assert model.model_.model_config.likelihood_of("b")[0] == "negative_binomial"
+    drawn, clusters = model.sample(30, cluster=int(model.labels_[0]))
+    assert list(drawn["a"]) == list(frames["a"])
+    assert set(drawn["a"]["colour"]) <= {"red", "blue", "green"}
+    assert (drawn["b"].to_numpy() > 0).all()
+    assert set(clusters) == {model.labels_[0]}
+
+
+def test_the_command_line_finds_the_same_labels_to_the_bit(fitted_frames, tmp_path, monkeypatch):
+    model, frames, _ = fitted_frames
+    for name, frame in frames.items():
+        frame.to_csv(tmp_path / f"{name}.csv", index_label="id")
+    recipe = {name: value for name, value in QUICK.items() if name != "device"}
+    config = {
+        "modalities": {name: f"{name}.csv" for name in frames},
+        "seed": 3,
+        "device": "cpu",
+        "recipe": {**recipe, "hidden_dims": [32], "max_epochs": 40},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    status, _, error = run("fit", "--config", tmp_path / "config.yaml", "--out", tmp_path / "run")
+    assert status == 0, error
+    clusters = pd.read_csv(tmp_path / "run" / "clusters.csv")
+    assert clusters["id"].tolist() == list(model.index_)
+    assert np.array_equal(clusters["cluster"], model.labels_)
+    other = CMVAEClusterer.load(tmp_path / "run")
+    assert np.array_equal(other.predict_proba(frames), model.predict_proba(frames))
+    assert np.array_equal(other.transform(frames), model.transform(frames))
+    assert list(other.index_) == list(model.index_)
+
+
+def test_kinds_can_be_chosen_for_frames_and_for_arrays():
+    frames, _ = mixed()
+    settings = {**QUICK, "max_epochs": 2, "random_state": 0, "n_clusters": 2}
+    kinds = {"a": {"visits": "continuous", "colour": "ignore"}, "b": {"p": "continuous"}}
+    model = CMVAEClusterer(**settings, kinds=kinds).fit(frames)
+    columns = model.model_.model_config.likelihood_of("a")[1]["columns"]
+    assert [block[:2] for block in columns] == [["normal", 2], ["bernoulli", 1]]
+    numbers = frames["b"].to_numpy()
+    for X, chosen, dist in (
+        (numbers, None, "normal"),
+        (numbers, {0: "count", 1: "count"}, "negative_binomial"),
+        (frames["b"], None, "negative_binomial"),
+        (frames["b"], {"p": "continuous", "q": "continuous"}, "normal"),
+    ):
+        one = CMVAEClusterer(**settings, kinds=chosen).fit(X)
+        assert one.model_.model_config.likelihood_of("x")[0] == dist
+    with pytest.raises(KeyError, match=r"'a': kinds of unknown columns \['size'\]"):
+        CMVAEClusterer(**settings, kinds={"a": {"size": "count"}}).fit(frames)
+    with pytest.raises(KeyError, match=r"kinds: unknown modalities 'z'; there are 'a', 'b'"):
+        CMVAEClusterer(**settings, kinds={"z": {"size": "count"}}).fit(frames)
+    with pytest.raises(ValueError, match=r"unknown kinds \['size'\]"):
+        CMVAEClusterer(**settings, kinds={"a": {"x": "size"}}).fit(frames)
+
+
+# Saving
+
+
+def same(one, other, X):
+    """Tell whether two estimators say the same of X, to the bit."""
+    drawn = [model.sample(7) for model in (one, other)]
+    rows = [list(d[0].values()) if isinstance(d[0], dict) else [d[0]] for d in drawn]
+    pairs = [
+        (one.labels_, other.labels_),
+        (one.predict(X), other.predict(X)),
+        (one.predict_proba(X), other.predict_proba(X)),
+        (one.transform(X), other.transform(X)),
+        (drawn[0][1], drawn[1][1]),
+        *(map(np.asarray, pair) for pair in zip(*rows, strict=True)),
+    ]
+    return all(np.array_equal(a, b) for a, b in pairs) and one.score(X) == other.score(X)
+
+
+def test_what_is_saved_comes_back_to_the_bit(fitted, fitted_frames, tmp_path):
+    for i, (model, X, _) in enumerate((fitted, fitted_frames)):
+        model.save(tmp_path / str(i))
+        loaded = CMVAEClusterer.load(tmp_path / str(i))
+        assert same(model, loaded, X)
+        assert loaded.get_params() == model.get_params()
+        assert (loaded.index_ is None) == (model.index_ is None)
+        assert loaded.h_values_ == model.h_values_
+        assert loaded.active_units_ == model.active_units_
+        names = {path.suffix for path in (tmp_path / str(i)).rglob("*") if path.is_file()}
+        assert names == {".json", ".yaml", ".csv", ".safetensors"}
+        loaded.save(tmp_path / f"again{i}")
+        assert same(model, CMVAEClusterer.load(tmp_path / f"again{i}"), X)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.RangeIndex(5, 65),
+        pd.date_range("2020-01-01", periods=60, freq="h", name="when"),
+        pd.MultiIndex.from_product([["u", "v"], range(30)], names=["site", None]),
+        pd.Index([f"é {i}" for i in range(60)], name="id"),
+        pd.Index(np.arange(60) / 7),
+    ],
+    ids=["range", "times", "levels", "texts", "numbers"],
+)
+def test_an_index_of_any_kind_comes_back(index, tmp_path):
+    frame = pd.DataFrame(groups(60)[0]["a"], index=index, columns=list("pqrst"))
+    state = np.random.RandomState(4)
+    model = CMVAEClusterer(2, **QUICK, max_epochs=1, random_state=state).fit({"a/b": frame})
+    model.save(tmp_path / "saved")
+    loaded = CMVAEClusterer.load(tmp_path / "saved")
+    pd.testing.assert_index_equal(loaded.index_, index, exact="equiv")
+    assert np.array_equal(loaded.sample(3)[1], model.sample(3)[1])  # from the state it was in
+
+
+def test_one_array_with_names_and_columns_comes_back(tmp_path):
+    X = pd.DataFrame(groups(60)[0]["a"], columns=list("pqrst"))
+    columns = {"a": ["p", "q"], "b": ["r", "s", "t"]}
+    for i, settings in enumerate(({}, {"modalities": columns})):
+        model = CMVAEClusterer(2, **QUICK, max_epochs=1, random_state=0, **settings).fit(X)
+        model.save(tmp_path / str(i))
+        loaded = CMVAEClusterer.load(tmp_path / str(i))
+        assert same(model, loaded, X)
+        assert loaded.modalities == model.modalities
+    plain = CMVAEClusterer(2, **QUICK, max_epochs=1, random_state=0).fit(X)
+    plain.save(tmp_path / "plain")
+    loaded = CMVAEClusterer.load(tmp_path / "plain")
+    assert loaded.n_features_in_ == 5
+    assert list(loaded.feature_names_in_) == list("pqrst")
+    with pytest.raises(ValueError, match="feature names"):
+        loaded.predict(X.rename(columns={"p": "z"}))
+
+
+def test_a_saved_run_is_replaced_only_when_asked(fitted, tmp_path):
+    model, _tables, _ = fitted
+    with pytest.raises(NotFittedError):
+        CMVAEClusterer().save(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+    model.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="holds the results of a run; pass overwrite=True"):
+        model.save(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    model.save(tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds something else than the results of a run"):
+        model.save(tmp_path / "other", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run"]
+
+
+def test_folders_that_hold_no_whole_estimator_are_named(fitted, tmp_path):
+    model = fitted[0]
+    model.model_.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"model holds a model alone.*CMVAEClusterer\.save"):
+        CMVAEClusterer.load(tmp_path / "model")
+    with pytest.raises(ValueError, match="no such run folder"):
+        CMVAEClusterer.load(tmp_path / "missing")
+    model.save(tmp_path / "run")
+    for name, message in (
+        ("estimator.json", "the file was altered"),
+        ("model/model.safetensors", "the file was altered"),
+        ("preprocessing.json", "the file was altered"),
+    ):
+        path = tmp_path / "run" / name
+        content = path.read_bytes()
+        path.write_bytes(content[:-2])
+        with pytest.raises(ValueError, match=message):
+            CMVAEClusterer.load(tmp_path / "run")
+        path.unlink()
+        with pytest.raises(ValueError, match=f"{name}: the file is missing"):
+            CMVAEClusterer.load(tmp_path / "run")
+        path.write_bytes(content)
+    manifest = tmp_path / "run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(
+        ValueError, match=r"version 1; this cmvae .* reads version 2: .*config\.yaml"
+    ):
+        CMVAEClusterer.load(tmp_path / "run")
+    manifest.unlink()
+    with pytest.raises(
+        ValueError, match=r"is no run folder, or not complete: manifest\.json is missing"
+    ):
+        CMVAEClusterer.load(tmp_path / "run")
+
+
+def test_alignment_is_reachable():
+    tables, _labels = groups(90)
+    settings = {**QUICK, "max_epochs": 2, "random_state": 0}
+    model = CMVAEClusterer(3, **settings, alignment_epochs=(2, 2)).fit(tables)
+    plain = CMVAEClusterer(3, **settings).fit(tables)
+    assert not np.array_equal(model.transform(tables), plain.transform(tables))
+    with pytest.raises(ValueError, match="alignment_epochs"):
+        CMVAEClusterer(3, **settings, alignment_epochs=(2, 2)).fit(tables["a"])
+    with pytest.raises(ValueError, match="alignment_epochs must be two positive integers, got 3"):
+        CMVAEClusterer(3, **settings, alignment_epochs=3).fit(tables)

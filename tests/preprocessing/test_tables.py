@@ -1,92 +1,280 @@
+import json
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from cmvae.preprocessing.coding import encode_table
-from cmvae.preprocessing.tables import Standardiser, read_tables
-
-FRAME = pd.DataFrame({"p": [1.0, 2.0, 3.0], "q": [4.0, 6.0, 5.0]}, index=["x", "y", "z"])
-
-
-def test_columns_are_matched_by_name():
-    standardiser = Standardiser.of(read_tables({"a": FRAME}))
-    straight, _ = standardiser.apply(read_tables({"a": FRAME}))
-    turned, _ = standardiser.apply(read_tables({"a": FRAME[["q", "p"]]}))
-    np.testing.assert_array_equal(turned["a"], straight["a"])
-    unnamed, _ = standardiser.apply(read_tables({"a": FRAME.to_numpy()}))
-    np.testing.assert_array_equal(unnamed["a"], straight["a"])
+from cmvae import CMVAE, CMVAEConfig
+from cmvae.likelihoods import build_likelihood
+from cmvae.preprocessing import TableCodec, column_kinds, encode_table
 
 
-def test_other_column_names_are_refused_by_name():
-    standardiser = Standardiser.of(read_tables({"a": FRAME}))
-    with pytest.raises(ValueError, match=r"'a'.*unknown columns \['r'\].*missing columns \['q'\]"):
-        standardiser.apply(read_tables({"a": FRAME.rename(columns={"q": "r"})}))
+def frame(n=120, seed=0):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "colour": rng.choice(["red", "blue", "green"], n),
+            "weight": rng.normal(70, 12, n),
+            "visits": rng.poisson(30, n) * rng.integers(0, 3, n),
+            "smokes": rng.integers(0, 2, n).astype(bool),
+            "constant": np.full(n, 0.1),
+            "stage": pd.Categorical(rng.choice([3, 1], n), categories=[3, 2, 1]),
+            "treated": rng.integers(0, 2, n),
+        },
+        index=[f"s{i}" for i in range(n)],
+    )
 
 
-def test_series_are_joined_on_their_index_too():
-    series = pd.Series([30.0, 10.0], index=["z", "x"], name="s")
-    tables = read_tables({"a": FRAME, "s": series})
-    np.testing.assert_array_equal(tables.data["s"][:, 0], [10.0, np.nan, 30.0])
-    assert list(tables.observed["s"]) == [True, False, True]
+def test_values_names_and_blocks():
+    table = frame()
+    values, codec = encode_table(table)
+    assert values.dtype == np.float32
+    assert codec.names == [
+        *("weight", "constant", "smokes", "treated", "visits"),
+        *("colour=blue", "colour=green", "colour=red", "stage=3", "stage=2", "stage=1"),
+    ]
+    by_name = dict(zip(codec.names, values.T, strict=True))
+    weight = (table["weight"] - table["weight"].mean()) / table["weight"].std(ddof=0)
+    np.testing.assert_allclose(by_name["weight"], weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(by_name["constant"], 0, atol=1e-7)
+    for name in ("smokes", "treated", "visits"):
+        assert (by_name[name] == table[name]).all()
+    for value in ("red", "blue", "green"):
+        assert (by_name[f"colour={value}"] == (table["colour"] == value)).all()
+    assert not by_name["stage=2"].any()
+    dist, params = codec.likelihood("poisson", scale="learned")
+    assert (dist, params["columns"]) == (
+        "mixed",
+        [
+            ["normal", 2, {"scale": "learned"}],
+            ["bernoulli", 2, {}],
+            ["poisson", 1, {}],
+            ["categorical", [3, 3]],
+        ],
+    )
+    build_likelihood(dist, params, "m", values.shape[1:]).check(torch.as_tensor(values), "m")
 
 
-def test_an_index_beside_arrays_is_refused():
-    with pytest.raises(ValueError, match=r"'a' is a DataFrame with an index of its own"):
-        read_tables({"a": FRAME, "b": np.ones((3, 2))})
-    numbered = FRAME.reset_index(drop=True)
-    assert len(read_tables({"a": numbered, "b": np.ones((3, 2))})) == 3
+@pytest.mark.parametrize("through_json", [False, True])
+def test_tables_come_back(through_json):
+    table = frame()
+    values, codec = encode_table(table)
+    if through_json:
+        assert TableCodec.from_json(codec.to_json()) == codec
+        codec = TableCodec.from_json(codec.to_json())
+    back = codec.decode(values, sample=True).set_axis(table.index)
+    want = table.astype({"stage": int})
+    pd.testing.assert_frame_equal(back, want, check_dtype=False, rtol=1e-6)
+    assert back["smokes"].dtype == bool
+    assert back["visits"].dtype == np.int64
+    np.testing.assert_array_equal(codec.encode(back)[0], values)
+    np.testing.assert_array_equal(codec.encode(table[table.columns[::-1]])[0], values)
 
 
-def test_columns_that_occur_twice_are_refused():
-    with pytest.raises(ValueError, match=r"'a'.*\['p', 'q'\] occur more than once"):
-        read_tables({"a": pd.concat([FRAME, FRAME], axis=1)})
-
-
-@pytest.mark.parametrize("table", [np.empty((0, 3)), FRAME.iloc[:0]])
-def test_tables_without_samples_are_refused(table):
-    with pytest.raises(ValueError, match="no samples"):
-        read_tables({"a": table})
+def test_means_are_not_rounded():
+    _, codec = encode_table(frame())
+    values = np.array([[0.5, 0, 0.3, 0.9, 2.6, 0.2, 0.5, 0.3, 0, 0.1, 0.9]])
+    means, draws = codec.decode(values), codec.decode(np.rint(values), sample=True)
+    assert means["visits"].tolist() == [2.6]
+    assert means["smokes"].tolist() == [0.3]
+    assert draws["visits"].tolist() == [3]
+    assert draws["smokes"].tolist() == [False]
+    assert draws["treated"].tolist() == [1]
+    assert means["colour"].tolist() == ["green"]
+    assert means["stage"].tolist() == [1]
+    with pytest.raises(ValueError, match=r"\(n, 11\); got \(1, 10\)"):
+        codec.decode(values[:, 1:])
 
 
 @pytest.mark.parametrize(
-    ("table", "message"),
+    ("columns", "dist", "params"),
     [
-        (np.array([[1 + 2j], [3]]), "got dtype complex128"),
-        (pd.DataFrame({"p": [1 + 2j, 3]}), r"columns \['p'\] hold no numbers"),
-        (np.array([["2020-01-01"]], dtype="datetime64[D]"), "got dtype datetime64"),
-        (np.ma.masked_array([[1.0, 2.0]], [[True, False]]), "masked arrays are not supported"),
-        (torch.ones(2, 2, requires_grad=True), "requires grad"),
-        (np.array([["a"]]), "no number: could not convert string"),
+        (["weight", "constant"], "normal", {"scale": 0.5}),
+        (["smokes", "treated"], "bernoulli", {}),
+        (["visits"], "negative_binomial", {}),
+        (["colour"], "categorical", {}),
+        (["colour", "stage"], "mixed", {"columns": [["categorical", [3, 3]]]}),
     ],
 )
-def test_what_is_no_table_of_real_numbers_is_refused(table, message):
-    with pytest.raises(TypeError, match=f"modality 'a'.*{message}"):
-        read_tables({"a": table})
+def test_tables_of_one_kind_have_its_likelihood(columns, dist, params):
+    values, codec = encode_table(frame()[columns])
+    assert codec.likelihood(scale=0.5) == (dist, params)
+    build_likelihood(dist, params, "m", values.shape[1:]).check(
+        torch.as_tensor(values), "m", values.shape[1:]
+    )
+
+
+def test_rows_that_are_missing_are_nan_and_do_not_count():
+    whole = frame()
+    kept = whole.drop(index=whole.index[[2, 5]])
+    table = kept.reindex(whole.index)  # as tables are joined
+    values, codec = encode_table(table, dict(zip(whole, column_kinds(whole), strict=True)))
+    assert np.isnan(values).all(1).nonzero()[0].tolist() == [2, 5]
+    assert encode_table(kept)[1].names == codec.names
+    np.testing.assert_allclose(
+        values[~np.isnan(values).all(1)], encode_table(kept)[0], rtol=1e-5, atol=1e-6
+    )
+    assert column_kinds(table) == column_kinds(whole)
+
+
+def test_arrays_have_numbered_columns():
+    array = np.random.default_rng(0).normal(size=(30, 2))
+    values, codec = encode_table(array)
+    assert codec.names == ["0", "1"]
+    np.testing.assert_allclose(codec.decode(values).to_numpy(), array, rtol=1e-5, atol=1e-6)
+    assert TableCodec.from_json(codec.to_json()).encode(array)[0].tolist() == values.tolist()
+
+
+def test_integer_categories_come_back_as_integers():
+    table = pd.DataFrame({"code": [7, 9, 7, 8]})
+    values, codec = encode_table(table, {"code": "category"})
+    assert codec.decode(values)["code"].tolist() == [7, 9, 7, 8]
+    np.testing.assert_array_equal(
+        codec.encode(table.astype(float))[0], values
+    )  # as joined tables have them
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "error", "message"),
+    [
+        (
+            "colour",
+            "purple",
+            ValueError,
+            r"'t'.*'colour' \(category\) holds \['purple'\]: unknown categories.*'blue'",
+        ),
+        ("smokes", 2, ValueError, r"'t'.*'smokes' \(binary\) holds \[2\]"),
+        ("visits", -1, ValueError, r"'t'.*'visits' \(count\) holds \[-1"),
+        (
+            "visits",
+            1.5,
+            ValueError,
+            r"'t'.*'visits' \(count\) holds \[1.5\]: values that are no counts",
+        ),
+        ("weight", np.inf, ValueError, r"'t'.*'weight' holds infinite values in rows \['s3'\]"),
+        ("weight", "heavy", TypeError, r"'t'.*'weight' holds something that is no number"),
+        (
+            "weight",
+            np.nan,
+            ValueError,
+            r"'t': single missing cells.*in 1 rows, the first \['s3'\], of columns \['wei",
+        ),
+        ("colour", None, ValueError, r"'t': single missing cells.*of columns \['colour'\]"),
+    ],
+)
+def test_cells_that_cannot_be_are_named(column, value, error, message):
+    codec, table = encode_table(frame())[1], frame(seed=1)
+    codec.encode(table, "t")
+    table[column] = table[column].astype(object)
+    table.loc["s3", column] = value
+    with pytest.raises(error, match=message):
+        codec.encode(table, "t")
+
+
+def test_categories_are_in_the_order_of_their_size():
+    codec = TableCodec.learn(pd.DataFrame({"x": [10, 2, "b", "a", 10]}), ["category"], "t")
+    assert codec.names == ["x=2", "x=10", "x=a", "x=b"]
+
+
+def test_other_columns_and_kinds_are_refused():
+    codec, table = encode_table(frame())[1], frame()
+    with pytest.raises(
+        ValueError, match=r"'t'.*unknown columns \['mass'\], missing columns \['weight'\]"
+    ):
+        codec.encode(table.rename(columns={"weight": "mass"}), "t")
+    with pytest.raises(ValueError, match=r"'t': kinds must be 7 of"):
+        TableCodec.learn(table, ["count"], "t")
+    with pytest.raises(ValueError, match=r"'t': kinds must be 7 of"):
+        TableCodec.learn(table, ["number"] * 7, "t")
+    with pytest.raises(ValueError, match="no rows"):
+        TableCodec.learn(table.iloc[:0], column_kinds(table), "t")
+    with pytest.raises(TypeError, match=r"strings or integers; got \[\(1, 2\)\]"):
+        TableCodec.learn(pd.DataFrame({(1, 2): [1.0, 2.5]}), ["continuous"], "t")
+
+
+CONTINUOUS = {"name": "a", "kind": "continuous", "center": 0.0, "spread": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spread": "1"}, "spread must be a finite number, got '1'"),
+        ({"spread": 0}, "spread must be a positive number, got 0"),
+        ({"spread": True}, "spread must be a finite number"),
+        ({"center": None}, "center must be a finite number"),
+        ({"center": math.nan}, "center must be a finite number"),
+        ({"name": [1]}, "name"),
+        ({"kind": "number"}, "number"),
+        ({"kind": ["count"]}, "kind"),
+        ({"kind": "category", "center": None}, "center"),
+        ({"values": [0]}, r"unknown arguments \['values'\]"),
+    ],
+)
+def test_fields_that_no_column_has_are_refused(change, message):
+    def read(*columns):
+        return TableCodec.from_json(json.dumps({"columns": columns}))
+
+    assert read(CONTINUOUS).names == ["a"]
+    with pytest.raises(ValueError, match=message):
+        read({**CONTINUOUS, **change})
+    with pytest.raises(ValueError, match=r"values"):
+        read({"name": "a", "kind": "category", "values": []})
+    with pytest.raises(ValueError, match=r"columns"):
+        read()
+    for text in ("{", "[]", "{}"):
+        with pytest.raises(ValueError, match="not JSON|must be a mapping|columns is missing"):
+            TableCodec.from_json(text)
+
+
+def test_columns_of_files_and_of_python_are_found_by_the_same_names():
+    """A file's header has texts where a frame or an array has numbers."""
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 2)))
+    values, codec = encode_table(table)
+    np.testing.assert_array_equal(codec.encode(table.rename(columns=str))[0], values)
+    np.testing.assert_array_equal(codec.encode(table.to_numpy())[0], values)
+    with pytest.raises(ValueError, match=r"'t': expected rows \(n, 2\), got 3 columns"):
+        codec.encode(np.ones((4, 3)), "t")
 
 
 @pytest.mark.parametrize("size", [1e-250, 1.0, 1e7, 1e250, 3e307])
 def test_columns_of_any_size_are_standardised(size):
     table = size * np.array([[1.0, 5.0, 0.1], [2.0, 5.0, 0.1], [4.0, 5.0, 0.1]])
-    standardiser = Standardiser.of(read_tables({"a": table}))
-    data, _ = standardiser.apply(read_tables({"a": table}))
-    np.testing.assert_allclose(
-        data["a"], [[-1.069045, 0, 0], [-0.267261, 0, 0], [1.336306, 0, 0]], atol=1e-6
+    values, codec = encode_table(table, dict.fromkeys(range(3), "continuous"))
+    expected = [[-1.069045, 0, 0], [-0.267261, 0, 0], [1.336306, 0, 0]]
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    np.testing.assert_allclose(codec.decode(values), table, rtol=1e-6)
+    np.testing.assert_allclose(codec.readable(values), table, rtol=1e-6)
+
+
+def test_readable_numbers_are_in_units_of_the_columns():
+    table = frame()
+    values, codec = encode_table(table)
+    restored = pd.DataFrame(codec.readable(values), columns=codec.names, index=table.index)
+    assert np.allclose(restored["weight"], table["weight"], rtol=1e-6)
+    assert (restored["colour=red"] == (table["colour"] == "red")).all()
+    assert (restored["smokes"] == table["smokes"]).all()
+
+
+def test_a_mixed_table_goes_through_a_model():
+    torch.manual_seed(0)
+    values, codec = encode_table(frame())
+    dist, params = codec.likelihood(scale="learned")
+    config = CMVAEConfig(
+        n_modalities=1,
+        input_dims={"t": values.shape[1:]},
+        decoders_dist={"t": dist},
+        decoder_dist_params={"t": params},
+        modalities_specific_dim=2,
+        latent_dim=2,
+        K=1,
     )
-    np.testing.assert_allclose(standardiser.restore("a", data["a"]), table, rtol=1e-6)
-    values, coding = encode_table(table)
-    np.testing.assert_array_equal(values, data["a"])
-    np.testing.assert_allclose(coding.decode(values), table, rtol=1e-6)
-
-
-def test_samples_that_lack_a_modality_do_not_count_in_its_moments():
-    table = np.array([[1.0], [np.nan], [3.0]])
-    standardiser = Standardiser.of(read_tables({"a": table, "b": np.ones((3, 1))}))
-    assert (standardiser.center["a"], standardiser.spread["a"]) == (2.0, 1.0)
-
-
-def test_tables_are_joined_on_every_sample_that_one_of_them_has():
-    tables = read_tables({"a": FRAME, "b": pd.DataFrame({"r": [7.0, 8.0]}, index=["w", "y"])})
-    assert list(tables.index) == ["x", "y", "z", "w"]
-    assert tables.observed["a"].tolist() == [True, True, True, False]
-    np.testing.assert_array_equal(tables.data["b"][:, 0], [np.nan, 8.0, np.nan, 7.0])
+    model = CMVAE(CMVAEConfig.from_json(config.to_json()))
+    model({"t": values}).loss.backward()
+    drawn = model.to_data(model.decode(model.generate_from_prior(50)), sample=True)["t"]
+    table = codec.decode(drawn, sample=True)
+    assert list(table) == list(frame())
+    assert set(table["colour"]) <= {"red", "blue", "green"}
+    assert (table["visits"] >= 0).all()
+    np.testing.assert_allclose(codec.encode(table)[0], drawn, rtol=1e-4, atol=1e-5)

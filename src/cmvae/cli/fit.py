@@ -199,6 +199,9 @@ def _files(
             if name in before
         }
         found = {**before, **found, **moved}
+    odd = [name for name in found if not name.isprintable() or set(name) & set("/\\+")]
+    if odd:
+        raise ValueError(f"modalities must have names without /, \\ and +, got {odd}")
     if not found:
         raise ValueError("no data: pass --modality NAME=PATH, --data FILE or --config FILE")
     return found

@@ -140,6 +140,9 @@ def _write(
     suffix: str,
 ) -> None:
     codecs = {name: run.preprocessing.codecs[name] for name in dict.fromkeys(modalities)}
+    odd = [name for name in codecs if Path(name).name != name]
+    if odd:
+        raise ValueError(f"modalities {odd} cannot name files")
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(codec.open_writer(folder, name, suffix))

@@ -1,0 +1,90 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.frames import read_frames
+
+FRAME = pd.DataFrame({"p": [1.0, 2.0, 3.5], "q": [4.0, 6.0, 5.5]}, index=["x", "y", "z"])
+
+
+def encoded(learned, tables):
+    return read_frames(tables).encode(learned)
+
+
+@pytest.fixture
+def learned():
+    return Preprocessing.learn(read_frames({"a": FRAME}).tables)
+
+
+def test_columns_are_matched_by_name(learned):
+    straight = encoded(learned, {"a": FRAME}).data["a"]
+    for table in (FRAME[["q", "p"]], FRAME.to_numpy()):
+        np.testing.assert_array_equal(encoded(learned, {"a": table}).data["a"], straight)
+    with pytest.raises(ValueError, match=r"'a'.*unknown columns \['r'\].*missing columns \['q'\]"):
+        encoded(learned, {"a": FRAME.rename(columns={"q": "r"})})
+
+
+def test_tables_are_joined_on_every_sample_that_one_of_them_has():
+    other = pd.Series([30.5, 10.0, 5.0], index=["z", "w", "x"], name="s")
+    frames = read_frames({"a": FRAME, "s": other})
+    assert list(frames.index) == ["x", "y", "z", "w"]
+    rows = frames.encode(Preprocessing.learn(frames.tables))
+    assert rows.ids == ["x", "y", "z", "w"]
+    assert rows.masks["a"].tolist() == [True, True, True, False]
+    assert rows.masks["s"].tolist() == [True, False, True, True]
+    expected = (other[["x", "z", "w"]] - other.mean()) / other.std(ddof=0)
+    np.testing.assert_allclose(rows.data["s"][[0, 2, 3], 0], expected, rtol=1e-6)
+    assert rows.patterns() == ["a+s", "a", "a+s", "s"]
+
+
+def test_samples_that_lack_a_modality_do_not_count_in_its_moments():
+    table = np.array([[1.0], [np.nan], [3.0]])
+    learned = Preprocessing.learn({"a": table, "b": np.ones((3, 1))})
+    column = learned.codecs["a"].columns[0]
+    assert (column.center, column.spread) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("tables", "error", "message"),
+    [
+        ({"a": FRAME, "b": np.ones((3, 2))}, ValueError, "'a' is a DataFrame with an index of its"),
+        ({"a": np.empty((0, 3))}, ValueError, "no samples"),
+        ({"a": FRAME.iloc[:0]}, ValueError, "no samples"),
+        ({}, ValueError, "not empty; got dict"),
+        ({1: FRAME}, TypeError, r"modality names must be strings, got \[1\]"),
+        ({"a": np.ones((3, 2)), "b": np.ones((4, 2))}, ValueError, "differ in their number"),
+        ({"a": pd.concat([FRAME, FRAME])}, ValueError, r"'a': its index repeats \['x', 'y', 'z'\]"),
+        ({"a": np.array([[1 + 2j], [3]])}, TypeError, "'a'.*got dtype complex128"),
+        ({"a": np.array([["2020-01-01"]], dtype="datetime64[D]")}, TypeError, "dtype datetime64"),
+        (
+            {"a": np.ma.masked_array([[1.0]], [[True]])},
+            TypeError,
+            "masked arrays are not supported",
+        ),
+        ({"a": torch.ones(2, 2, requires_grad=True)}, TypeError, "'a'.*requires grad"),
+        ({"a": np.float64(3)}, ValueError, r"'a'.*got shape \(\)"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused(tables, error, message):
+    with pytest.raises(error, match=message):
+        read_frames(tables)
+
+
+@pytest.mark.parametrize(
+    ("table", "error", "message"),
+    [
+        (pd.DataFrame({"p": [1 + 2j, 3]}), TypeError, "'a': column 'p' holds complex"),
+        (pd.concat([FRAME, FRAME], axis=1), ValueError, r"'a'.*\['p', 'q'\] occur more than once"),
+        (np.array([["a"]]), TypeError, "'a': column 0 holds something that is no number"),
+    ],
+)
+def test_what_is_no_table_of_cells_is_refused(table, error, message):
+    with pytest.raises(error, match=message):
+        Preprocessing.learn(read_frames({"a": table}).tables)
+
+
+def test_rows_numbered_from_zero_lie_beside_arrays():
+    frames = read_frames({"a": FRAME.reset_index(drop=True), "b": np.ones((3, 2))})
+    assert (frames.n_samples, frames.index) == (3, None)

@@ -1,0 +1,49 @@
+import pytest
+
+from cmvae.files.modality import ModalityFile
+from cmvae.runs.config import RunConfig
+
+
+def test_config_survives_yaml(tmp_path):
+    config = RunConfig.make(
+        {
+            "modalities": {
+                "a": str(tmp_path / "a.csv"),
+                "b": {
+                    "path": str(tmp_path / "b"),
+                    "kinds": {"x": "count"},
+                    "size": [3, 4],
+                    "likelihood": "laplace",
+                },
+            },
+            "seed": 4,
+            "recipe": {"n_clusters": 3, "hidden_dims": [32, 16], "scale": 0.5},
+        }
+    )
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert RunConfig.read(tmp_path / "config.yaml") == config
+    assert config.modalities["b"].size == (3, 4)
+    assert config.recipe.hidden_dims == (32, 16)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modalities": {}}, "modalities"),
+        ({"modalities": {"a": {"file": "x"}}}, r"unknown arguments \['file'\]"),
+        ({"seed": -1}, "seed"),
+        ({"seed": "many"}, "seed"),
+        ({"colour": 1}, r"unknown arguments \['colour'\]"),
+        (
+            {"recipe": {"latent_dim": "big"}},
+            "recipe.latent_dim must be a positive integer, got 'big'",
+        ),
+        ({"recipe": {"start": "random"}}, "recipe.start must be 'auto', 'spectral'"),
+        ({"modalities": {"a": {"path": "x", "size": [3]}}}, "modalities.a.size"),
+        ({"modalities": "a.csv"}, "modalities must be a mapping, got 'a.csv'"),
+    ],
+)
+def test_bad_configs_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig.make({"modalities": {"a": "x.csv"}, **change})
+    assert isinstance(RunConfig.make({"modalities": {"a": "x.csv"}}).modalities["a"], ModalityFile)
