@@ -17,7 +17,7 @@ LABELS = np.arange(N) % 3
 
 
 def run(*arguments):
-    """Run the command line; return exit status, what was printed, and what was printed as an error."""
+    """Run the command line; return exit status, what was printed, and what of it as an error."""
     out, err = io.StringIO(), io.StringIO()
     argv = ["cmvae", *map(str, arguments)]
     with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
@@ -37,6 +37,11 @@ def refused(message, *arguments, status=2):
     assert len(lines) == 1, err
     assert message in lines[0], lines[0]
     return lines[0]
+
+
+def given(option="--modality", **paths):
+    """Return the options that name files of modalities."""
+    return [text for name, path in paths.items() for text in (option, f"{name}={path}")]
 
 
 def table_a():
@@ -68,7 +73,7 @@ def write_images(folder, ids=IDS, size=(10, 12)):
 
 
 def write_files(folder):
-    """Write a.csv without the last 10 samples, b.parquet without the first 5, shuffled, and img without some."""
+    """Write a.csv without 10 samples, b.parquet without 5, img without some, and labels.csv."""
     table_a().iloc[:50].to_csv(folder / "a.csv", index=False)
     table_b().iloc[5:].sample(frac=1, random_state=0).to_parquet(folder / "b.parquet")
     write_images(folder / "img", [name for name in IDS if int(name) % 7])

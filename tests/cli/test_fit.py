@@ -14,8 +14,20 @@ from sklearn.metrics import adjusted_rand_score
 
 from cmvae import CMVAE, CMVAEClusterer
 from cmvae.runs.folder import read_run
-from cmvae.training.fit import CMVAEModule
-from made_files import IDS, LABELS, N, contents, names, refused, run, table_a, table_b, write_images
+from cmvae.training.module import CMVAEModule
+from made_files import (
+    IDS,
+    LABELS,
+    N,
+    contents,
+    given,
+    names,
+    refused,
+    run,
+    table_a,
+    table_b,
+    write_images,
+)
 
 QUICK = ["--epochs", 2, "--device", "cpu"]
 
@@ -85,77 +97,121 @@ def test_config_repeats_the_run(fitted, tmp_path):
     folder, _ = fitted
     status, _, err = run("fit", "--config", folder / "config.yaml", "--out", tmp_path / "again")
     assert status == 0, err
-    same = contents(tmp_path / "again")
-    assert same.pop("manifest.json")
-    assert {
-        name: value for name, value in contents(folder).items() if name != "manifest.json"
-    } == same
+    assert contents(tmp_path / "again") == contents(folder)
 
 
-def test_training_is_the_estimators(tmp_path):
+def test_arrays_get_the_labels_that_the_estimator_gives_them(tmp_path):
     rng = np.random.default_rng(0)
-    tables = {name: rng.normal(size=(40, 3)) * 5 + 7 for name in "ab"}
+    tables = {name: rng.integers(0, 40, (40, 3)) for name in "ab"}
     np.savez(tmp_path / "both.npz", **tables)
-    estimator = CMVAEClusterer(max_epochs=2, device="cpu", random_state=0, n_clusters=2).fit(tables)
-    seed = int(np.random.RandomState(0).randint(2**31 - 1))
-    options = [
-        "--data",
-        tmp_path / "both.npz",
-        "--clusters",
-        2,
-        "--seed",
-        seed,
-        "--out",
-        tmp_path / "run",
-        *QUICK,
-    ]
-    assert run("fit", *options)[0] == 0
-    for name, value in weights(tmp_path / "run").items():
-        torch.testing.assert_close(value, estimator.model_.state_dict()[name], rtol=1e-5, atol=1e-5)
-    assert (
-        pd.read_csv(tmp_path / "run" / "clusters.csv")["cluster"].tolist()
-        == estimator.labels_.tolist()
-    )
+    estimator = CMVAEClusterer(2, max_epochs=2, device="cpu", random_state=7).fit(tables)
+    options = ["--data", tmp_path / "both.npz", "--clusters", 2, "--seed", 7]
+    assert run("fit", *options, "--out", tmp_path / "run", *QUICK)[0] == 0
+    assert_same_weights(weights(tmp_path / "run"), estimator.model_.state_dict())
+    found = pd.read_csv(tmp_path / "run" / "clusters.csv")["cluster"]
+    assert found.tolist() == estimator.labels_.tolist()
+    assert CMVAE.from_pretrained(tmp_path / "run" / "model").model_config.decoders_dist == {
+        "a": "normal",
+        "b": "normal",
+    }
 
 
-@pytest.mark.parametrize(("phase", "epochs"), [("warm-up", 12), ("start", 0), ("clusters", 2)])
-def test_an_interrupted_run_goes_on_to_the_same_end(files, fitted, tmp_path, phase, epochs):
+def test_tables_get_the_labels_that_the_estimator_gives_them(files, tmp_path):
+    table_b().iloc[3:].to_csv(tmp_path / "b.csv")
+    options = given(a=files / "a.csv", b=tmp_path / "b.csv")
+    options += ["--kind", "b.q=continuous", "--kind", "a.smokes=category", "--clusters", 3]
+    status, _, err = run("fit", *options, "--out", tmp_path / "run", *QUICK)
+    assert status == 0, err
+    tables = {
+        "a": pd.read_csv(files / "a.csv", dtype={"id": str}).set_index("id"),
+        "b": pd.read_csv(tmp_path / "b.csv", dtype={"cell": str}).set_index("cell"),
+    }
+    kinds = {"b": {"q": "continuous"}, "a": {"smokes": "category"}}
+    settings = {"kinds": kinds, "max_epochs": 2, "device": "cpu", "random_state": 0}
+    estimator = CMVAEClusterer(3, **settings).fit(tables)
+    assert_same_weights(weights(tmp_path / "run"), estimator.model_.state_dict())
+    found = pd.read_csv(tmp_path / "run" / "clusters.csv", dtype={"id": str})
+    assert found["id"].tolist() == estimator.index_.tolist()
+    assert found["cluster"].tolist() == estimator.labels_.tolist()
+
+
+def test_a_run_folder_is_what_the_estimator_loads(fitted, files):
+    folder, _ = fitted
+    clusterer = CMVAEClusterer.load(folder)
+    samples = pd.read_csv(folder / "clusters.csv", dtype={"id": str})
+    assert clusterer.labels_.tolist() == samples["cluster"].tolist()
+    assert clusterer.index_.tolist() == samples["id"].tolist()
+    assert clusterer.get_params()["random_state"] == 3
+    tables = {"a": table_a().iloc[:50].set_index("id"), "b": table_b().iloc[5:]}
+    out = files / "tables.csv"
+    options = given(a=files / "a.csv", b=files / "b.parquet")
+    assert run("predict", folder, *options, "--out", out, "--overwrite")[0] == 0
+    found = pd.read_csv(out, dtype={"id": str}).set_index("id")["cluster"]
+    ids = tables["a"].index.append(tables["b"].index.difference(tables["a"].index, sort=False))
+    assert found[ids].tolist() == clusterer.predict(tables).tolist()
+
+
+@pytest.mark.parametrize(("phase", "epoch"), [("warm-up", 1), ("start", 11), ("clusters", 12)])
+def test_an_interrupted_run_goes_on_to_the_same_end(fitted, tmp_path, phase, epoch):
     whole, out = fitted[0], tmp_path / "run"
-    if phase == "start":
-        stop = mock.patch(
-            "cmvae.training.recipe.initialize_clusters", side_effect=KeyboardInterrupt
-        )
-    else:
+    place = "cmvae.training.callbacks.initialize_clusters"
+    stop = mock.patch(place, side_effect=KeyboardInterrupt)
+    if phase != "start":
         began = CMVAEModule.on_train_epoch_end
 
         def interrupt(module):
             began(module)
-            if module.trainer.max_epochs == epochs and module.current_epoch == 1:
+            if module.trainer.current_epoch == epoch:
                 raise KeyboardInterrupt
 
         stop = mock.patch.object(CMVAEModule, "on_train_epoch_end", interrupt)
+    again = ["fit", "--config", whole / "config.yaml", "--out", out]
     with stop:
-        status, _, err = run("fit", "--config", whole / "config.yaml", "--out", out)
+        status, _, err = run(*again)
     assert status == 130
     assert err.strip().endswith(f"go on with: cmvae fit --out {out} --resume")
     assert not out.exists()
-    refused(
-        "holds an interrupted run; pass --resume",
-        "fit",
-        "--config",
-        whole / "config.yaml",
-        "--out",
-        out,
-    )
+    refused("holds an interrupted run; pass --resume to go on with it, --overwrite to dr", *again)
     refused("alone", "fit", "--resume", "--out", out, "--epochs", 3)
     status, _, err = run("fit", "--out", out, "--resume")
     assert status == 0, err
-    if epochs:  # between the trainings the state of the random generator is not kept
-        assert_same_weights(weights(whole), weights(out))
-        assert (out / "clusters.csv").read_bytes() == (whole / "clusters.csv").read_bytes()
-    assert len(pd.read_csv(out / "log.csv")) == 14
-    assert names(tmp_path)[0] == "run"
+    assert_same_weights(weights(whole), weights(out))
+    assert contents(out) == contents(whole)
     assert not (tmp_path / "run.partial").exists()
+
+
+def test_an_interruption_before_the_first_checkpoint_leaves_nothing(files, tmp_path):
+    options = [*given(a=files / "a.csv"), "--clusters", 2, *QUICK, "--out", tmp_path / "run"]
+    with mock.patch("cmvae.training.clustering.fit", side_effect=KeyboardInterrupt):
+        status, _, err = run("fit", *options)
+    assert (status, err.strip()) == (130, "Interrupted: nothing was written")
+    assert names(tmp_path) == []
+
+
+def test_encoders_are_aligned_where_asked(files, tmp_path):
+    options = [*given(a=files / "a.csv", b=files / "b.parquet"), "--clusters", 3, *QUICK]
+    status, _, err = run("fit", *options, "--alignment-epochs", 2, 3, "--out", tmp_path / "run")
+    assert status == 0, err
+    log = pd.read_csv(tmp_path / "run" / "log.csv")
+    assert log["phase"].tolist() == ["alignment"] * 8 + ["clusters"] * 2
+    config = read_run(tmp_path / "run").config
+    assert config.recipe.alignment_epochs == (2, 3)
+    tables = {"a": table_a().iloc[:50].set_index("id"), "b": table_b().iloc[5:]}
+    tables["b"] = tables["b"].sample(frac=1, random_state=0)
+    settings = {"alignment_epochs": (2, 3), "max_epochs": 2, "device": "cpu", "random_state": 0}
+    estimator = CMVAEClusterer(3, **settings).fit(tables)
+    assert_same_weights(weights(tmp_path / "run"), estimator.model_.state_dict())
+
+
+def test_a_modality_that_no_sample_has_is_left_out_with_a_warning(files, tmp_path):
+    table_a()[["id", "x"]].assign(x=np.nan).to_csv(tmp_path / "c.csv", index=False)
+    options = [*given(a=files / "a.csv", c=tmp_path / "c.csv"), "--clusters", 2, *QUICK]
+    status, out, err = run("fit", *options, "--out", tmp_path / "run")
+    assert status == 0, err
+    assert err == "Warning: modalities ['c'] are left out: no sample has them\n"
+    assert "│ c" not in out
+    assert list(read_run(tmp_path / "run").preprocessing.codecs) == ["a"]
+    assert run("select", tmp_path / "run", "--clusters", 3)[0] == 0
 
 
 def test_options_override_what_was_read(files, tmp_path):
@@ -245,7 +301,7 @@ def test_yaml_names_files_relative_to_itself(files, tmp_path):
 
 
 # Bad input
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def broken(folder, what):
@@ -283,7 +339,7 @@ def broken(folder, what):
         (
             "strangers",
             [],
-            "'a' shares no id with any other modality; the first ids of each are {'a': ['000', '001'",
+            "'a' shares no id with any other modality; the first ids of each are {'a': ['000', ",
         ),
         (
             "text",
@@ -305,8 +361,8 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
 ):
     path = broken(tmp_path, what)
     before = names(tmp_path)
-    given = ["--modality", f"a={files / 'a.csv'}", "--modality", f"bad={path}", *options]
-    refused(message, "fit", *given, "--out", tmp_path / "run")
+    options = [*given(a=files / "a.csv", bad=path), *options]
+    refused(message, "fit", *options, "--out", tmp_path / "run")
     assert names(tmp_path) == before
 
 
@@ -320,29 +376,38 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         (["--data", "nowhere.yaml"], "no such file: nowhere.yaml"),
         (["--data", "bad.yaml"], "bad.yaml: not YAML"),
         (["--data", "more.yaml"], "settings are for --config"),
-        (["--config", "typo.yaml"], "typo.yaml: recipe has unknown settings ['latent']"),
-        (["--config", "wrong.yaml"], "modalities.a.sise: Extra inputs are not permitted"),
+        (["--config", "typo.yaml"], "typo.yaml: Recipe got unknown arguments ['latent']"),
+        (["--config", "wrong.yaml"], "unknown arguments ['sise']"),
         ([], "no data: pass --modality"),
         (["--modality", "a"], "--modality must be NAME=VALUE, got 'a'"),
         (["--modality", "a=A", "--modality", "a=A"], "--modality names 'a' more than once"),
-        (["--modality", "a/b=A"], "modalities.a/b"),
+        (["--modality", "a/b=A"], "modalities must have names without /"),
         (
             ["--modality", "a=A", "--kind", "b.x=count"],
             "--kind must be NAME.COLUMN=KIND with one of",
         ),
-        (["--modality", "a=A", "--kind", "a.none=count"], "kinds of unknown columns ['none']"),
+        (
+            ["--modality", "a=A", "--kind", "a.none=count"],
+            "modality 'a': kinds of unknown columns ['none']; it has x, y",
+        ),
         (
             ["--modality", "a=A", "--kind", "a.x=number"],
             "unknown kinds ['number']; allowed: continuous, binary",
         ),
         (["--modality", "a=A", "--kind", "a.x=text"], "a modality of texts has one column"),
         (["--modality", "a=A", "--kind", "a.x=count"], "'x' (count) holds"),
-        (["--modality", "a=A", "--likelihood", "a=gauss"], "likelihood: must be one of 'normal'"),
+        (
+            ["--modality", "a=A", "--likelihood", "a=gauss"],
+            "modality 'a': likelihood must be one of 'normal'",
+        ),
         (
             ["--modality", "a=A", "--likelihood", "c=normal"],
             "--likelihood names unknown modalities ['c']",
         ),
-        (["--modality", "a=A", "--network", "a=none"], "no networks are registered as 'none'"),
+        (
+            ["--modality", "a=A", "--network", "a=none"],
+            "no networks are registered as 'none'; registered are",
+        ),
         (["--modality", "a=A", "--network", "a=conv"], "shape"),
         (["--modality", "a=A", "--id", "key"], "no id column 'key'"),
         (
@@ -355,7 +420,25 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         ),
         (["--modality", "a=A", "--data", "x.npz"], "--modality and --data exclude each other"),
         (["--modality", "a=A", "--device", "abacus"], "abacus"),
-        (["--resume"], "no interrupted run to go on with"),
+        (["--resume"], "--resume: no interrupted run to go on with"),
+        (["--modality", "a=A", "--alignment-epochs", "0", "2"], "--alignment-epochs must be two"),
+        (["--modality", "a=A", "--alignment-epochs", "2", "3"], "has only ('a',)"),
+        (
+            ["--modality", "a=A", "--kind", "a.x=number", "--modality", "c=nowhere.csv"],
+            "/nowhere.csv; modality 'a': unknown kinds ['number']; allowed: continuous, binary",
+        ),
+        (
+            ["--modality", "a=A", "--modality", "c=notes.csv", "--kind", "a.y=length"],
+            "modality 'a': unknown kinds ['length']; allowed: continuous, binary, count, "
+            "category, text, ignore; modality 'c': identifiers, dates or free text in 1 columns",
+        ),
+        (
+            ["--modality", "a=A", "--modality", "c=notes.csv", "--kind", "a.y=length"],
+            "or name their kinds, as in --kind c.note=ignore",
+        ),
+        (["--config", "several.yaml"], "recipe.beta must be a positive number, got -1"),
+        (["--config", "several.yaml"], "rule must be 'joint', 'mean' or 'vote', got 'guess'"),
+        (["--config", "several.yaml"], "modalities.a.path must be a name, not empty, got 3"),
         (["--resume", "--overwrite"], "--overwrite and --resume exclude each other"),
         (["--seed", "-1"], "--seed"),
     ],
@@ -370,9 +453,14 @@ def test_bad_options_are_told_in_one_line_and_nothing_is_written(
     (tmp_path / "more.yaml").write_text("modalities: {a: a.csv}\nseed: 3\n")
     (tmp_path / "typo.yaml").write_text("modalities: {a: a.csv}\nrecipe: {latent: 3}\n")
     (tmp_path / "wrong.yaml").write_text("modalities: {a: {path: a.csv, sise: 3}}\n")
+    (tmp_path / "several.yaml").write_text(
+        "modalities: {a: {path: 3}}\nrecipe: {beta: -1, rule: guess}\n"
+    )
+    notes = pd.DataFrame({"id": IDS, "note": [f"this is {name}" for name in IDS]})
+    notes.to_csv("notes.csv", index=False)
     before = names(tmp_path)
-    given = [option.replace("=A", f"={files / 'a.csv'}") for option in options]
-    refused(message, "fit", *given, "--out", "run")
+    options = [option.replace("=A", f"={files / 'a.csv'}") for option in options]
+    refused(message, "fit", *options, "--out", "run")
     assert names(tmp_path) == before
 
 
@@ -381,21 +469,27 @@ def test_results_are_replaced_only_where_asked(fitted, files, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("x")
     before = contents(tmp_path)
-    given = ["fit", "--modality", f"a={files / 'a.csv'}", "--clusters", 2, *QUICK]
-    refused("holds the results of a run; pass --overwrite", *given, "--out", tmp_path / "run")
-    refused("something else than a run", *given, "--overwrite", "--out", tmp_path / "other")
+    fit = ["fit", *given(a=files / "a.csv"), "--clusters", 2, *QUICK]
+    refused("holds the results of a run; pass --overwrite", *fit, "--out", tmp_path / "run")
+    refused(
+        "holds something else than the results of a run; name another folder",
+        *fit,
+        "--overwrite",
+        "--out",
+        tmp_path / "other",
+    )
     refused(
         "must be a folder, got the file",
-        *given,
+        *fit,
         "--overwrite",
         "--out",
         tmp_path / "other" / "thesis.txt",
     )
     assert contents(tmp_path) == before
-    assert run(*given, "--overwrite", "--out", tmp_path / "run")[0] == 0
-    assert list(
-        json.loads((tmp_path / "run" / "preprocessing.json").read_text())["modalities"]
-    ) == ["a"]
+    assert run(*fit, "--overwrite", "--out", tmp_path / "run")[0] == 0
+    assert list(json.loads((tmp_path / "run" / "preprocessing.json").read_text())["codecs"]) == [
+        "a"
+    ]
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["other", "run"]
 
 
@@ -406,17 +500,7 @@ def test_results_are_replaced_only_where_asked(fitted, files, tmp_path):
 def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
     shutil.copytree(fitted[0], tmp_path / "run")
     before = contents(tmp_path / "run")
-    given = [
-        "fit",
-        "--modality",
-        f"a={files / 'a.csv'}",
-        "--clusters",
-        2,
-        "--epochs",
-        1,
-        "--device",
-        "cpu",
-    ]
+    fit = ["fit", *given(a=files / "a.csv"), "--clusters", 2, *QUICK]
     own, calls = Path.rename, []
 
     def rename(path, target):
@@ -431,7 +515,7 @@ def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
         else mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     )
     with mock.patch(place, full):
-        refused("No space left on device", *given, "--overwrite", "--out", tmp_path / "run")
+        refused("No space left on device", *fit, "--overwrite", "--out", tmp_path / "run")
     assert contents(tmp_path / "run") == before
     assert (
         run("evaluate", tmp_path / "run", "--labels", files / "labels.csv", "--column", "label")[0]
@@ -440,21 +524,11 @@ def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
 
 
 def test_a_run_that_cannot_be_put_in_its_place_can_be_resumed(files, tmp_path):
-    given = [
-        "fit",
-        "--modality",
-        f"a={files / 'a.csv'}",
-        "--clusters",
-        2,
-        "--epochs",
-        1,
-        "--device",
-        "cpu",
-    ]
+    fit = ["fit", *given(a=files / "a.csv"), "--clusters", 2, *QUICK]
     with mock.patch(
         "pathlib.Path.rename", side_effect=OSError(errno.EROFS, "Read-only file system")
     ):
-        refused("Read-only file system", *given, "--out", tmp_path / "run")
+        refused("Read-only file system", *fit, "--out", tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
     assert run("fit", "--out", tmp_path / "run", "--resume")[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -465,23 +539,12 @@ def test_a_link_stays_one_and_its_target_gets_the_run(files, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk/run")
-    given = [
-        "fit",
-        "--modality",
-        f"1={files / 'a.csv'}",
-        "--clusters",
-        2,
-        "--epochs",
-        1,
-        "--device",
-        "cpu",
-    ]
+    fit = ["fit", *given(**{"1": files / "a.csv"}), "--clusters", 2, *QUICK]
     for options in ([], ["--overwrite"]):
-        assert run(*given, "--out", "link", *options)[0] == 0
+        assert run(*fit, "--out", "link", *options)[0] == 0
         assert (tmp_path / "link").is_symlink()
-        assert sorted(path.name for path in (*tmp_path.iterdir(), *(tmp_path / "disk").iterdir())) == [
-            "disk", "link", "run",
-        ]  # fmt: skip
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
+        assert [path.name for path in (tmp_path / "disk").iterdir()] == ["run"]
     assert set(read_run(tmp_path / "link").samples["modalities"]) == {"1"}
     monkeypatch.chdir(tmp_path / "link")
     refused("a run folder must be given by its name, got '.'", "select", ".", "--clusters", 3)

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -16,15 +15,13 @@ import yaml
 pytest.importorskip("mudata")
 
 import mudata
-from cmvae.preprocessing.omics_coding import OmicsCoding
-from cmvae.runs.from_files import predict_h5mu
 from sklearn.metrics import adjusted_rand_score
 
-import cmvae.training.recipe
+import cmvae.models.cmvae
+import cmvae.preprocessing.preprocessing as sizes
 from cmvae import CMVAE
-from cmvae.files import preprocessing
-from cmvae.files.mudata import h5mu_files
 from cmvae.omics import from_mudata, to_mudata
+from cmvae.preprocessing import Preprocessing
 from cmvae.runs.folder import read_run
 from made_files import contents, names, refused, run
 from made_mudata import (
@@ -44,9 +41,7 @@ from made_mudata import (
     write_mudata,
 )
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore"
-)  # of mudata about its next version, of pandas about its options
+pytestmark = pytest.mark.filterwarnings("ignore")  # of mudata's next version, of pandas' options
 
 QUICK = ["--epochs", 1, "--clusters", 2, "--device", "cpu"]
 
@@ -78,7 +73,7 @@ def changed(**modalities):
 
 
 # From file to run
-# --------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
@@ -170,7 +165,7 @@ def test_cells_are_joined_with_tables_of_other_modalities(cells, tmp_path):
 
 
 def test_nothing_sparse_is_made_dense_as_a_whole(cells, tmp_path, monkeypatch):
-    sizes = []
+    shapes = []
     for form in (
         scipy.sparse.csr_array,
         scipy.sparse.csr_matrix,
@@ -180,11 +175,11 @@ def test_nothing_sparse_is_made_dense_as_a_whole(cells, tmp_path, monkeypatch):
         monkeypatch.setattr(
             form,
             "toarray",
-            lambda self, *a, own=form.toarray: sizes.append(self.shape) or own(self),
+            lambda self, *a, own=form.toarray: shapes.append(self.shape) or own(self),
         )
         monkeypatch.setattr(form, "todense", mock.Mock(side_effect=AssertionError))
-    monkeypatch.setattr(preprocessing, "MOST_ROWS", 16)
-    monkeypatch.setattr(cmvae.training.recipe, "CHUNK_ENTRIES", 16 * GENES)
+    monkeypatch.setattr(sizes, "MOST_ROWS", 16)
+    monkeypatch.setattr(cmvae.models.cmvae, "CHUNK_ENTRIES", 16 * GENES)
     files = ["--data", cells, "--layer", "protein=raw", *QUICK]
     assert run("fit", *files, "--out", tmp_path / "run")[0] == 0
     assert run("predict", tmp_path / "run", "--data", cells, "--out", tmp_path / "o.csv")[0] == 0
@@ -194,11 +189,11 @@ def test_nothing_sparse_is_made_dense_as_a_whole(cells, tmp_path, monkeypatch):
         == 0
     )
     for features in (GENES, PROTEINS):
-        assert max(shape[0] for shape in sizes if shape[1] == features) == 16
+        assert max(shape[0] for shape in shapes if shape[1] == features) == 16
 
 
 # From run to results
-# -----------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_results_go_back_into_a_copy_of_the_file(fitted, cells, tmp_path):
@@ -214,36 +209,46 @@ def test_results_go_back_into_a_copy_of_the_file(fitted, cells, tmp_path):
     np.testing.assert_allclose(
         mdata.obs["cmvae_probability"], samples["probability"][mdata.obs_names], atol=1e-5
     )
-    account = mdata.uns["cmvae"]
-    assert account["active_clusters"].tolist() == found.order.tolist()
-    assert account["rule"] == "joint"
-    assert account["h_values"][2] == pytest.approx(found.metrics["h_values"][2])
-    # The same model and the same cells, without files.
-    coding, other = OmicsCoding.from_json(account["coding"]), make_mudata()
-    to_mudata(other, found.model, from_mudata(other, coding=coding), rule="joint")
-    np.testing.assert_allclose(mdata.obsm["X_cmvae"], other.obsm["X_cmvae"], rtol=1e-4, atol=1e-5)
-    numbers = found.order[mdata.obs["cmvae_cluster"].astype(int)]
-    assert numbers.tolist() == other.obs["cmvae_cluster"].astype(int).tolist()
     assert (mdata.mod["rna"].X != make_mudata().mod["rna"].X).nnz == 0
     assert mdata.obs["group"].tolist() == make_mudata().obs["group"].tolist()
+    account = mdata.uns["cmvae"]
+    assert account["active_clusters"].tolist() == list(range(found.n_clusters))
+    assert account["h_values"][2] == pytest.approx(found.metrics["h_values"][2])
+    assert Preprocessing.from_json(account["coding"]) == found.preprocessing
 
 
-def test_clusters_have_the_numbers_of_the_run(fitted, cells, tmp_path):
-    found, like = read_run(fitted[0]), h5mu_files(cells)
-    turned = replace(found, order=found.order[::-1].copy())
-    total, sizes = predict_h5mu(turned, like, cells, tmp_path / "out.h5mu")
-    assert total == N
-    assert sizes.tolist() == found.metrics["sizes"][::-1]
-    mdata = read_mudata(tmp_path / "out.h5mu")
-    assert (2 - mdata.obs["cmvae_cluster"].astype(int)).to_dict() == samples_of(fitted[0])[
-        "cluster"
-    ].to_dict()
-    assert mdata.uns["cmvae"]["active_clusters"].tolist() == turned.order.tolist()
+def test_to_mudata_writes_the_same(fitted, cells, tmp_path):
+    out, found, other = tmp_path / "out.h5mu", read_run(fitted[0]), make_mudata()
+    assert run("predict", fitted[0], "--data", cells, "--out", out)[0] == 0
+    mdata = read_mudata(out)
+    own = from_mudata(other, coding=found.preprocessing)
+    rule = found.config.recipe.rule
+    to_mudata(other, found.model, own, rule=rule, h_values=found.h_values)
+    assert mdata.obs_names.tolist() == other.obs_names.tolist()
+    assert set(other.obs) - set(make_mudata().obs) == {"cmvae_cluster", "cmvae_probability"}
+    assert (set(mdata.obs), set(mdata.obsm), set(mdata.uns)) == (
+        set(other.obs),
+        set(other.obsm),
+        set(other.uns),
+    )
+    left, right = mdata.obs["cmvae_cluster"], other.obs["cmvae_cluster"]
+    assert left.tolist() == right.tolist()
+    assert left.cat.categories.tolist() == right.cat.categories.tolist()
+    for ours, theirs in (
+        (mdata.obs["cmvae_probability"], other.obs["cmvae_probability"]),
+        (mdata.obsm["X_cmvae"], other.obsm["X_cmvae"]),
+    ):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    account, same = mdata.uns["cmvae"], other.uns["cmvae"]
+    assert account.keys() == same.keys()
+    for name, value in same.items():
+        np.testing.assert_array_equal(account[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_results_as_tables_are_the_run_s(fitted, cells, tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(preprocessing, "MOST_ROWS", 7)
+    monkeypatch.setattr(sizes, "MOST_ROWS", 7)
     out = tmp_path / f"out{suffix}"
     assert run("predict", fitted[0], "--data", cells, "--out", out)[0] == 0
     found = pd.read_parquet(out) if suffix == ".parquet" else pd.read_csv(out)
@@ -332,7 +337,7 @@ def test_the_run_takes_another_number_of_clusters(fitted, tmp_path):
 
 
 # Bad input
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def broken(folder, what):
@@ -379,7 +384,8 @@ NO_H5MU = {
         *NO_H5MU.items(),
         (
             "nan",
-            "modality 'rna': values must be finite (take cells that lack the modality out of it); got nan in cell 'c0",
+            "modality 'rna': values must be finite (take cells that lack the modality out of it); "
+            "got nan in cell 'c0",
         ),
         ("strangers", "modality 'rna' shares no id with any other modality"),
     ],
@@ -461,13 +467,13 @@ def test_bad_ends_of_predictions_are_told_and_nothing_is_written(fitted, cells, 
 
 def test_another_kind_of_file_than_the_run_s_is_told(fitted, cells, tmp_path):
     pd.DataFrame({"cell": CELLS, "g0": 1.5 * GROUPS}).to_csv(tmp_path / "rna.csv", index=False)
-    message = "this is no file of the kind that the modality was learned from"
     given = ["--modality", f"rna={tmp_path / 'rna.csv'}"]
+    message = "modality 'rna': expected cells of an .h5mu file, which it was learned from"
     refused(message, "predict", fitted[0], *given, "--out", tmp_path / "o.csv")
     assert run("fit", *given, *QUICK, "--out", tmp_path / "run")[0] == 0
     before = contents(tmp_path)
     for options, told in (
-        (["--modality", f"rna={cells}"], message),
+        (["--modality", f"rna={cells}"], "modality 'rna': expected a table"),
         (["--data", cells], "those the run read from an .h5mu: none"),
     ):
         refused(told, "predict", tmp_path / "run", *options, "--out", tmp_path / "o.csv")
@@ -476,7 +482,7 @@ def test_another_kind_of_file_than_the_run_s_is_told(fitted, cells, tmp_path):
 
 def test_labels_that_are_not_there_are_told(fitted, cells):
     refused(
-        "name a column with --column; .obs has ['group', 'donor'",
+        "name a column with --column NAME; .obs has ['group', 'donor'",
         "evaluate",
         fitted[0],
         "--labels",
@@ -500,7 +506,7 @@ def test_a_run_whose_file_is_gone_says_so(fitted, cells, tmp_path):
 def test_without_the_extra_it_is_named_and_nothing_is_written(
     fitted, cells, tmp_path, monkeypatch, command
 ):
-    monkeypatch.setitem(sys.modules, "mudata", None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     given = ["fit"] if command == "fit" else ["predict", fitted[0]]
     refused("pip install 'cmvae[omics]'", *given, "--data", cells, "--out", tmp_path / "out.csv")
     assert names(tmp_path) == []

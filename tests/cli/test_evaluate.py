@@ -1,0 +1,51 @@
+import pandas as pd
+
+from cmvae.metrics import clustering_scores
+from made_files import LABELS, refused, run
+
+
+def test_scores_are_those_of_the_labels(fitted, files, tmp_path):
+    status, out, err = run(
+        "evaluate", fitted[0], "--labels", files / "labels.csv", "--column", "label"
+    )
+    assert status == 0, err
+    samples = pd.read_csv(fitted[0] / "clusters.csv", dtype={"id": str})
+    scores = clustering_scores(LABELS[samples["id"].astype(int)], samples["cluster"])
+    row = next(line for line in out.splitlines() if "all samples" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][1:] == [
+        "60",
+        *(f"{100 * scores[name]:.1f}" for name in ("ACC", "NMI", "ARI")),
+    ]
+    refused("name one with --column NAME", "evaluate", fitted[0], "--labels", files / "labels.csv")
+    refused(
+        "no column 'kind'",
+        "evaluate",
+        fitted[0],
+        "--labels",
+        files / "labels.csv",
+        "--column",
+        "kind",
+    )
+    (tmp_path / "other.csv").write_text("id,label\nt1,a\nt2,b\n")
+    refused("shares no id with the run", "evaluate", fitted[0], "--labels", tmp_path / "other.csv")
+    (tmp_path / "twice.csv").write_text("id,label\n001,a\n001,b\n")
+    refused("duplicate ids: ['001']", "evaluate", fitted[0], "--labels", tmp_path / "twice.csv")
+    (tmp_path / "some.csv").write_text("id,label\n001,a\n002,\n004,b\n")
+    assert (
+        "2 of 60 samples have a label; 2 labels"
+        in run("evaluate", fitted[0], "--labels", tmp_path / "some.csv")[1]
+    )
+
+
+def test_ids_and_labels_are_in_the_columns_that_are_named(fitted, tmp_path):
+    (tmp_path / "l.csv").write_text("kind,name\na,001\nb,002\n")
+    command = ["evaluate", fitted[0], "--labels", tmp_path / "l.csv"]
+    status, out, err = run(*command, "--id", "name", "--column", "kind")
+    assert status == 0, err
+    assert "2 of 60 samples have a label; 2 labels" in out
+    refused(
+        "l.csv: no id column 'cell'; its columns are ['kind', 'name']", *command, "--id", "cell"
+    )
+    refused(
+        "--labels must be a table (.csv, .tsv, .parquet), got", *command[:3], tmp_path / "l.txt"
+    )

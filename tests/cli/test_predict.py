@@ -1,0 +1,132 @@
+import errno
+import shutil
+from unittest import mock
+
+import pandas as pd
+import pytest
+
+import cmvae.preprocessing.preprocessing as sizes
+from cmvae import CMVAE
+from cmvae.metrics import clustering_scores
+from made_files import LABELS, contents, given, names, refused, run, table_a
+
+
+def predicted(path):
+    return (
+        pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"id": str})
+    )
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_predictions_of_the_training_samples_are_the_run_s(
+    fitted, modalities, tmp_path, monkeypatch, suffix
+):
+    monkeypatch.setattr(sizes, "MOST_ROWS", 7)
+    out = tmp_path / f"found{suffix}"
+    # Another order of the modalities is another order of the options, not of the samples.
+    status, said, err = run("predict", fitted[0], *modalities[2:], *modalities[:2], "--out", out)
+    assert status == 0, err
+    assert f"Written to {out}: 60 samples" in said
+    want = pd.read_csv(fitted[0] / "clusters.csv", dtype={"id": str})
+    pd.testing.assert_frame_equal(predicted(out), want, check_dtype=False, atol=1e-5)
+    assert names(tmp_path) == [out.name]
+
+
+def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(
+    fitted, files, tmp_path, monkeypatch
+):
+    asked, own = [], CMVAE.predict_clusters
+    monkeypatch.setattr(sizes, "MOST_ROWS", 100)
+    monkeypatch.setattr(
+        CMVAE, "predict_clusters", lambda self, x, **k: asked.append(len(x)) or own(self, x, **k)
+    )
+    many = pd.concat([table_a()] * 20, ignore_index=True)
+    many["id"] = [f"new{i}" for i in range(len(many))]
+    many["extra"] = 0
+    many.drop(columns="extra").to_csv(tmp_path / "many.tsv", index=False, sep="\t")
+    status, _, err = run(
+        "predict",
+        fitted[0],
+        "--modality",
+        f"a={tmp_path / 'many.tsv'}",
+        "--out",
+        tmp_path / "o.csv",
+    )
+    assert status == 0, err
+    assert asked == [100] * 12
+    found = predicted(tmp_path / "o.csv")
+    assert found["id"].tolist() == many["id"].tolist()
+    assert set(found["modalities"]) == {"a"}
+    clusters = found["cluster"].to_numpy().reshape(20, -1)
+    assert (clusters == clusters[0]).all()
+    assert clustering_scores(LABELS, clusters[0])["ARI"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "no data: pass --modality NAME=PATH, NAME being of ['a', 'b', 'img']"),
+        (["--modality", "c=A"], "unknown modalities ['c']; those of the run are ['a', 'b', 'img']"),
+        (["--modality", "b=A"], "modality 'b': unknown columns ['x', 'y', 'colour', 'smok"),
+        (["--modality", "img=A"], "modality 'img': expected images, got a DataFrame"),
+        (["--modality", "a=nowhere"], "modality 'a': no such file"),
+        (
+            ["--modality", "b=nowhere", "--modality", "a=OTHER", "--modality", "img=none"],
+            "holds ['purple']: unknown categories; modality 'b': no such file: nowhere; "
+            "modality 'img': no such file: none",
+        ),
+        (["--modality", "a=OTHER"], "'colour' (category) holds ['purple']: unknown categories"),
+        (
+            ["--modality", "a=A", "--out", "found.txt"],
+            "--out must end in .csv, .tsv, .parquet, .h5mu, got found.txt",
+        ),
+        (["--modality", "a=A", "--out", "old.csv"], "--out old.csv exists; pass --overwrite"),
+        (["--modality", "a=A", "--out", "none/found.csv"], "--out: no such folder: none"),
+    ],
+)
+def test_bad_predictions_are_told_and_nothing_is_written(
+    fitted, files, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    table_a().assign(colour="purple").to_csv("other.csv", index=False)
+    (tmp_path / "old.csv").write_text("old")
+    before = contents(tmp_path)
+    options = [
+        option.replace("=A", f"={files / 'a.csv'}").replace("=OTHER", "=other.csv")
+        for option in options
+    ]
+    refused(message, "predict", fitted[0], "--out", "found.csv", *options)
+    assert contents(tmp_path) == before
+
+
+def test_a_full_disk_leaves_old_predictions_whole(fitted, files, tmp_path):
+    out = tmp_path / "found.csv"
+    out.write_text("old")
+    command = ["predict", fitted[0], *given(a=files / "a.csv"), "--out", out, "--overwrite"]
+    with mock.patch(
+        "pandas.DataFrame.to_csv", side_effect=OSError(errno.ENOSPC, "No space left on device")
+    ):
+        refused("No space left on device", *command)
+    assert contents(tmp_path) == {"found.csv": b"old"}
+    assert run(*command)[0] == 0
+    assert out.read_text().startswith("id,cluster,")
+
+
+@pytest.mark.parametrize("command", ["predict", "generate", "evaluate", "select", "report"])
+def test_what_is_no_whole_run_is_refused_by_every_command(fitted, files, tmp_path, command):
+    """Which harm is refused how: tests/runs/test_folder.py."""
+    options = {
+        "predict": [*given(a=files / "a.csv"), "--out", tmp_path / "o.csv"],
+        "generate": ["--out", tmp_path / "made"],
+        "evaluate": ["--labels", files / "labels.csv", "--column", "label"],
+    }.get(command, [])
+    refused("no such run folder", command, tmp_path / "none", *options)
+    shutil.copytree(fitted[0], tmp_path / "run")
+    (tmp_path / "run" / "preprocessing.json").write_text("{}")
+    before = contents(tmp_path)
+    refused("preprocessing.json: the file was altered", command, tmp_path / "run", *options)
+    (tmp_path / "run" / "manifest.json").write_text('{"version": 1, "files": {}, "order": [0]}')
+    message = "is a run folder of version 1; this cmvae "
+    refused(message, command, tmp_path / "run", *options)
+    (tmp_path / "run" / "manifest.json").write_bytes(before["run/manifest.json"])
+    assert contents(tmp_path) == before
