@@ -40,7 +40,8 @@ class Run(RunRecord):
 
     def embed(self, data: IncompleteDataset) -> np.ndarray:
         """Return the means of q(z|X), (n, latent_dim)."""
-        return latent_means(self.model, data).cpu().numpy()
+        size = min(512, self.model.rows_at_once)
+        return latent_means(self.model, data, size).cpu().numpy()
 
     def table(self, rows: JoinedRows) -> pd.DataFrame:
         """Return id, cluster, its probability and the modalities seen of joined samples."""
