@@ -38,19 +38,16 @@ __all__ = [
 ]
 
 # Loaded when first asked for: the page needs no matplotlib, and only watching needs Lightning.
+_FIGURES = ("embedding_figure", "entropy_figure", "save_figure", "translation_figure")
+_GRIDS = ("cluster_samples_figure", "cross_generations", "generation_grid", "thumbnail_figure")
 _HOMES = {
     "GenerationGrid": "watch",
     "ReportContent": "content",
     "Shown": "gather",
     "gather_report": "gather",
     "write_report": "page",
-    **dict.fromkeys(
-        ("embedding_figure", "entropy_figure", "save_figure", "translation_figure"), "figures"
-    ),
-    **dict.fromkeys(
-        ("cluster_samples_figure", "cross_generations", "generation_grid", "thumbnail_figure"),
-        "grids",
-    ),
+    **dict.fromkeys(_FIGURES, "figures"),
+    **dict.fromkeys(_GRIDS, "grids"),
 }
 
 

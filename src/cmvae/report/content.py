@@ -14,8 +14,7 @@ class Sheet:
         uri: The image, a ``data:`` address.
         across: Pictures in a row.
         count: Pictures.
-        width: Width of one in pixels.
-        height: Height of one in pixels.
+        width, height: Those of one, in pixels.
     """
 
     uri: str
@@ -35,10 +34,9 @@ class Modality:
         shape: Shape of one sample as the model sees it.
         features: Of a table the names of its values, else none.
         observed: How many samples of each cluster have it, in the order of the clusters.
-        sheet: Of images the pictures of the samples shown, in their order (blank where a sample
-            lacks it).
+        sheet: Of images those of the samples shown, in their order; blank where one lacks it.
         prototypes: Of images, for each cluster the decoded centre, then the draws from it.
-        texts: Of texts those of the samples shown, empty where a sample lacks it.
+        texts: Of texts those of the samples shown, empty where one lacks it.
     """
 
     name: str
@@ -58,10 +56,8 @@ class Difference:
     Attributes:
         modality: Place of its modality.
         feature: Place of the feature in the modality's ``features``.
-        difference: Mean in the cluster minus mean of the others, in standard deviations of the
-            feature.
-        inside: Mean in the cluster, in units of the data.
-        outside: Mean of the others, likewise.
+        difference: Mean in the cluster minus mean of the others, in the feature's deviations.
+        inside, outside: The two means, in units of the data.
         prototype: What the model generates at the cluster's centre, likewise.
     """
 
@@ -118,8 +114,7 @@ class Samples:
 
     Attributes:
         ids: What they are called.
-        x: First coordinate.
-        y: Second coordinate.
+        x, y: Their coordinates.
         cluster: Place of their cluster.
         probability: The probability of it.
         pattern: Place of their pattern.

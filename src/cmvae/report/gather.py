@@ -23,7 +23,7 @@ from cmvae.report.content import (
 from cmvae.report.counting import count_patterns, read_labels, score_labels
 from cmvae.report.drawing import project, shortened
 from cmvae.report.moments import Moments
-from cmvae.report.pictures import as_bytes, as_sheet, thumbnails
+from cmvae.report.pictures import BLANK, as_bytes, as_sheet, thumbnails
 from cmvae.report.prototypes import Prototypes, generate
 from cmvae.report.samples import Assigned, assign, telling_values, values_of
 from cmvae.runs.run import Run
@@ -160,19 +160,15 @@ def _gather(run: Run, data: IncompleteDataset, shown: Shown) -> _Gathering:
 
 def _history(run: Run) -> dict[str, tuple[float | None, ...]]:
     """Return the curves of the log: a row is an epoch, of one phase or the other."""
-    curves = run.log.drop(columns=["phase", "epoch"], errors="ignore").astype(float)
-    return {
-        str(name): tuple(value if math.isfinite(value) else None for value in curves[name].tolist())
-        for name in curves
-    }
+    log = run.log.drop(columns=["phase", "epoch"], errors="ignore").astype(float)
+    curves = {str(name): log[name].tolist() for name in log}
+    return {m: tuple(v if math.isfinite(v) else None for v in own) for m, own in curves.items()}
 
 
-def _choose(
-    assigned: Assigned, n_clusters: int, shown: Shown
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the samples that are shown, sorted, and those closest to each cluster's centre."""
+def _choose(assigned: Assigned, n: int, shown: Shown) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the samples that are shown, sorted, and those closest to each of n clusters."""
     nearest = []
-    for cluster in range(n_clusters):
+    for cluster in range(n):
         members = np.flatnonzero(assigned.clusters == cluster)
         order = np.argsort(-assigned.closeness[members], kind="stable")
         nearest.append(members[order[: shown.n_nearest]])
@@ -190,35 +186,34 @@ def _modality(found: _Gathering, index: int) -> Modality:
     counts = tuple(np.bincount(seen, minlength=found.run.n_clusters).tolist())
     about = Modality(name, kind, codec.input_shape, (), counts)
     if kind == "table":
-        numbers = range(math.prod(codec.input_shape))
-        names = codec.names or [f"feature {i}" for i in numbers]
+        names = codec.names or [f"feature {i}" for i in range(math.prod(codec.input_shape))]
         return replace(about, features=tuple(shortened(own, LONGEST_NAME) for own in names))
     shown = values_of(found.data, name, codec, found.rows, AT_ONCE)
     if kind == "text":
         texts = [""] * len(found.rows)
         for part, values in shown:
             for row, text in zip(part, values.tolist(), strict=True):
-                texts[row] = shortened(text, LONGEST_TEXT)
+                texts[row] = _text(text)
         return replace(about, texts=tuple(texts))
     share = sum(found.kind(m) == "images" for m in found.run.model.modalities)
     centres, draws = found.prototypes.centres[name], found.prototypes.draws[name]
     pictures = np.concatenate([centres[:, None], draws], 1).reshape(-1, *centres.shape[1:])
     prototypes = thumbnails(as_bytes(pictures), PROTOTYPE)
-    small = np.full((len(found.rows), *thumbnails(prototypes[:1], THUMBNAIL).shape[1:]), 255)
+    size = thumbnails(prototypes[:1], THUMBNAIL).shape[1:]
+    small = np.full((len(found.rows), *size), BLANK, np.uint8)
     for part, values in shown:
         small[part] = thumbnails(as_bytes(values), THUMBNAIL)
-    return replace(
-        about,
-        sheet=as_sheet(small.astype(np.uint8), SHEET_BYTES // share),
-        prototypes=as_sheet(prototypes, PROTOTYPE_BYTES // share),
-    )
+    sheets = as_sheet(small, SHEET_BYTES // share), as_sheet(prototypes, PROTOTYPE_BYTES // share)
+    return replace(about, sheet=sheets[0], prototypes=sheets[1])
+
+
+def _text(text: str) -> str:
+    return shortened(str(text), LONGEST_TEXT)
 
 
 def _cluster(found: _Gathering, cluster: int, n_features: int) -> Cluster:
     probability = found.assigned.probability[found.assigned.clusters == cluster]
-    texts = {
-        m: own[cluster] for m, own in found.prototypes.centres.items() if found.kind(m) == "text"
-    }
+    centres = {m: own[cluster] for m, own in found.prototypes.centres.items()}
     return Cluster(
         name=str(cluster),
         size=len(probability),
@@ -227,7 +222,7 @@ def _cluster(found: _Gathering, cluster: int, n_features: int) -> Cluster:
         weight=float(found.run.model.pc_params.detach()[cluster]),
         nearest=tuple(np.searchsorted(found.rows, found.nearest[cluster]).tolist()),
         differences=_differences(found, cluster, n_features),
-        texts={m: shortened(str(text), LONGEST_TEXT) for m, text in texts.items()},
+        texts={m: _text(own) for m, own in centres.items() if found.kind(m) == "text"},
     )
 
 
@@ -254,6 +249,5 @@ def _telling(found: _Gathering) -> tuple[tuple[Telling, ...], ...]:
             best = telling_values(values.reshape(len(values), -1), moments, N_TELLING)
             for row, entries in zip(part, best, strict=True):
                 telling[row] += [(place, *entry) for entry in entries]
-    return tuple(
-        tuple(sorted(own, key=lambda entry: -abs(entry[3]))[:N_TELLING]) for own in telling
-    )
+    order = [sorted(own, key=lambda entry: -abs(entry[3])) for own in telling]
+    return tuple(tuple(own[:N_TELLING]) for own in order)

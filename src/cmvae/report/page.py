@@ -52,20 +52,14 @@ def _page(content: ReportContent) -> str:
         title=html.escape(content.title),
         style=style_sheet() + _asset("page.css"),
         data=as_json({**asdict(content), "themes": THEMES}),
-        plotly=_plotly(),
+        # Its licence stands in its first lines.
+        plotly=from_extra("plotly.offline", "report", "the report").get_plotlyjs(),
         script=f'(() => {{\n"use strict";\n{script}\n}})();',
     )
 
 
 def _asset(name: str) -> str:
     return (resources.files("cmvae.report") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _plotly() -> str:
-    """Return plotly.js, whose licence stands in its first lines."""
-    offline = from_extra("plotly.offline", "report", "the report")
-    source: str = offline.get_plotlyjs()
-    return source
 
 
 def as_json(value: Any) -> str:

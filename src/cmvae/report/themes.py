@@ -5,24 +5,9 @@ from cmvae.report.drawing import PALETTE
 GRAPHICS = 3.0  # the least contrast of what is drawn, WCAG 1.4.11; that of text is 4.5, 1.4.3
 STEP = 0.05
 
-LIGHT = {
-    "page": "#ffffff",
-    "surface": "#f6f8fa",
-    "ink": "#1b1f24",
-    "muted": "#57606a",
-    "line": "#d0d7de",
-    "accent": "#0b5cad",
-    "on-accent": "#ffffff",
-}
-DARK = {
-    "page": "#0f1419",
-    "surface": "#181f27",
-    "ink": "#e8edf2",
-    "muted": "#a3b0bd",
-    "line": "#39434e",
-    "accent": "#79b8ff",
-    "on-accent": "#0f1419",
-}
+ROLES = ("page", "surface", "ink", "muted", "line", "accent", "on-accent")
+LIGHT = ("#ffffff", "#f6f8fa", "#1b1f24", "#57606a", "#d0d7de", "#0b5cad", "#ffffff")
+DARK = ("#0f1419", "#181f27", "#e8edf2", "#a3b0bd", "#39434e", "#79b8ff", "#0f1419")
 
 
 def contrast(one: str, other: str) -> float:
@@ -52,7 +37,8 @@ def _legible(colour: str, theme: dict[str, str]) -> str:
     return mixed
 
 
-def _themed(theme: dict[str, str]) -> dict[str, str]:
+def _themed(colours: tuple[str, ...]) -> dict[str, str]:
+    theme = dict(zip(ROLES, colours, strict=True))
     return {**theme, **{f"g{i}": _legible(colour, theme) for i, colour in enumerate(PALETTE)}}
 
 
