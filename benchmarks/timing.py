@@ -152,7 +152,7 @@ def likelihood_floor(model: CMVAE, n: int, draws: int, rows: int = 16384) -> Cal
 
 def decoder_dim(model: CMVAE, modality: str) -> int:
     """Return the size of what a decoder takes."""
-    return model.latent_dim + model.model_config.style_dim(modality)
+    return model.latent_dim + model.model_config.private_dim(modality)
 
 
 def write_record(

@@ -400,7 +400,7 @@ def _read_state(stored: Any) -> Any:
     return random_state
 
 
-def _stored_index(index: pd.Index | None) -> dict[str, Any] | None:
+def _stored_index(index: Any) -> dict[str, Any] | None:
     """Return an index as JSON can hold it.
 
     Raises:

@@ -88,7 +88,9 @@ def from_mudata(
     Example:
         >>> mdata = read_h5mu("cells.h5mu")  # doctest: +SKIP
         >>> cells = from_mudata(mdata, layers={"rna": "counts"})  # doctest: +SKIP
-        >>> model = CMVAE(CMVAEConfig(**cells.coding.settings, modalities_specific_dim=5))  # doctest: +SKIP
+        >>> own = {"modalities_specific_dim": 5, **cells.coding.settings}  # doctest: +SKIP
+        >>> config = CMVAEConfig(**own)  # doctest: +SKIP
+        >>> model = CMVAE(config)  # doctest: +SKIP
         >>> cmvae.fit(model, cells.dataset, warmup_epochs=50)  # doctest: +SKIP
         >>> to_mudata(mdata, model, cells)  # doctest: +SKIP
     """
@@ -104,7 +106,7 @@ def from_mudata(
         values, own = learned[name].encode(rows, name)[0], places[name][kept]
         data[name] = learned[name].stored(_in_order(values, own))
         masks[name] = own >= 0
-    found = coding or Preprocessing(codecs=learned)
+    found = coding or Preprocessing(codecs=dict(learned))
     own_labels = None if labels is None else _labels(mdata, labels, kept)
     dataset = IncompleteDataset(data, masks, own_labels)
     return OmicsData(dataset, tuple(map(str, mdata.obs_names[kept])), found)
@@ -205,7 +207,8 @@ def _check_mudata(mdata: Any) -> None:
         raise TypeError(f"mdata: expected a mudata.MuData, got {type(mdata).__name__}{wrapped}")
     if mdata.axis == 1:
         raise ValueError(
-            "mdata: expected modalities that share cells (axis=0), got axis=1, where they share variables"
+            "mdata: expected modalities that share cells (axis=0), got axis=1, where they share "
+            "variables"
         )
     _check_unique("mdata", mdata.obs_names)
 
@@ -269,7 +272,8 @@ def _places(mdata: Any, name: str) -> np.ndarray:
     strangers = names.difference(mdata.obs_names, sort=False)
     if len(strangers):
         raise ValueError(
-            f"modality {name!r}: mdata lacks {len(strangers)} of its cells, such as {strangers[0]!r}: mdata.update()"
+            f"modality {name!r}: mdata lacks {len(strangers)} of its cells, such as "
+            f"{strangers[0]!r}: mdata.update()"
         )
     return names.get_indexer(mdata.obs_names)
 
@@ -327,7 +331,8 @@ def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
     """Return a column of obs as labels of the cells that are kept."""
     if column not in mdata.obs:
         raise KeyError(
-            f"labels: mdata.obs has no column {column!r}; it has {quoted(map(str, mdata.obs.columns))}"
+            f"labels: mdata.obs has no column {column!r}; "
+            f"it has {quoted(map(str, mdata.obs.columns))}"
         )
     labels = mdata.obs[column][kept]
     if labels.isna().any():

@@ -249,7 +249,7 @@ def test_shapes_that_networks_cannot_take(name):
 
 def test_networks_beside_custom_ones():
     config = make_config({"a": SHAPES["a"]}, networks="resnet")
-    sizes = (config.latent_dim, config.style_dim("a"))
+    sizes = (config.latent_dim, config.private_dim("a"))
     encoders = {"a": build_encoder(SHAPES["a"], *sizes, "normal")}
     decoders = {"a": build_decoder(SHAPES["a"], sum(sizes), "normal")}
     assert isinstance(CMVAE(config, encoders).decoders["a"], ResNetDecoder)

@@ -1,4 +1,4 @@
-"""Arguments: checks of scalars, so that every member refuses them in the same words, and passing generators on."""
+"""Scalar arguments, refused by every member in the same words, and generators passed on."""
 
 import math
 from numbers import Integral, Real

@@ -21,7 +21,7 @@ def restore(values: Any, center: Any, spread: Any) -> Any:
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and standard deviations over n samples, (n, ...) float64; 1 for what is constant."""
+    """Return means and standard deviations over n samples (n, ...); 1 for what is constant."""
     # In units of a power of two, which rounds nothing, so that squares of large numbers do not
     # overflow.
     unit = np.ldexp(1.0, np.frexp(np.abs(values).max(0))[1] - 1)

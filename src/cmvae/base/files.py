@@ -61,7 +61,7 @@ def link_target(folder: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a path to write to, and rename it to ``path`` when all went well: no half-written file is left.
+    """Give a path to write to, and rename it to ``path`` when all went well.
 
     Example:
         >>> with atomic_write("notes.txt") as temporary:  # doctest: +SKIP

@@ -30,8 +30,8 @@ class Settings(BaseModel):
 
     Raises:
         TypeError: For an unknown keyword.
-        ValueError: For a field that is missing or has a value that is not allowed; the message names
-            the field, what was got and what is allowed.
+        ValueError: For a field that is missing or has a value that is not allowed; the message
+            names the field, what was got and what is allowed.
 
     Example:
         >>> class Size(Settings):
@@ -118,6 +118,7 @@ def _one_line(error: ValidationError) -> str:
 
 
 def as_positive_int(value: object) -> int:
+    """Return a positive integer; ``ValueError`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError("must be a positive integer")
     return int(value)

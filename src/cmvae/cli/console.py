@@ -46,7 +46,7 @@ def quieten() -> None:
 def one_line_warnings() -> Iterator[None]:
     """Print the library's warnings as a line each."""
 
-    def show(message: Warning | str, *_: Any) -> None:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
         errors.print(f"Warning: {' '.join(str(message).split())}", markup=False)
 
     with warnings.catch_warnings():
@@ -85,5 +85,6 @@ def _in_options(error: Exception) -> str:
     names = "|".join(OPTIONS)
     text = re.sub(rf"\b({names})=(True|[A-Z]+)\b", as_option, message_of(error))
     text = re.sub(rf"^({names})()(?=:| must)", as_option, text)
-    columns = [f"--kind {error.modality}.{c}=ignore" for c in getattr(error, "columns", ())]
+    found: Any = error
+    columns = [f"--kind {found.modality}.{c}=ignore" for c in getattr(found, "columns", ())]
     return f"{text}, as in {' '.join(columns)}" if columns else text

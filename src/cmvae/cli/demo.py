@@ -6,25 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cmvae.base.files import atomic_write, may_write_folder
-from cmvae.base.settings import Settings
 from cmvae.cli.console import EXIT_FAILED, console, one_line_errors, quieten, say
+from cmvae.cli.demo_folder import CHECKPOINT, DemoSettings, prepare_folder
 
 if TYPE_CHECKING:
     from cmvae.cli.demonstration import DemoResult
-
-SETTINGS, METRICS = "settings.json", "metrics.json"
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
-
-
-class DemoSettings(Settings):
-    """What ``cmvae demo`` is run with; see its ``--help``."""
-
-    seed: int = 0
-    missing_rate: float = 0.3
-    clusters: int = 20
-    epochs: int = 35
-    warmup_epochs: int = 30
 
 
 def demo(
@@ -81,7 +67,7 @@ def demo(
             epochs=epochs,
             warmup_epochs=warmup,
         )
-        settings = _prepare(out, settings, overwrite=overwrite, resume=resume)
+        settings = prepare_folder(out, settings, overwrite=overwrite, resume=resume)
         say(
             f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples incomplete; "
             f"training for {settings.epochs} epochs"
@@ -91,47 +77,6 @@ def demo(
 
         result = run_demo(out, settings, resume=resume, accelerator=device)
         _show_demo(result, out)
-
-
-def _prepare(
-    folder: Path, settings: DemoSettings, *, overwrite: bool, resume: bool
-) -> DemoSettings:
-    """Make the folder and write the settings; return those to run with, when resumed the earlier.
-
-    Raises:
-        ValueError: If the folder holds results that may not be replaced, or no run to resume.
-    """
-    if overwrite and resume:
-        raise ValueError("--overwrite and --resume exclude each other")
-    results = [folder / METRICS, folder / CHECKPOINT]
-    if resume:
-        missing = [path for path in (folder / SETTINGS, folder / CHECKPOINT) if not path.is_file()]
-        if missing:
-            raise ValueError(
-                f"--resume: {folder} holds no run to go on with: {missing[0]} is missing"
-            )
-        try:
-            return DemoSettings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{folder / SETTINGS}: not the settings of a demo: {error}") from None
-    if not settings.warmup_epochs < settings.epochs:
-        raise ValueError(
-            f"--warmup-epochs must be less than --epochs, got {settings.warmup_epochs} and "
-            f"{settings.epochs}"
-        )
-    may_write_folder(
-        folder,
-        overwrite,
-        "the results of a run",
-        lambda _: any(path.exists() for path in results),
-        beside_others=True,
-    )
-    for path in results:
-        path.unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / SETTINGS) as temporary:
-        temporary.write_text(settings.to_json() + "\n", encoding="utf-8")
-    return settings
 
 
 def _show_demo(result: "DemoResult", folder: Path) -> None:

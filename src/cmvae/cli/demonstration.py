@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 from cmvae._version import __version__
 from cmvae.base.arrays import moments, restore
 from cmvae.base.files import atomic_write
-from cmvae.cli.demo import METRICS, DemoSettings
+from cmvae.cli.demo_folder import METRICS, DemoSettings
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.datasets.mfeat import load_mfeat, mfeat
 from cmvae.metrics.clustering import clustering_scores
@@ -120,7 +120,7 @@ def run_demo(
 
 
 def _baselines(data: MultimodalBaseDataset, seed: int) -> dict[str, dict[str, float]]:
-    """Score k-means and a full-covariance Gaussian mixture, ten clusters given, after mean imputation."""
+    """Score k-means and a full Gaussian mixture, ten clusters given, after mean imputation."""
     # Features are standardised over what is observed: the mean is zero.
     features = np.nan_to_num(torch.cat([data.data[m] for m in data.modalities], 1).double().numpy())
     methods = {
@@ -160,7 +160,7 @@ def _write_predictions(path: Path, data: MultimodalBaseDataset, found: Any) -> N
 
 
 def _generate(folder: Path, model: CMVAE, data: MultimodalBaseDataset) -> dict[str, float]:
-    """Generate modalities from each other; return the shares of right digits among the generated ``pix``."""
+    """Generate modalities from each other; return the shares of right digits in ``pix``."""
     raw, labels = load_mfeat()
     observed = _observed(data)
     scales = {m: moments(raw[m][observed[:, i]]) for i, m in enumerate(data.modalities)}

@@ -38,7 +38,7 @@ def fit(
         str | None,
         typer.Option(
             "--id",
-            help="Id column of the tables; else a Parquet file's stored index, or the first column.",
+            help="Id column of the tables; else a Parquet's stored index, or the first column.",
         ),
     ] = None,
     kind: Annotated[

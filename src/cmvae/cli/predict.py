@@ -24,7 +24,7 @@ def predict(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Instead: an .h5mu, an .npz with an array for each modality, or a YAML file of names."
+            help="Instead: an .h5mu, an .npz with an array for each modality, or a YAML of names."
         ),
     ] = None,
     id_column: Annotated[

@@ -14,8 +14,10 @@ from cmvae.files.source import Source, checked_ids
 
 ID_ARRAYS = ("id", "ids")  # arrays of these names in an .npz are the samples' ids
 # What NumPy raises for files that are damaged, or are an .npy by the name of an .npz.
-_UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile,
-               zlib.error, lzma.LZMAError, tokenize.TokenError)  # fmt: skip
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),
+)
 
 
 class ArrayFile(Source):

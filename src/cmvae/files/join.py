@@ -1,4 +1,4 @@
-"""Rows of several modalities, joined on their ids by a database on disk: memory does not grow with the rows."""
+"""Rows of several modalities, joined on their ids on disk: memory does not grow with them."""
 
 import errno
 import sqlite3
@@ -127,7 +127,8 @@ class RowStore:
             if len(self.modalities) > 1 and not self._shares(name):
                 others = {other: self._first(other) for other in self.modalities}
                 raise ValueError(
-                    f"modality {name!r} shares no id with any other modality; the first ids of each are {others}"
+                    f"modality {name!r} shares no id with any other modality; "
+                    f"the first ids of each are {others}"
                 )
         absent = " AND ".join(
             f"NOT EXISTS ({self._match(name, 'ids')})" for name in self.modalities
@@ -194,7 +195,7 @@ class RowStore:
 
 
 def _packed(values: Any) -> Iterator[bytes]:
-    """Yield the bytes of each row; of a sparse one those of its columns, then those of its entries."""
+    """Yield the bytes of each row; of a sparse one its columns, then its entries."""
     if not is_sparse(values):
         yield from (value.tobytes() for value in np.ascontiguousarray(values))
         return
@@ -206,7 +207,7 @@ def _packed(values: Any) -> Iterator[bytes]:
 def _unpacked(
     rows: Iterator[tuple[int, bytes]], dtype: np.dtype[Any], shape: tuple[int, int]
 ) -> tuple[Any, np.ndarray]:
-    """Return sparse rows in the order of their numbers as a CSR matrix of ``shape``, and which rows there are."""
+    """Return numbered sparse rows as a CSR matrix of ``shape``, and which rows there are."""
     counts, mask = np.zeros(shape[0] + 1, dtype=np.int64), np.zeros(shape[0], dtype=bool)
     columns, entries = [np.zeros(0, COLUMN)], [np.zeros(0, dtype)]
     for row, value in rows:

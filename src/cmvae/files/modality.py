@@ -12,8 +12,8 @@ class ModalityFile(Settings):
     """Where a modality is and how it is read.
 
     Attributes:
-        path: A table, an array, a folder of images, or an .h5mu file; None where the rows were given in
-            Python.
+        path: A table, an array, a folder of images, or an .h5mu file; None where the rows were
+            given in Python.
         id: The id column of a table; None: a Parquet file's stored index, else the first column.
         array: The array's name in an .npz, or the modality's in an .h5mu; None: the only array, the
             same name.

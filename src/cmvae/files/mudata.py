@@ -124,7 +124,8 @@ class MuDataModality(Source):
         shape = tuple(map(int, node.shape if kind == "array" else node.attrs["shape"]))
         if shape != (len(self._ids), len(self._var_names)):
             raise ValueError(
-                f"{self.where}: a matrix {shape} for {len(self._ids)} cells, {len(self._var_names)} names"
+                f"{self.where}: a matrix {shape} for {len(self._ids)} cells, "
+                f"{len(self._var_names)} names"
             )
         if 0 in shape:
             raise ValueError(f"{self.where}: it is empty: {shape[0]} cells, {shape[1]} variables")
@@ -162,7 +163,8 @@ def h5mu_files(
     }
     if not found:
         raise ValueError(
-            f"{path} has modalities {quoted(names)}; those the run read from an .h5mu: {quoted(places)}"
+            f"{path} has modalities {quoted(names)}; "
+            f"those the run read from an .h5mu: {quoted(places)}"
         )
     return found
 
@@ -269,11 +271,13 @@ def open_h5mu(path: Path) -> Iterator[Any]:
                 file["mod"]
             ):
                 raise ValueError(
-                    "it holds no modalities (an .h5ad holds one: mudata.MuData({'NAME': adata}) takes it)"
+                    "it holds no modalities (an .h5ad holds one: "
+                    "mudata.MuData({'NAME': adata}) takes it)"
                 )
             if file.attrs.get("axis", 0) == 1:
                 raise ValueError(
-                    "its modalities share variables (axis=1); expected some that share cells (axis=0)"
+                    "its modalities share variables (axis=1); "
+                    "expected some that share cells (axis=0)"
                 )
             yield file
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:

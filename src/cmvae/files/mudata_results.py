@@ -25,7 +25,7 @@ def write_results(
     embedding: np.ndarray,
     account: Mapping[str, Any],
 ) -> None:
-    """Write a copy of an .h5mu file with results of its cells, named as ``cmvae.omics.to_mudata`` names them.
+    """Write a copy of an .h5mu file with results, named as ``cmvae.omics.to_mudata`` does.
 
     Cells without results get NaN. Nothing else in the file changes, and its matrices are not read.
 
@@ -67,7 +67,7 @@ def write_results(
 
 
 def _add_columns(table: Any, columns: Mapping[str, Any]) -> None:
-    """Add columns to a table in a file, which has those that were there before in the order of its attribute."""
+    """Add columns to a table in a file, whose attribute has the order of its columns."""
     before = [name for name in map(str, table.attrs.get("column-order", ())) if name not in columns]
     for name, values in columns.items():
         library("anndata.io").write_elem(table, name, values)
@@ -79,7 +79,8 @@ def _rows_of(names: Sequence[str], ids: Sequence[str], source: Path) -> np.ndarr
     own = pd.Index(list(map(str, names)), dtype=object)
     if not own.is_unique:
         raise ValueError(
-            f"{source}: cells of .obs are named more than once, such as {own[own.duplicated()][0]!r}"
+            f"{source}: cells of .obs are named more than once, "
+            f"such as {own[own.duplicated()][0]!r}"
         )
     rows = own.get_indexer(pd.Index(list(ids), dtype=object))
     if (rows < 0).any():

@@ -112,7 +112,8 @@ class TableFile(Source):
             raise ValueError("the file is empty")
         if len(first) > len(header):
             raise ValueError(
-                f"the first row has {len(first)} fields, the header {len(header)}: name every column"
+                f"the first row has {len(first)} fields, the header {len(header)}: "
+                "name every column"
             )
         return header
 
@@ -161,7 +162,7 @@ class TableFile(Source):
 def read_column(
     path: Path, what: str, id_column: str | None = None, column: str | None = None
 ) -> "pd.Series[str]":
-    """Return one column of a table as strings, its index the ids; rows without a value are left out.
+    """Return one column of a table as strings, its index the ids; empty cells are left out.
 
     Args:
         path: A table.
@@ -177,7 +178,8 @@ def read_column(
     source = TableFile(path, what, id_column)
     if column is None and len(source.columns) > 1:
         raise ValueError(
-            f"{path} has several columns beside the ids, name one with column=NAME: {source.columns[:10]}"
+            f"{path} has several columns beside the ids, name one with column=NAME: "
+            f"{source.columns[:10]}"
         )
     name = column or source.columns[0]
     if name not in source.columns:

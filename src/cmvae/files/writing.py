@@ -18,7 +18,7 @@ _FLOATS = "%.9g"  # all the digits that float32 has
 
 @contextmanager
 def open_rows(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Give a function that appends rows to a CSV, TSV or Parquet file; texts hold numbers to nine digits.
+    """Give a function that appends rows to a CSV, TSV or Parquet file, nine digits in texts.
 
     Example:
         >>> with open_rows(Path("rows.csv")) as append:  # doctest: +SKIP
@@ -57,5 +57,5 @@ def _parquet_rows(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
-    """Write an image (H, W, C) of bytes as a PNG, C being 1 or 3; of another number the first is taken for grey."""
+    """Write bytes (H, W, C) as a PNG, C being 1 or 3; else the first channel is grey."""
     Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]).save(path, format="PNG")

@@ -83,7 +83,7 @@ class CellCodec(Codec):
         totals = np.asarray(rows.values.sum(axis=1), dtype=np.float64).ravel()
         if not totals.any():
             raise ValueError(f"modality {modality!r}: all its counts are 0")
-        # A cell of which nothing was counted says nothing of how much is counted where something is.
+        # A cell without counts says nothing of how much is counted where something is.
         return cls(**own, size=float(np.median(totals[totals > 0])))
 
     @property
@@ -101,8 +101,8 @@ class CellCodec(Codec):
         if not isinstance(rows, CellRows):
             got = type(rows).__name__
             raise ValueError(
-                f"modality {modality!r}: expected cells of an .h5mu file, which it was learned from, "
-                f"got a {got}"
+                f"modality {modality!r}: expected cells of an .h5mu file, which it was learned "
+                f"from, got a {got}"
             )
         rows = self._own_variables(rows, modality)
         _checked(rows, modality, self.dist)
@@ -119,7 +119,7 @@ class CellCodec(Codec):
         return values, observed
 
     def stored(self, values: Any) -> Any:
-        """Return sparse values as what a dataset makes dense a batch at a time, and standardises."""
+        """Return sparse values as what becomes dense, and standardised, a batch at a time."""
         if not is_sparse(values):
             return values
         from cmvae.data.stored import SparseRows, StandardisedRows

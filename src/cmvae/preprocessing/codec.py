@@ -68,7 +68,7 @@ class Codec(Settings):
         """
 
     def readable(self, values: np.ndarray) -> Any:
-        """Return a model's values, (n, *), as people read them: numbers (n, *), images, or n texts."""
+        """Return a model's values, (n, *), as people read them: numbers, images, or n texts."""
         return values
 
     @abstractmethod

@@ -10,8 +10,8 @@ from cmvae.base.words import SHOWN
 
 KINDS = ("continuous", "binary", "count", "category")
 
-_FEW = 10  # an integer column with no more distinct values is taken for codes or grades, not for counts
-_SPAN = 10  # and one whose largest value is not this many times its smallest for ages, years and the like
+_FEW = 10  # an integer column with no more distinct values holds codes or grades, not counts
+_SPAN = 10  # and one whose largest value is not this many times its smallest ages or years
 _LONG = 20  # so many rows tell an identifier from a coincidence
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
@@ -34,7 +34,8 @@ class IdentifierError(ValueError):
         self.modality, self.columns = modality, list(reasons)
         found = ", ".join(f"{name!r} {reason}" for name, reason in list(reasons.items())[:SHOWN])
         super().__init__(
-            f"modality {modality!r}: identifiers, dates or free text in {len(reasons)} columns: {found}; "
+            f"modality {modality!r}: identifiers, dates or free text in {len(reasons)} columns: "
+            f"{found}; "
             "make one the id, leave them out, or name their kinds"
         )
 
@@ -81,7 +82,8 @@ def column_kinds(
     unknown = [name for name in kinds if name not in frame.columns]
     if unknown:
         raise KeyError(
-            f"modality {modality!r}: kinds names unknown columns {unknown}; it has {list(frame)[:SHOWN]}"
+            f"modality {modality!r}: kinds names unknown columns {unknown}; "
+            f"it has {list(frame)[:SHOWN]}"
         )
     wrong = [kind for kind in kinds.values() if kind not in KINDS]
     if wrong:
@@ -134,7 +136,8 @@ def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:
         _check_text(name, column, modality)
         return "category"
     raise TypeError(
-        f"modality {modality!r}: column {name!r} holds {inferred}, not numbers, booleans or categories; "
+        f"modality {modality!r}: column {name!r} holds {inferred}, not numbers, booleans or "
+        "categories; "
         "convert it or leave it out"
     )
 
@@ -146,7 +149,7 @@ def _inferred(column: "pd.Series[Any]") -> str:
 
 
 def _identifies(column: "pd.Series[Any]") -> str | None:
-    """Tell what makes a column without missing cells look like identifiers, free text or dates; None: nothing."""
+    """Tell what makes a column look like identifiers, free text or dates; None: nothing."""
     inferred = _inferred(column)
     if inferred in ("datetime64", "datetime", "date"):
         return "holds dates"

@@ -80,7 +80,7 @@ class Preprocessing(Settings):
             except (ValueError, TypeError, KeyError) as error:
                 errors.append(error)
         raise_all(errors)
-        return cls(codecs=codecs)
+        return cls(codecs=codecs)  # type: ignore[arg-type]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
     Args:
         rows: A DataFrame, whose columns are of the kinds that their values show; an array (n,) or
             (n, columns), whose columns are numbers unless ``options.kinds`` says otherwise; bytes
-            (n, H, W), (n, C, H, W) or (n, H, W, C), which are images; another array (n, *); paths of
-            images; or :class:`cmvae.files.mudata.CellRows`.
+            (n, H, W), (n, C, H, W) or (n, H, W, C), which are images; another array (n, *); paths
+            of images; or :class:`cmvae.files.mudata.CellRows`.
         modality: Name for the errors.
         options: How they are to be read.
 
@@ -218,8 +218,9 @@ def _learn_table(
     texts = [column for column, kind in kinds.items() if kind == TEXT]
     if texts:
         if len(frame.columns) > 1:
-            shown = list(frame)[:SHOWN]
-            raise ValueError(f"{where}: a modality of texts has one column, got {shown}")
+            raise ValueError(
+                f"{where}: a modality of texts has one column, got {list(frame)[:SHOWN]}"
+            )
         words = Tokenizer.fit(frame[by_name[texts[0]]].dropna().astype(str))
         return TextCodec(column=texts[0], tokenizer=words, ignored=ignored)
     implied = LIKELIHOOD_KINDS.get(chosen or "")

@@ -75,7 +75,7 @@ class TableCodec(Codec):
             TypeError: For names that are neither strings nor integers, or text in a column of
                 numbers.
         """
-        frame = as_frame(table, modality)
+        frame: Any = as_frame(table, modality)
         where = f"modality {modality!r}"
         if len(kinds) != frame.shape[1] or not set(kinds) <= set(KINDS):
             shown = list(kinds)[:SHOWN]
@@ -165,7 +165,9 @@ class TableCodec(Codec):
 
     def describe(self) -> str:
         """Return the columns of each kind and those left out, by name where they are few."""
-        by_kind = {kind: [c.name for c in self.columns if c.kind == kind] for kind in KINDS}
+        by_kind: dict[str, list[Any]] = {
+            kind: [c.name for c in self.columns if c.kind == kind] for kind in KINDS
+        }
         parts = {**by_kind, "left out": list(self.ignored)}.items()
         return "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in parts if names)
 
@@ -198,7 +200,7 @@ class TableCodec(Codec):
         return str(blocks[0][0]), own
 
     def _blocks(self, chosen: str | None, scale: float | str) -> list[list[Any]]:
-        """Return neighbouring numbers of one likelihood: its name, their width or widths, parameters."""
+        """Return neighbours of one likelihood: its name, width or widths, and parameters."""
         blocks: list[list[Any]] = []
         names: dict[str, tuple[str, dict[str, Any]]] = {
             "continuous": ("laplace" if chosen == "laplace" else "normal", {"scale": scale}),

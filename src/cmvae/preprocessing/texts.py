@@ -47,8 +47,8 @@ class Tokenizer(Settings):
         length: Words in a sequence; longer texts are cut.
 
     Raises:
-        ValueError: For words that are no strings, do not begin with these two or repeat, or a length
-            that is no positive integer.
+        ValueError: For words that are no strings, do not begin with these two or repeat, or a
+            length that is no positive integer.
 
     Example:
         >>> tokenizer = Tokenizer.fit(["A red bird.", "A blue bird!"])
@@ -106,7 +106,7 @@ class Tokenizer(Settings):
         return tokens
 
     def decode(self, tokens: Any) -> list[str]:
-        """Return word numbers (n, length) as n texts: words with spaces between them, without padding.
+        """Return word numbers (n, length) as n texts, words with spaces between them.
 
         Of a decoder's logits or sampled one-hot vectors (n, length, words), pass the largest
         entry's place, ``logits.argmax(-1)``.
@@ -201,6 +201,7 @@ def _split(texts: Iterable[str]) -> list[Sequence[str]]:
     bad = [i for i, text in enumerate(texts) if not isinstance(text, str)]
     if bad:
         raise TypeError(
-            f"texts must be strings; got {texts[bad[0]]!r} at {bad[0]}, and {len(bad) - 1} others that are none"
+            f"texts must be strings; got {texts[bad[0]]!r} at {bad[0]}, "
+            f"and {len(bad) - 1} others that are none"
         )
     return [_WORD.findall(text.lower()) for text in texts]

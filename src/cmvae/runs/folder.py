@@ -25,9 +25,9 @@ CONFIG, PREPROCESSING, METRICS = "config.yaml", "preprocessing.json", "metrics.j
 SAMPLES, LOG, VERSIONS, MODEL = "clusters.csv", "log.csv", "versions.json", "model"
 EXTRAS = "estimator.json"  # where the run is that of an estimator
 PAGE = "report.html"  # made on request; of no other run than that in the folder
-FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
+OWN_FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
-FILES += (f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
+FILES = (*OWN_FILES, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
 TRAINING = "training"  # checkpoints, until the run is complete
 PACKAGES = ("torch", "lightning", "numpy", "pandas", "scikit-learn")
 

@@ -76,7 +76,9 @@ def generate_clusters(
         rows = run.preprocessing.chunk_rows
         for start in range(0, len(ids), rows):
             chosen = numbers[start : start + rows]
-            drawn = run.model.generate_from_prior(len(chosen), cluster=chosen, generator=generator)
+            drawn = run.model.generate_from_prior(
+                len(chosen), cluster=chosen.tolist(), generator=generator
+            )
             yield ids[start : start + rows], run.model.decode(drawn, list(modalities)), chosen
 
     _write(run, folder, modalities, parts(), draw, generator, suffix)

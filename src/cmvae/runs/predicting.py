@@ -32,13 +32,13 @@ def predict_files(
     Returns:
         How many samples there are in each cluster.
     """
-    counts = 0
+    counts = np.zeros(record.n_clusters, dtype=np.int64)
     with _joined(folder, record, files) as (run, parts), open_rows(out) as append:
         for rows in parts:
             table = run.table(rows)
-            counts = counts + np.bincount(table["cluster"], minlength=run.n_clusters)
+            counts += np.bincount(table["cluster"], minlength=run.n_clusters)
             append(table)
-    return np.asarray(counts)
+    return counts
 
 
 def predict_h5mu(

@@ -1,6 +1,5 @@
 """A run: what a training leaves, and what it is asked for afterwards."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from cmvae.files.join import JoinedRows
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
+from cmvae.models.objectives import active_units
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.record import RunRecord
-
-ACTIVE_UNIT_VARIANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +124,7 @@ def train_run(
             # Their number may differ: the clusters are new.
             learned = {k: v for k, v in warm.state_dict().items() if not k.startswith("mixture.")}
             model.load_state_dict({**model.state_dict(), **learned})
-        arguments = {"accelerator": config.device, "enable_progress_bar": False}
+        arguments: dict[str, Any] = {"accelerator": config.device, "enable_progress_bar": False}
         arguments |= {"run_dir": run_dir, "resume": resume, **trainer_arguments}
         train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
         auto = recipe.n_clusters == "auto"
@@ -165,10 +163,10 @@ def samples_table(
     return pd.DataFrame({**columns, "modalities": rows.patterns()})
 
 
-def _completed(run: Run, prepared: Prepared, h_values: Mapping[int, float] | Any) -> Run:
+def _completed(run: Run, prepared: Prepared, h_values: list[float]) -> Run:
     """Return a run with its samples and figures."""
     clusters, probabilities = run.assign(prepared.data)
-    varies = run.embed(prepared.data).var(0) > ACTIVE_UNIT_VARIANCE
+    means = latent_means(run.model, prepared.data)
     log = run.log
     metrics = {
         "n_samples": len(clusters),
@@ -177,7 +175,7 @@ def _completed(run: Run, prepared: Prepared, h_values: Mapping[int, float] | Any
         "mean_probability": float(probabilities[np.arange(len(clusters)), clusters].mean()),
         "observed": {name: int(mask.sum()) for name, mask in prepared.rows.masks.items()},
         "h_values": [value if np.isfinite(value) else None for value in h_values],
-        "active_units": int(varies.sum()),
+        "active_units": int(active_units(means)),
         "epochs": {str(p): int(n) for p, n in log["phase"].value_counts(sort=False).items()},
         "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
     }

@@ -1,0 +1,60 @@
+"""The folder of ``cmvae demo``: its settings, and whether it may be written."""
+
+from pathlib import Path
+
+from cmvae.base.files import atomic_write, may_write_folder
+from cmvae.base.settings import Settings
+
+SETTINGS, METRICS = "settings.json", "metrics.json"
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+
+
+class DemoSettings(Settings):
+    """What ``cmvae demo`` is run with; see its ``--help``."""
+
+    seed: int = 0
+    missing_rate: float = 0.3
+    clusters: int = 20
+    epochs: int = 35
+    warmup_epochs: int = 30
+
+
+def prepare_folder(
+    folder: Path, settings: DemoSettings, *, overwrite: bool, resume: bool
+) -> DemoSettings:
+    """Make the folder and write the settings; return those to run with, when resumed the earlier.
+
+    Raises:
+        ValueError: If the folder holds results that may not be replaced, or no run to resume.
+    """
+    if overwrite and resume:
+        raise ValueError("--overwrite and --resume exclude each other")
+    results = [folder / METRICS, folder / CHECKPOINT]
+    if resume:
+        missing = [path for path in (folder / SETTINGS, folder / CHECKPOINT) if not path.is_file()]
+        if missing:
+            raise ValueError(
+                f"--resume: {folder} holds no run to go on with: {missing[0]} is missing"
+            )
+        try:
+            return DemoSettings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{folder / SETTINGS}: not the settings of a demo: {error}") from None
+    if not settings.warmup_epochs < settings.epochs:
+        raise ValueError(
+            f"--warmup-epochs must be less than --epochs, got {settings.warmup_epochs} and "
+            f"{settings.epochs}"
+        )
+    may_write_folder(
+        folder,
+        overwrite,
+        "the results of a run",
+        lambda _: any(path.exists() for path in results),
+        beside_others=True,
+    )
+    for path in results:
+        path.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / SETTINGS) as temporary:
+        temporary.write_text(settings.to_json() + "\n", encoding="utf-8")
+    return settings
