@@ -72,15 +72,17 @@ def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(
         (["--modality", "a=nowhere"], "modality 'a': no such file"),
         (
             ["--modality", "b=nowhere", "--modality", "a=OTHER", "--modality", "img=none"],
-            "holds ['purple']: unknown categories; modality 'b': no such file: nowhere; "
-            "modality 'img': no such file: none",
+            "unknown categories; known are ['blue', 'green', 'red']; modality 'b': no such file: ",
         ),
         (["--modality", "a=OTHER"], "'colour' (category) holds ['purple']: unknown categories"),
         (
             ["--modality", "a=A", "--out", "found.txt"],
             "--out must end in .csv, .tsv, .parquet, .h5mu, got found.txt",
         ),
-        (["--modality", "a=A", "--out", "old.csv"], "--out old.csv exists; pass --overwrite"),
+        (
+            ["--modality", "a=A", "--out", "old.csv"],
+            "--out: old.csv exists; pass --overwrite",
+        ),
         (["--modality", "a=A", "--out", "none/found.csv"], "--out: no such folder: none"),
     ],
 )

@@ -58,7 +58,7 @@ def test_the_curve_is_shown_and_another_number_set(fitted, files, tmp_path):
 def test_an_interrupted_change_leaves_the_run_as_it_was(fitted, tmp_path):
     shutil.copytree(fitted[0], tmp_path / "run")
     before = contents(tmp_path / "run")
-    with mock.patch.object(CMVAEModule, "training_step", side_effect=KeyboardInterrupt):
+    with mock.patch.object(CMVAEModule, "train_output", side_effect=KeyboardInterrupt):
         status, _, err = run("select", tmp_path / "run", "--clusters", 4)
     assert status == 130
     assert "Interrupted: the run is as it was; the last checkpoint is in" in err

@@ -10,6 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from made_files import refused
+
 COMMAND = [sys.executable, "-c", "from cmvae.cli import main; main()"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
@@ -125,11 +127,15 @@ def test_results_are_kept_unless_asked(demo):
         (["demo", "--device", "abacus", "--out", "new2"], 1, "abacus"),
     ],
 )
-def test_bad_input_is_told_without_a_traceback(tmp_path, arguments, status, message):
+def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, arguments, status, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file.txt").write_text("x")
-    result = run(*arguments, cwd=tmp_path)
-    assert result.returncode == status
-    assert message in result.stderr
+    refused(message, *arguments, status=status)
+
+
+def test_bad_input_is_told_without_a_traceback(tmp_path):
+    result = run("demo", "--resume", "--out", "none", cwd=tmp_path)
+    assert result.returncode == 1
     assert "Traceback" not in result.stderr + result.stdout
     assert len(result.stderr.strip().splitlines()) == 1
 

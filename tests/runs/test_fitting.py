@@ -1,0 +1,76 @@
+from unittest import mock
+
+import pytest
+import torch
+
+from cmvae.runs.fitting import change_clusters, fit_run
+from cmvae.runs.folder import load_model, read_record, read_run, save_run
+from cmvae.training.module import CMVAEModule
+from made_files import contents, names
+
+STEP = "cmvae.training.module.CMVAEModule.train_output"
+
+
+def stopping(epoch, error):
+    """Raise an error at the end of an epoch."""
+    own = CMVAEModule.on_train_epoch_end
+
+    def stop(module):
+        own(module)
+        if module.current_epoch == epoch:
+            raise error
+
+    return mock.patch.object(CMVAEModule, "on_train_epoch_end", stop)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("full"), FloatingPointError("nan")])
+def test_a_training_that_fails_can_be_resumed_to_the_same_end(
+    run, folder, prepared, tmp_path, error
+):
+    target = tmp_path / "run"
+    with stopping(3, error), pytest.raises(type(error)):
+        fit_run(target, prepared)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
+    fit_run(target, prepared, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert contents(target) == contents(folder)
+
+
+def test_a_failure_before_there_is_a_checkpoint_leaves_nothing(prepared, tmp_path):
+    failed = mock.patch("cmvae.training.clustering.fit", side_effect=ValueError("no"))
+    with failed, pytest.raises(ValueError, match="no"):
+        fit_run(tmp_path / "run", prepared)
+    assert names(tmp_path) == []
+
+
+def test_other_clusters_keep_what_the_networks_have_learned(run, prepared, tmp_path):
+    save_run(tmp_path / "run", run, overwrite=False)
+    found = read_run(tmp_path / "run")
+    starts = []
+    with mock.patch.object(
+        CMVAEModule,
+        "on_train_start",
+        lambda module: starts.append(
+            {name: value.clone() for name, value in module.model.state_dict().items()}
+        ),
+    ):
+        changed = change_clusters(tmp_path / "run", found, prepared.rows, 5)
+    for name, value in run.model.state_dict().items():
+        if not name.startswith("mixture."):
+            assert torch.equal(starts[0][name], value), name
+    again = read_run(tmp_path / "run")
+    assert again.n_clusters == changed.n_clusters == again.config.recipe.n_clusters == 5
+    assert again.log["phase"].tolist() == [*run.log["phase"], "clusters"]
+    assert len(again.h_values) == 6
+    assert read_record(tmp_path / "run").preprocessing == run.preprocessing
+
+
+def test_a_change_that_fails_leaves_the_run(run, prepared, tmp_path):
+    save_run(tmp_path / "run", run, overwrite=False)
+    before, record = contents(tmp_path / "run"), read_record(tmp_path / "run")
+    found = load_model(tmp_path / "run", record)
+    with pytest.raises(ValueError, match="n_clusters = 61 clusters cannot be found"):
+        change_clusters(tmp_path / "run", found, prepared.rows, 61)
+    with mock.patch(STEP, side_effect=OSError("full")), pytest.raises(OSError, match="full"):
+        change_clusters(tmp_path / "run", found, prepared.rows, 4)
+    assert contents(tmp_path / "run") == before

@@ -1,0 +1,227 @@
+"""Run folders: written as a whole or not at all, and refused where anything is harmed."""
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cmvae import CMVAE
+from cmvae.runs.folder import (
+    load_model,
+    may_write_run,
+    partial_folder,
+    read_record,
+    read_run,
+    save_run,
+    start_again,
+)
+from made_files import contents, names
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_is_written_is_read(run, folder, prepared):
+    record, found = read_record(folder), read_run(folder)
+    assert (record.config, record.preprocessing) == (run.config, run.preprocessing)
+    pd.testing.assert_frame_equal(record.samples, run.samples, check_dtype=False)
+    assert record.metrics == json.loads(json.dumps(run.metrics))
+    assert (record.n_clusters, record.extras) == (3, {})
+    assert len(record.log) == len(run.log)
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, found.model.state_dict()[name])
+    np.testing.assert_array_equal(found.embed(prepared.data), run.embed(prepared.data))
+    for left, right in zip(found.assign(prepared.data), run.assign(prepared.data), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_all_is_plain_text_but_the_weights(folder):
+    read_as_text = [name for name in names(folder) if "." in name and "safetensors" not in name]
+    assert len(read_as_text) == 8
+    for name in read_as_text:
+        assert (folder / name).read_text(encoding="utf-8")
+    stored = json.loads((folder / "preprocessing.json").read_text())["codecs"]
+    assert [column["name"] for column in stored["a"]["columns"]] == ["x", "y", "colour", "smokes"]
+
+
+def test_a_saved_run_is_the_same_and_may_have_extras(run, folder, tmp_path):
+    save_run(tmp_path / "run", run, overwrite=False)
+    assert contents(tmp_path / "run") == contents(folder)
+    with pytest.raises(ValueError, match="run holds the results of a run; pass overwrite=True"):
+        save_run(tmp_path / "run", run, overwrite=False)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    save_run(tmp_path / "run", replace(run, extras={"own": [1, None, "x"]}), overwrite=True)
+    assert read_record(tmp_path / "run").extras == {"own": [1, None, "x"]}
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    save_run(tmp_path / "run", run, overwrite=True)
+    assert read_record(tmp_path / "run").extras == {}
+    assert "estimator.json" not in names(tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    "place", ["cmvae.models.cmvae.CMVAE.save_pretrained", "pathlib.Path.rename"]
+)
+@pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()])
+def test_a_failure_leaves_what_there_was(run, folder, tmp_path, place, error):
+    with mock.patch(place, side_effect=error), pytest.raises(type(error)):
+        save_run(tmp_path / "new", run, overwrite=False)
+    assert names(tmp_path) == []
+    shutil.copytree(folder, tmp_path / "run")
+    before = contents(tmp_path)
+    with mock.patch(place, side_effect=error), pytest.raises(type(error)):
+        save_run(tmp_path / "run", run, overwrite=True)
+    assert contents(tmp_path) == before
+
+
+# Refusals
+# ------------------------------------------------------------------------------------------
+
+
+def test_where_a_run_may_be_written(folder, config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    start_again(partial_folder(tmp_path / "half"), config)
+    refused = [
+        (tmp_path / "file", {}, "out must be a folder, got the file"),
+        (tmp_path / "file", {"overwrite": True}, "out must be a folder, got the file"),
+        (tmp_path / "other", {}, "other holds something else than the results of a run"),
+        (tmp_path / "other", {"overwrite": True}, "something else .*; name another folder"),
+        (folder, {}, "run holds the results of a run; pass overwrite=True to replace them"),
+        (tmp_path / "half", {}, "half.partial holds an interrupted run; pass resume=True"),
+        (tmp_path / "new", {"resume": True}, "resume: no interrupted run to go on with: .*missing"),
+        (tmp_path / "half", {"resume": True, "overwrite": True}, "exclude each other"),
+        (tmp_path / "..", {}, "must be given by its name, got"),
+    ]
+    before = contents(tmp_path)
+    for path, options, message in refused[:-1]:
+        with pytest.raises(ValueError, match=message):
+            may_write_run(path, **{"overwrite": False, "resume": False, **options})
+    with pytest.raises(ValueError, match=r"a run folder must be given by its name, got '\.'"):
+        may_write_run(tmp_path.relative_to(tmp_path), overwrite=False, resume=False)
+    for path, options in (
+        (tmp_path / "new", {}),
+        (tmp_path / "empty", {}),
+        (folder, {"overwrite": True}),
+        (tmp_path / "half", {"overwrite": True}),
+        (tmp_path / "half", {"resume": True}),
+    ):
+        partial = may_write_run(path, **{"overwrite": False, "resume": False, **options})
+        assert partial == path.with_name(path.name + ".partial")
+    assert contents(tmp_path) == before
+
+
+def manifest(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def flip(folder, name):
+    whole = bytearray((folder / name).read_bytes())
+    whole[-1] ^= 1
+    (folder / name).write_bytes(whole)
+
+
+def first_version(folder):
+    """Make the folder one of cmvae 0.1.0."""
+    stored = json.loads((folder / "manifest.json").read_text())
+    files = dict(stored["files"])
+    content = {"version": 1, "order": [1, 0, 2], "files": files}
+    (folder / "manifest.json").write_text(json.dumps(content))
+
+
+HARM = {
+    "another version": (
+        lambda folder: manifest(folder, version=99),
+        r"run is a run folder of version 99; this cmvae \S+ reads version 2: .*config\.yaml "
+        r"repeats the run, .*model holds its model",
+    ),
+    "the first version": (first_version, "run is a run folder of version 1; this cmvae"),
+    "no manifest": (
+        lambda folder: (folder / "manifest.json").unlink(),
+        "run is no run folder, or not complete: manifest.json is missing",
+    ),
+    "no JSON": (
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        "manifest.json is damaged: Expecting",
+    ),
+    "a list": (lambda folder: (folder / "manifest.json").write_text("[]"), "manifest.json is dam"),
+    "no version": (
+        lambda folder: (folder / "manifest.json").write_text("{}"),
+        "manifest.json is damaged: 'version'",
+    ),
+    "no files": (lambda folder: manifest(folder, files=3), "manifest.json is damaged"),
+    "fewer files": (
+        lambda folder: manifest(folder, files={}),
+        "the file was altered since the",
+    ),
+    "another weight": (
+        lambda folder: flip(folder, "model/model.safetensors"),
+        "model/model.safetensors: the file was altered since the run was written",
+    ),
+    "another sample": (
+        lambda folder: flip(folder, "clusters.csv"),
+        "clusters.csv: the file was altered",
+    ),
+    "no samples": (
+        lambda folder: (folder / "clusters.csv").unlink(),
+        "clusters.csv: the file is missing from the run folder",
+    ),
+    "no settings of the model": (
+        lambda folder: (folder / "model" / "config.json").unlink(),
+        "model/config.json: the file is missing from the run folder",
+    ),
+    "a model alone": (
+        lambda folder: [
+            shutil.copytree(folder / "model", folder.parent / "copy"),
+            shutil.rmtree(folder),
+            (folder.parent / "copy").rename(folder),
+        ],
+        r"run holds a model alone, without preprocessing, rule and samples: CMVAE\.from_pretrained",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HARM)
+def test_harmed_folders_are_refused_by_name(folder, tmp_path, case):
+    change, message = HARM[case]
+    shutil.copytree(folder, tmp_path / "run")
+    change(tmp_path / "run")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_run(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "run") in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+def test_extras_that_are_gone_or_altered_are_refused(run, tmp_path):
+    save_run(tmp_path / "run", replace(run, extras={"own": 1}), overwrite=False)
+    flip(tmp_path / "run", "estimator.json")
+    with pytest.raises(ValueError, match=r"estimator\.json: the file was altered"):
+        read_record(tmp_path / "run")
+    (tmp_path / "run" / "estimator.json").unlink()
+    with pytest.raises(ValueError, match=r"estimator\.json: the file is missing"):
+        read_record(tmp_path / "run")
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no such run folder: .*none"):
+        read_run(tmp_path / "none")
+
+
+def test_clusters_have_their_places_as_numbers(run, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    model = CMVAE.from_pretrained(folder / "model")
+    model.mixture.keep(torch.tensor([True, False, True]))
+    model.save_pretrained(tmp_path / "run" / "model")
+    with pytest.raises(ValueError, match="model: its active clusters are not the first ones"):
+        load_model(tmp_path / "run", read_record(folder))
