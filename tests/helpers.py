@@ -103,7 +103,7 @@ def make_data(shapes=SHAPES, n=8, seed=0):
 
 
 def make_masks(modalities, n=8, seed=0):
-    """Return masks with something, but not everything, missing; sample i has at least modality i mod M."""
+    """Return masks with something missing; sample i has at least modality i mod M."""
     generator = torch.Generator().manual_seed(seed)
     masks = {m: torch.rand(n, generator=generator) < 0.5 for m in modalities}
     for i, mask in enumerate(masks.values()):

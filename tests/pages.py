@@ -57,7 +57,7 @@ def shortened(text, changes):
 
 @contextmanager
 def nothing_left_behind():
-    """Undo what a page changes for the whole process: networks by name, and how pandas reads strings."""
+    """Undo what a page changes for the process: networks, and how pandas reads strings."""
     networks = dict(NETWORKS)
     strings = pd.options.future.infer_string
     try:
@@ -86,7 +86,7 @@ def run_page(path, changes=None):
         elif block.language in SHELLS:
             printed = "".join(_run_command(words, where) for words in _commands(block.code))
         else:
-            assert block.language == "text", f"{where}: {block.language} is not run"
+            assert block.language in ("text", "bibtex"), f"{where}: {block.language} is not run"
     return names
 
 

@@ -25,7 +25,7 @@ def test_the_code_runs(tmp_path, monkeypatch):
     names = run_page(README, SHORTENED)
     assert names["clusters"].shape == (5,)
     assert names["rows"]["pix"].shape == (5, 240)
-    assert {path.name for path in (tmp_path / "digits").iterdir()} == {
+    assert {path.name for path in (tmp_path / "runs" / "digits" / "model").iterdir()} == {
         "config.json",
         "model.safetensors",
     }
@@ -63,4 +63,4 @@ def test_the_plan_of_the_house_names_what_is_there(page):
         for path in package.iterdir()
         if path.is_dir() and path.name != "__pycache__"
     }
-    assert sorted(named) == sorted(there - {"__init__.py", "models.py"})
+    assert sorted(named) == sorted(there - {"__init__.py", "_version.py"})

@@ -1,4 +1,4 @@
-"""Multimodal generative clustering: the clustering multimodal VAE (CMVAE; Palumbo et al., ICLR 2024)."""
+"""Multimodal generative clustering by the clustering multimodal VAE (Palumbo et al., ICLR 2024)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -17,7 +17,7 @@ SHORTENED = {
         FEW: "CMVAEClusterer(3, max_epochs=1, random_state=0)",
     },
     "tables.md": {
-        "--out runs/patients": "--epochs 10 --out runs/patients",
+        r"parquet --out runs/patients": "parquet --epochs 10 --out runs/patients",
         FEW: "CMVAEClusterer(max_epochs=10, random_state=0)",
     },
     "single-cell.md": {"max_epochs=70": "max_epochs=36", "warmup_epochs=60": "warmup_epochs=30"},

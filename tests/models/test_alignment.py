@@ -2,15 +2,12 @@ import math
 
 import pytest
 import torch
-from lightning.pytorch import Callback
 
-from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, fit
-from cmvae.metrics import clustering_accuracy
+from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset
 from cmvae.models.alignment import alignment_loss
 from cmvae.models.families import FAMILIES
 from cmvae.models.inference import experts_of
 from cmvae.models.posterior import Experts
-from cmvae.training.start import ALIGNMENT_WEIGHT
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
 
@@ -213,127 +210,3 @@ def test_contents_of_missing_modalities_change_nothing():
 def test_a_weight_that_is_no_positive_number_is_refused(value):
     with pytest.raises((ValueError, TypeError), match="alignment must be a positive"):
         model()(shares_the_group_alone(9), alignment=value)
-
-
-# In training
-# --------------------------------------------------------------------------------------------------
-
-
-def accuracy(trained, data):
-    return clustering_accuracy(data.labels, trained.predict_clusters(data).clusters)
-
-
-def test_alignment_finds_groups_that_training_from_scratch_does_not():
-    data = shares_the_group_alone()
-    arguments = {
-        "max_epochs": 21,
-        "batch_size": 50,
-        "learning_rate": 3e-3,
-        "seed": 0,
-        "logger": False,
-    }
-    aligned, plainly = model(number_of_clusters=3), model(number_of_clusters=3)
-    fit(aligned, data, alignment_epochs=(15, 2), enable_checkpointing=False, **arguments, **QUIET)
-    fit(plainly, data, warmup_epochs=15, enable_checkpointing=False, **arguments, **QUIET)
-    assert accuracy(aligned, data) > 0.95
-    assert accuracy(plainly, data) < 0.7
-
-
-class Steps(Callback):
-    def __init__(self):
-        self.seen = []
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, index):
-        self.seen.append((trainer.current_epoch, module.encoders_alone, dict(module.options)))
-
-
-def test_the_objective_becomes_the_models_own_step_by_step():
-    steps = Steps()
-    trained = model()
-    trainer = fit(trained, shares_the_group_alone(60), max_epochs=9, alignment_epochs=(2, 3),
-                  batch_size=30, callbacks=[steps], run_dir="run", **QUIET)  # fmt: skip
-    held = {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
-    assert [epoch for epoch, alone, _ in steps.seen if alone] == [0, 0, 1, 1]
-    assert [options for epoch, _, options in steps.seen if 2 <= epoch < 5] == [held] * 6
-    rising = [options for epoch, _, options in steps.seen if 5 <= epoch < 8]
-    assert [set(options) for options in rising] == [{"beta"}] * 6
-    assert [options["beta"] for options in rising] == pytest.approx(
-        [1 + 1.5 * k / 6 for k in range(6)]
-    )
-    assert [options for epoch, _, options in steps.seen if epoch == 8] == [{}] * 2
-    assert all(parameter.requires_grad for parameter in trained.parameters())
-    # The losses of other objectives are smaller, and do not count.
-    best = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)
-    assert best["epoch"] == 8
-
-
-def test_losses_at_a_smaller_beta_are_forgotten():
-    trainer = fit(model(beta=40.0), shares_the_group_alone(60), max_epochs=4,
-                  alignment_epochs=(1, 1), batch_size=30, learning_rate=1e-6, seed=0,
-                  run_dir="run", **QUIET)  # fmt: skip
-    assert torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)["epoch"] == 3
-
-
-def test_a_beta_below_one_is_kept():
-    steps = Steps()
-    fit(model(beta=0.5), shares_the_group_alone(60), max_epochs=4, alignment_epochs=(1, 1),
-        batch_size=30, callbacks=[steps], run_dir="run", **QUIET)  # fmt: skip
-    assert {options["beta"] for _, _, options in steps.seen if options} == {0.5}
-
-
-@pytest.mark.parametrize("stop", [1, 3, 5])
-def test_a_resumed_run_ends_where_the_whole_one_does(stop):
-    arguments = {"alignment_epochs": (2, 2), "batch_size": 20, "seed": 1}
-    whole, resumed = model(), model()
-    fit(whole, shares_the_group_alone(60), max_epochs=7, run_dir="whole", **arguments, **QUIET)
-
-    class Stop(Callback):
-        def on_train_epoch_end(self, trainer, module):
-            trainer.should_stop = trainer.current_epoch == stop - 1
-
-    fit(
-        resumed,
-        shares_the_group_alone(60),
-        max_epochs=7,
-        run_dir="part",
-        callbacks=[Stop()],
-        **arguments,
-        **QUIET,
-    )
-    resumed = model(seed=5)
-    fit(resumed, shares_the_group_alone(60), max_epochs=7, run_dir="part",
-        resume_from="part/checkpoints/last.ckpt", **arguments, **QUIET)  # fmt: skip
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"alignment_epochs": 3}, "alignment_epochs must be two positive integers, got 3"),
-        ({"alignment_epochs": (0, 2)}, "two positive integers"),
-        ({"alignment_epochs": (1, 2.0)}, "two positive integers"),
-        ({"alignment_epochs": "12"}, "two positive integers"),
-        ({"alignment_epochs": (1, 1), "warmup_epochs": 1}, "two ways to begin: give one"),
-        ({"alignment_epochs": (2, 2), "max_epochs": 6}, "need max_epochs of at least 7, got 6"),
-        ({"alignment_epochs": (1, 1), "initial_clusters": 7}, "initial_clusters must be at most"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        fit(
-            model(),
-            shares_the_group_alone(60),
-            **{"max_epochs": 9, **arguments},
-            run_dir="run",
-            **QUIET,
-        )
-
-
-def test_a_single_modality_has_nothing_to_align_with():
-    net = CMVAE(CMVAEConfig(n_modalities=1, input_dims={"a": 6}, modalities_specific_dim=3))
-    data = {"a": shares_the_group_alone(60).data["a"]}
-    with pytest.raises(
-        ValueError, match=r"align modalities with each other, the model has only \('a',\)"
-    ):
-        fit(net, data, max_epochs=9, alignment_epochs=(1, 1), run_dir="run", **QUIET)

@@ -144,7 +144,7 @@ def test_bad_preprocessing_is_refused():
         with pytest.raises(ValueError, match="codecs"):
             Preprocessing.from_json(json.dumps(bad))
     for text in ("{", "[]"):
-        with pytest.raises(ValueError, match="not JSON|must be a mapping"):
+        with pytest.raises(ValueError, match=r"not JSON|must be a mapping"):
             Preprocessing.from_json(text)
 
 

@@ -224,7 +224,7 @@ def test_fields_that_no_column_has_are_refused(change, message):
     with pytest.raises(ValueError, match=r"columns"):
         read()
     for text in ("{", "[]", "{}"):
-        with pytest.raises(ValueError, match="not JSON|must be a mapping|columns is missing"):
+        with pytest.raises(ValueError, match=r"not JSON|must be a mapping|columns is missing"):
             TableCodec.from_json(text)
 
 

@@ -58,7 +58,7 @@ def test_json_both_ways():
         json.dumps({**fields, "words": [*fields["words"], 3]}),
         json.dumps({**fields, "words": 3}),
     ):
-        with pytest.raises(ValueError, match="not JSON|mapping|words|length") as error:
+        with pytest.raises(ValueError, match=r"not JSON|mapping|words|length") as error:
             Tokenizer.from_json(bad)
         assert "\n" not in str(error.value)
 

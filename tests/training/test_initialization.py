@@ -4,7 +4,8 @@ import torch
 
 import cmvae.training.initialization
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, initialize_clusters
-from cmvae.training.initialization import collapse_clusters, latent_means
+from cmvae.models.inference import latent_means
+from cmvae.training.initialization import collapse_clusters
 
 
 class _Shared(torch.nn.Module):

@@ -12,7 +12,6 @@ from cmvae.clusters.mixture import METHODS, find_groups, maximise
 from cmvae.data.batches import iterate
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import evaluating, experts_of, read_batch
-from cmvae.models.inference import latent_means as latent_means
 from cmvae.models.mixture import MixturePrior
 
 MAX_SAMPLES = 4000
