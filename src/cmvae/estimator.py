@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cmvae.base.arguments import positive_int
+from cmvae.base.plain import as_plain, read_state, stored_state
 from cmvae.base.words import quoted
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
@@ -228,7 +229,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write everything that is known after a fit into a run folder, which ``cmvae`` reads too.
 
-        Nothing is pickled: JSON, CSV and safetensors.
+        Nothing is pickled: JSON, tables and safetensors.
 
         Args:
             directory: The folder.
@@ -236,23 +237,22 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             sklearn.exceptions.NotFittedError: Before a fit.
-            ValueError: If the folder holds results, or something else; for an index that JSON
-                cannot hold.
+            ValueError: If the folder holds results, or something else; for an index of entries of
+                several types.
         """
         check_is_fitted(self)
+        kinds = None if self.kinds is None else list(self.kinds.items())
         extras = {
-            "modalities": _plain(self.modalities),
-            "kinds": None
-            if self.kinds is None
-            else [[k, _plain(v)] for k, v in self.kinds.items()],
-            "random_state": _stored_state(self.random_state),
+            "modalities": self.modalities,
+            "kinds": kinds,
             "verbose": bool(self.verbose),
             "tables": self._tables,
-            "index": _stored_index(self.index_),
-            "n_features_in": getattr(self, "n_features_in_", None),
-            "feature_names_in": _plain(getattr(self, "feature_names_in_", None)),
+            "n_features_in_": getattr(self, "n_features_in_", None),
+            "feature_names_in_": getattr(self, "feature_names_in_", None),
         }
-        save_run(Path(directory), replace(self._run, extras=extras), overwrite)
+        extras = {**as_plain(extras), "random_state": stored_state(self.random_state)}
+        run = replace(self._run, extras=extras, index=self.index_)
+        save_run(Path(directory), run, overwrite)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -265,28 +265,26 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 alone, naming it.
         """
         run = read_run(Path(directory))
-        extras = run.extras
-        own: dict[str, Any] = {**run.config.recipe.fields(), "device": run.config.device}
-        own["random_state"] = run.config.seed
-        if extras:
-            own |= {name: extras[name] for name in ("modalities", "verbose")}
-            own["kinds"] = None if extras["kinds"] is None else dict(extras["kinds"])
-            own["random_state"] = _read_state(extras["random_state"])
-        else:
-            own["kinds"] = {
-                n: file.kinds for n, file in run.config.modalities.items() if file.kinds
-            }
-            own["kinds"] = own["kinds"] or None
-        clusterer = cls(**own)
-        for name in ("n_features_in", "feature_names_in"):
-            if extras.get(name) is not None:
-                value = extras[name]
-                value = np.array(value, dtype=object) if isinstance(value, list) else value
-                setattr(clusterer, f"{name}_", value)
-        codecs = run.preprocessing.codecs.items()
-        tables = [name for name, codec in codecs if codec.content == "table"]
-        index = _read_index(extras["index"]) if extras else pd.Index(run.samples["id"], name=None)
-        clusterer._adopt(run, index, extras.get("tables", tables))
+        files, codecs = run.config.modalities, run.preprocessing.codecs
+        extras = run.extras or {
+            "kinds": [(name, file.kinds) for name, file in files.items() if file.kinds] or None,
+            "random_state": run.config.seed,
+            "tables": [name for name, codec in codecs.items() if codec.content == "table"],
+        }
+        clusterer = cls(
+            **run.config.recipe.fields(),
+            device=run.config.device,
+            modalities=extras.get("modalities"),
+            kinds=None if extras["kinds"] is None else dict(extras["kinds"]),
+            random_state=read_state(extras["random_state"]),
+            verbose=extras.get("verbose", False),
+        )
+        if (names := extras.get("feature_names_in_")) is not None:
+            clusterer.feature_names_in_ = np.array(names, dtype=object)
+        if (number := extras.get("n_features_in_")) is not None:
+            clusterer.n_features_in_ = number
+        index = run.index if run.extras else pd.Index(run.samples["id"], name=None)
+        clusterer._adopt(run, index, extras["tables"])
         return clusterer
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -374,56 +372,3 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _plain(value: Any) -> Any:
-    """Return mappings, sequences and NumPy's numbers as JSON can hold them."""
-    if isinstance(value, Mapping):
-        return {name: _plain(own) for name, own in value.items()}
-    if isinstance(value, list | tuple | range | np.ndarray | pd.Index):
-        return [_plain(own) for own in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _stored_state(random_state: Any) -> Any:
-    """Return a random state as JSON can hold it: None, an integer, or the generator's state."""
-    if not isinstance(random_state, np.random.RandomState):
-        return _plain(random_state)
-    return _plain(random_state.get_state(legacy=False))
-
-
-def _read_state(stored: Any) -> Any:
-    if not isinstance(stored, Mapping):
-        return stored
-    random_state = np.random.RandomState()
-    random_state.set_state(dict(stored))
-    return random_state
-
-
-def _stored_index(index: Any) -> dict[str, Any] | None:
-    """Return an index as JSON can hold it.
-
-    Raises:
-        ValueError: For entries of other kinds than strings, numbers, times and tuples of them.
-    """
-    if index is None:
-        return None
-    times = index.dtype.kind in "mM" if isinstance(index.dtype, np.dtype) else False
-    values = _plain(index.asi8 if times else list(index))
-    flat = [own for value in values for own in (value if isinstance(value, list) else [value])]
-    if not all(isinstance(own, str | int | float) for own in flat):
-        raise ValueError(
-            f"index_ of dtype {index.dtype} cannot be saved: fit with strings or numbers"
-        )
-    return {"values": values, "names": list(index.names), "dtype": str(index.dtype)}
-
-
-def _read_index(stored: Mapping[str, Any] | None) -> pd.Index | None:
-    if stored is None:
-        return None
-    values, names = stored["values"], stored["names"]
-    if len(names) > 1:
-        return pd.MultiIndex.from_tuples(list(map(tuple, values)), names=names)
-    if values and isinstance(values[0], list):
-        values = list(map(tuple, values))
-    return pd.Index(values, dtype=stored["dtype"], name=names[0])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow
 
 from cmvae._version import __version__
 from cmvae.base.files import atomic_write, link_target, may_write_folder
@@ -23,7 +24,7 @@ VERSION = 2
 MANIFEST = "manifest.json"
 CONFIG, PREPROCESSING, METRICS = "config.yaml", "preprocessing.json", "metrics.json"
 SAMPLES, LOG, VERSIONS, MODEL = "clusters.csv", "log.csv", "versions.json", "model"
-EXTRAS = "estimator.json"  # where the run is that of an estimator
+EXTRAS, INDEX = "estimator.json", "index.parquet"  # where the run is that of an estimator
 PAGE = "report.html"  # made on request; of no other run than that in the folder
 OWN_FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
@@ -92,8 +93,11 @@ def write_run(partial: Path, run: "Run") -> None:
     for name, table in ((SAMPLES, run.samples), (LOG, run.log)):
         with atomic_write(partial / name) as temporary:
             table.to_csv(temporary, index=False)
+    if run.index is not None:
+        with atomic_write(partial / INDEX) as temporary:
+            _write_index(run.index, temporary)
     run.model.save_pretrained(partial / MODEL)
-    files = [*FILES, *([EXTRAS] if run.extras else [])]
+    files = [name for name in (*FILES, EXTRAS, INDEX) if (partial / name).is_file()]
     content = {"version": VERSION, "files": {name: _digest(partial / name) for name in files}}
     _write_text(partial / MANIFEST, json.dumps(content, indent=1) + "\n")
 
@@ -118,7 +122,7 @@ def install(partial: Path, folder: Path) -> None:
         raise
     shutil.rmtree(folder / TRAINING, ignore_errors=True)
     if replaces:
-        own = {MANIFEST, PAGE, MODEL, EXTRAS, *FILES}
+        own = {MANIFEST, PAGE, MODEL, EXTRAS, INDEX, *FILES}
         for path in old.iterdir():
             if path.name not in own:
                 path.rename(folder / path.name)
@@ -175,7 +179,7 @@ def read_record(folder: Path) -> RunRecord:
     except ValueError as error:
         raise ValueError(f"{folder / PREPROCESSING}: {error}") from None
     is_text: Any = {"id": str, "modalities": str}
-    extras = folder / EXTRAS
+    extras, index = folder / EXTRAS, folder / INDEX
     return RunRecord(
         config=RunConfig.read(folder / CONFIG),
         preprocessing=preprocessing,
@@ -183,6 +187,7 @@ def read_record(folder: Path) -> RunRecord:
         metrics=json.loads((folder / METRICS).read_text(encoding="utf-8")),
         log=pd.read_csv(folder / LOG),
         extras=json.loads(extras.read_text(encoding="utf-8")) if extras.is_file() else {},
+        index=pd.read_parquet(index).index if index.is_file() else None,
     )
 
 
@@ -208,11 +213,18 @@ def _check_files(folder: Path) -> None:
             f"version {VERSION}: {folder / CONFIG} repeats the run, {folder / MODEL} holds its "
             "model"
         )
-    for name in (*FILES, *([EXTRAS] if EXTRAS in hashes else [])):
+    for name in (*FILES, *(own for own in (EXTRAS, INDEX) if own in hashes)):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: the file is missing from the run folder")
         if _digest(folder / name) != hashes.get(name):
             raise ValueError(f"{folder / name}: the file was altered since the run was written")
+
+
+def _write_index(index: pd.Index, path: Path) -> None:
+    try:
+        pd.DataFrame({"row": range(len(index))}, index).to_parquet(path)
+    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+        raise ValueError(f"an index of {index.dtype} cannot be kept: {error}") from None
 
 
 def _versions() -> dict[str, str]:

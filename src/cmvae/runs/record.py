@@ -20,6 +20,7 @@ class RunRecord:
         metrics: Figures of the run.
         log: The terms of the loss, a row for each epoch.
         extras: What :class:`cmvae.CMVAEClusterer` keeps beside, as JSON can hold it; else empty.
+        index: The index of its samples, where they have one.
     """
 
     config: RunConfig
@@ -28,6 +29,7 @@ class RunRecord:
     metrics: dict[str, Any]
     log: pd.DataFrame
     extras: dict[str, Any] = field(default_factory=dict)
+    index: pd.Index | None = None
 
     @property
     def n_clusters(self) -> int:

@@ -1,0 +1,31 @@
+"""Values as JSON can hold them, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def as_plain(value: Any) -> Any:
+    """Return mappings, sequences and NumPy's numbers as JSON can hold them."""
+    if isinstance(value, Mapping):
+        return {name: as_plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple | range | np.ndarray):
+        return [as_plain(own) for own in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def stored_state(random_state: Any) -> Any:
+    """Return a random state as JSON can hold it: None, an integer, or the generator's state."""
+    if not isinstance(random_state, np.random.RandomState):
+        return as_plain(random_state)
+    return as_plain(random_state.get_state(legacy=False))
+
+
+def read_state(stored: Any) -> Any:
+    """Return what :func:`stored_state` was given."""
+    if not isinstance(stored, Mapping):
+        return stored
+    random_state = np.random.RandomState()
+    random_state.set_state(dict(stored))
+    return random_state
