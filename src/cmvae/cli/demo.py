@@ -72,9 +72,9 @@ def demo(
             f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples incomplete; "
             f"training for {settings.epochs} epochs"
         )
-        quieten()
         from cmvae.cli.demonstration import run_demo
 
+        quieten()  # Lightning speaks up again when it is imported
         result = run_demo(out, settings, resume=resume, accelerator=device)
         _show_demo(result, out)
 

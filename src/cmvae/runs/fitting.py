@@ -18,6 +18,8 @@ from cmvae.runs.folder import (
 )
 from cmvae.runs.run import Prepared, Run, prepare, train_run
 
+EARLIER_LOG = "earlier.csv"  # beside the checkpoints: of the trainings that a run has behind it
+
 
 def fit_run(
     folder: Path, prepared: Prepared, *, resume: bool = False, **trainer_arguments: Any
@@ -59,21 +61,26 @@ def change_clusters(
     """
     config = run.config.replace(recipe=run.config.recipe.replace(n_clusters=n_clusters))
     prepared = prepare(config, run.preprocessing, rows)
-    start_again(partial_folder(folder), config)
-
-    def train(run_dir: Path) -> Run:
-        changed = train_run(prepared, run_dir=run_dir, warm=run.model, **trainer_arguments)
-        return replace(changed, log=pd.concat([run.log, changed.log], ignore_index=True))
-
-    return _trained(folder, train)
+    partial = partial_folder(folder)
+    start_again(partial, config)
+    (partial / TRAINING).mkdir()
+    run.log.to_csv(partial / TRAINING / EARLIER_LOG, index=False)
+    return _trained(
+        folder,
+        lambda run_dir: train_run(prepared, run_dir=run_dir, warm=run.model, **trainer_arguments),
+    )
 
 
 def _trained(folder: Path, train: Callable[[Path], Run]) -> Run:
     from cmvae.training.checkpoints import can_resume
 
     partial = partial_folder(folder)
+    earlier = partial / TRAINING / EARLIER_LOG
     try:
         run = train(partial / TRAINING)
+        if earlier.is_file():
+            logs = [pd.read_csv(earlier), run.log]
+            run = replace(run, log=pd.concat(logs, ignore_index=True))
         write_run(partial, run)
         install(partial, folder)
     except BaseException:

@@ -166,7 +166,7 @@ def samples_table(
 def _completed(run: Run, prepared: Prepared, h_values: list[float]) -> Run:
     """Return a run with its samples and figures."""
     clusters, probabilities = run.assign(prepared.data)
-    means = latent_means(run.model, prepared.data)
+    means = torch.from_numpy(run.embed(prepared.data))
     log = run.log
     metrics = {
         "n_samples": len(clusters),
