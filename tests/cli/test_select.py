@@ -58,12 +58,24 @@ def test_the_curve_is_shown_and_another_number_set(fitted, files, tmp_path):
 def test_an_interrupted_change_leaves_the_run_as_it_was(fitted, tmp_path):
     shutil.copytree(fitted[0], tmp_path / "run")
     before = contents(tmp_path / "run")
-    with mock.patch.object(CMVAEModule, "train_output", side_effect=KeyboardInterrupt):
+    own = CMVAEModule.on_train_epoch_end
+
+    def stop(module):
+        own(module)
+        if module.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    with mock.patch.object(CMVAEModule, "on_train_epoch_end", stop):
         status, _, err = run("select", tmp_path / "run", "--clusters", 4)
     assert status == 130
     assert "Interrupted: the run is as it was; the last checkpoint is in" in err
     assert contents(tmp_path / "run") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.partial"]
+    shutil.copytree(tmp_path, tmp_path / "resumed")
     status, out, err = run("select", tmp_path / "run", "--clusters", 4)
     assert status == 0, err
     assert "4 clusters" in out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["resumed", "run"]
+    status, out, err = run("fit", "--resume", "--out", tmp_path / "resumed" / "run")
+    assert status == 0, err
+    assert contents(tmp_path / "resumed" / "run") == contents(tmp_path / "run")
