@@ -269,7 +269,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         extras = run.extras or {
             "kinds": [(name, file.kinds) for name, file in files.items() if file.kinds] or None,
             "random_state": run.config.seed,
-            "tables": [name for name, codec in codecs.items() if codec.content == "table"],
+            "tables": [n for n, codec in codecs.items() if codec.content in ("table", "text")],
         }
         clusterer = cls(
             **run.config.recipe.fields(),
