@@ -14,8 +14,8 @@ _WEIGHTED = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTran
 class BaseMultilatentEncoder(nn.Module, ABC):
     """An encoder of one modality: the parameters of q(z|x) and of q(w|x), from one pass over x.
 
-    Subclasses choose their constructor and implement ``forward``. To derive from this class is a
-    convenience: a model accepts any network that returns the four fields.
+    To derive from this class is a convenience: a model accepts any network that returns the four
+    fields.
 
     Example:
         >>> import torch
@@ -45,17 +45,15 @@ class BaseMultilatentEncoder(nn.Module, ABC):
 
         Returns:
             Floating tensors: ``embedding`` (B, latent_dim), the location of q(z|x);
-            ``log_covariance`` (B, latent_dim), its raw scale, which the latent family turns into a
-            scale; ``style_embedding`` and ``style_log_covariance`` (B, style_dim), the same for
-            q(w|x).
+            ``log_covariance`` (B, latent_dim), the raw scale, of which the latent family makes the
+            scale; ``style_embedding`` and ``style_log_covariance`` (B, style_dim), those of q(w|x).
         """
 
 
 class BaseDecoder(nn.Module, ABC):
     """A decoder of one modality: the parameters of p(x|z, w) from the concatenation [z, w].
 
-    Subclasses choose their constructor and implement ``forward``. To derive from this class is a
-    convenience: a model accepts any network that returns the field.
+    To derive from this class is a convenience: a model accepts any network that returns the field.
 
     Example:
         >>> import torch
@@ -91,10 +89,6 @@ class PosteriorHead(nn.Module):
     A single matrix product is faster than four small ones. The raw scales start near zero, so that
     at the start the posteriors have almost the same scale for every input.
 
-    Args:
-        n_features: Size of the features.
-        latent_dim: Dimension of z.
-        style_dim: Dimension of w.
     """
 
     def __init__(self, n_features: int, latent_dim: int, style_dim: int) -> None:
@@ -112,8 +106,13 @@ class PosteriorHead(nn.Module):
     def forward(self, features: Tensor) -> ModelOutput:
         """Map features (B, n_features) to the four fields of ``BaseMultilatentEncoder.forward``."""
         z, w, z_scale, w_scale = self.linear(features).split(self.sizes, dim=-1)
-        own = {"style_embedding": w, "style_log_covariance": w_scale}
-        return ModelOutput(embedding=z, log_covariance=z_scale, **own)
+        return posteriors(z, z_scale, w, w_scale)
+
+
+def posteriors(z: Tensor, z_scale: Tensor, w: Tensor, w_scale: Tensor) -> ModelOutput:
+    """Name locations and raw scales of q(z|x) and q(w|x) as an encoder's output does."""
+    own = {"style_embedding": w, "style_log_covariance": w_scale}
+    return ModelOutput(embedding=z, log_covariance=z_scale, **own)
 
 
 def start_near_zero(linear: nn.Linear, start: int) -> None:

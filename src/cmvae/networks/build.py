@@ -40,11 +40,11 @@ class NetworkPair(NamedTuple):
     takes_hidden_dims: bool = False
 
 
+_CLASS_ENCODER = partial(MLPEncoder, one_hot=True)
+
 NETWORKS: dict[str, NetworkPair] = {
     "mlp": NetworkPair(MLPEncoder, MLPDecoder, takes_hidden_dims=True),
-    "mlp_classes": NetworkPair(
-        partial(MLPEncoder, one_hot=True), MLPDecoder, takes_hidden_dims=True
-    ),
+    "mlp_classes": NetworkPair(_CLASS_ENCODER, MLPDecoder, takes_hidden_dims=True),
     "conv": NetworkPair(ConvEncoder, ConvDecoder),
     "resnet": NetworkPair(ResNetEncoder, ResNetDecoder),
     "sequence": NetworkPair(SequenceEncoder, SequenceDecoder),
@@ -75,10 +75,9 @@ def choose_networks(shape: Sequence[int], likelihood: str) -> str:
 def check_network(name: str) -> None:
     """Raise ``ValueError`` if ``name`` is not in ``NETWORKS``, with the names that are."""
     if name not in NETWORKS:
-        raise ValueError(
-            f"no networks are registered as {name!r}; registered are {list(NETWORKS)}, others are "
-            "registered with cmvae.networks.NETWORKS[name] = NetworkPair(...)"
-        )
+        way = "others are registered with cmvae.networks.NETWORKS[name] = NetworkPair(...)"
+        there = f"registered are {list(NETWORKS)}, {way}"
+        raise ValueError(f"no networks are registered as {name!r}; {there}")
 
 
 def build_encoder(
@@ -90,16 +89,10 @@ def build_encoder(
     network: str | None = None,
     counts: Sequence[CountBlock] = (),
 ) -> BaseMultilatentEncoder:
-    """Build the encoder of a modality.
+    """Build the encoder of a modality, which sees the logarithms of the likelihood's ``counts``.
 
-    Args:
-        shape: Shape of one sample, without the batch.
-        latent_dim: Dimension of z.
-        style_dim: Dimension of the modality's w.
-        likelihood: Name of its likelihood, 'custom' for a callable.
-        hidden_dims: Sizes of the hidden layers of a perceptron.
-        network: Entry of ``NETWORKS``; by default :func:`choose_networks` chooses.
-        counts: The likelihood's ``counts``, of which the encoder sees the logarithms.
+    ``network`` is an entry of ``NETWORKS``; without it :func:`choose_networks` chooses, by the
+    shape of a sample and the name of its likelihood. ``hidden_dims`` are a perceptron's layers.
 
     Raises:
         ValueError: For a size that is no positive integer, an unknown name, a shape that the
@@ -117,14 +110,9 @@ def build_decoder(
     hidden_dims: Sequence[int] = (256, 256),
     network: str | None = None,
 ) -> BaseDecoder:
-    """Build the decoder of a modality; arguments and errors are those of :func:`build_encoder`.
+    """Build the decoder of a modality from [z, w]; the rest is as for :func:`build_encoder`.
 
-    Args:
-        shape: As there.
-        latent_dim_total: Dimension of z and the modality's w together.
-        likelihood: As there.
-        hidden_dims: As for the encoder: the last one is nearest to the latents.
-        network: As there.
+    The last of ``hidden_dims`` is nearest to the latents here too.
     """
     pair, options = _chosen(shape, likelihood, network, tuple(hidden_dims)[::-1])
     return pair.decoder(latent_dim_total, shape, **options)

@@ -17,14 +17,7 @@ _DECODER_FIELDS = ("reconstruction",)
 def run_encoder(
     encoder: Callable[..., Any], x: Tensor, modality: str, latent_dim: int, style_dim: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Encode the observed rows of one modality.
-
-    Args:
-        encoder: Returns the four fields of ``BaseMultilatentEncoder``, by attribute or by key.
-        x: Inputs, (B, *input shape), B at least 1.
-        modality: Name of the modality, for the errors.
-        latent_dim: Dimension of z.
-        style_dim: Dimension of w.
+    """Encode the observed rows of one modality, (B, *input shape), B at least 1.
 
     Returns:
         Location and raw scale of q(z|x), each (B, latent_dim), and of q(w|x), each (B, style_dim).
@@ -34,65 +27,56 @@ def run_encoder(
         TypeError: If fields are missing or are no tensors.
         ValueError: If a field has another shape.
     """
-    output = _call(encoder, x)
-    z, z_scale, w, w_scale = _read(output, _ENCODER_FIELDS, f"encoder of modality {modality!r}")
+    network = f"encoder of modality {modality!r}"
+    z, z_scale, w, w_scale = _read(_call(encoder, x), _ENCODER_FIELDS, network)
     dims = (latent_dim, latent_dim, style_dim, style_dim)
     for name, tensor, dim in zip(_ENCODER_FIELDS, (z, z_scale, w, w_scale), dims, strict=True):
         if tensor.shape != (x.shape[0], dim):
-            raise ValueError(
-                f"encoder of modality {modality!r}: field {name!r} has shape "
-                f"{tuple(tensor.shape)}, expected {(x.shape[0], dim)}"
-            )
+            got, expected = tuple(tensor.shape), (x.shape[0], dim)
+            raise ValueError(f"{network}: field {name!r} has shape {got}, expected {expected}")
     return z, z_scale, w, w_scale
 
 
 def run_decoder(
     decoder: Callable[..., Any], z: Tensor, modality: str, shape: Sequence[int] | None
 ) -> Tensor:
-    """Decode latents into one modality.
-
-    Args:
-        decoder: The network; its output holds the field ``reconstruction`` by attribute or by key.
-        z: The shared and private latents side by side, (B, latent_dim + style_dim), B at least 1.
-        modality: Name of the modality, for the errors.
-        shape: Shape of one sample; where it is None only the number of rows is checked.
+    """Decode latents [z, w], (B, latent_dim + style_dim), B at least 1, into one modality.
 
     Returns:
-        The reconstruction, (B, *shape), half precision as float32.
+        The reconstruction, (B, *shape), half precision as float32. Where the shape of a sample is
+        None, only the number of rows is checked.
 
     Raises:
         TypeError: If the field is missing or is no tensor.
         ValueError: If it has another shape.
     """
-    output = _call(decoder, z)
-    (reconstruction,) = _read(output, _DECODER_FIELDS, f"decoder of modality {modality!r}")
-    sample = reconstruction.shape[1:] if shape is None else tuple(shape)
-    if reconstruction.dim() == 0 or reconstruction.shape != (z.shape[0], *sample):
+    network = f"decoder of modality {modality!r}"
+    (reconstruction,) = _read(_call(decoder, z), _DECODER_FIELDS, network)
+    got = tuple(reconstruction.shape)
+    sample = got[1:] if shape is None else tuple(shape)
+    if got != (z.shape[0], *sample):
         expected = f"({z.shape[0]}, ...)" if shape is None else (z.shape[0], *sample)
-        raise ValueError(
-            f"decoder of modality {modality!r}: field 'reconstruction' has shape "
-            f"{tuple(reconstruction.shape)}, expected {expected}"
-        )
+        field = "field 'reconstruction'"
+        raise ValueError(f"{network}: {field} has shape {got}, expected {expected}")
     return reconstruction
 
 
 def _read(output: Any, fields: Sequence[str], network: str) -> list[Tensor]:
     """Take tensors out of what a network returned, by attribute or key; half becomes float32."""
-    tensors = {name: value for name in fields if isinstance(value := _field(output, name), Tensor)}
+    tensors = _tensors(output, fields)
     missing = [name for name in fields if name not in tensors]
     if missing:
-        raise TypeError(
-            f"{network}: the output (a {type(output).__name__}) lacks the tensors {missing}; "
-            f"it must hold {list(fields)} by attribute or by key"
-        )
+        kind = type(output).__name__
+        needed = f"it must hold {list(fields)} by attribute or by key"
+        raise TypeError(f"{network}: the output (a {kind}) lacks the tensors {missing}; {needed}")
     return [at_least_float32(value) for value in tensors.values()]
 
 
-def _field(output: Any, name: str) -> Any:
-    """Return a field of an output by key or else by attribute, None where there is none."""
-    if isinstance(output, Mapping) and name in output:
-        return output[name]
-    return getattr(output, name, None)
+def _tensors(output: Any, fields: Sequence[str]) -> dict[str, Tensor]:
+    """Return those fields of an output that hold tensors, by key or else by attribute."""
+    keyed = output if isinstance(output, Mapping) else {}
+    values = {m: keyed[m] if m in keyed else getattr(output, m, None) for m in fields}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def _call(network: Callable[..., Any], x: Tensor) -> Any:
@@ -107,13 +91,13 @@ def _call(network: Callable[..., Any], x: Tensor) -> Any:
     if not layers:
         return network(x)
     with_statistics = [layer for layer in layers if layer.running_mean is not None]
-    if len(with_statistics) == len(layers):
-        with _evaluating(layers):
-            return network(x)
-    # A layer without running statistics has only the batch's, in eval mode too, and PyTorch refuses
-    # to take them from one row. Two copies of the row have the same statistics as the row itself.
     with _evaluating(with_statistics):
-        return _first_row(network(torch.cat([x, x])))
+        if len(with_statistics) == len(layers):
+            return network(x)
+        # A layer without running statistics has only the batch's, in eval mode too, and PyTorch
+        # refuses to take them from one row. Two copies of the row have the row's own statistics.
+        output = _tensors(network(torch.cat([x, x])), (*_ENCODER_FIELDS, *_DECODER_FIELDS))
+        return {name: value[:1] if value.dim() else value for name, value in output.items()}
 
 
 @contextmanager
@@ -127,10 +111,3 @@ def _evaluating(layers: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         for layer in switched:
             layer.train(True)
-
-
-def _first_row(output: Any) -> dict[str, Any]:
-    """Keep the first row of every known field; what is missing is left for ``_read`` to name."""
-    fields = {name: _field(output, name) for name in (*_ENCODER_FIELDS, *_DECODER_FIELDS)}
-    tensors = {name: value for name, value in fields.items() if isinstance(value, Tensor)}
-    return {name: value[:1] if value.dim() else value for name, value in tensors.items()}

@@ -51,16 +51,11 @@ class ConvEncoder(BaseMultilatentEncoder):
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
         layers += [nn.Flatten(), nn.Linear(widths[-1] * prod(sizes[-1]), hidden_dim), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers)
-        self.trunk.apply(initialise_for_relu)
+        self.trunk = nn.Sequential(*layers).apply(initialise_for_relu)
         self.head = PosteriorHead(hidden_dim, latent_dim, style_dim)
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Encode images ``x``, (B, channels, height, width) of any dtype.
-
-        Raises:
-            ValueError: If ``x`` has another shape.
-        """
+        """Encode images of any dtype; ``ValueError`` unless they are (B, *input_shape)."""
         check_input(x, self.input_shape)
         output: ModelOutput = self.head(self.trunk(x.to(self.head.dtype)))
         return output
@@ -91,11 +86,10 @@ class ConvDecoder(BaseDecoder):
         super().__init__()
         sizes = halved_sizes(image_size(output_shape))[::-1]
         check_sizes(latent_dim_total=latent_dim_total, channels=channels, hidden_dim=hidden_dim)
-        stages = _stage_channels(channels[::-1], len(sizes) - 1)[::-1]
-        widths = [*stages, output_shape[0]]
+        widths = [*_stage_channels(channels[::-1], len(sizes) - 1)[::-1], output_shape[0]]
         layers: list[nn.Module] = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
-        layers += [nn.Linear(hidden_dim, widths[0] * prod(sizes[0]))]
-        layers += [nn.Unflatten(1, (widths[0], *sizes[0]))]
+        dense = nn.Linear(hidden_dim, widths[0] * prod(sizes[0]))
+        layers += [dense, nn.Unflatten(1, (widths[0], *sizes[0]))]
         for i, (n_in, n_out) in enumerate(pairwise(widths)):
             # Halving rounds down; the padding gives an odd side its last row or column back.
             (small_h, small_w), (h, w) = sizes[i], sizes[i + 1]

@@ -35,11 +35,7 @@ class LogCountEncoder(BaseMultilatentEncoder):
         self.counts = tuple(counts)
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Encode ``x``, (B, *input_shape) of any real dtype, counts at least 0.
-
-        Raises:
-            ValueError: If ``x`` has another shape.
-        """
+        """Encode ``x``, (B, *input_shape) of any real dtype; another shape is a ``ValueError``."""
         check_input(x, self.input_shape)
         dtype = next(self.encoder.parameters()).dtype
         # Half precision has room for the logarithms of counts, but none for large counts.

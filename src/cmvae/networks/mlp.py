@@ -51,11 +51,7 @@ class MLPEncoder(BaseMultilatentEncoder):
         self.head = PosteriorHead(sizes[-1], latent_dim, style_dim)
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Encode ``x``, (B, *input_shape) of any dtype; with ``one_hot`` class indices.
-
-        Raises:
-            ValueError: If ``x`` has another shape.
-        """
+        """Encode ``x``, (B, *input_shape), or class indices; another shape is a ``ValueError``."""
         if self.one_hot and holds_indices(x, self.input_shape):
             x = one_hot(x, self.input_shape[-1], self.head.dtype)
         check_input(x, self.input_shape, or_indices=self.one_hot)

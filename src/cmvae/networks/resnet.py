@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmvae.base.outputs import ModelOutput
-from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder, start_near_zero
+from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder, posteriors, start_near_zero
 from cmvae.networks.shapes import check_input, check_sizes, image_size
 
 _SLOPE = 0.2  # of the leaky rectifiers, for negative values
@@ -53,17 +53,10 @@ class ResNetEncoder(BaseMultilatentEncoder):
         self.private = _Trunk(input_shape, style_dim, channels)
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Encode images ``x``, (B, channels, height, width) of any dtype.
-
-        Raises:
-            ValueError: If ``x`` has another shape.
-        """
+        """Encode images of any dtype; ``ValueError`` unless they are (B, *input_shape)."""
         check_input(x, self.input_shape)
         x = x.to(self.shared.head.weight.dtype)
-        z, z_scale = self.shared(x).chunk(2, dim=-1)
-        w, w_scale = self.private(x).chunk(2, dim=-1)
-        own = {"style_embedding": w, "style_log_covariance": w_scale}
-        return ModelOutput(embedding=z, log_covariance=z_scale, **own)
+        return posteriors(*self.shared(x).chunk(2, dim=-1), *self.private(x).chunk(2, dim=-1))
 
 
 class ResNetDecoder(BaseDecoder):
@@ -153,7 +146,7 @@ def _keep_signal(layer: nn.Module, after: Literal["linear", "leaky_relu"] = "lin
 
 
 def _stage_sizes(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the (height, width) of every stage, largest first; pooling rounds up."""
+    """Return (height, width) of every stage, largest first; pooling rounds up."""
     sizes: list[tuple[int, ...]] = [image_size(shape)]
     while min(sizes[-1]) > _LARGEST_CODE:
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))

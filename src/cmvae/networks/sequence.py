@@ -45,8 +45,7 @@ class SequenceEncoder(BaseMultilatentEncoder):
     ) -> None:
         super().__init__()
         length, vocabulary = _length_and_vocabulary(input_shape)
-        check_sizes(latent_dim=latent_dim, embedding_dim=embedding_dim)
-        check_sizes(channels=channels, hidden_dim=hidden_dim)
+        check_sizes(embedding_dim=embedding_dim, channels=channels, hidden_dim=hidden_dim)
         self.input_shape = (length, vocabulary)
         self.tokens = nn.Parameter(torch.randn(vocabulary, embedding_dim))
         self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
@@ -55,15 +54,13 @@ class SequenceEncoder(BaseMultilatentEncoder):
         for _ in lengths[1:]:
             layers += [nn.Conv1d(channels, channels, 4, stride=2, padding=1), nn.ReLU()]
         layers += [nn.Flatten(), nn.Linear(channels * lengths[-1], hidden_dim), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers)
-        self.trunk.apply(initialise_for_relu)
+        self.trunk = nn.Sequential(*layers).apply(initialise_for_relu)
         self.head = PosteriorHead(hidden_dim, latent_dim, style_dim)
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Encode ``x``: one-hot (B, length, vocabulary) of any dtype, or integers (B, length).
 
-        Raises:
-            ValueError: If ``x`` has another shape, or is (B, length) and not of an integer dtype.
+        Another shape is a ``ValueError``.
         """
         if holds_indices(x, self.input_shape):
             embedded = nn.functional.embedding(x.long(), self.tokens)
@@ -104,16 +101,15 @@ class SequenceDecoder(BaseDecoder):
         check_sizes(channels=channels, hidden_dim=hidden_dim)
         lengths = [size for (size,) in halved_sizes([length])][::-1]
         layers: list[nn.Module] = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
-        layers += [nn.Linear(hidden_dim, channels * lengths[0])]
-        layers += [nn.Unflatten(1, (channels, lengths[0])), nn.ReLU()]
+        dense = nn.Linear(hidden_dim, channels * lengths[0])
+        layers += [dense, nn.Unflatten(1, (channels, lengths[0])), nn.ReLU()]
         for short, long in pairwise(lengths):
             # Halving rounds down; the padding gives an odd length its last position back.
             lost = long - 2 * short
             up = nn.ConvTranspose1d(channels, channels, 4, stride=2, padding=1, output_padding=lost)
             layers += [up, nn.ReLU()]
-        layers.append(nn.Conv1d(channels, embedding_dim, kernel_size=3, padding=1))
-        self.trunk = nn.Sequential(*layers)
-        self.trunk.apply(initialise_for_relu)
+        last = nn.Conv1d(channels, embedding_dim, kernel_size=3, padding=1)
+        self.trunk = nn.Sequential(*layers, last).apply(initialise_for_relu)
         self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
         self.head = nn.Linear(embedding_dim, vocabulary)
 
