@@ -34,6 +34,14 @@ def test_arrays_have_ids_or_numbers(tmp_path):
         ArrayFile(tmp_path / "a.npy", "m", ids=tmp_path / "ids.txt")
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "datetime64[D]", "timedelta64[s]", "i4,f4"])
+@pytest.mark.parametrize("shape", [(6,), (3, 2), (2, 1, 3)])
+def test_what_is_no_number_is_refused(tmp_path, dtype, shape):
+    np.save(tmp_path / "a.npy", np.zeros(shape, dtype))
+    with pytest.raises(TypeError, match=r"'m', .*a\.npy: expected numbers, got dtype"):
+        ArrayFile(tmp_path / "a.npy", "m")
+
+
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 def test_nothing_is_unpickled(tmp_path, name):
     with (tmp_path / name).open("wb") as file:

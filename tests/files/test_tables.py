@@ -39,6 +39,16 @@ def test_the_id_column_can_be_named(tmp_path):
     assert TableFile(path, "t").read().index.tolist() == ["1", "2"]
 
 
+def test_an_index_without_a_name_is_the_id(tmp_path):
+    FRAME[["a", "b"]].set_index(pd.Index(["s1", "02", "s3"])).to_csv(tmp_path / "t.csv")
+    source = TableFile(tmp_path / "t.csv", "t")
+    assert source.columns == ["a", "b"]
+    assert source.read().index.tolist() == ["s1", "02", "s3"]
+    assert next(source.chunks(2))[0] == ["s1", "02"]
+    path = written(tmp_path, "u.csv", "id,,a\ns1,1,2\ns2,3,4\n")
+    assert TableFile(path, "t").read().to_numpy().tolist() == [[1, 2], [3, 4]]
+
+
 def test_a_stored_index_of_parquet_is_the_id(tmp_path):
     values = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4]})
     values.set_index(pd.Index([11, 12])).to_parquet(tmp_path / "plain.parquet")

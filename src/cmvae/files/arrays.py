@@ -37,6 +37,7 @@ class ArrayFile(Source):
     Raises:
         ValueError: If the file is missing, damaged or holds no such array, or the ids are of
             another number.
+        TypeError: For complex numbers, dates and records.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class ArrayFile(Source):
     ) -> None:
         super().__init__(path, modality)
         values, own = self._load(array)
+        if values.dtype.kind in "cmMV":
+            raise TypeError(f"{self.where}: expected numbers, got dtype {values.dtype}")
         if values.ndim == 0:
             raise ValueError(
                 f"{self.where}: expected an array with samples on its first axis, got a scalar"

@@ -115,7 +115,8 @@ class TableFile(Source):
                 f"the first row has {len(first)} fields, the header {len(header)}: "
                 "name every column"
             )
-        return header
+        # pandas writes an index without a name so, and reads it by this one.
+        return [name or f"Unnamed: {place}" for place, name in enumerate(header)]
 
     def _parquet_columns(self, id_column: str | None) -> tuple[list[str], str | None]:
         """Return the columns of a Parquet file, and the name of its stored index where it has one.
