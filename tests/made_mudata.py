@@ -45,7 +45,7 @@ def as_adata(values, cells, prefix, **layers):
 
 
 def make_mudata():
-    """Return sparse counts as RNA, and as protein log counts with the counts by columns as the layer ``raw``."""
+    """Return counts as RNA, and as protein log counts with the counts by columns as ``raw``."""
     protein = PROTEIN_COUNTS[PROTEIN][::-1]  # in another order than the cells of RNA
     with plain_strings():
         mdata = mudata.MuData(

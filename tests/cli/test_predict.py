@@ -132,3 +132,29 @@ def test_what_is_no_whole_run_is_refused_by_every_command(fitted, files, tmp_pat
     refused(message, command, tmp_path / "run", *options)
     (tmp_path / "run" / "manifest.json").write_bytes(before["run/manifest.json"])
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        ("cmvae.CMVAE.predict_clusters", ["predict", "RUN", "A", "--out", "found.csv"]),
+        ("cmvae.CMVAE.decode", ["generate", "RUN", "--out", "made"]),
+        ("cmvae.metrics.clustering.clustering_scores", ["evaluate", "RUN", "--labels", "some.csv"]),
+    ],
+)
+def test_an_interruption_leaves_what_there_was(
+    fitted, files, tmp_path, monkeypatch, place, command
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some.csv").write_text("id,label\n001,a\n002,b\n")
+    (tmp_path / "found.csv").write_text("old")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "generated.json").write_text('{"files": []}')
+    before = {**contents(tmp_path), **contents(fitted[0])}
+    options = {"RUN": [fitted[0]], "A": given(a=files / "a.csv")}
+    command = [part for option in command for part in options.get(option, [option])]
+    overwrite = [] if "--labels" in command else ["--overwrite"]
+    with mock.patch(place, side_effect=KeyboardInterrupt):
+        status, _, err = run(*command, *overwrite)
+    assert (status, err.strip()) == (130, "Interrupted: nothing was written")
+    assert {**contents(tmp_path), **contents(fitted[0])} == before
