@@ -8,7 +8,7 @@ import torch
 
 from cmvae import IncompleteDataset, MultimodalBaseDataset
 from cmvae.metrics import DigitClassifier, train_classifiers
-from cmvae.metrics.classifiers import _augmented
+from cmvae.metrics.classifiers import augmented
 
 SETTINGS = {"n_classes": 3, "epochs": 3, "batch_size": 20}
 
@@ -144,7 +144,7 @@ def test_augmentation_moves_each_image_its_own_way_and_little():
     torch.manual_seed(0)
     images = torch.zeros(64, 1, 28, 28)
     images[:, :, 13:15, 13:15] = 1
-    moved = _augmented(images)
+    moved = augmented(images)
     smooth = torch.nn.functional.avg_pool2d(moved, 3, stride=1, padding=1).flatten(1)
     places = torch.stack([smooth.argmax(1) // 28, smooth.argmax(1) % 28], 1)
     assert (places - 13.5).abs().max() <= 4

@@ -1,12 +1,12 @@
 """Any accepted form of inputs, read into one: a batch of tensors with what is observed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
+from torch.utils.data import Dataset, IterableDataset, Subset
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.outputs import ModelOutput
@@ -23,7 +23,7 @@ from cmvae.data.checks import (
     nonfinite_samples,
     sample_list,
 )
-from cmvae.data.datasets import MultimodalBaseDataset
+from cmvae.data.loading import collate, is_batched, parts_of
 from cmvae.data.stored import Stored, as_values
 
 Inputs = Dataset[Any] | Mapping[str, Any]
@@ -100,9 +100,7 @@ def read_inputs(
     check_known(parts.data, modalities, "inputs")
     check_known(parts.masks, modalities, "masks")
     given = {name: _floats(parts.data[name], name) for name in modalities if name in parts.data}
-    n = check_lengths(given)
-    if n == 0:
-        raise ValueError("inputs hold no samples")
+    n = _count(given)
     for name, tensor in given.items():
         _check_shape(tensor, name, shapes)
     observed, complete = _read_observed(parts, given, modalities, n)
@@ -142,49 +140,18 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
         return (_cut_dataset(inputs, start, min(start + size, n)) for start in range(0, n, size))
     parts = _read_parts(inputs)
     data = {name: as_values(value, f"modality {name!r}") for name, value in parts.data.items()}
-    n = check_lengths(data)
-    if n == 0:
-        raise ValueError("inputs hold no samples")
+    n = _count(data)
     masks = {name: as_mask(mask, name, n) for name, mask in parts.masks.items()}
     whole = _Parts(data, masks, first_sample=parts.first_sample)
     return (_cut_parts(whole, start, start + size) for start in range(0, n, size))
 
 
-def collate(items: list[Any]) -> Any:
-    """Collate samples as PyTorch does; those without a mask that others have count as observed.
-
-    Of a ``ConcatDataset`` of complete and incomplete data PyTorch's own collation drops the masks,
-    as it does with all that the first sample does not hold.
-
-    Raises:
-        ValueError: For samples that differ in their modalities, or in the shape of one.
-        TypeError: For samples that hold anything but tensors, arrays, numbers and strings.
-    """
-    if any(_is_sample(item) and "masks" in item for item in items):
-        items = [_with_every_mask(item) for item in items]
-    held = {
-        frozenset(item["data"] if _is_sample(item) else item)
-        for item in items
-        if isinstance(item, Mapping)
-    }
-    if len(held) > 1:
-        shown = " and ".join(str(sorted(map(str, names))) for names in list(held)[:2])
-        raise ValueError(f"samples do not make a batch, their modalities differ: {shown}")
-    try:
-        return default_collate(items)
-    except (KeyError, RuntimeError) as error:
-        what = "samples do not make a batch, they differ in fields or shapes"
-        raise ValueError(f"{what}: {error}") from error
-
-
-def _with_every_mask(item: Mapping[str, Any]) -> ModelOutput:
-    """Return a sample with a mask for each of its modalities."""
-    everywhere = dict.fromkeys(item["data"], torch.ones((), dtype=torch.bool))
-    return ModelOutput({**item, "masks": {**everywhere, **(item.get("masks") or {})}})
-
-
-def _is_sample(item: Any) -> bool:
-    return isinstance(item, Mapping) and isinstance(item.get("data"), Mapping)
+def _count(data: Mapping[str, Sized]) -> int:
+    """Return the number of samples that all modalities share, at least one."""
+    n = check_lengths(data)
+    if n == 0:
+        raise ValueError("inputs hold no samples")
+    return n
 
 
 def _floats(value: Any, modality: str) -> Tensor:
@@ -230,13 +197,11 @@ def _read_mapping(inputs: Any) -> _Parts:
     """Return data and masks of a batch or of a plain {modality: tensor} mapping."""
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs: expected {ACCEPTED}; got a Dataset of {type(inputs).__name__}")
-    if not isinstance(inputs.get("data"), Mapping):
-        check_names(inputs, "inputs")
-        return _Parts(inputs, {})
-    masks = {} if inputs.get("masks") is None else inputs["masks"]
+    data, masks, _ = parts_of(inputs)
     check_masks(masks)
-    check_names(inputs["data"], "inputs")
-    return _Parts(inputs["data"], masks, first_sample=inputs.get("first_sample", 0))
+    check_names(data, "inputs")
+    is_batch = data is not inputs
+    return _Parts(data, masks, first_sample=inputs.get("first_sample", 0) if is_batch else 0)
 
 
 def _dataset_length(dataset: Dataset[Any]) -> int:
@@ -257,11 +222,6 @@ def _unwrap(dataset: Dataset[Any], rows: Sequence[int]) -> tuple[Any, Sequence[i
     return dataset, rows
 
 
-def is_batched(dataset: Any) -> bool:
-    """Return whether ``dataset.batch`` gives its items: not where a subclass makes its own."""
-    return getattr(type(dataset), "__getitem__", None) is MultimodalBaseDataset.__getitem__
-
-
 def _check_shape(
     tensor: Tensor, modality: str, shapes: Mapping[str, tuple[int, ...]] | None
 ) -> None:
@@ -278,21 +238,17 @@ def _read_observed(
     parts: _Parts, data: Mapping[str, Tensor], modalities: Sequence[str], n_samples: int
 ) -> tuple[Tensor, bool]:
     """Return (M, n_samples) bool, and whether all of it is known to be True."""
-    is_full = len(data) == len(modalities)
-    if not parts.masks:
-        device = next(iter(data.values())).device
-        if is_full:
-            return torch.ones(len(modalities), n_samples, dtype=torch.bool, device=device), True
-        present = torch.tensor([name in data for name in modalities], device=device)
-        return present[:, None].repeat(1, n_samples), False
     read_values = not torch.compiler.is_compiling()
     masks = {
         name: as_mask(mask, name, n_samples, check_values=read_values)
         for name, mask in parts.masks.items()
     }
-    everywhere = torch.ones_like(next(iter(masks.values())))
+    device = next(iter([*masks.values(), *data.values()])).device
+    everywhere = torch.ones(n_samples, dtype=torch.bool, device=device)
     rows = [masks.get(m, everywhere) if m in data else ~everywhere for m in modalities]
-    observed = torch.stack([row.to(everywhere.device) for row in rows])
+    observed = torch.stack([row.to(device) for row in rows])
+    if not masks:
+        return observed, len(data) == len(modalities)
     if not read_values:
         return observed, False
     for name in masks:

@@ -5,7 +5,8 @@ import logging
 import os
 import tokenize
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ VARIABLE = "CMVAE_CACHE"
 def cache_folder(cache: str | Path | None = None) -> Path:
     """Return ``cache``, else the environment's ``CMVAE_CACHE``, else ``~/.cache/cmvae``."""
     return Path(cache or os.environ.get(VARIABLE) or "~/.cache/cmvae").expanduser()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Make a folder of the cache; what cannot be written there is an ``OSError`` with a way out."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        way = f"give another folder as cache, or in the environment as {VARIABLE}"
+        message = f"cache: cannot write to {folder} ({error.strerror or error}); {way}"
+        raise OSError(message) from error
 
 
 def cached_arrays(
@@ -51,33 +64,26 @@ def cached_arrays(
     """
     arrays = _read(folder, name, recipe, keys)
     if arrays is None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(folder / f"{name}.json") as record:
-                logger.info("making %s in %s", name, folder)
-                record.write_text(_write(folder, name, recipe, make()), encoding="utf-8")
-        except OSError as error:
-            raise OSError(
-                f"cache: cannot write to {folder} ({error.strerror or error}); "
-                f"give another folder as cache, or in the environment as {VARIABLE}"
-            ) from error
+        with writing(folder), atomic_write(folder / f"{name}.json") as record:
+            logger.info("making %s in %s", name, folder)
+            sums = _write(folder, name, make())
+            text = json.dumps({"recipe": dict(recipe), "crc32": sums}, indent=2)
+            record.write_text(text, encoding="utf-8")
         arrays = _read(folder, name, recipe, keys)
     if arrays is None:
         raise OSError(f"cache: {folder} does not hold what was just written to it")
     return arrays
 
 
-def _write(
-    folder: Path, name: str, recipe: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> str:
-    """Write arrays, and return the text of their record."""
+def _write(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Write arrays, and return their checksums."""
     sums = {}
     for key, array in arrays.items():
         whole = np.ascontiguousarray(array)
         with atomic_write(folder / f"{name}-{key}.npy") as temporary:
             np.save(temporary, whole, allow_pickle=False)
         sums[key] = zlib.crc32(whole.data)
-    return json.dumps({"recipe": dict(recipe), "crc32": sums}, indent=2)
+    return sums
 
 
 def _read(
@@ -89,10 +95,8 @@ def _read(
         if not isinstance(record, dict) or record.get("recipe") != dict(recipe):
             return None
         sums = record["crc32"]
-        arrays: dict[str, np.ndarray] = {}
-        for key in keys:
-            arrays[key] = open_memmap(folder / f"{name}-{key}.npy", mode="r")
+        arrays = {key: open_memmap(folder / f"{name}-{key}.npy", mode="r") for key in keys}
         whole = all(zlib.crc32(array.data) == sums[key] for key, array in arrays.items())
-        return arrays if whole else None
+        return dict(arrays) if whole else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, tokenize.TokenError):
         return None

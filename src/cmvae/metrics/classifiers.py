@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.utils.data import DataLoader, Dataset
 
 from cmvae.base.arguments import positive_float, positive_int
 from cmvae.base.files import atomic_write
-from cmvae.base.outputs import ModelOutput
-from cmvae.datasets.cache import cache_folder
+from cmvae.base.words import message_of
+from cmvae.data.loading import as_dataset, batch_at, batch_loader
+from cmvae.datasets.cache import cache_folder, writing
 from cmvae.metrics.coherence import real_coherence
-from cmvae.metrics.reading import as_dataset, batch_at, batches, class_labels
+from cmvae.metrics.reading import batches, class_labels
 from cmvae.models.pretrained import CONFIG_NAME, WEIGHTS_NAME
 
 VERSION = 1  # of networks and training: raised when either changes, so that older caches are unread
@@ -62,8 +62,8 @@ class DigitClassifier(nn.Module):
             raise ValueError(f"input_shape must be {wanted}, got {input_shape}")
         self.input_shape, self.n_classes = tuple(input_shape), positive_int("n_classes", n_classes)
         channels = positive_int("channels", input_shape[0])
-        layers: list[nn.Module] = []
         widths = [channels, positive_int("width", width), 2 * width, 2 * width]
+        layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.MaxPool2d(2)]
             layers += [nn.BatchNorm2d(n_out), nn.ReLU()]
@@ -74,11 +74,7 @@ class DigitClassifier(nn.Module):
         self.head = nn.Linear(n_features, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the penultimate layer, (B, n_features), for images (B, *input_shape).
-
-        Raises:
-            ValueError: For images of another shape.
-        """
+        """Return the penultimate layer, (B, n_features); ``ValueError`` for another shape."""
         if tuple(x.shape[1:]) != self.input_shape:
             raise ValueError(f"images must be (n, *{self.input_shape}), got shape {tuple(x.shape)}")
         images = x.to(self.head.weight.dtype).clamp(0, 1)
@@ -159,13 +155,17 @@ def train_classifiers(
         raise ValueError("train and test differ in modalities or shapes")
     described = json.dumps([settings, _fingerprint(train), _fingerprint(test)])
     key = hashlib.sha256(described.encode()).hexdigest()[:16]
-    folder = _writable(cache) / f"classifiers-{key}"
+    with writing(cache_folder(cache)), tempfile.TemporaryFile(dir=cache_folder(cache)):
+        folder = cache_folder(cache) / f"classifiers-{key}"
     if (folder / CONFIG_NAME).is_file():
         return _load(folder)
+    order = {"shuffle": True, "generator": Generator().manual_seed(int(seed))}
+    loader = batch_loader(train, batch_size, drop_last=len(train) > batch_size, **order)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(int(seed))
         networks = {m: DigitClassifier(shape, n_classes) for m, shape in shapes.items()}
-        _train(networks, train, epochs, batch_size, learning_rate, int(seed), trainer_arguments)
+        training = _Training(networks, learning_rate)
+        _train(training, loader, {"max_epochs": epochs, **trainer_arguments})
     classifiers = {m: network.cpu().eval() for m, network in networks.items()}
     trained = TrainedClassifiers(classifiers, real_coherence(test, networks).accuracy)
     _save(folder, trained, {**settings, "shapes": shapes, "accuracy": trained.accuracy})
@@ -185,7 +185,7 @@ class _Training(LightningModule):
         """Return the cross-entropy summed over modalities."""
         losses = []
         for m, network in zip(self.names, self.networks, strict=True):
-            logits = network(_augmented(batch["data"][m]))
+            logits = network(augmented(batch["data"][m]))
             losses.append(F.cross_entropy(logits, batch["labels"].long(), label_smoothing=0.05))
         return torch.stack(losses).sum()
 
@@ -197,49 +197,15 @@ class _Training(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class _Items(Dataset[ModelOutput]):
-    """A dataset read batch by batch."""
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitems__(self, indices: list[int]) -> ModelOutput:
-        return batch_at(self.data, indices)
-
-
-def _train(
-    networks: Mapping[str, DigitClassifier],
-    train: Any,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-    trainer_arguments: dict[str, Any],
-) -> None:
-    loader = DataLoader(
-        _Items(train),
-        batch_size,
-        shuffle=True,
-        drop_last=len(train) > batch_size,
-        collate_fn=_as_it_is,
-        generator=Generator().manual_seed(seed),
-    )
+def _train(training: _Training, loader: Any, trainer_arguments: dict[str, Any]) -> None:
     names = ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar")
-    arguments = {**dict.fromkeys(names, False), "max_epochs": epochs, **trainer_arguments}
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer = Trainer(**{"default_root_dir": scratch, **arguments})
-        trainer.fit(_Training(networks, learning_rate), loader)
+        own = {**dict.fromkeys(names, False), "default_root_dir": scratch}
+        Trainer(**{**own, **trainer_arguments}).fit(training, loader)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _augmented(images: Tensor) -> Tensor:
+def augmented(images: Tensor) -> Tensor:
     """Turn, stretch, shear and shift images (B, C, H, W) at random, and add noise; float32."""
     images = images.float()
 
@@ -287,19 +253,6 @@ def _fingerprint(data: Any) -> str:
     return found.hexdigest()
 
 
-def _writable(cache: str | Path | None) -> Path:
-    """Return the cache folder, made where it is missing; ``OSError`` if it cannot be written."""
-    folder = cache_folder(cache)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        reason = error.strerror or error
-        message = f"cache: cannot write to {folder} ({reason}); give another folder"
-        raise OSError(message) from error
-
-
 def _save(folder: Path, trained: TrainedClassifiers, record: dict[str, Any]) -> None:
     states = [network.state_dict() for network in trained.classifiers.values()]
     weights = {f"{i}.{k}": v.contiguous() for i, own in enumerate(states) for k, v in own.items()}
@@ -322,5 +275,4 @@ def _load(folder: Path) -> TrainedClassifiers:
             classifiers[name].load_state_dict({k.partition(".")[2]: weights[k] for k in keys})
         return TrainedClassifiers(classifiers, dict(record["accuracy"]))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"cache: {folder} is damaged, delete it: {reason}") from None
+        raise ValueError(f"cache: {folder} is damaged, delete it: {message_of(error)}") from None

@@ -1,12 +1,10 @@
 """Agreement of a clustering with known labels, for all modalities and for subsets of them."""
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
 from torch import Generator, Tensor
 
 from cmvae.metrics.reading import batches, restrict
@@ -43,27 +41,18 @@ def clustering_accuracy(labels: Any, clusters: Any) -> float:
 
 
 def clustering_scores(labels: Any, clusters: Any) -> dict[str, float]:
-    """Return the three usual scores of a clustering.
-
-    Args:
-        labels: n numbers or strings: array, tensor, list or series.
-        clusters: likewise.
+    """Return the three usual scores; arguments and errors are :func:`clustering_accuracy`'s.
 
     Returns:
         ``'ACC'``, the accuracy of :func:`clustering_accuracy`, in [0, 1]; ``'NMI'``, the mutual
         information over the mean of the two entropies, in [0, 1]; ``'ARI'``, the Rand index
         adjusted for chance, in [−0.5, 1]. The latter two are scikit-learn's.
-
-    Raises:
-        TypeError: for values that are neither all numbers nor all strings.
-        ValueError: for lengths that differ, no samples, other than one axis, or NaN.
     """
-    classes, groups = _codes(labels, clusters)
-    return {
-        "ACC": _accuracy(classes, groups),
-        "NMI": float(normalized_mutual_info_score(classes, groups)),
-        "ARI": float(adjusted_rand_score(classes, groups)),
-    }
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    codes = _codes(labels, clusters)
+    nmi, ari = normalized_mutual_info_score(*codes), adjusted_rand_score(*codes)
+    return {"ACC": _accuracy(*codes), "NMI": float(nmi), "ARI": float(ari)}
 
 
 def clustering_by_subset(
@@ -103,8 +92,8 @@ def clustering_by_subset(
     names, truth = tuple(model.modalities), as_categories(labels, "labels")
     sizes = range(1, len(names) + 1)
     subsets = [s for size in sizes for s in choose_subsets(names, size, max_subsets, generator)]
-    members: dict[tuple[str, ...], list[Tensor]] = {subset: [] for subset in subsets}
-    clusters: dict[tuple[str, ...], list[Tensor]] = {subset: [] for subset in subsets}
+    members: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
+    clusters: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
     start = 0
     for batch in batches(data, batch_size):
         found = model.predict_clusters(batch, rule=rule).pc_zs if rule in ("mean", "vote") else None
@@ -117,11 +106,10 @@ def clustering_by_subset(
     if start != len(truth):
         raise ValueError(f"labels: expected {start}, one for each sample of data, got {len(truth)}")
     scores = {}
-    for subset in subsets:
-        if members[subset]:
-            rows = torch.cat(members[subset])
-            agreement = clustering_scores(truth[rows.numpy()], torch.cat(clusters[subset]))
-            scores[subset_name(subset)] = {**agreement, "samples": len(rows)}
+    for subset in filter(members.get, subsets):
+        rows = torch.cat(members[subset])
+        agreement = clustering_scores(truth[rows.numpy()], torch.cat(clusters[subset]))
+        scores[subset_name(subset)] = {**agreement, "samples": len(rows)}
     return scores
 
 
@@ -138,11 +126,7 @@ def _assign(
 
 
 def as_categories(values: Any, name: str) -> np.ndarray:
-    """Return numbers or strings as an array (n,) of a boolean, integer, floating or string dtype.
-
-    Args:
-        values: array, tensor (on any device), list or series of n numbers or n strings.
-        name: what they are, for the message.
+    """Return n numbers or strings as an array (n,) of a boolean, integer, floating or string dtype.
 
     Raises:
         TypeError: for values that are neither all numbers nor all strings.
@@ -178,8 +162,9 @@ def _from_objects(values: list[Any], name: str) -> np.ndarray:
         return np.array(values, dtype=np.str_)
     for value in values:
         if not isinstance(value, bool | int | float | np.number | np.bool_):
-            expected = "all numbers or all strings"
-            raise TypeError(f"{name}: expected {expected}, got {value!r} among them")
+            raise TypeError(
+                f"{name}: expected all numbers or all strings, got {value!r} among them"
+            )
     return np.array(values)
 
 
@@ -193,5 +178,8 @@ def _codes(labels: Any, clusters: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _accuracy(classes: np.ndarray, groups: np.ndarray) -> float:
     """Return the accuracy of integer codes, (n,) each."""
-    counts = contingency_matrix(classes, groups)
+    from scipy.optimize import linear_sum_assignment
+
+    counts = np.zeros((classes.max() + 1, groups.max() + 1), dtype=np.int64)
+    np.add.at(counts, (classes, groups), 1)
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(classes))

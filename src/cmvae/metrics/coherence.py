@@ -9,15 +9,16 @@ classifiers reach on real samples, :func:`real_coherence`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
 
 from cmvae.base.arguments import positive_int
-from cmvae.metrics.reading import batches, class_labels, data_of, restrict
+from cmvae.metrics.reading import batches, check_held, class_labels, data_of, restrict
 from cmvae.metrics.subsets import choose_subsets, subset_name
 from cmvae.models.inference import evaluating
 
@@ -110,8 +111,7 @@ def conditional_coherence(
     The model and the classifiers are left as they are; networks run in eval mode.
 
     Args:
-        model: A CMVAE, or anything with its ``modalities``, ``predict``, ``generate_from_prior``
-            and ``decode``.
+        model: A CMVAE, or anything with the members of :class:`GenerativeModel`.
         data: n samples with labels, whole numbers from 0: anything that
             :func:`cmvae.metrics.reading.batches` takes. A sample that lacks a modality of a subset
             is left out of that subset.
@@ -125,13 +125,13 @@ def conditional_coherence(
         KeyError: For a modality that has no classifier or that the data lack.
         ValueError: For fewer than two modalities, no samples, no labels or other than classes.
     """
-    names = _modalities(model, classifiers, "conditional")
+    names = _modalities(model, classifiers)
     sizes = range(1, len(names))
     subsets = [s for size in sizes for s in choose_subsets(names, size, max_subsets, generator)]
     right: dict[tuple[str, ...], dict[str, int]] = {subset: defaultdict(int) for subset in subsets}
     counted, n = dict.fromkeys(subsets, 0), 0
     for batch in batches(data, batch_size):
-        _check_there("data", names, batch["data"])
+        check_held("data", names, batch["data"])
         labels = class_labels(batch)
         n += len(labels)
         for subset in subsets:
@@ -172,7 +172,7 @@ def unconditional_coherence(
         KeyError: For a modality without a classifier.
         ValueError: For fewer than two modalities, or a number that is not positive.
     """
-    names = _modalities(model, classifiers, "unconditional")
+    names = _modalities(model, classifiers)
     size, agreeing = positive_int("batch_size", batch_size), 0
     for start in range(0, positive_int("n_samples", n_samples), size):
         drawn = model.generate_from_prior(min(size, n_samples - start), generator=generator)
@@ -201,10 +201,10 @@ def real_coherence(
     if not classifiers:
         raise ValueError("classifiers must name a modality at least, got none")
     hits, counts = dict.fromkeys(classifiers, 0), dict.fromkeys(classifiers, 0)
-    agreeing, whole = 0, 0
+    agreeing = whole = 0
     for batch in batches(data, batch_size):
+        check_held("data", classifiers, batch["data"])
         labels = class_labels(batch)
-        _check_there("data", classifiers, batch["data"])
         classes = torch.full((len(classifiers), len(labels)), -1)
         for i, (m, classifier) in enumerate(classifiers.items()):
             inputs, rows = restrict(batch, (m,))
@@ -229,18 +229,15 @@ def _summary(
     real: RealCoherence,
 ) -> ConditionalCoherence:
     """Average shares {subset: {target: share}} by size, and by size and target."""
+    cross = {s: {m: x for m, x in by.items() if m not in s} for s, by in shares.items()}
     pairs: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for subset, by in shares.items():
+    for subset, by in cross.items():
         for m, share in by.items():
-            if m not in subset:
-                pairs[len(subset)][m].append(share)
-    by_target = {s: {m: x for m, x in by.items() if m not in s} for s, by in shares.items()}
+            pairs[len(subset)][m].append(share)
     return ConditionalCoherence(
-        by_size={
-            n: _mean([x for values in by.values() for x in values]) for n, by in pairs.items()
-        },
-        by_size_and_target={n: {m: _mean(x) for m, x in by.items()} for n, by in pairs.items()},
-        by_subset={subset_name(s): by for s, by in by_target.items()},
+        by_size={size: _mean([*chain(*by.values())]) for size, by in pairs.items()},
+        by_size_and_target={k: {m: _mean(x) for m, x in by.items()} for k, by in pairs.items()},
+        by_subset={subset_name(s): by for s, by in cross.items()},
         self_generation={s[0]: by[s[0]] for s, by in shares.items() if len(s) == 1},
         n_samples={subset_name(s): count for s, count in counted.items()},
         n_left_out={subset_name(s): n - count for s, count in counted.items()},
@@ -252,28 +249,19 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _modalities(
-    model: GenerativeModel, classifiers: Mapping[str, Classifier], which: str
-) -> tuple[str, ...]:
+def _modalities(model: GenerativeModel, classifiers: Mapping[str, Classifier]) -> tuple[str, ...]:
     """Return the modalities of a model, two at least, each of which has a classifier."""
     names = tuple(model.modalities)
-    _check_there("classifiers", names, classifiers)
+    check_held("classifiers", names, classifiers)
     if len(names) < 2:
-        wanted = f"{which} coherence takes two modalities at least"
-        raise ValueError(f"model: {wanted}, got {list(names)}")
+        raise ValueError(f"model: coherence takes two modalities at least, got {list(names)}")
     return names
-
-
-def _check_there(argument: str, names: Iterable[str], there: Mapping[str, Any]) -> None:
-    missing = [name for name in names if name not in there]
-    if missing:
-        raise KeyError(f"{argument}: no modalities {missing}; there are {list(there)}")
 
 
 def _classify(classifier: Classifier, images: Tensor) -> Tensor:
     """Return the class of each image, (B,) int64 on the CPU; a module judges in eval mode."""
     if not isinstance(classifier, nn.Module):
         return classifier(images).argmax(-1).cpu()
-    parameter = next(classifier.parameters(), None)
+    like = next(classifier.parameters(), images)
     with evaluating(classifier):
-        return classifier(images if parameter is None else images.to(parameter)).argmax(-1).cpu()
+        return classifier(images.to(like)).argmax(-1).cpu()

@@ -1,17 +1,15 @@
 """Labelled samples, read batch by batch from any accepted form of inputs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.outputs import ModelOutput
-from cmvae.data.batches import collate, is_batched
 from cmvae.data.checks import as_mask
-from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+from cmvae.data.loading import as_dataset, batch_at
 
 
 def batches(data: Any, batch_size: int) -> Iterator[ModelOutput]:
@@ -35,30 +33,11 @@ def batches(data: Any, batch_size: int) -> Iterator[ModelOutput]:
     return (_with_masks(batch_at(dataset, rows[i : i + size])) for i in rows[::size])
 
 
-def as_dataset(data: Any) -> Any:
-    """Return data as a map-style dataset with a length, mappings as datasets of this package.
-
-    Raises:
-        TypeError: for anything else.
-        ValueError: for no samples, and what a dataset refuses.
-    """
-    if isinstance(data, Mapping):
-        data = data if isinstance(data.get("data"), Mapping) else {"data": data}
-        values, masks, labels = data["data"], data.get("masks"), data.get("labels")
-        complete = MultimodalBaseDataset(values, labels) if not masks else None
-        data = complete or IncompleteDataset(values, masks, labels)
-    if not isinstance(data, Dataset) or not hasattr(data, "__len__"):
-        kind = type(data).__name__
-        raise TypeError(f"data must be a dataset with a length or a mapping, got {kind}")
-    if len(data) == 0:
-        raise ValueError("data holds no samples")
-    return data
-
-
-def batch_at(dataset: Any, rows: Sequence[int]) -> ModelOutput:
-    """Return some samples of a dataset as a batch."""
-    whole = is_batched(dataset)
-    return ModelOutput(dataset.batch(rows) if whole else collate([dataset[row] for row in rows]))
+def _with_masks(batch: ModelOutput) -> ModelOutput:
+    n, masks = len(next(iter(batch["data"].values()))), batch.get("masks") or {}
+    whole = torch.ones(n, dtype=torch.bool)
+    batch["masks"] = {m: as_mask(masks.get(m, whole), m, n).cpu() for m in batch["data"]}
+    return batch
 
 
 def class_labels(batch: ModelOutput, what: str = "data") -> Tensor:
@@ -67,10 +46,9 @@ def class_labels(batch: ModelOutput, what: str = "data") -> Tensor:
     Raises:
         ValueError: without labels, or with others than whole numbers from 0, one for each sample.
     """
-    if batch.get("labels") is None:
-        needed = "whole numbers from 0 are needed, as the classifiers have classes"
-        raise ValueError(f"{what} has no labels; {needed}")
-    given, allowed = batch["labels"], "labels must be whole numbers from 0"
+    given, allowed = batch.get("labels"), "labels must be whole numbers from 0"
+    if given is None:
+        raise ValueError(f"{what} has no labels; {allowed}, the classes that classifiers tell")
     if not isinstance(given, Tensor) or given.ndim != 1:
         raise ValueError(f"{allowed}, one for each sample, got {given!r:.80}")
     labels = given.long().cpu()
@@ -79,25 +57,26 @@ def class_labels(batch: ModelOutput, what: str = "data") -> Tensor:
     return labels
 
 
+def check_held(argument: str, names: Iterable[str], held: Collection[str]) -> None:
+    """Raise ``KeyError`` for modalities that an argument does not hold."""
+    missing = [name for name in names if name not in held]
+    if missing:
+        raise KeyError(f"{argument}: no modalities {missing}; there are {list(held)}")
+
+
 def restrict(
     batch: ModelOutput, names: tuple[str, ...], need: str = "all"
 ) -> tuple[ModelOutput, Tensor]:
-    """Keep some modalities, and of the samples those that have observed them.
-
-    Args:
-        batch: as :func:`batches` gives it, B samples.
-        names: the modalities.
-        need: ``'all'`` or ``'any'`` of them must be observed.
+    """Keep some modalities, and of the samples those that observe them, ``'all'`` or ``'any'``.
 
     Returns:
-        ``data`` and ``masks`` of these modalities for R samples, and the rows of these, (R,) int64.
+        ``data`` and, with ``'any'``, ``masks`` of these modalities for R samples, and the rows of
+        these in the batch, (R,) int64.
 
     Raises:
         KeyError: for a modality that the batch does not hold.
     """
-    missing = [name for name in names if name not in batch["data"]]
-    if missing:
-        raise KeyError(f"data: no modalities {missing}; there are {list(batch['data'])}")
+    check_held("data", names, batch["data"])
     seen = torch.stack([batch["masks"][name] for name in names])
     rows = (seen.all(0) if need == "all" else seen.any(0)).nonzero().flatten()
     kept = ModelOutput(data={name: batch["data"][name][rows] for name in names})
@@ -113,10 +92,3 @@ def data_of(model: Any, modality: str, decoded: Tensor) -> Tensor:
     """
     likelihoods = getattr(model, "likelihoods", None)
     return decoded if likelihoods is None else likelihoods[modality].mean(decoded)
-
-
-def _with_masks(batch: ModelOutput) -> ModelOutput:
-    n, masks = len(next(iter(batch["data"].values()))), batch.get("masks") or {}
-    whole = torch.ones(n, dtype=torch.bool)
-    batch["masks"] = {m: as_mask(masks.get(m, whole), m, n).cpu() for m in batch["data"]}
-    return batch

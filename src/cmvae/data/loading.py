@@ -1,0 +1,116 @@
+"""From data in any accepted form to a dataset, and from a dataset to its batches."""
+
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from cmvae.base.outputs import ModelOutput
+from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+
+
+def parts_of(inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return data, masks and labels of a batch, or of a plain {modality: values} mapping."""
+    if not isinstance(inputs.get("data"), Mapping):
+        return inputs, {}, None
+    masks = inputs.get("masks")
+    return inputs["data"], {} if masks is None else masks, inputs.get("labels")
+
+
+def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -> Any:
+    """Return data as a dataset: a batch or a plain mapping as one of this package.
+
+    Args:
+        data: a ``Dataset``, a batch {'data', 'masks', 'labels'}, or a plain {modality: (n, *)}
+            mapping.
+        argument: what messages call it.
+        with_length: whether a dataset without a length is refused.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for no samples, and what a dataset refuses.
+    """
+    if isinstance(data, Mapping):
+        values, masks, labels = parts_of(data)
+        if isinstance(masks, Mapping) and not masks:
+            data = MultimodalBaseDataset(values, labels)
+        else:
+            data = IncompleteDataset(values, masks, labels)
+    if not isinstance(data, Dataset) or (with_length and not isinstance(data, Sized)):
+        wanted = "a dataset with a length or a mapping" if with_length else "a dataset or a mapping"
+        raise TypeError(f"{argument} must be {wanted}, got {type(data).__name__}")
+    if isinstance(data, Sized) and len(data) == 0:
+        raise ValueError(f"{argument} holds no samples")
+    return data
+
+
+def is_batched(dataset: Any) -> bool:
+    """Return whether ``dataset.batch`` gives its items: not where a subclass makes its own."""
+    return getattr(type(dataset), "__getitem__", None) is MultimodalBaseDataset.__getitem__
+
+
+def batch_at(dataset: Any, rows: Sequence[int]) -> ModelOutput:
+    """Return some samples of a dataset as a batch."""
+    whole = is_batched(dataset)
+    return ModelOutput(dataset.batch(rows) if whole else collate([dataset[row] for row in rows]))
+
+
+def batch_loader(dataset: Any, batch_size: int, **arguments: Any) -> DataLoader[Any]:
+    """Return a loader of a dataset's batches; of this package's, they are read without a loop.
+
+    Further arguments are those of ``torch.utils.data.DataLoader``.
+    """
+    if is_batched(dataset):
+        return DataLoader(_Batches(dataset), batch_size, collate_fn=_as_it_is, **arguments)
+    return DataLoader(dataset, batch_size, collate_fn=collate, **arguments)
+
+
+class _Batches(Dataset[ModelOutput]):
+    """A dataset whose batches are read by one indexing operation per tensor, not by sample."""
+
+    def __init__(self, dataset: MultimodalBaseDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: list[int]) -> ModelOutput:
+        return self.dataset.batch(indices)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def collate(items: list[Any]) -> Any:
+    """Collate samples as PyTorch does; those without a mask that others have count as observed.
+
+    Of a ``ConcatDataset`` of complete and incomplete data PyTorch's own collation drops the masks,
+    as it does with all that the first sample does not hold.
+
+    Raises:
+        ValueError: For samples that differ in their modalities, or in the shape of one.
+        TypeError: For samples that hold anything but tensors, arrays, numbers and strings.
+    """
+    if any(_is_sample(item) and "masks" in item for item in items):
+        items = [_with_every_mask(item) for item in items]
+    mappings = [item for item in items if isinstance(item, Mapping)]
+    held = {frozenset(item["data"] if _is_sample(item) else item) for item in mappings}
+    if len(held) > 1:
+        shown = " and ".join(str(sorted(map(str, names))) for names in list(held)[:2])
+        raise ValueError(f"samples do not make a batch, their modalities differ: {shown}")
+    try:
+        return default_collate(items)
+    except (KeyError, RuntimeError) as error:
+        what = "samples do not make a batch, they differ in fields or shapes"
+        raise ValueError(f"{what}: {error}") from error
+
+
+def _with_every_mask(item: Mapping[str, Any]) -> ModelOutput:
+    everywhere = dict.fromkeys(item["data"], torch.ones((), dtype=torch.bool))
+    return ModelOutput({**item, "masks": {**everywhere, **(item.get("masks") or {})}})
+
+
+def _is_sample(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("data"), Mapping)
