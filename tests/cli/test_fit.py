@@ -102,7 +102,8 @@ def test_config_repeats_the_run(fitted, tmp_path):
 
 def test_arrays_get_the_labels_that_the_estimator_gives_them(tmp_path):
     rng = np.random.default_rng(0)
-    tables = {name: rng.integers(0, 40, (40, 3)) for name in "ab"}
+    groups = 60 * (np.arange(40) % 2)[:, None]
+    tables = {name: groups + rng.integers(0, 40, (40, 3)) for name in "ab"}
     np.savez(tmp_path / "both.npz", **tables)
     estimator = CMVAEClusterer(2, max_epochs=2, device="cpu", random_state=7).fit(tables)
     options = ["--data", tmp_path / "both.npz", "--clusters", 2, "--seed", 7]
@@ -110,6 +111,7 @@ def test_arrays_get_the_labels_that_the_estimator_gives_them(tmp_path):
     assert_same_weights(weights(tmp_path / "run"), estimator.model_.state_dict())
     found = pd.read_csv(tmp_path / "run" / "clusters.csv")["cluster"]
     assert found.tolist() == estimator.labels_.tolist()
+    assert found.nunique() == 2
     assert CMVAE.from_pretrained(tmp_path / "run" / "model").model_config.decoders_dist == {
         "a": "normal",
         "b": "normal",
