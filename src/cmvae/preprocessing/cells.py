@@ -1,6 +1,6 @@
 """Cells of a MuData or an .h5mu file: counts, binary or real values of variables found by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from cmvae.base.arrays import blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed, quoted
 from cmvae.files.mudata import CellRows
-from cmvae.preprocessing.codec import Codec
+from cmvae.preprocessing.codec import Codec, Likelihood, Params
 
 COUNTS = ("negative_binomial", "poisson")
 REALS = ("normal", "laplace")
@@ -147,14 +147,7 @@ class CellCodec(Codec):
         kind = KINDS.get(self.dist, "continuous")
         return f"{len(self.var_names)} {kind}{layer}: {listed(self.var_names)}"
 
-    def likelihood(
-        self,
-        chosen: str | None = None,
-        params: Mapping[str, Any] | None = None,
-        scale: float | str = "learned",
-    ) -> tuple[str, dict[str, Any]]:
-        """Return the likelihood that was learned, with its library size or the scale."""
-        params = dict(params or {})
+    def _likelihood(self, chosen: str | None, params: Params, scale: float | str) -> Likelihood:
         own: dict[str, Any] = {"scale": scale} if self.dist in REALS else {}
         if self.size is not None:
             own = {"library_size": True}

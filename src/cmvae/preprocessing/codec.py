@@ -11,6 +11,8 @@ import numpy as np
 from cmvae.base.settings import Settings
 from cmvae.files.writing import open_rows
 
+Params = dict[str, Any]
+Likelihood = tuple[str, Params]
 Writer = Callable[[list[str], Any, np.ndarray | None], None]
 """Writes part of a modality: n ids, n rows, and their clusters or None."""
 
@@ -80,7 +82,7 @@ class Codec(Settings):
         chosen: str | None = None,
         params: Mapping[str, Any] | None = None,
         scale: float | str = "learned",
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> Likelihood:
         """Return the name and the parameters of the likelihood, as ``CMVAEConfig`` takes them.
 
         Args:
@@ -91,9 +93,12 @@ class Codec(Settings):
         Raises:
             ValueError: For a likelihood that does not fit the rows.
         """
+        return self._likelihood(chosen, dict(params or {}), scale)
+
+    def _likelihood(self, chosen: str | None, params: Params, scale: float | str) -> Likelihood:
         name = chosen or "normal"
         own = {"scale": scale} if name in ("normal", "laplace") else {}
-        return name, {**own, **(params or {})}
+        return name, {**own, **params}
 
     @contextmanager
     def open_writer(self, folder: Path, name: str, suffix: str) -> Iterator[Writer]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cmvae.base.arrays import restore, standardise
 from cmvae.base.words import SHOWN, listed
-from cmvae.preprocessing.codec import Codec
+from cmvae.preprocessing.codec import Codec, Likelihood, Params
 from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous, numbers_of
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
 
@@ -171,18 +171,12 @@ class TableCodec(Codec):
         parts = {**by_kind, "left out": list(self.ignored)}.items()
         return "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in parts if names)
 
-    def likelihood(
-        self,
-        chosen: str | None = None,
-        params: Mapping[str, Any] | None = None,
-        scale: float | str = "learned",
-    ) -> tuple[str, dict[str, Any]]:
+    def _likelihood(self, chosen: str | None, params: Params, scale: float | str) -> Likelihood:
         """Return the likelihood of the kinds, with what was chosen for the columns it fits.
 
-        One kind of columns has its own likelihood, several have ``'mixed'``. Counts get no library
-        size unless it is asked for: their columns may have different units. See :class:`Codec`.
+        One kind of columns has its own likelihood, several have 'mixed'. Counts get no library size
+        unless it is asked for: their columns may have different units.
         """
-        params = dict(params or {})
         blocks = self._blocks(chosen, scale)
         if chosen not in (None, "mixed", *(block[0] for block in blocks)):
             raise ValueError(

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 from cmvae.base.arguments import positive_int
 from cmvae.base.settings import PositiveInt, Settings
 from cmvae.base.words import SHOWN
-from cmvae.preprocessing.codec import Codec
+from cmvae.preprocessing.codec import Codec, Likelihood, Params
 from cmvae.preprocessing.kinds import as_frame
 
 PAD = "<pad>"
@@ -181,16 +181,10 @@ class TextCodec(Codec):
         tokenizer = self.tokenizer
         return f"texts of up to {tokenizer.length} words, {len(tokenizer.words)} different"
 
-    def likelihood(
-        self,
-        chosen: str | None = None,
-        params: Mapping[str, Any] | None = None,
-        scale: float | str = "learned",
-    ) -> tuple[str, dict[str, Any]]:
-        """Return the categorical likelihood; see :class:`Codec`."""
+    def _likelihood(self, chosen: str | None, params: Params, scale: float | str) -> Likelihood:
         if chosen not in (None, "categorical"):
             raise ValueError(f"likelihood {chosen!r}: that of texts is 'categorical'")
-        return "categorical", dict(params or {})
+        return "categorical", params
 
 
 def _split(texts: Iterable[str]) -> list[Sequence[str]]:
