@@ -1,0 +1,132 @@
+"""Written as a whole or not at all, and only where it may be."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cmvae.base.files import atomic_folder, atomic_write, link_target, may_write_file
+from cmvae.base.files import may_write_folder as may_write
+
+
+def content(folder):
+    """Return files and folders with what they hold."""
+    return {
+        str(path.relative_to(folder)): path.read_text() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def write(path, text, error=None):
+    with atomic_write(path) as temporary:
+        temporary.write_text(text)
+        if error is not None:
+            raise error
+
+
+def fill(path, text, error=None):
+    with atomic_folder(path) as temporary:
+        (temporary / "file").write_text(text)
+        if error is not None:
+            raise error
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "a.csv"
+    write(path, "old")
+    write(path, "new")
+    assert content(tmp_path) == {"a.csv": "new"}
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    (tmp_path / "made" / "sub").mkdir(parents=True)
+    fill(tmp_path / "made", "new")
+    assert content(tmp_path) == {"made": None, "made/file": "new"}
+
+
+@pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("make", [write, fill])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_failure_leaves_what_there_was(tmp_path, make, error, exists):
+    path = tmp_path / "target"
+    if exists:
+        make(path, "old")
+    before = content(tmp_path)
+    with pytest.raises(type(error)):
+        make(path, "new", error)
+    assert content(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path, monkeypatch):
+    path, own = tmp_path / "made", Path.rename
+    fill(path, "old")
+
+    def rename(self, target):
+        if (self / "file").is_file() and (self / "file").read_text() == "new":
+            raise OSError("read-only")
+        return own(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="read-only"):
+        fill(path, "new")
+    assert content(tmp_path) == {"made": None, "made/file": "old"}
+
+
+@pytest.mark.parametrize(
+    ("path", "overwrite", "message"),
+    [
+        ("new.csv", False, None),
+        ("old.csv", True, None),
+        ("old.csv", False, r"out: .*old\.csv exists; pass overwrite=True to replace it"),
+        ("new.txt", True, r"out must end in \.csv, \.tsv, got .*new\.txt"),
+        ("folder.csv", True, r"out must be a file, got the folder .*folder\.csv"),
+        ("none/new.csv", True, "out: no such folder: .*none"),
+    ],
+)
+def test_where_a_file_may_be_written(tmp_path, path, overwrite, message):
+    (tmp_path / "old.csv").write_text("old")
+    (tmp_path / "folder.csv").mkdir()
+    before = content(tmp_path)
+    if message is None:
+        may_write_file(tmp_path / path, overwrite, (".csv", ".tsv"))
+    else:
+        with pytest.raises(ValueError, match=message):
+            may_write_file(tmp_path / path, overwrite, (".csv", ".tsv"))
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "overwrite", "beside", "message"),
+    [
+        ("new", False, False, None),
+        ("empty", False, False, None),
+        ("results", True, False, None),
+        ("others", False, True, None),
+        ("results", False, True, "out: .*results holds notes; pass overwrite=True to replace th"),
+        ("others", True, False, "others holds something else than notes; name another folder"),
+        ("file", True, True, "out must be a folder, got the file .*file"),
+    ],
+)
+def test_where_a_folder_may_be_written(tmp_path, path, overwrite, beside, message):
+    for name in ("empty", "results", "others"):
+        (tmp_path / name).mkdir()
+    for name in ("file", "results/notes", "others/thesis"):
+        (tmp_path / name).write_text("x")
+
+    def holds(folder):
+        return (folder / "notes").exists()
+
+    if message is None:
+        may_write(tmp_path / path, overwrite, "notes", holds, beside)
+        return
+    with pytest.raises(ValueError, match=message):
+        may_write(tmp_path / path, overwrite, "notes", holds, beside)
+
+
+def test_a_link_stands_for_where_it_leads(tmp_path):
+    (tmp_path / "link").symlink_to("disk/run")
+    assert link_target(tmp_path / "link") == tmp_path / "disk" / "run"
+    assert link_target(tmp_path / "plain") == tmp_path / "plain"
