@@ -16,7 +16,6 @@ from cmvae.data.checks import (
     as_mask,
     check_known,
     check_lengths,
-    check_masks,
     check_names,
     check_observed,
     nonfinite_error,
@@ -80,18 +79,16 @@ def read_inputs(
     count as complete.
 
     Args:
-        inputs: a dataset of this package; another map-style ``Dataset`` whose items collate to the
-            following; a batch, that is a mapping with ``data`` ({modality: (B, *)}) and perhaps
-            ``masks`` ({modality: (B,) bool}), its other keys ignored; or a plain {modality: (B, *)}
-            mapping.
+        inputs: a dataset of this package; another map-style ``Dataset`` whose items collate to a
+            batch; a batch {'data': {modality: (B, *)}, 'masks': {modality: (B,) bool}}, its other
+            keys ignored; or a plain {modality: (B, *)} mapping.
         modalities: names that the model knows, M of them, in its order.
         dtype: what floating inputs are cast to; integers and booleans are kept.
         device: where everything goes.
         shapes: modality -> shape of one sample. Integers may come without its last axis (classes).
 
     Raises:
-        KeyError: for a modality, in data or masks, that the model does not know, with both lists of
-            names.
+        KeyError: for a modality, in data or masks, that the model does not know.
         TypeError: for any other kind of inputs, and values that are not numeric arrays.
         ValueError: for no modality or no samples, lengths that differ, a mask or a sample of a
             wrong shape, a sample with nothing observed, NaN or infinity in an observed entry.
@@ -101,8 +98,9 @@ def read_inputs(
     check_known(parts.masks, modalities, "masks")
     given = {name: _floats(parts.data[name], name) for name in modalities if name in parts.data}
     n = _count(given)
-    for name, tensor in given.items():
-        _check_shape(tensor, name, shapes)
+    for name, shape in (shapes or {}).items():
+        if name in given:
+            _check_shape(given[name], name, shape)
     observed, complete = _read_observed(parts, given, modalities, n)
     observed = observed.to(device)
     data = {
@@ -110,21 +108,14 @@ def read_inputs(
         for name, tensor in given.items()
     }
     # What a dataset of this package has checked can still overflow when it is cast to fewer bits.
-    narrowed = any(
-        given[name].is_floating_point() and given[name].element_size() > tensor.element_size()
-        for name, tensor in data.items()
-    )
+    narrowed = any(given[name].element_size() > data[name].element_size() for name in data)
     if (narrowed or not parts.is_checked) and not torch.compiler.is_compiling():
         _check_finite(data, observed, modalities, parts.first_sample)
     return Batch(data, observed, complete)
 
 
 def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
-    """Cut inputs into consecutive chunks.
-
-    Args:
-        inputs: anything that ``read_inputs`` accepts, of n samples.
-        batch_size: samples in each chunk, the last one perhaps excepted; at least 1.
+    """Cut what ``read_inputs`` accepts into consecutive chunks of so many samples.
 
     Returns:
         Iterator over chunks that ``read_inputs`` accepts, and in which it names samples by their
@@ -198,7 +189,6 @@ def _read_mapping(inputs: Any) -> _Parts:
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs: expected {ACCEPTED}; got a Dataset of {type(inputs).__name__}")
     data, masks, _ = parts_of(inputs)
-    check_masks(masks)
     check_names(data, "inputs")
     is_batch = data is not inputs
     return _Parts(data, masks, first_sample=inputs.get("first_sample", 0) if is_batch else 0)
@@ -222,13 +212,9 @@ def _unwrap(dataset: Dataset[Any], rows: Sequence[int]) -> tuple[Any, Sequence[i
     return dataset, rows
 
 
-def _check_shape(
-    tensor: Tensor, modality: str, shapes: Mapping[str, tuple[int, ...]] | None
-) -> None:
+def _check_shape(tensor: Tensor, modality: str, shape: Sequence[int]) -> None:
     """Raise ``ValueError`` unless samples have the shape that the model expects."""
-    if shapes is None or modality not in shapes:
-        return
-    got, expected = tuple(tensor.shape[1:]), tuple(shapes[modality])
+    got, expected = tuple(tensor.shape[1:]), tuple(shape)
     is_integer = not tensor.is_floating_point() and tensor.dtype != torch.bool
     if got != expected and not (is_integer and expected and got == expected[:-1]):
         raise ValueError(f"modality {modality!r}: expected samples of shape {expected}, got {got}")
@@ -253,10 +239,9 @@ def _read_observed(
         return observed, False
     for name in masks:
         if name not in data and masks[name].any():
-            raise ValueError(
-                f"modality {name!r}: its mask marks {sample_list(masks[name], parts.first_sample)} "
-                f"as observed, but the inputs hold only {quoted(data)}"
-            )
+            marked = f"marks {sample_list(masks[name], parts.first_sample)} as observed"
+            only = f"but the inputs hold only {quoted(data)}"
+            raise ValueError(f"modality {name!r}: its mask {marked}, {only}")
     complete = bool(observed.all())
     if not complete:
         check_observed(observed, modalities, parts.first_sample)
@@ -268,7 +253,7 @@ def _check_finite(
 ) -> None:
     """Raise ``ValueError`` where an observed entry is NaN or infinite."""
     rows = {name: observed[modalities.index(name)] for name in data}
-    bad = torch.stack([nonfinite_samples(data[name], rows[name]) for name in data])
+    bad = torch.stack([nonfinite_samples(data[name]) & rows[name] for name in data])
     if not bad.any():  # one transfer from the device, whatever the number of modalities
         return
     for name, wrong in zip(data, bad, strict=True):

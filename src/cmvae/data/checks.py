@@ -63,11 +63,7 @@ def _from_array(value: Any, what: str) -> Tensor:
 def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = True) -> Tensor:
     """Return which samples have observed a modality, (n_samples,) bool, True = observed.
 
-    Args:
-        value: (n_samples,) bool, or numbers that are all 0 or 1.
-        modality: its name, for the message.
-        n_samples: how many samples there must be.
-        check_values: whether numbers other than 0 and 1 are looked for; it reads the values.
+    Numbers that are all 0 or 1 will do; without ``check_values`` others are not looked for.
 
     Raises:
         TypeError: for a mask that is not a numeric array.
@@ -88,9 +84,7 @@ def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = T
 
 def check_names(data: Any, what: str = "data") -> None:
     """Refuse what is not a non-empty mapping from modality names, by TypeError or ValueError."""
-    if not isinstance(data, Mapping):
-        kind = type(data).__name__
-        raise TypeError(f"{what}: expected a mapping {{modality: array}}, got {kind}")
+    _check_mapping(data, what, "array")
     if not data:
         raise ValueError(f"{what}: expected at least one modality, got an empty mapping")
     for name in data:
@@ -102,9 +96,13 @@ def check_names(data: Any, what: str = "data") -> None:
 
 def check_masks(masks: Any) -> None:
     """Raise ``TypeError`` for masks that are no mapping."""
-    if not isinstance(masks, Mapping):
-        kind = type(masks).__name__
-        raise TypeError(f"masks: expected a mapping {{modality: (n,) bool}}, got {kind}")
+    _check_mapping(masks, "masks", "(n,) bool")
+
+
+def _check_mapping(value: Any, what: str, of: str) -> None:
+    if not isinstance(value, Mapping):
+        kind = type(value).__name__
+        raise TypeError(f"{what}: expected a mapping {{modality: {of}}}, got {kind}")
 
 
 def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
@@ -126,19 +124,11 @@ def check_lengths(data: Mapping[str, Sized]) -> int:
 
 
 def check_observed(observed: Tensor, modalities: Sequence[str], first: int = 0) -> None:
-    """Raise ``ValueError`` where nothing is observed of a sample.
-
-    Args:
-        observed: (M, n) bool.
-        modalities: the M names.
-        first: index of the first sample, for the message.
-    """
+    """Raise ``ValueError`` where nothing of a sample, numbered from ``first``, is seen, (M, n)."""
     nothing = ~observed.any(0)
     if nothing.any():
-        raise ValueError(
-            f"nothing is observed in {sample_list(nothing, first)}: "
-            f"each sample needs at least one of the modalities {quoted(modalities)}"
-        )
+        needed = f"each sample needs at least one of the modalities {quoted(modalities)}"
+        raise ValueError(f"nothing is observed in {sample_list(nothing, first)}: {needed}")
 
 
 def nonfinite_error(modality: str, samples: str, advice: str) -> ValueError:
@@ -147,16 +137,10 @@ def nonfinite_error(modality: str, samples: str, advice: str) -> ValueError:
     return ValueError(f"{what}; {advice}; single missing cells are not supported")
 
 
-def nonfinite_samples(tensor: Tensor, observed: Tensor | None = None) -> Tensor:
-    """Return which samples hold NaN or infinity, (n,) bool, a few million entries at a time.
-
-    Args:
-        tensor: (n, *) of any real dtype.
-        observed: (n,) bool, where True counts; None = everywhere.
-    """
+def nonfinite_samples(tensor: Tensor) -> Tensor:
+    """Return which samples (n, *) hold NaN or infinity, (n,) bool, so many entries at a time."""
     n, size = len(tensor), math.prod(tensor.shape[1:])
     if not tensor.is_floating_point() or size == 0 or n == 0:
         return torch.zeros(n, dtype=torch.bool, device=tensor.device)
     chunks = tensor.split(max(1, CHUNK_ENTRIES // size))
-    bad = torch.cat([~torch.isfinite(chunk).reshape(len(chunk), size).all(1) for chunk in chunks])
-    return bad if observed is None else bad & observed.to(bad.device)
+    return torch.cat([~torch.isfinite(x).reshape(len(x), size).all(1) for x in chunks])

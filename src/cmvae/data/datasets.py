@@ -68,9 +68,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def _store(self, data: Mapping[str, Any], labels: Any) -> None:
         """Keep data and labels, lengths checked."""
         check_names(data)
-        self.data: dict[str, Any] = {
-            name: as_values(value, f"modality {name!r}") for name, value in data.items()
-        }
+        self.data: dict[str, Any] = {m: as_values(x, f"modality {m!r}") for m, x in data.items()}
         n = check_lengths(self.data)
         self.labels = None if labels is None else _as_labels(labels, n)
 
@@ -93,7 +91,6 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         return len(next(iter(self.data.values())))
 
     def __repr__(self) -> str:
-        """Return the number of samples and, by modality, shape and how many samples lack it."""
         parts = [f"{len(self)} samples"]
         for name, tensor in self.data.items():
             missing = int((~self.masks[name]).sum()) if self.masks else 0
@@ -107,10 +104,6 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
 
         Args:
             index: integer; or slice, range, list, array or tensor of integers or (n,) booleans.
-
-        Returns:
-            ModelOutput(data, masks where there are masks, labels where there are labels) of one
-            sample, or a dataset of the same class.
 
         Raises:
             IndexError: out of range, or of a wrong shape.
@@ -134,18 +127,11 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def batch(self, indices: Any) -> ModelOutput:
         """Return ``default_collate([ds[i] for i in indices])``, by one indexing of each tensor.
 
-        A slice of tensors shares their memory.
-
-        Args:
-            indices: slice, range, list, array or tensor of integers or (n,) booleans; B samples.
+        A slice of tensors shares their memory. Indices and errors are those of ``ds[indices]``.
 
         Returns:
             ``data`` {modality: (B, *)}, and, where there are any, ``masks`` {modality: (B,) bool}
             and ``labels``, a tensor (B, *) or a list of B strings.
-
-        Raises:
-            IndexError: out of range, or of a wrong shape.
-            TypeError: for any other index.
         """
         rows = _as_rows(indices, len(self))
         labels = None if self.labels is None else self._labels_at(rows)
@@ -186,8 +172,8 @@ class IncompleteDataset(MultimodalBaseDataset):
     Raises:
         KeyError: where a mask names a modality that data does not hold.
         TypeError: as for ``MultimodalBaseDataset``, and where masks is not a mapping.
-        ValueError: as for ``MultimodalBaseDataset``, where a mask has another shape, or where a
-            sample has nothing observed. NaN and infinity are refused in observed entries only.
+        ValueError: likewise, but for NaN and infinity in observed entries only; where a mask has
+            another shape, or a sample has nothing observed.
 
     Example:
         >>> import torch
@@ -209,17 +195,24 @@ class IncompleteDataset(MultimodalBaseDataset):
         self._refuse_nonfinite(MARK)
 
 
+def dataset_of(
+    data: Mapping[str, Any], labels: Any = None, masks: Mapping[str, Any] | None = None
+) -> MultimodalBaseDataset:
+    """Return a dataset, an ``IncompleteDataset`` where there are masks."""
+    if masks:
+        return IncompleteDataset(data, masks, labels)
+    return MultimodalBaseDataset(data, labels)
+
+
 def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
     """Return labels as a tensor if they are numbers, as an array of ``str`` if they are strings."""
     array = None if isinstance(labels, Tensor) else np.asarray(labels)
     if array is not None and array.dtype.kind in "OUT":
         if not all(isinstance(label, str) for label in array.flat):
-            found = "a mixture or other objects"
-            raise TypeError(f"labels: expected all numbers or all strings, got {found}")
+            raise TypeError("labels: expected all numbers or all strings, got a mixture or others")
+        if array.ndim != 1:
+            raise ValueError(f"labels: expected one string per sample, got shape {array.shape}")
         kept: Tensor | np.ndarray = array.astype(np.str_)
-        if kept.ndim != 1:
-            got = tuple(kept.shape)
-            raise ValueError(f"labels: expected one string per sample, got shape {got}")
     else:
         kept = as_tensor(labels, "labels")
     if len(kept) != n_samples:
@@ -250,15 +243,15 @@ def _as_rows(index: Any, n_samples: int) -> slice | Tensor:
     if not isinstance(index, list | range | np.ndarray | Tensor):
         kinds = "an integer, slice, range, list, array or tensor"
         raise TypeError(f"an index must be {kinds}, got {type(index).__name__}")
-    rows = index if isinstance(index, Tensor) else torch.from_numpy(np.array(index))
-    if rows.ndim == 1 and rows.numel() == 0 and not isinstance(index, np.ndarray | Tensor):
+    if isinstance(index, list | range) and not index:
         return torch.zeros(0, dtype=torch.int64)
+    rows = index if isinstance(index, Tensor) else torch.from_numpy(np.array(index))
     if rows.is_floating_point() or rows.is_complex():
         raise TypeError(f"an index must hold integers or booleans, got dtype {rows.dtype}")
     if rows.dtype == torch.bool:
-        if rows.shape != (n_samples,):
-            got = tuple(rows.shape)
-            raise IndexError(f"a boolean index must have shape ({n_samples},), got {got}")
+        got, wanted = tuple(rows.shape), (n_samples,)
+        if got != wanted:
+            raise IndexError(f"a boolean index must have shape {wanted}, got {got}")
         return rows.nonzero().flatten()
     if rows.ndim != 1:
         raise IndexError(f"an index must have one axis, got shape {tuple(rows.shape)}")

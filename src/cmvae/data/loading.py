@@ -7,36 +7,33 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from cmvae.base.outputs import ModelOutput
-from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+from cmvae.data.checks import check_masks
+from cmvae.data.datasets import MultimodalBaseDataset, dataset_of
 
 
-def parts_of(inputs: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+def parts_of(
+    inputs: Mapping[str, Any],
+) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
     """Return data, masks and labels of a batch, or of a plain {modality: values} mapping."""
     if not isinstance(inputs.get("data"), Mapping):
         return inputs, {}, None
-    masks = inputs.get("masks")
-    return inputs["data"], {} if masks is None else masks, inputs.get("labels")
+    masks = {} if inputs.get("masks") is None else inputs["masks"]
+    check_masks(masks)
+    return inputs["data"], masks, inputs.get("labels")
 
 
 def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -> Any:
     """Return data as a dataset: a batch or a plain mapping as one of this package.
 
-    Args:
-        data: a ``Dataset``, a batch {'data', 'masks', 'labels'}, or a plain {modality: (n, *)}
-            mapping.
-        argument: what messages call it.
-        with_length: whether a dataset without a length is refused.
+    Messages call it by the name of the argument.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: for anything else, and a dataset without a length unless it may lack one.
         ValueError: for no samples, and what a dataset refuses.
     """
     if isinstance(data, Mapping):
         values, masks, labels = parts_of(data)
-        if isinstance(masks, Mapping) and not masks:
-            data = MultimodalBaseDataset(values, labels)
-        else:
-            data = IncompleteDataset(values, masks, labels)
+        data = dataset_of(values, labels, masks)
     if not isinstance(data, Dataset) or (with_length and not isinstance(data, Sized)):
         wanted = "a dataset with a length or a mapping" if with_length else "a dataset or a mapping"
         raise TypeError(f"{argument} must be {wanted}, got {type(data).__name__}")
@@ -87,11 +84,8 @@ def collate(items: list[Any]) -> Any:
     """Collate samples as PyTorch does; those without a mask that others have count as observed.
 
     Of a ``ConcatDataset`` of complete and incomplete data PyTorch's own collation drops the masks,
-    as it does with all that the first sample does not hold.
-
-    Raises:
-        ValueError: For samples that differ in their modalities, or in the shape of one.
-        TypeError: For samples that hold anything but tensors, arrays, numbers and strings.
+    as it does with all that the first sample does not hold. Samples that differ in modalities or
+    shapes are a ``ValueError``.
     """
     if any(_is_sample(item) and "masks" in item for item in items):
         items = [_with_every_mask(item) for item in items]

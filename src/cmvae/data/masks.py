@@ -42,7 +42,6 @@ def random_masks(
     if n_incomplete and len(names) < 2:
         only = f"samples with the one modality {names[0]!r}"
         raise ValueError(f"missing_rate: {rate} leaves nothing of {only}")
-
     rng = np.random.default_rng(seed)
     incomplete = rng.permutation(n_samples)[:n_incomplete]
     observed = np.ones((n_samples, len(names)), dtype=bool)

@@ -24,7 +24,6 @@ class Stored(ABC):
     shape: tuple[int, ...]
 
     def __len__(self) -> int:
-        """Return n."""
         return self.shape[0]
 
     def __repr__(self) -> str:
@@ -70,7 +69,6 @@ class ByteImages(Stored):
         self.shape = tuple(self.images.shape)
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
-        """Return images as float32 in [0, 1]; see ``Stored``."""
         return self.images[rows].to(torch.float32).div_(255)
 
     def cut(self, rows: slice | Tensor) -> Self:
@@ -104,10 +102,10 @@ class SparseRows(Stored):
         self.shape = (int(matrix.shape[0]), int(matrix.shape[1]))
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
-        """Return rows as dense float32; see ``Stored``."""
-        if isinstance(rows, int | np.integer):
-            return self._dense(self.matrix[[rows]])[0]
-        return self._dense(self.matrix[_plain(rows)])
+        is_one = isinstance(rows, int | np.integer)
+        chosen = self.matrix[[rows] if is_one else _plain(rows)]
+        dense = torch.from_numpy(_float32(chosen.toarray()))
+        return dense[0] if is_one else dense
 
     def cut(self, rows: slice | Tensor) -> Self:
         """Return some rows as a sparse matrix, copied."""
@@ -119,16 +117,10 @@ class SparseRows(Stored):
         entries = self.matrix.data[: bounds[-1]]
         bad = np.zeros(len(self), dtype=bool)
         for start in range(0, len(entries), CHUNK_ENTRIES):
-            with np.errstate(over="ignore"):
-                part = entries[start : start + CHUNK_ENTRIES].astype(np.float32)
+            part = _float32(entries[start : start + CHUNK_ENTRIES])
             at = start + np.flatnonzero(~np.isfinite(part))
             bad[np.searchsorted(bounds, at, side="right") - 1] = True
         return torch.from_numpy(bad)
-
-    @staticmethod
-    def _dense(part: Any) -> Tensor:
-        with np.errstate(over="ignore"):
-            return torch.from_numpy(part.toarray().astype(np.float32, copy=False))
 
 
 class StandardisedRows(Stored):
@@ -137,7 +129,7 @@ class StandardisedRows(Stored):
     Args:
         rows: The values as they are, (n, features).
         center: What is subtracted from each feature, (features,).
-        spread: What is divided by then, (features,), not zero.
+        spread: What it is then divided by, (features,), not zero.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -149,12 +141,11 @@ class StandardisedRows(Stored):
         self.spread = torch.as_tensor(spread, dtype=torch.float64)
         self.shape = rows.shape
         for name, values in (("center", self.center), ("spread", self.spread)):
-            if values.shape != self.shape[1:]:
-                got = tuple(values.shape)
-                raise ValueError(f"{name}: expected shape {self.shape[1:]}, got {got}")
+            got, wanted = tuple(values.shape), self.shape[1:]
+            if got != wanted:
+                raise ValueError(f"{name}: expected shape {wanted}, got {got}")
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
-        """Return standardised rows as float32; see ``Stored``."""
         return standardise(self.rows[rows], self.center, self.spread).to(torch.float32)
 
     def cut(self, rows: slice | Tensor) -> Self:
@@ -183,6 +174,11 @@ def as_values(value: Any, what: str) -> Tensor | Stored:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}: {error}") from None
     return as_tensor(value, what)
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 def _plain(rows: Any) -> Any:

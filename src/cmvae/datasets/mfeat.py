@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from cmvae.base.arrays import moments, standardise
-from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset, dataset_of
 from cmvae.data.masks import random_masks
 
 MODALITIES = ("fac", "fou", "kar", "mor", "pix", "zer")
@@ -49,8 +49,7 @@ def mfeat(
     """Return the UCI Multiple Features data as a dataset, with modalities left out on request.
 
     Args:
-        missing_rate: share of incomplete samples, in [0, 1]; each keeps a random non-empty proper
-            subset of its modalities. See ``random_masks``.
+        missing_rate: share of incomplete samples, in [0, 1]; see ``random_masks``.
         seed: seed of what is left out.
         standardize: whether each feature gets mean 0 and standard deviation 1 over the samples that
             observe it; a constant feature becomes 0.
@@ -72,15 +71,10 @@ def mfeat(
     data = {}
     for name, features in raw.items():
         features[~masks[name]] = np.nan
-        values = _standardized(features, masks[name]) if standardize else features
-        data[name] = torch.from_numpy(values.astype(np.float32))
-    if missing_rate > 0:
-        return IncompleteDataset(data, masks, labels)
-    return MultimodalBaseDataset(data, labels)
-
-
-def _standardized(features: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Return features (n, d), of mean 0 and deviation 1 over observed rows; constant ones 0."""
-    rows = features[observed]
-    center, spread = moments(rows)
-    return standardise(features, center, np.where(rows.max(0) == rows.min(0), np.inf, spread))
+        if standardize:
+            rows = features[masks[name]]
+            center, spread = moments(rows)
+            spread = np.where(rows.max(0) == rows.min(0), np.inf, spread)  # makes constants 0
+            features = standardise(features, center, spread)
+        data[name] = torch.from_numpy(features.astype(np.float32))
+    return dataset_of(data, labels, masks if missing_rate > 0 else None)

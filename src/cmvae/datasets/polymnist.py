@@ -10,7 +10,7 @@ import numpy as np
 from cmvae.base.arguments import positive_int
 from cmvae.base.extras import from_extra
 from cmvae.base.words import listed
-from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset, dataset_of
 from cmvae.data.masks import random_masks
 from cmvae.data.stored import ByteImages
 
@@ -62,7 +62,7 @@ def read_polymnist(
     labels = np.array([int(file.split(".")[1]) for file in files])
     masks = random_masks(len(files), names, missing_rate, seed)
     data = {name: _read_images([root / name / file for file in files]) for name in names}
-    return as_dataset(data, labels, masks if missing_rate > 0 else None)
+    return images_dataset(data, labels, masks if missing_rate > 0 else None)
 
 
 def compose_polymnist(
@@ -112,7 +112,7 @@ def compose_polymnist(
         crops = np.lib.stride_tricks.sliding_window_view(image, (SIDE, SIDE), (0, 1))[top, left]
         is_ink = digits[chosen] > INK
         data[name] = np.where(is_ink[:, None], 255 - crops, crops)
-    return as_dataset(data, classes[drawn])
+    return images_dataset(data, classes[drawn])
 
 
 def modality_names(modalities: int) -> list[str]:
@@ -127,17 +127,12 @@ def modality_names(modalities: int) -> list[str]:
     return [f"m{i}" for i in range(modalities)]
 
 
-def as_dataset(
-    data: Mapping[str, np.ndarray],
-    labels: np.ndarray,
-    masks: Mapping[str, np.ndarray] | None = None,
+def images_dataset(
+    data: Mapping[str, np.ndarray], labels: np.ndarray, masks: Mapping[str, Any] | None = None
 ) -> MultimodalBaseDataset | IncompleteDataset:
     """Return a dataset of images (n, 3, 28, 28) uint8, incomplete where there are masks."""
     images = {name: ByteImages(array) for name, array in data.items()}
-    labels = labels.astype(np.int64)
-    if masks is None:
-        return MultimodalBaseDataset(images, labels)
-    return IncompleteDataset(images, masks, labels)
+    return dataset_of(images, labels.astype(np.int64), masks)
 
 
 def _paired_files(root: Path, names: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from cmvae.base.extras import from_extra, packaged_file
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.data.masks import random_masks
 from cmvae.datasets.cache import cache_folder, cached_arrays
-from cmvae.datasets.polymnist import as_dataset, compose_polymnist, modality_names
+from cmvae.datasets.polymnist import compose_polymnist, images_dataset, modality_names
 
 EXTRA = ("datasets", "PolyMNIST-5k")
 # What a change of would change the tuples; the cache is made anew then.
@@ -72,7 +72,7 @@ def polymnist_5k(
     keys = [*names, "labels"]
     arrays = cached_arrays(folder, split, _recipe(split), keys, lambda: _compose(split))
     data = {name: arrays[name] for name in names}
-    return as_dataset(data, arrays["labels"], masks if missing_rate > 0 else None)
+    return images_dataset(data, arrays["labels"], masks if missing_rate > 0 else None)
 
 
 def _recipe(split: str) -> dict[str, Any]:

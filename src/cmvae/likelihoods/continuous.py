@@ -1,6 +1,7 @@
 """Real numbers: Normal and Laplace, with one scale for a modality."""
 
 import math
+from abc import abstractmethod
 from numbers import Real
 from typing import Literal
 
@@ -24,8 +25,6 @@ class _LocationScale(Likelihood):
             density of data that a decoder can repeat exactly has no bound; at this floor
             ``log_scale`` keeps its gradient, so that it can rise again.
 
-    Raises:
-        ValueError: If ``scale`` is neither.
     """
 
     options = ("scale",)
@@ -53,6 +52,16 @@ class _LocationScale(Likelihood):
     def extra_repr(self) -> str:
         """Show the scale when printed."""
         return f"scale={self.scale:.4g}" + (", learned" if self.log_scale is not None else "")
+
+    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw the location plus scaled noise; see ``Likelihood.sample``."""
+        location = at_least_float32(reconstruction)
+        noise = self._noise(torch.empty_like(location), generator)
+        return location + self._log_scale_like(location).exp() * noise
+
+    @abstractmethod
+    def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return noise of location 0 and scale 1, drawn into ``like``."""
 
     def _scales(self, location: Tensor) -> tuple[Tensor, Tensor] | tuple[float, float]:
         """Return the scale and its logarithm: numbers, or where it is learned scalar tensors."""
@@ -98,11 +107,8 @@ class Normal(_LocationScale):
         constant = squares.shape[-1] * (log_scale + 0.5 * math.log(2 * math.pi))
         return squares.sum(-1) * (-0.5 / scale**2) - constant
 
-    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw μ + σ ε; see ``Likelihood.sample``."""
-        location = at_least_float32(reconstruction)
-        noise = torch.empty_like(location).normal_(generator=generator)
-        return location + self._log_scale_like(location).exp() * noise
+    def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        return like.normal_(generator=generator)
 
 
 class Laplace(_LocationScale):
@@ -125,9 +131,6 @@ class Laplace(_LocationScale):
         distances = functional.l1_loss(location, target, reduction="none").flatten(axes)
         return distances.sum(-1) * (-1 / scale) - distances.shape[-1] * (log_scale + math.log(2))
 
-    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw μ + b (e₁ − e₂), e₁ and e₂ exponential; see ``Likelihood.sample``."""
-        location = at_least_float32(reconstruction)
-        noise = torch.empty_like(location).exponential_(generator=generator)
-        noise -= torch.empty_like(location).exponential_(generator=generator)
-        return location + self._log_scale_like(location).exp() * noise
+    def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        first = like.exponential_(generator=generator)
+        return first - torch.empty_like(like).exponential_(generator=generator)

@@ -38,14 +38,6 @@ class _Counts(Likelihood):
     rates and counts up to 10⁶ float32 is good to 3·10⁻⁴ within five standard deviations, and to a
     relative 10⁻⁵ beyond.
 
-    Args:
-        library_size: Whether the rate is the sample's total times a share.
-        size: With ``library_size``, the total that :meth:`mean`, :meth:`sample` and the built-in
-            encoders assume: best the median total of the training data. 10,000 where it is None.
-        shape: The modality's input shape; None: the last axis is the sample.
-
-    Raises:
-        ValueError: For a value that is not allowed, or a library size of a single value.
     """
 
     options: ClassVar[tuple[str, ...]] = ("library_size", "size")
@@ -64,19 +56,14 @@ class _Counts(Likelihood):
             raise ValueError(f"size must be a positive finite number; got {size!r}")
         if size is not None and not library_size:
             raise ValueError("size is given, but library_size is False")
-        if library_size and shape is not None and math.prod(shape) < 2:
-            got = f"the shape {tuple(shape)}"
-            raise ValueError(f"library_size needs at least two values a sample; got {got}")
         self.shape = None if shape is None else tuple(shape)
+        if library_size and self.shape is not None and math.prod(self.shape) < 2:
+            raise ValueError(f"library_size needs two values a sample; got the shape {self.shape}")
         self.size = (_DEFAULT_SIZE if size is None else float(size)) if library_size else None
 
     @property
     def counts(self) -> list[CountBlock]:
-        """All values of a sample.
-
-        Raises:
-            ValueError: If the shape is not known.
-        """
+        """All values of a sample; ``ValueError`` if its shape is not known."""
         if self.shape is None:
             raise ValueError("the likelihood was built without the modality's shape")
         return [CountBlock(0, math.prod(self.shape), self.size)]
@@ -104,10 +91,9 @@ class _Counts(Likelihood):
         values = target.to(torch.promote_types(target.dtype, torch.float32))
         bad = ~((values >= 0) & (values == values.round()) & values.isfinite())
         if bad.any():
-            raise ValueError(
-                f"modality {modality!r}: counts must be integers of at least 0; got "
-                f"{values[bad][0].item():.6g} and {int(bad.sum()) - 1} other values that are not"
-            )
+            got = f"{values[bad][0].item():.6g} and {int(bad.sum()) - 1} other values that are not"
+            what = f"modality {modality!r}: counts must be integers of at least 0"
+            raise ValueError(f"{what}; got {got}")
 
     @abstractmethod
     def _log_mass(self, log_rate: Tensor, counts: Tensor) -> Tensor:
@@ -132,7 +118,8 @@ class Poisson(_Counts):
     Args:
         library_size: False: μ = exp(reconstruction). True: μ = total of the sample ·
             softmax(reconstruction), as in scVI (Lopez et al., 2018).
-        size: With ``library_size``, the total of generated samples; 10,000 where it is None.
+        size: With ``library_size``, the total of generated samples, and of what built-in encoders
+            see: best the median total of the training data. 10,000 where it is None.
         shape: The modality's input shape, over which shares sum to 1; None: over the last axis.
 
     Raises:

@@ -26,33 +26,26 @@ class Custom(Likelihood):
 
         Raises:
             TypeError: If that is no tensor.
-            ValueError: If its first axis is not that of the reconstruction.
+            ValueError: If its first axis is not that of the reconstruction, or it has more values.
         """
         reconstruction = at_least_float32(reconstruction)
         if target.is_floating_point():
             target = target.to(reconstruction.dtype)
         result = self.function(reconstruction, target)
+        must = "a custom likelihood must return"
         if not isinstance(result, Tensor):
-            kind = type(result).__name__
-            raise TypeError(f"a custom likelihood must return a tensor; got {kind}")
-        if result.shape[:1] != reconstruction.shape[:1] or result.dim() == 0:
-            raise ValueError(
-                f"a custom likelihood must return log-probabilities ({len(reconstruction)}, ...), "
-                f"not averaged over the batch; got shape {tuple(result.shape)}"
-            )
+            raise TypeError(f"{must} a tensor; got {type(result).__name__}")
+        got, given = tuple(result.shape), tuple(reconstruction.shape)
+        if got[:1] != given[:1] or not got:
+            wanted = f"log-probabilities ({given[0]}, ...), not averaged over the batch"
+            raise ValueError(f"{must} {wanted}; got shape {got}")
         if result.numel() > reconstruction.numel():
-            raise ValueError(
-                f"a custom likelihood returned {tuple(result.shape)}, more values than the "
-                f"reconstruction {tuple(reconstruction.shape)} has: shapes were broadcast"
-            )
+            why = "more values than the reconstruction: shapes were broadcast"
+            raise ValueError(f"{must} {given} or less; got {got}, {why}")
         return at_least_float32(result)
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Refuse: a log-probability alone cannot be drawn from.
-
-        Raises:
-            TypeError: Always.
-        """
+        """Raise ``TypeError``: a log-probability alone cannot be drawn from."""
         raise TypeError("a likelihood given as a callable has no samples; use its mean")
 
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:

@@ -45,15 +45,12 @@ class Categorical(Likelihood):
     """log p(x = v) = l_v − log Σ_u exp l_u, with logits l, the reconstruction, on the last axis."""
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Return the log-probability of a class, without the class axis.
+        """Return log-probabilities (*), in nats; of soft labels, their expectation.
 
         Args:
             reconstruction: Logits (*, V), floating.
             target: One-hot vectors or soft labels (*, V) of any real dtype, or class indices (*) of
                 an integer dtype.
-
-        Returns:
-            Log-probabilities (*), in nats; of soft labels, their expectation.
 
         Raises:
             ValueError: If the target has neither shape.
@@ -65,10 +62,9 @@ class Categorical(Likelihood):
             return (target.to(logits.dtype) * log_p.masked_fill(target == 0, 0.0)).sum(-1)
         if target.shape == logits.shape[:-1] and is_integer(target):
             return log_p.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
-        raise ValueError(
-            f"categorical target of shape {tuple(target.shape)} and {target.dtype} for logits of "
-            f"shape {tuple(logits.shape)}; allowed: that shape, or integers without the last axis"
-        )
+        got = f"categorical target of shape {tuple(target.shape)} and {target.dtype}"
+        allowed = "allowed: that shape, or integers without the last axis"
+        raise ValueError(f"{got} for logits of shape {tuple(logits.shape)}; {allowed}")
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the probabilities of the classes, (*, V)."""
@@ -84,14 +80,8 @@ class Categorical(Likelihood):
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
         """Refuse class indices outside 0..V−1 and vectors that are negative or do not sum to 1.
 
-        Args:
-            target: Observed rows only: (n, *shape), or integer class indices (n, *shape[:-1]).
-            modality: Name of the modality, for the errors.
-            shape: The modality's input shape, V last. Without it integers are taken for indices
-                with unknown V, and floating targets for vectors.
-
-        Raises:
-            ValueError: See above, or if the rows have another shape.
+        Rows are (n, *shape), or integer class indices (n, *shape[:-1]). Without a shape integers
+        are taken for indices with unknown V, floating rows for vectors; see ``Likelihood.check``.
         """
         fits = shape is None or tuple(target.shape[1:]) == tuple(shape[:-1])
         if is_integer(target) and fits:
@@ -106,11 +96,9 @@ def _check_classes(indices: Tensor, modality: str, n_classes: int | None) -> Non
     indices = indices.long()
     valid = indices >= 0 if n_classes is None else (indices >= 0) & (indices < n_classes)
     if not valid.all():
-        highest = "" if n_classes is None else f" to {n_classes - 1}"
-        raise ValueError(
-            f"modality {modality!r}: class indices from 0{highest} are allowed; "
-            f"got values from {int(indices.min())} to {int(indices.max())}"
-        )
+        allowed = "from 0" if n_classes is None else f"from 0 to {n_classes - 1}"
+        got = f"got values from {int(indices.min())} to {int(indices.max())}"
+        raise ValueError(f"modality {modality!r}: class indices {allowed} are allowed; {got}")
 
 
 def _check_simplex(vectors: Tensor, modality: str) -> None:
@@ -118,8 +106,6 @@ def _check_simplex(vectors: Tensor, modality: str) -> None:
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     sums = vectors.sum(-1)
     if not ((vectors >= 0).all() and ((sums - 1).abs() <= _SUM_TOLERANCE).all()):
-        raise ValueError(
-            f"modality {modality!r}: categorical targets must be nonnegative and sum to 1 on the "
-            f"last axis; got values from {vectors.min():.4g}, "
-            f"sums from {sums.min():.4g} to {sums.max():.4g}"
-        )
+        wanted = "categorical targets must be nonnegative and sum to 1 on the last axis"
+        got = f"values from {vectors.min():.4g}, sums from {sums.min():.4g} to {sums.max():.4g}"
+        raise ValueError(f"modality {modality!r}: {wanted}; got {got}")

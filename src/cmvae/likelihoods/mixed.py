@@ -68,9 +68,10 @@ class Mixed(Likelihood):
         self._layout = _read_columns(columns)
         self.blocks = nn.ModuleList(_build(block) for block in self._layout)
         self.n_values = self._layout[-1].stop
-        if shape is not None and tuple(shape) != (self.n_values,):
-            described = f"columns describe samples of shape ({self.n_values},)"
-            raise ValueError(f"{described}, but the modality has {tuple(shape)}")
+        own = (self.n_values,)
+        if shape is not None and tuple(shape) != own:
+            got = f"but the modality has {tuple(shape)}"
+            raise ValueError(f"columns describe samples of shape {own}, {got}")
 
     @property
     def counts(self) -> list[CountBlock]:
@@ -82,18 +83,9 @@ class Mixed(Likelihood):
         ]
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Return the log-density of each column.
+        """Return the log-density of each column, (*, columns); see ``Likelihood.log_prob``.
 
-        Args:
-            reconstruction: The decoder's output, floating, (*, D).
-            target: Data of the same shape and of any real dtype.
-
-        Returns:
-            Log-densities (*, columns), in nats and in the order of the columns: a categorical
-            column, which takes V of the D values, has one.
-
-        Raises:
-            ValueError: If the shapes differ.
+        A categorical column, which takes V of the D values, has one.
         """
         self._check_last_axis(reconstruction, target)
         values = []
@@ -106,8 +98,8 @@ class Mixed(Likelihood):
         """Return :meth:`log_prob` summed over all but the first ``axes`` axes, block by block."""
         self._check_last_axis(reconstruction, target)
         parts = [
-            likelihood.log_prob_of_samples(_cut(reconstruction, block), _cut(target, block), axes)
-            for block, likelihood in self._pairs
+            own.log_prob_of_samples(_cut(reconstruction, block), _cut(target, block), axes)
+            for block, own in self._pairs
         ]
         return torch.stack(parts).sum(0)
 

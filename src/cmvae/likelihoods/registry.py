@@ -19,14 +19,13 @@ def build_likelihood(
     modality: str,
     shape: Sequence[int] | None = None,
 ) -> Likelihood:
-    """Build the likelihood of a modality.
+    """Build the likelihood of a modality, which errors name.
 
     Args:
         dist: A name of ``LIKELIHOODS``, or a function (reconstruction, target) → elementwise
             log-probability.
-        params: Arguments of the likelihood, such as ``{"scale": 0.75}``; None or empty for its
-            defaults.
-        modality: Name of the modality, for the errors.
+        params: Arguments of the likelihood, such as ``{"scale": 0.75}``; None: its defaults.
+        modality: Name of the modality.
         shape: The modality's input shape, which some likelihoods need; None where it is not known.
 
     Raises:
@@ -34,10 +33,8 @@ def build_likelihood(
     """
     params = dict(params or {})
     if not (callable(dist) or (isinstance(dist, str) and dist in LIKELIHOODS)):
-        raise ValueError(
-            f"likelihood of modality {modality!r}: got {dist!r}; "
-            f"allowed: {quoted(LIKELIHOODS)} or a callable"
-        )
+        allowed = f"allowed: {quoted(LIKELIHOODS)} or a callable"
+        raise ValueError(f"likelihood of modality {modality!r}: got {dist!r}; {allowed}")
     try:
         if isinstance(dist, str):
             return LIKELIHOODS[dist].build(params, shape)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from cmvae.base.arguments import positive_float, positive_int
 from cmvae.data.checks import as_tensor
@@ -49,7 +48,7 @@ def frechet_interval(
         features_b: (k, d) likewise.
         level: coverage aimed at, in (0, 1).
         n_resamples: how many resamples.
-        seed: seed of them.
+        seed: their seed.
 
     Returns:
         Lower and upper end, both ≥ 0.
@@ -61,15 +60,14 @@ def frechet_interval(
     if not positive_float("level", level) < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
     count = positive_int("n_resamples", n_resamples)
-    a, b = _both(features_a, features_b)
-    rng = np.random.default_rng(seed)
-    resampled = [
-        _distance(a[rng.integers(len(a), size=len(a))], b[rng.integers(len(b), size=len(b))])
-        for _ in range(count)
-    ]
-    upper, lower = np.quantile(resampled, [(1 + level) / 2, (1 - level) / 2])
-    estimate = _distance(a, b)
-    return max(float(2 * estimate - upper), 0.0), max(float(2 * estimate - lower), 0.0)
+    both, rng = _both(features_a, features_b), np.random.default_rng(seed)
+
+    def resampled() -> float:
+        return _distance(*(x[rng.integers(len(x), size=len(x))] for x in both))
+
+    quantiles = np.quantile([resampled() for _ in range(count)], [(1 + level) / 2, (1 - level) / 2])
+    lower, upper = (2 * _distance(*both) - quantiles).clip(min=0).tolist()
+    return lower, upper
 
 
 def _both(features_a: Any, features_b: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -96,11 +94,13 @@ def _features(values: Any, name: str) -> np.ndarray:
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
     """Return the distance between features (n, d) and (k, d)."""
+    from scipy.linalg import eigh, eigvalsh
+
     cov_a, cov_b = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
     # tr (S_a S_b)^½ = tr (R' S_b R)^½ with R R' = S_a: eigenvalues of a symmetric matrix are real
     # and accurate, also where S_a is singular. Rounding may leave what is zero slightly negative.
-    values, vectors = scipy.linalg.eigh(cov_a)
+    values, vectors = eigh(cov_a)
     root = vectors * np.sqrt(values.clip(min=0))
-    cross = np.sqrt(scipy.linalg.eigvalsh(root.T @ cov_b @ root).clip(min=0)).sum()
+    cross = np.sqrt(eigvalsh(root.T @ cov_b @ root).clip(min=0)).sum()
     distance = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
     return max(float(distance), 0.0)
