@@ -3,7 +3,6 @@
 import operator
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,9 @@ def random_masks(
         ValueError: for a missing_rate outside [0, 1], an n_samples below 1, names that repeat, or
             fewer than two modalities where samples must lose some.
     """
-    rate = _rate(missing_rate)
+    is_number = isinstance(missing_rate, Real) and not isinstance(missing_rate, bool)
+    if not is_number or not 0 <= (rate := float(missing_rate)) <= 1:
+        raise ValueError(f"missing_rate: expected a number in [0, 1], got {missing_rate!r}")
     if isinstance(modalities, str):
         raise TypeError(f"modalities: expected a sequence of names, got the string {modalities!r}")
     if operator.index(n_samples) < 1:
@@ -58,10 +59,3 @@ def _proper_subsets(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
         kept = subsets[redraw].sum(1)
         redraw = redraw[(kept == 0) | (kept == size)]
     return subsets
-
-
-def _rate(value: Any) -> float:
-    """Return a missing rate as a float; ``ValueError`` unless it is a number in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
-        raise ValueError(f"missing_rate: expected a number in [0, 1], got {value!r}")
-    return float(value)

@@ -32,6 +32,17 @@ class _Block(NamedTuple):
     params: Mapping[str, Any]
     entry: int  # its place in the description, for the errors
 
+    def cut(self, values: Tensor) -> Tensor:
+        """Return the columns of values (*, D)."""
+        return values[..., self.start : self.stop]
+
+    def build(self) -> Likelihood:
+        """Build the likelihood; errors name the entry."""
+        try:
+            return BLOCKS[self.kind].build(self.params, (self.stop - self.start,))
+        except ValueError as error:
+            raise ValueError(f"columns[{self.entry}] ({self.kind!r}): {error}") from error
+
 
 class Mixed(Likelihood):
     """log p(x) = Σ_b log p_b(x_b) over blocks of neighbouring columns, each with its likelihood.
@@ -66,7 +77,7 @@ class Mixed(Likelihood):
     ) -> None:
         super().__init__()
         self._layout = _read_columns(columns)
-        self.blocks = nn.ModuleList(_build(block) for block in self._layout)
+        self.blocks = nn.ModuleList(block.build() for block in self._layout)
         self.n_values = self._layout[-1].stop
         own = (self.n_values,)
         if shape is not None and tuple(shape) != own:
@@ -90,7 +101,7 @@ class Mixed(Likelihood):
         self._check_last_axis(reconstruction, target)
         values = []
         for block, likelihood in self._pairs:
-            value = likelihood.log_prob(_cut(reconstruction, block), _cut(target, block))
+            value = likelihood.log_prob(block.cut(reconstruction), block.cut(target))
             values.append(value if value.dim() == reconstruction.dim() else value.unsqueeze(-1))
         return torch.cat(values, -1)
 
@@ -98,19 +109,19 @@ class Mixed(Likelihood):
         """Return :meth:`log_prob` summed over all but the first ``axes`` axes, block by block."""
         self._check_last_axis(reconstruction, target)
         parts = [
-            own.log_prob_of_samples(_cut(reconstruction, block), _cut(target, block), axes)
+            own.log_prob_of_samples(block.cut(reconstruction), block.cut(target), axes)
             for block, own in self._pairs
         ]
         return torch.stack(parts).sum(0)
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the mean of each block, (*, D), of categorical columns the probabilities."""
-        means = [likelihood.mean(_cut(reconstruction, block)) for block, likelihood in self._pairs]
+        means = [own.mean(block.cut(reconstruction)) for block, own in self._pairs]
         return torch.cat(means, -1)
 
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw every block, (*, D), categorical columns one-hot; see ``Likelihood.sample``."""
-        drawn = [own.sample(_cut(reconstruction, block), generator) for block, own in self._pairs]
+        drawn = [own.sample(block.cut(reconstruction), generator) for block, own in self._pairs]
         return torch.cat(drawn, -1)
 
     def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
@@ -118,7 +129,7 @@ class Mixed(Likelihood):
         super().check(target, modality, (self.n_values,) if shape is None else shape)
         for block, likelihood in self._pairs:
             try:
-                likelihood.check(_cut(target, block), modality, (block.stop - block.start,))
+                likelihood.check(block.cut(target), modality, (block.stop - block.start,))
             except ValueError as error:
                 where = f"values {block.start} to {block.stop - 1}, {block.kind!r}"
                 raise ValueError(f"{error} ({where})") from None
@@ -133,17 +144,6 @@ class Mixed(Likelihood):
         if reconstruction.shape[-1:] != (self.n_values,):
             got = tuple(reconstruction.shape)
             raise ValueError(f"columns describe {self.n_values} values; got the shape {got}")
-
-
-def _cut(values: Tensor, block: _Block) -> Tensor:
-    return values[..., block.start : block.stop]
-
-
-def _build(block: _Block) -> Likelihood:
-    try:
-        return BLOCKS[block.kind].build(block.params, (block.stop - block.start,))
-    except ValueError as error:
-        raise ValueError(f"columns[{block.entry}] ({block.kind!r}): {error}") from error
 
 
 def _read_columns(columns: object) -> list[_Block]:

@@ -122,13 +122,13 @@ def start_near_zero(linear: nn.Linear, start: int) -> None:
         linear.bias[start:].zero_()
 
 
-def initialise_for_relu(layer: nn.Module) -> None:
+def keep_signal(layer: nn.Module, slope: float = 0.0) -> None:
     """Give a layer He's initialisation, in place ("Delving deep into rectifiers", 2015).
 
     PyTorch's default shrinks the signal by about 0.4 at each layer with ReLU, which deep stacks
-    without normalisation feel.
+    without normalisation feel. The rectifier has a slope below zero: 1 where there is none.
     """
     if isinstance(layer, _WEIGHTED):
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(layer.weight, a=slope)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

@@ -11,6 +11,7 @@ from cmvae.networks.log_counts import LogCountEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
 from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
+from cmvae.networks.shapes import SMALLEST
 
 
 class NetworkPair(NamedTuple):
@@ -50,8 +51,6 @@ NETWORKS: dict[str, NetworkPair] = {
     "sequence": NetworkPair(SequenceEncoder, SequenceDecoder),
 }
 
-_SMALLEST_IMAGE = 8  # pixels; below it a convolution has nothing to halve
-
 
 def choose_networks(shape: Sequence[int], likelihood: str) -> str:
     """Choose the entry of ``NETWORKS`` for a modality.
@@ -67,7 +66,7 @@ def choose_networks(shape: Sequence[int], likelihood: str) -> str:
     if likelihood == "categorical":
         # The classes are the last axis: three axes are no image (channels, height, width) either.
         return "sequence" if len(shape) == 2 else "mlp_classes"
-    if len(shape) == 3 and min(shape[1:]) >= _SMALLEST_IMAGE:
+    if len(shape) == 3 and min(shape[1:]) >= SMALLEST:
         return "conv"
     return "mlp"
 

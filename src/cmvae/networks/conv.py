@@ -7,12 +7,7 @@ from math import prod
 from torch import Tensor, nn
 
 from cmvae.base.outputs import ModelOutput
-from cmvae.networks.base import (
-    BaseDecoder,
-    BaseMultilatentEncoder,
-    PosteriorHead,
-    initialise_for_relu,
-)
+from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder, PosteriorHead, keep_signal
 from cmvae.networks.shapes import check_input, check_sizes, halved_sizes, image_size
 
 
@@ -51,7 +46,7 @@ class ConvEncoder(BaseMultilatentEncoder):
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
         layers += [nn.Flatten(), nn.Linear(widths[-1] * prod(sizes[-1]), hidden_dim), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers).apply(initialise_for_relu)
+        self.trunk = nn.Sequential(*layers).apply(keep_signal)
         self.head = PosteriorHead(hidden_dim, latent_dim, style_dim)
 
     def forward(self, x: Tensor) -> ModelOutput:
@@ -97,7 +92,7 @@ class ConvDecoder(BaseDecoder):
             up = nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, output_padding=lost)
             layers += [nn.ReLU(), up]
         self.layers = nn.Sequential(*layers)
-        self.layers[:-1].apply(initialise_for_relu)
+        self.layers[:-1].apply(keep_signal)
 
     def forward(self, z: Tensor) -> ModelOutput:
         """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, *output_shape)."""

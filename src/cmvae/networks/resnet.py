@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cmvae.base.outputs import ModelOutput
-from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder, posteriors, start_near_zero
-from cmvae.networks.shapes import check_input, check_sizes, image_size
+from cmvae.networks.base import (
+    BaseDecoder,
+    BaseMultilatentEncoder,
+    keep_signal,
+    posteriors,
+    start_near_zero,
+)
+from cmvae.networks.shapes import check_input, check_sizes, halved_sizes, image_size
 
 _SLOPE = 0.2  # of the leaky rectifiers, for negative values
+_NO_RECTIFIER = 1.0  # as a slope
 _BRANCH_WEIGHT = 0.1  # of what a residual block adds
 _MOST_CHANNELS = 8  # times those at full size
-_LARGEST_CODE = 7  # pixels; halving ends when the smaller side is no larger
 
 
 class ResNetEncoder(BaseMultilatentEncoder):
@@ -78,7 +83,7 @@ class ResNetDecoder(BaseDecoder):
     ) -> None:
         super().__init__()
         check_sizes(latent_dim_total=latent_dim_total)
-        sizes = _stage_sizes(output_shape)[::-1]
+        sizes = halved_sizes(image_size(output_shape), round_up=True)[::-1]
         widths = _stage_channels(channels, len(sizes))[::-1]
         dense = nn.Linear(latent_dim_total, widths[0] * prod(sizes[0]))
         layers: list[nn.Module] = [dense, nn.Unflatten(1, (widths[0], *sizes[0]))]
@@ -87,8 +92,8 @@ class ResNetDecoder(BaseDecoder):
         last = nn.Conv2d(channels, output_shape[0], kernel_size=3, padding=1)
         layers += [_ResidualBlock(channels, channels), nn.LeakyReLU(_SLOPE), last]
         self.layers = nn.Sequential(*layers)
-        _keep_signal(dense)
-        _keep_signal(last)
+        keep_signal(dense, _NO_RECTIFIER)
+        keep_signal(last, _NO_RECTIFIER)
 
     def forward(self, z: Tensor) -> ModelOutput:
         """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, *output_shape)."""
@@ -100,7 +105,7 @@ class _Trunk(nn.Module):
 
     def __init__(self, shape: Sequence[int], dim: int, channels: int) -> None:
         super().__init__()
-        sizes = _stage_sizes(shape)
+        sizes = halved_sizes(image_size(shape), round_up=True)
         widths = _stage_channels(channels, len(sizes))
         first = nn.Conv2d(shape[0], channels, kernel_size=3, padding=1)
         layers: list[nn.Module] = [first, _ResidualBlock(channels, channels)]
@@ -109,7 +114,7 @@ class _Trunk(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Linear(widths[-1] * prod(sizes[-1]), 2 * dim)
         start_near_zero(self.head, dim)
-        _keep_signal(first)
+        keep_signal(first, _NO_RECTIFIER)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.head(self.layers(x))
@@ -126,31 +131,15 @@ class _ResidualBlock(nn.Module):
         self.second = nn.Conv2d(hidden, n_out, kernel_size=3, padding=1)
         same = n_in == n_out
         self.shortcut = nn.Identity() if same else nn.Conv2d(n_in, n_out, 1, bias=False)
-        _keep_signal(self.first, "leaky_relu")
-        _keep_signal(self.second, "leaky_relu")
-        _keep_signal(self.shortcut)
+        keep_signal(self.first, _SLOPE)
+        keep_signal(self.second, _SLOPE)
+        keep_signal(self.shortcut, _NO_RECTIFIER)
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.first(functional.leaky_relu(x, _SLOPE))
         branch = self.second(functional.leaky_relu(branch, _SLOPE))
         total: Tensor = self.shortcut(x) + _BRANCH_WEIGHT * branch
         return total
-
-
-def _keep_signal(layer: nn.Module, after: Literal["linear", "leaky_relu"] = "linear") -> None:
-    """Initialise a layer so that its output is as large as its input before a rectifier, if any."""
-    if isinstance(layer, nn.Linear | nn.Conv2d):
-        nn.init.kaiming_normal_(layer.weight, a=_SLOPE, nonlinearity=after)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-
-
-def _stage_sizes(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return (height, width) of every stage, largest first; pooling rounds up."""
-    sizes: list[tuple[int, ...]] = [image_size(shape)]
-    while min(sizes[-1]) > _LARGEST_CODE:
-        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
-    return sizes
 
 
 def _stage_channels(channels: int, n_stages: int) -> list[int]:

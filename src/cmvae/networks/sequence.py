@@ -7,12 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cmvae.base.outputs import ModelOutput
-from cmvae.networks.base import (
-    BaseDecoder,
-    BaseMultilatentEncoder,
-    PosteriorHead,
-    initialise_for_relu,
-)
+from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder, PosteriorHead, keep_signal
 from cmvae.networks.shapes import check_input, check_sizes, halved_sizes, holds_indices
 
 
@@ -54,7 +49,7 @@ class SequenceEncoder(BaseMultilatentEncoder):
         for _ in lengths[1:]:
             layers += [nn.Conv1d(channels, channels, 4, stride=2, padding=1), nn.ReLU()]
         layers += [nn.Flatten(), nn.Linear(channels * lengths[-1], hidden_dim), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers).apply(initialise_for_relu)
+        self.trunk = nn.Sequential(*layers).apply(keep_signal)
         self.head = PosteriorHead(hidden_dim, latent_dim, style_dim)
 
     def forward(self, x: Tensor) -> ModelOutput:
@@ -109,7 +104,7 @@ class SequenceDecoder(BaseDecoder):
             up = nn.ConvTranspose1d(channels, channels, 4, stride=2, padding=1, output_padding=lost)
             layers += [up, nn.ReLU()]
         last = nn.Conv1d(channels, embedding_dim, kernel_size=3, padding=1)
-        self.trunk = nn.Sequential(*layers, last).apply(initialise_for_relu)
+        self.trunk = nn.Sequential(*layers, last).apply(keep_signal)
         self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
         self.head = nn.Linear(embedding_dim, vocabulary)
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from cmvae.likelihoods.base import is_integer
 
+SMALLEST = 8  # pixels or positions: below it a convolution has nothing to halve
+
 
 def image_size(shape: Sequence[int]) -> tuple[int, int]:
     """Return (height, width) of a shape (channels, height, width), or raise ``ValueError``."""
@@ -17,15 +19,14 @@ def image_size(shape: Sequence[int]) -> tuple[int, int]:
     return int(shape[1]), int(shape[2])
 
 
-def halved_sizes(shape: Sequence[int], smallest: int = 8) -> list[tuple[int, ...]]:
-    """Return the sizes that strided convolutions give, each the floor of half the one before.
+def halved_sizes(shape: Sequence[int], round_up: bool = False) -> list[tuple[int, ...]]:
+    """Return a shape, in pixels or positions, and its halves, until the smallest side is below 8.
 
-    ``shape``, in pixels or positions, comes first. Halving goes on while the smallest side is at
-    least ``smallest``, 2 or more.
+    Strided convolutions round down, pooling as in the residual pair rounds up.
     """
     sizes = [tuple(shape)]
-    while min(sizes[-1]) >= smallest:
-        sizes.append(tuple(side // 2 for side in sizes[-1]))
+    while min(sizes[-1]) >= SMALLEST:
+        sizes.append(tuple((side + round_up) // 2 for side in sizes[-1]))
     return sizes
 
 
