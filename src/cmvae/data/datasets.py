@@ -161,10 +161,10 @@ class IncompleteDataset(MultimodalBaseDataset):
     modality is not observed, NaN included, is kept and never looked at.
 
     Args:
-        data: modality -> tensor or array (n, *) of any real dtype, or what is kept compact.
+        data: as for ``MultimodalBaseDataset``.
         masks: modality -> (n,) bool, or numbers that are 0 or 1; True = observed. A modality
             without a mask is observed everywhere.
-        labels: n numbers (tensor, array or list) or n strings, or None.
+        labels: as for ``MultimodalBaseDataset``.
 
     Attributes:
         masks: modality -> (n,) bool tensor, for every modality.

@@ -53,11 +53,8 @@ def cached_arrays(
         folder: The folder, made where it is missing.
         name: What the files' names start with.
         recipe: What the arrays follow from, of plain JSON values.
-        keys: The arrays that are wanted.
+        keys: The arrays that are wanted; they come memory-mapped and read-only.
         make: Returns all of the recipe's arrays; called only where something has to be made.
-
-    Returns:
-        Key -> array, memory-mapped and read-only.
 
     Raises:
         OSError: If the folder cannot be written to; the message names it.

@@ -45,8 +45,7 @@ def read_polymnist(
 
     Returns:
         The tuples by index, then by label, with labels (n,) int64. Modality -> bytes (n, 3, 28,
-        28), in samples and batches float32 in [0, 1]. An ``IncompleteDataset`` if missing_rate is
-        above 0.
+        28), in samples and batches float32 in [0, 1]. Incomplete if missing_rate is above 0.
 
     Raises:
         ImportError: If Pillow is not installed.
@@ -116,12 +115,7 @@ def compose_polymnist(
 
 
 def modality_names(modalities: int) -> list[str]:
-    """Return ``m0``, ``m1``, … of the first modalities.
-
-    Raises:
-        TypeError: For what is not an integer.
-        ValueError: For a number outside 1 to 5.
-    """
+    """Return ``m0``, ``m1``, … of the first modalities, 1 to 5."""
     if positive_int("modalities", modalities) > N_MODALITIES:
         raise ValueError(f"modalities: expected 1 to {N_MODALITIES}, got {modalities}")
     return [f"m{i}" for i in range(modalities)]
@@ -180,9 +174,7 @@ def _read_images(paths: Sequence[Path]) -> np.ndarray:
 
 
 def _checked_digits(digits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    digits, labels = np.asarray(digits), np.asarray(labels)
-    if digits.dtype != np.uint8:
-        raise TypeError(f"digits: expected dtype uint8, got {digits.dtype}")
+    digits, labels = _as_bytes(digits, "digits"), np.asarray(labels)
     if digits.ndim != 3 or digits.shape[1:] != (SIDE, SIDE) or not len(digits):
         wanted = f"(n, {SIDE}, {SIDE}) with n at least 1"
         raise ValueError(f"digits: expected shape {wanted}, got {digits.shape}")
@@ -194,15 +186,20 @@ def _checked_digits(digits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     return digits, labels
 
 
+def _as_bytes(values: Any, what: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype != np.uint8:
+        raise TypeError(f"{what}: expected dtype uint8, got {array.dtype}")
+    return array
+
+
 def _checked_backgrounds(backgrounds: Sequence[Any] | Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not isinstance(backgrounds, Mapping):
         backgrounds = {f"m{i}": image for i, image in enumerate(backgrounds)}
-    images = {name: np.asarray(image) for name, image in backgrounds.items()}
+    images = {m: _as_bytes(image, f"background of {m!r}") for m, image in backgrounds.items()}
     if not images:
         raise ValueError("backgrounds: expected at least one image")
     for name, image in images.items():
-        if image.dtype != np.uint8:
-            raise TypeError(f"background of {name!r}: expected dtype uint8, got {image.dtype}")
         if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SIDE:
             wanted = f"(H, W, 3) with H and W at least {SIDE}"
             raise ValueError(f"background of {name!r}: expected shape {wanted}, got {image.shape}")

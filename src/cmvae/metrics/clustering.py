@@ -132,7 +132,11 @@ def as_categories(values: Any, name: str) -> np.ndarray:
         TypeError: for values that are neither all numbers nor all strings.
         ValueError: for other than one axis, no values, or NaN.
     """
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else _as_array(values, name)
+    values = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    try:  # lists are taken as they are, not made one type
+        array = np.array(values, dtype=object if isinstance(values, list | tuple) else None)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected one value per sample, got {error}") from None
     if array.ndim != 1:
         raise ValueError(f"{name}: expected one value per sample, got shape {array.shape}")
     if len(array) == 0:
@@ -145,14 +149,6 @@ def as_categories(values: Any, name: str) -> np.ndarray:
         first = int(np.isnan(array).argmax())
         raise ValueError(f"{name}: sample {first} is NaN; leave such samples out")
     return array
-
-
-def _as_array(values: Any, name: str) -> np.ndarray:
-    """Return values as an array; lists are taken as they are, not made one type."""
-    try:
-        return np.array(values, dtype=object if isinstance(values, list | tuple) else None)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected one value per sample, got {error}") from None
 
 
 def _from_objects(values: list[Any], name: str) -> np.ndarray:

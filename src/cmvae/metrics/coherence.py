@@ -159,18 +159,8 @@ def unconditional_coherence(
 ) -> float:
     """Return the share of the prior's samples, in [0, 1], in which all classifiers see one class.
 
-    Its ceiling is the ``agreement`` of :func:`real_coherence`.
-
-    Args:
-        model: As for :func:`conditional_coherence`.
-        n_samples: How many are drawn.
-        classifiers: Likewise.
-        batch_size: Samples generated at a time.
-        generator: Source of randomness, on the model's device.
-
-    Raises:
-        KeyError: For a modality without a classifier.
-        ValueError: For fewer than two modalities, or a number that is not positive.
+    Its ceiling is the ``agreement`` of :func:`real_coherence`. The other arguments and the errors
+    are those of :func:`conditional_coherence`.
     """
     names = _modalities(model, classifiers)
     size, agreeing = positive_int("batch_size", batch_size), 0
@@ -188,15 +178,8 @@ def real_coherence(
 ) -> RealCoherence:
     """Score the classifiers on real samples: how often each is right, and how often all agree.
 
-    Args:
-        data: As for :func:`conditional_coherence`.
-        classifiers: Modality to classifier, for each modality that counts.
-        batch_size: Samples classified at a time.
-
-    Raises:
-        KeyError: For a classifier of a modality that the data lack.
-        ValueError: For no classifiers, no labels or other than classes, no samples, a modality that
-            no sample has observed.
+    The modalities that have a classifier count. Data and errors are otherwise those of
+    :func:`conditional_coherence`; a modality that no sample has observed is a ``ValueError``.
     """
     if not classifiers:
         raise ValueError("classifiers must name a modality at least, got none")

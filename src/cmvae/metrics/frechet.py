@@ -43,19 +43,13 @@ def frechet_interval(
     takes that bias out, so that the interval may lie below D (Davison and Hinkley, "Bootstrap
     Methods and their Application", 1997, section 5.2).
 
-    Args:
-        features_a: (n, d) finite numbers.
-        features_b: (k, d) likewise.
-        level: coverage aimed at, in (0, 1).
-        n_resamples: how many resamples.
-        seed: their seed.
+    The coverage aimed at is ``level``, in (0, 1). Features and errors are those of the distance.
 
     Returns:
         Lower and upper end, both ≥ 0.
 
     Raises:
-        TypeError: as for the distance; for an argument of another type.
-        ValueError: as for the distance; for a level outside (0, 1) or fewer than one resample.
+        ValueError: for a level outside (0, 1) or fewer than one resample.
     """
     if not positive_float("level", level) < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}")

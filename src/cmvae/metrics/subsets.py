@@ -20,15 +20,7 @@ def choose_subsets(
 ) -> list[tuple[str, ...]]:
     """Return the subsets of one size; where there are more than ``limit``, so many at random.
 
-    Args:
-        names: the modalities; each subset has them in this order.
-        size: modalities in each subset.
-        limit: the most subsets; None = all.
-        generator: source of randomness.
-
-    Raises:
-        TypeError: for a limit that is no integer.
-        ValueError: for a limit below 1.
+    Each has the names in their order. A limit that is no positive integer is refused.
     """
     if limit is None or comb(len(names), size) <= positive_int("max_subsets", limit):
         return list(combinations(names, size))
