@@ -27,10 +27,9 @@ def main(folder):
     # Each device draws four samples of its own, and would start other clusters from them.
     cmvae.training.initialization.MAX_SAMPLES = 4
     torch.manual_seed(int(os.environ.get("LOCAL_RANK", "0")))
-    trainer = fit(
-        model, samples, max_epochs=3, warmup_epochs=1, batch_size=2, run_dir=folder, devices=2, accelerator="cpu",
-        enable_progress_bar=False, enable_model_summary=False, logger=False,
-    )  # fmt: skip
+    two = {"devices": 2, "accelerator": "cpu", "run_dir": folder}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = fit(model, samples, max_epochs=3, warmup_epochs=1, batch_size=2, **two, **quiet)
     state = {name: value.detach() for name, value in model.state_dict().items()}
     torch.save(
         {"steps": trainer.global_step, "state": state},

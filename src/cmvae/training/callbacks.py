@@ -3,16 +3,16 @@
 import logging
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
+from cmvae.models.cmvae import CMVAE
 from cmvae.training.checkpoints import BEST_CHECKPOINT, CHECKPOINTS, LAST_CHECKPOINT
 from cmvae.training.initialization import collapse_clusters, initialize_clusters
-from cmvae.training.module import CMVAEModule
 from cmvae.training.start import LEAST_GAIN, PHASES, Start
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,8 @@ class EpochCheckpoints(ModelCheckpoint):
 class StartCallback(Callback):
     """Carries out how training starts; a resumed training goes on in the phase that it was in.
 
-    Logs ``phase``, an index into :data:`cmvae.training.start.PHASES`.
-
-    Args:
-        start: The plan.
-        data: The samples the clusters are fitted to, anything that ``CMVAE.encode`` accepts.
+    The clusters are fitted to ``data``, anything that ``CMVAE.encode`` accepts. Logs ``phase``, an
+    index into :data:`cmvae.training.start.PHASES`.
     """
 
     def __init__(self, start: Start, data: Any) -> None:
@@ -70,7 +67,7 @@ class StartCallback(Callback):
         return self.start.before_clusters if self.ended is None else self.ended
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training has to know."""
+        """Return what a resumed training goes on from."""
         return {name: getattr(self, name) for name in ("ended", "started", "least", "waited")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -78,25 +75,25 @@ class StartCallback(Callback):
         for name, value in state_dict.items():
             setattr(self, name, value)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Make one cluster of all and hold it, unless the clusters have started, or start now."""
-        model = cast(CMVAEModule, pl_module).model
-        self._after = cast(int, trainer.max_epochs) - self.start.before_clusters
+        self._after = (trainer.max_epochs or 0) - self.start.before_clusters
         # Checkpoints of cmvae 0.1.0 know of no plan.
         self.started = self.started or trainer.current_epoch > self.before
         if self.started or not self.before:
-            self._start_clusters(trainer, pl_module)
+            self._start_clusters(trainer, pl_module.model)
             return
         if trainer.current_epoch == 0:
-            collapse_clusters(model)
-        self._frozen = [value for value in model.mixture.parameters() if value.requires_grad]
-        model.mixture.requires_grad_(False)
+            collapse_clusters(pl_module.model)
+        mixture = pl_module.model.mixture
+        self._frozen = [value for value in mixture.parameters() if value.requires_grad]
+        mixture.requires_grad_(False)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clusters when their time has come; forget the losses of other objectives."""
         epoch, checkpoints = trainer.current_epoch, trainer.checkpoint_callback
         if epoch >= self.before:
-            self._start_clusters(trainer, pl_module)
+            self._start_clusters(trainer, pl_module.model)
             other = epoch <= self.before + 2 * self.start.reading
             if other and isinstance(checkpoints, EpochCheckpoints):
                 checkpoints.forget_best()
@@ -104,17 +101,17 @@ class StartCallback(Callback):
         pl_module.log("phase", phase, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Tell the module which of the losses of an alignment this step has."""
-        module = cast(CMVAEModule, pl_module)
         if self.start.alignment_epochs:
-            module.encoders_alone = not self.started
-            share, beta = batch_idx / trainer.num_training_batches, module.model.model_config.beta
+            pl_module.encoders_alone = not self.started
+            beta = pl_module.model.model_config.beta
+            share = batch_idx / trainer.num_training_batches
             progress = trainer.current_epoch - self.before + share
-            module.options = self.start.options(progress, beta) if self.started else {}
+            pl_module.options = self.start.options(progress, beta) if self.started else {}
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """End the warm-up where it has not improved for long."""
         if self.started or self.start.patience is None:
             return
@@ -126,28 +123,27 @@ class StartCallback(Callback):
         if self.waited >= self.start.patience:
             self.ended = trainer.current_epoch + 1
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Say so where training ended within the warm-up."""
         self.thaw()
         if not self.started:
             logger.warning("training ended within the warm-up: the model has a single cluster")
 
     def thaw(self) -> None:
-        """Leave nothing frozen that was not."""
+        """Freeze nothing any longer that was not frozen before training."""
         for parameter in self._frozen:
             parameter.requires_grad_(True)
         self._frozen = []
 
-    def _start_clusters(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _start_clusters(self, trainer: Trainer, model: CMVAE) -> None:
         """Start the clusters unless they have, and let as many epochs follow as were planned."""
         if not self.started:
-            model, start = cast(CMVAEModule, pl_module).model, self.start
             self.thaw()
-            initialize_clusters(model, self.data, **start.initialization)
+            initialize_clusters(model, self.data, **self.start.initialization)
             # On several devices each has fitted clusters of its own: those of the first count.
             state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
             model.mixture.load_state_dict(trainer.strategy.broadcast(state))
-            if start.fresh_optimizer:
+            if self.start.fresh_optimizer:
                 trainer.strategy.setup_optimizers(trainer)
             logger.info("clusters started after %d epochs", self.before)
         self.started, self.ended = True, self.before

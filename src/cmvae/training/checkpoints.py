@@ -18,10 +18,9 @@ BEST_CHECKPOINT = "best.ckpt"
 def training_folder(
     run_dir: str | Path | None, overwrite: bool, resume_from: str | Path | None
 ) -> Path:
-    """Return the folder for a training: ``run_dir``, or the first free ``cmvae_runs/version_N``.
+    """Return ``run_dir``, or the first free ``cmvae_runs/version_N``.
 
-    Raises:
-        ValueError: If it is a file, or holds checkpoints of a run other than the one that goes on.
+    A file is refused, and a folder with checkpoints of a run other than the one that goes on.
     """
     if run_dir is None:
         root, number = Path("cmvae_runs"), 0
@@ -34,10 +33,8 @@ def training_folder(
     own = (folder / CHECKPOINTS).resolve()
     goes_on = resume_from is not None and Path(resume_from).resolve().parent == own
     if any(own.glob("*.ckpt")) and not (overwrite or goes_on):
-        raise ValueError(
-            f"run_dir {folder} holds the checkpoints of another run; "
-            "pass overwrite=True to replace them"
-        )
+        holds = f"run_dir {folder} holds the checkpoints of another run"
+        raise ValueError(f"{holds}; pass overwrite=True to replace them")
     return folder
 
 
@@ -55,10 +52,7 @@ def read_log(run_dir: str | Path) -> "pd.DataFrame":
     """Return what a training logged, a row for each epoch, those of resumed trainings included.
 
     Columns: ``phase`` (of :data:`cmvae.training.start.PHASES`), ``epoch`` (from 0 in each phase),
-    and the terms of the loss.
-
-    Raises:
-        ValueError: If there is no log.
+    and the terms of the loss. ``ValueError`` where there is no log.
     """
     import pandas as pd
 
@@ -75,35 +69,29 @@ def read_log(run_dir: str | Path) -> "pd.DataFrame":
     return log
 
 
-def settings_json(model: Any) -> str:
-    """Return the settings that a checkpoint and a model that goes on from it share, as JSON."""
-    settings = json.loads(model.model_config.to_json())
-    for modality, config in getattr(model, "diffusion_configs", {}).items():
-        settings[f"diffusion of {modality}"] = json.loads(config.to_json())
-    return json.dumps(settings)
+def settings_of(model: Any) -> dict[str, Any]:
+    """Return the settings that a checkpoint and a model that goes on from it share."""
+    diffusion = getattr(model, "diffusion_configs", {})
+    own = {f"diffusion of {name}": config.to_plain() for name, config in diffusion.items()}
+    return model.model_config.to_plain() | own
 
 
 def check_checkpoint(path: Path, model: "nn.Module") -> None:
-    """Refuse a checkpoint that is missing, damaged, or of another model; nothing is changed.
-
-    Raises:
-        ValueError: Naming the file.
-    """
+    """Refuse a checkpoint that is missing, damaged, or of another model."""
     import torch
 
     if not path.is_file():
         raise ValueError(f"resume_from: no such file: {path}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        saved, settings = checkpoint["state_dict"], json.loads(checkpoint["cmvae_config"])
+        saved = {name: value.shape for name, value in checkpoint["state_dict"].items()}
+        settings = json.loads(checkpoint["cmvae_config"])
     except Exception as error:
-        raise ValueError(
-            f"resume_from: {path} is no checkpoint, or damaged: {type(error).__name__}"
-        ) from error
-    own = {f"model.{name}": value for name, value in model.state_dict().items()}
-    differing = [name for name in {*own, *saved} if name not in own or name not in saved]
-    differing += [name for name in own if name in saved and own[name].shape != saved[name].shape]
-    present = json.loads(settings_json(model))
+        what = f"is no checkpoint, or damaged: {type(error).__name__}"
+        raise ValueError(f"resume_from: {path} {what}") from error
+    own = {f"model.{name}": value.shape for name, value in model.state_dict().items()}
+    differing = [name for name in {*own, *saved} if own.get(name) != saved.get(name)]
+    present = settings_of(model)
     differing += [name for name in present if settings.get(name) != present[name]]
     if differing:
         raise ValueError(f"resume_from: {path} is of another model: {sorted(differing)[:5]} differ")

@@ -27,23 +27,19 @@ def train(
     resume: bool = False,
     **trainer_arguments: Any,
 ) -> None:
-    """Warm up with one cluster, or align; start the clusters, and train on with them.
+    """Warm up a new model with one cluster, or align; start the clusters, and train on with them.
 
     Draws come from PyTorch's global generator, apart from those that start the clusters.
 
     Args:
-        model: The model, newly built.
+        model: The model.
         data: The samples.
         recipe: How.
         seed: Seed of the clusters' start.
-        warm: The networks are trained already: the clusters start at once, without warm-up or
-            alignment.
+        warm: The networks are trained already: the clusters start at once.
         run_dir: Where checkpoints and logs go; None: no files.
         resume: Go on from the last checkpoint in ``run_dir``, if there is one.
-        **trainer_arguments: For :func:`cmvae.fit`.
-
-    Raises:
-        ValueError: For more clusters than different samples, or an alignment of a single modality.
+        **trainer_arguments: For :func:`cmvae.fit`, which says what is refused.
     """
     size = len(data)
     start = recipe.start_of_training(size, warm).replace(seed=seed, batch_size=model.rows_at_once)
@@ -71,22 +67,15 @@ def number_clusters(
 ) -> list[float]:
     """Put the clusters that have samples first, and return the paper's criterion.
 
-    The number of a cluster is then its place in the model. The criterion (``h_values`` of
-    ``CMVAE.prune_clusters``) is only evaluated, on a copy: started from tight clusters it keeps, or
-    merges, too many.
-
-    Args:
-        model: The trained model.
-        data: The samples.
-        rule: The assignment rule.
-        drop_empty: Deactivate the clusters without samples.
+    The number of a cluster is then its place in the model; with ``drop_empty`` those without
+    samples are deactivated. The criterion (``h_values`` of ``CMVAE.prune_clusters``) is only
+    evaluated, on a copy: started from tight clusters it keeps, or merges, too many.
     """
-    size = model.rows_at_once
+    size, mixture = model.rows_at_once, model.mixture
     copied = CMVAE(model.model_config)
     copied.load_state_dict(model.state_dict())
     h_values = copied.prune_clusters(data, batch_size=min(1024, size), rule=rule)
     clusters = model.predict_clusters(data, rule=rule, batch_size=size).clusters
-    mixture = model.mixture
     occupied = torch.bincount(clusters, minlength=len(mixture.active)) > 0
     if drop_empty:
         mixture.keep(occupied)

@@ -1,4 +1,4 @@
-"""Training through Lightning."""
+"""Training through Lightning, and the batches that it reads."""
 
 import signal
 import threading
@@ -13,14 +13,16 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from cmvae.base.arguments import positive_int
+from cmvae.base.outputs import ModelOutput
+from cmvae.data.batches import collate
+from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import EpochCheckpoints, StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, training_folder
 from cmvae.training.initialization import check_number
-from cmvae.training.loader import make_loader
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.start import Start
 
@@ -47,31 +49,27 @@ def fit(
 ) -> Trainer:
     """Train a CMVAE, or the diffusion decoders of a D-CMVAE.
 
-    After every epoch the run folder gets ``checkpoints/last.ckpt`` and, when the validation loss
-    (without validation data, the training loss) is the lowest since the clusters started and the
-    objective stands alone, ``checkpoints/best.ckpt``; ``logs`` gets the terms of the loss as CSV.
-    The model holds the last weights. A D-CMVAE's scale of the data is estimated on ``train_data``.
+    After every epoch the run folder gets ``checkpoints/last.ckpt``, the terms of the loss as CSV in
+    ``logs`` and, when the loss (of validation, where there are data for it) is the lowest since the
+    clusters started and the objective stands alone, ``checkpoints/best.ckpt``. The model holds the
+    last weights. A D-CMVAE's scale of the data is estimated on ``train_data``.
 
     Args:
         model: The model; its networks are set to training mode, those of a frozen CMVAE excepted.
         train_data: A dataset, {modality: tensor}, or a ``DataLoader``.
         val_data: Likewise; evaluated after every epoch.
         max_epochs: Epochs in all, a resumed run's first ones included.
-        warmup_epochs: So many of them with a single cluster, after which
-            :func:`initialize_clusters` starts the clusters on ``train_data``; 0 trains all clusters
-            from where they are. Not for a D-CMVAE.
-        alignment_epochs: Instead, for modalities that share little but the cluster, such as images
-            of the same class: epochs in which the encoders alone learn what modalities share, after
-            which the clusters start, and epochs in which decoders learn to read it; in as many more
-            β rises.
-        initial_clusters: How many clusters start after the warm-up: a number, ``'auto'``, or None
-            for all.
+        warmup_epochs: So many of them with a single cluster, after which the clusters start
+            (:func:`initialize_clusters`); 0 trains them from where they are. Not for a D-CMVAE.
+        alignment_epochs: (a, r) instead, for modalities that share little but the cluster: a epochs
+            of the encoders alone, after which the clusters start; r in which decoders learn to read
+            them, and as many in which β rises.
+        initial_clusters: How many clusters start then: a number, ``'auto'``, or None for all.
         start: Instead of these three, the whole plan: :class:`cmvae.training.start.Start`.
         batch_size: Samples per step, where the data are no ``DataLoader``.
         learning_rate: Step size of Adam, for a CMVAE with amsgrad.
         optimizer: Parameters → optimiser, instead of it.
-        seed: Seeds PyTorch, NumPy and Python: the same seed, model and machine give the same
-            weights.
+        seed: Of PyTorch, NumPy and Python: same seed, model and machine, same weights.
         run_dir: Where files go; by default the first free ``cmvae_runs/version_N``.
         resume_from: A checkpoint of an earlier ``fit``, whose training goes on. Lightning reads it
             with ``weights_only=True``: nothing but tensors and plain values is unpickled.
@@ -80,9 +78,8 @@ def fit(
         **trainer_arguments: Anything that ``lightning.pytorch.Trainer`` takes.
 
     Returns:
-        The Lightning trainer; ``trainer.checkpoint_callback.best_model_path`` and
-        ``last_model_path`` name the checkpoints, ``trainer.callback_metrics`` has the last epoch's
-        figures.
+        The Lightning trainer: its ``checkpoint_callback`` names the checkpoints
+        (``best_model_path``, ``last_model_path``), ``callback_metrics`` has the last figures.
 
     Raises:
         ValueError: For an argument out of its range, or a ``run_dir`` that holds results.
@@ -90,30 +87,33 @@ def fit(
         NonFiniteLossError: When the loss or a parameter stops being finite.
         KeyboardInterrupt: After an interruption; the last checkpoint stands.
     """
-    module = _module(model, learning_rate, optimizer)
+    bare = getattr(model, "_orig_mod", model)  # it may be compiled
+    make = CMVAEModule if isinstance(bare, CMVAE) else getattr(bare, "training_module", None)
+    if make is None:
+        raise TypeError(f"model must be a CMVAE or DCMVAE, got {type(bare).__name__}")
+    module: ModelModule = make(model, learning_rate, optimizer)
     positive_int("max_epochs", max_epochs)
     settings = {
         "warmup_epochs": warmup_epochs,
         "alignment_epochs": alignment_epochs,
         "initial_clusters": initial_clusters,
     }
-    plan = _plan(model, start, settings, seed, max_epochs)
-    train_loader = make_loader("train_data", train_data, batch_size, shuffle=True)
-    val_loader = val_data
+    plan = _plan(bare, start, settings, seed, max_epochs)
+    train_loader, val_loader = make_loader("train_data", train_data, batch_size, shuffle=True), None
     if val_data is not None:
         val_loader = make_loader("val_data", val_data, batch_size, shuffle=False)
     if resume_from is not None:
-        check_checkpoint(Path(resume_from), getattr(model, "_orig_mod", model))
+        check_checkpoint(Path(resume_from), bare)
     folder = training_folder(run_dir, overwrite, resume_from)
     data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
     module.prepare(data)
     if seed is not None:
         seed_everything(seed, verbose=False)
     model.train()
-    begin = [] if plan is None else [StartCallback(plan, data)]
+    begin = [StartCallback(plan, data)] if plan else []
     own: list[Callback] = [*begin]
     if trainer_arguments.get("enable_checkpointing", True):
-        own.append(EpochCheckpoints(folder, "train/loss" if val_loader is None else "val/loss"))
+        own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
     every = [*own, *(callbacks or ())]
     trainer = _trainer(folder, max_epochs=max_epochs, callbacks=every, **trainer_arguments)
     try:
@@ -125,22 +125,57 @@ def fit(
     return trainer
 
 
-def _module(model: Any, learning_rate: float, optimizer: Any) -> ModelModule:
-    """Return the Lightning module for a model, which may be compiled."""
-    bare = getattr(model, "_orig_mod", model)
-    if isinstance(bare, CMVAE):
-        return CMVAEModule(model, learning_rate, optimizer)
-    make = getattr(bare, "training_module", None)
-    if make is None:
-        raise TypeError(f"model must be a CMVAE or DCMVAE, got {type(model).__name__}")
-    return make(model, learning_rate, optimizer)
+def make_loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+    """Return a loader of the batches of a dataset or mapping; a ``DataLoader`` is one already.
+
+    Data of another kind, or that give no batch, are refused by the name of the argument.
+    """
+    if not isinstance(data, DataLoader):
+        size, data = positive_int("batch_size", batch_size), _as_dataset(argument, data)
+        if isinstance(data, MultimodalBaseDataset):
+            data = DataLoader(_Batches(data), size, shuffle, collate_fn=_as_it_is)
+        else:
+            data = DataLoader(data, size, shuffle, collate_fn=collate)
+    if hasattr(data.dataset, "__len__") and len(data) == 0:
+        why = "it holds no samples, or fewer than a whole batch is dropped"
+        raise ValueError(f"{argument} gives no batch: {why}")
+    return data
+
+
+def _as_dataset(argument: str, data: Any) -> Dataset[Any]:
+    if isinstance(data, Mapping) and isinstance(data.get("data"), Mapping):
+        data = IncompleteDataset(data["data"], data.get("masks") or {}, data.get("labels"))
+    elif isinstance(data, Mapping):
+        data = MultimodalBaseDataset(data)
+    if not isinstance(data, Dataset):
+        allowed = "a dataset, a mapping or a DataLoader"
+        raise TypeError(f"{argument} must be {allowed}, got {type(data).__name__}")
+    if hasattr(data, "__len__") and len(data) == 0:
+        raise ValueError(f"{argument} holds no samples")
+    return data
+
+
+class _Batches(Dataset[ModelOutput]):
+    """A dataset whose batches are read by one indexing operation per tensor, not by sample."""
+
+    def __init__(self, dataset: MultimodalBaseDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: list[int]) -> ModelOutput:
+        return self.dataset.batch(indices)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _plan(
     model: Any, start: Start | None, settings: Mapping[str, Any], seed: Any, max_epochs: int
 ) -> Start | None:
     """Return how training starts, None where it just does, or refuse what the model cannot do."""
-    model = getattr(model, "_orig_mod", model)
     given = [name for name, value in settings.items() if value not in (None, 0)]
     if start is not None and given:
         raise ValueError(f"start is the whole plan: leave {', '.join(given)}, or put them into it")
@@ -152,16 +187,13 @@ def _plan(
     plan = start or Start(**settings, seed=seed)
     check_number(model, plan.initial_clusters, "initial_clusters")
     if plan.alignment_epochs and len(model.modalities) < 2:
-        raise ValueError(
-            f"alignment_epochs align modalities with each other, "
-            f"the model has only {model.modalities}"
-        )
-    if plan.before_objective >= max_epochs:
+        what = "alignment_epochs align modalities with each other"
+        raise ValueError(f"{what}, the model has only {model.modalities}")
+    least = plan.before_objective + 1
+    if max_epochs < least:
         name = "alignment_epochs" if plan.alignment_epochs else "warmup_epochs"
-        raise ValueError(
-            f"{name} = {getattr(plan, name)} need max_epochs of at least "
-            f"{plan.before_objective + 1}, got {max_epochs}"
-        )
+        what = f"{name} = {getattr(plan, name)}"
+        raise ValueError(f"{what} need max_epochs of at least {least}, got {max_epochs}")
     return plan if start is not None or plan.before_clusters else None
 
 

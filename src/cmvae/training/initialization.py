@@ -39,31 +39,28 @@ def initialize_clusters(
     """Start the clusters where the latent means of the data lie.
 
     Samples are grouped by the averages of their experts' means; from these groups the mixture prior
-    is fitted to the same points by expectation–maximisation: weights, centres and, where the model
-    learns them, covariances. These are then widened by the average covariance of q(z|X), since the
-    prior is to hold draws: where the data say little of z, the means lie much closer together than
-    the draws do. Call it after some training with one cluster (:func:`collapse_clusters`), as VaDE
-    does (Jiang et al., 2017), in any training loop; ``fit(..., warmup_epochs=…)`` does both.
+    is fitted to the same points by expectation–maximisation. Covariances are then widened by the
+    average one of q(z|X), since the prior is to hold draws: where the data say little of z, the
+    means lie much closer together than the draws do. Call it after some training with one cluster
+    (:func:`collapse_clusters`), as VaDE does (Jiang et al., 2017), in any training loop;
+    ``fit(..., warmup_epochs=…)`` does both.
 
     Args:
         model: The model; only its mixture prior changes.
-        data: Samples, anything that ``CMVAE.encode`` accepts. Of more than 4000, so many drawn at
-            random.
-        n_clusters: How many clusters start active. None: all C of the model. ``'auto'``: as many as
-            the data show, at most C.
+        data: What ``CMVAE.encode`` accepts. Of more than 4000 samples, so many drawn at random.
+        n_clusters: How many clusters start active: None for all C, ``'auto'`` for as many as the
+            data show.
         method: ``'spectral'``: normalised cut of the neighbour graph; ``'auto'`` counts stable
-            groups (:func:`cmvae.clusters.spectral.count_groups`). ``'shared'``: the same groups,
-            but ``'auto'`` counts those that each modality shows by itself
-            (:func:`cmvae.clusters.spectral.count_shared_groups`): for modalities that share the
-            cluster and little else, where groups of the averages may be of one modality's own
-            making. ``'gmm'``: a Gaussian mixture
-            (:func:`cmvae.clusters.mixture.gaussian_groups`); ``'auto'`` has the smallest BIC.
+            groups (:func:`cmvae.clusters.spectral.count_groups`). ``'shared'``: likewise, but
+            ``'auto'`` counts those that each modality shows by itself
+            (:func:`cmvae.clusters.spectral.count_shared_groups`), for modalities that share the
+            cluster and little else. ``'gmm'``: a Gaussian mixture, ``'auto'`` by its BIC.
         seed: Seed of the draws; without it, drawn from PyTorch's global generator.
         batch_size: Samples encoded at a time.
 
     Raises:
-        ValueError: If ``n_clusters`` exceeds C or the number of different samples, the method is
-            unknown, or ``'shared'`` groups are to be counted where no sample has two modalities.
+        ValueError: For more clusters than C or different samples, an unknown method, and where
+            ``'shared'`` groups are to be counted but no sample has two modalities.
     """
     largest = model.model_config.number_of_clusters
     check_number(model, n_clusters, "n_clusters")
@@ -72,52 +69,39 @@ def initialize_clusters(
     if seed is None:
         seed = int(torch.randint(2**31, ()))
     latents = read_latents(model, data, batch_size, seed)
+    seen = latents.means, latents.views, latents.observed
     # Latents are small matrices: more threads than one make these fits ten times slower.
     with threadpool_limits(1):
-        shown = (latents.means, latents.views, latents.observed)
-        labels = find_groups(*shown, n_clusters or largest, largest, method, seed)
+        labels = find_groups(*seen, n_clusters or largest, largest, method, seed)
         _start_components(model.mixture, latents, labels)
 
 
 def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
-    """Refuse a number of clusters that is neither None, ``'auto'`` nor one from 1 to C.
-
-    Raises:
-        TypeError: If it is of another type.
-        ValueError: If it is out of range.
-    """
-    largest = model.model_config.number_of_clusters
+    """Refuse a number of clusters that is neither None, ``'auto'`` nor one from 1 to C."""
+    most = model.model_config.number_of_clusters
     if n_clusters is None or (isinstance(n_clusters, str) and n_clusters == "auto"):
         return
-    if positive_int(argument, n_clusters) > largest:
-        most = f"number_of_clusters = {largest}"
-        raise ValueError(f"{argument} must be at most {most}, got {n_clusters}")
+    if positive_int(argument, n_clusters) > most:
+        allowed = f"at most number_of_clusters = {most}"
+        raise ValueError(f"{argument} must be {allowed}, got {n_clusters}")
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What the clusters start from.
+    """What the clusters start from, of n samples."""
 
-    Attributes:
-        means: Means of q(z|X), (n, d).
-        views: Locations of q(z|x_m), (M, n, d).
-        observed: (M, n) boolean.
-        spread: The average covariance of q(z|X), (d, d), over all samples, those included that are
-            left out here.
-    """
-
-    means: np.ndarray
-    views: np.ndarray
-    observed: np.ndarray
-    spread: np.ndarray
+    means: np.ndarray  # of q(z|X), (n, d)
+    views: np.ndarray  # locations of q(z|x_m), (M, n, d)
+    observed: np.ndarray  # (M, n) boolean
+    spread: np.ndarray  # average covariance of q(z|X), (d, d), over those left out too
 
 
 @torch.no_grad()
 def read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> Latents:
     """Return the latents of the samples, or of MAX_SAMPLES of them, drawn by the seed."""
     with evaluating(model):
-        parts = iterate(data, batch_size)
-        chunks = [experts_of(model, read_batch(model, part)) for part in parts]
+        batches = (read_batch(model, part) for part in iterate(data, batch_size))
+        chunks = [experts_of(model, batch) for batch in batches]
     loc, scale, observed = (
         torch.cat([getattr(chunk, name) for chunk in chunks], 1).double().cpu().numpy()
         for name in ("loc", "scale", "observed")
@@ -137,10 +121,9 @@ def read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> Latents
 def _start_components(mixture: MixturePrior, latents: Latents, labels: np.ndarray) -> None:
     """Fit the components to grouped points by expectation–maximisation; leave only those active.
 
-    The E step is the mixture's own posterior, whatever its family and form of covariance. In the M
-    step a sample weighs as much as the share of modalities it has observed: the latents of the
-    others are blurred. All covariances are widened at the end, and by the same ``spread``: within
-    the steps it would merge clusters.
+    The E step is the mixture's own posterior. In the M step a sample weighs as much as the share of
+    modalities it has observed: the latents of the others are blurred. Covariances are widened at
+    the end alone, by the same ``spread``: within the steps it would merge clusters.
     """
     points, seen = latents.means, latents.observed.mean(0)
     labels = np.unique(labels, return_inverse=True)[1]

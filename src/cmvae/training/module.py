@@ -1,5 +1,6 @@
 """A model as Lightning trains it: steps, logging, checkpoints, and stopping at a bad loss."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from cmvae.base.arguments import positive_float
 from cmvae.base.outputs import ModelOutput
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import nonfinite_experts
-from cmvae.training.checkpoints import settings_json
+from cmvae.training.checkpoints import settings_of
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -21,14 +22,10 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class ModelModule(LightningModule):
-    """A model as Lightning trains it.
+    """Logs the loss and its terms, averaged over the epoch, as ``train/NAME`` and ``val/NAME``.
 
-    Logs the loss and every term of it, averaged over the epoch, as ``train/NAME`` and ``val/NAME``.
-
-    Args:
-        model: The model; called with a batch, it returns a scalar ``loss`` and ``metrics``.
-        learning_rate: Step size of the default optimiser.
-        optimizer: Parameters → optimiser, instead of the default.
+    The model, called with a batch, returns a scalar ``loss`` and ``metrics``; the default optimiser
+    is Adam.
     """
 
     amsgrad = False
@@ -65,11 +62,7 @@ class ModelModule(LightningModule):
         return (self._optimizer or own)(self.trained_parameters())
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """Return the loss of a batch.
-
-        Raises:
-            NonFiniteLossError: If it is not finite.
-        """
+        """Return the loss of a batch; :class:`NonFiniteLossError` where it is not finite."""
         return self._step(batch, "train", self.train_output(batch))
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
@@ -79,12 +72,12 @@ class ModelModule(LightningModule):
     def _step(self, batch: Any, stage: str, output: ModelOutput) -> Tensor:
         if not bool(torch.isfinite(output.loss)):
             bad = ", ".join(self._nonfinite_terms(batch, output)) or "none but their sum"
-            loss = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
-            raise NonFiniteLossError(f"{loss}; terms that are not finite: {bad}; {self._good()}")
+            what = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
+            raise self._nonfinite(f"{what}; terms that are not finite: {bad}")
         size = len(next(iter(batch.get("data", batch).values())))
-        terms = {"loss": output.loss.detach()}
-        terms |= {name: value.float() for name, value in output.metrics.items()}
-        logged = {f"{stage}/{k}": v for k, v in terms.items()}
+        metrics = {name: value.float() for name, value in output.metrics.items()}
+        terms = {"loss": output.loss.detach(), **metrics}
+        logged = {f"{stage}/{name}": value for name, value in terms.items()}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         if stage == "train":
             self.log_dict(self._summary(terms), prog_bar=True, logger=False, batch_size=size)
@@ -98,21 +91,21 @@ class ModelModule(LightningModule):
     def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:
         return [name for name, value in output.metrics.items() if not bool(torch.isfinite(value))]
 
-    def _good(self) -> str:
-        """Name the checkpoint to return to."""
-        return f"last good checkpoint: {checkpoint_of(self.trainer)}"
+    def _nonfinite(self, what: str) -> NonFiniteLossError:
+        """Return the error, which names the checkpoint to return to."""
+        return NonFiniteLossError(f"{what}; last good checkpoint: {checkpoint_of(self.trainer)}")
 
     def on_train_epoch_end(self) -> None:
         """Refuse to go on, and to overwrite a good checkpoint, once a parameter is not finite."""
         named = self.model.named_parameters()
         bad = [name for name, value in named if not bool(torch.isfinite(value).all())]
         if bad:
-            what = f"parameters became NaN or infinite in epoch {self.current_epoch}: {bad[:5]}"
-            raise NonFiniteLossError(f"{what}; {self._good()}")
+            what = f"parameters became NaN or infinite in epoch {self.current_epoch}"
+            raise self._nonfinite(f"{what}: {bad[:5]}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random generator's state: a resumed run draws what the whole one would have."""
-        checkpoint["cmvae_config"] = settings_json(self.model)
+        checkpoint["cmvae_config"] = json.dumps(settings_of(self.model))
         checkpoint["rng_state"] = torch.get_rng_state()
         if torch.cuda.is_available():
             checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state_all()
@@ -148,7 +141,7 @@ class CMVAEModule(ModelModule):
         self.encoders_alone = False
 
     def train_output(self, batch: Any) -> ModelOutput:
-        """Return loss and terms of a batch to learn from."""
+        """Return loss and terms of a batch to learn from, by the objective or the alignment."""
         return self.model.align(batch) if self.encoders_alone else self.model(batch, **self.options)
 
     @torch.no_grad()

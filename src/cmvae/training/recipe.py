@@ -72,10 +72,8 @@ class Recipe(Settings):
         if self.n_clusters == "auto":
             return min(self.max_clusters, n_samples)
         if self.n_clusters > n_samples:
-            raise ValueError(
-                f"n_clusters = {self.n_clusters} clusters cannot be found in "
-                f"n_samples = {n_samples}"
-            )
+            wanted = f"n_clusters = {self.n_clusters} clusters"
+            raise ValueError(f"{wanted} cannot be found in n_samples = {n_samples}")
         return int(self.n_clusters)
 
     def warmup_epochs(self, n_samples: int) -> int:

@@ -44,15 +44,13 @@ Natural = Annotated[int, BeforeValidator(_natural)]
 class Start(Settings):
     """The plan of how training starts: with one cluster, or with the encoders alone; then clusters.
 
-    A mixture with random centres, trained from the start, settles in poor clusters; VaDE (Jiang et
-    al., 2017) starts it from a mixture fitted to the latents of a model trained without one. So the
-    first ``warmup_epochs`` have a single cluster, fixed at zero with scale 1; then the clusters
-    start where the latents lie (:func:`cmvae.initialize_clusters`). With ``warmup_epochs`` 0 they
-    start at once.
+    A mixture trained from random centres settles in poor clusters (VaDE, Jiang et al., 2017). So
+    the first ``warmup_epochs`` have a single cluster, fixed at zero with scale 1; then the clusters
+    start where the latents lie (:func:`cmvae.initialize_clusters`); at once with 0.
 
     Where modalities share little but the cluster, as images of the same class do, the objective
-    leaves z unused for thousands of steps: no decoder can read it, so no encoder learns to write
-    it. With ``alignment_epochs`` = (a, r) instead
+    leaves z unused for long: no decoder can read it, so no encoder learns to write it. With
+    ``alignment_epochs`` = (a, r) instead
 
     1. for a epochs the encoders learn by :func:`cmvae.models.alignment.alignment_loss` alone, and
        the clusters start, ``'auto'`` of them being as many as modalities agree on;
@@ -62,8 +60,8 @@ class Start(Settings):
 
     Args:
         warmup_epochs: So many epochs with one cluster.
-        patience: End them early, once the loss of training has not fallen by more than 0.001
-            for so many epochs; the epochs after the warm-up remain as many.
+        patience: End them early, once the loss of training has not fallen by more than 0.001 for so
+            many epochs; as many follow as without.
         alignment_epochs: (a, r), instead of a warm-up.
         initial_clusters: How many clusters start: a number, ``'auto'``, or None for all.
         method: Of :func:`cmvae.initialize_clusters`; ``'auto'`` is ``'shared'`` with alignment,
@@ -130,12 +128,7 @@ class Start(Settings):
         return "clusters" if started else "warm-up"
 
     def options(self, progress: float, beta: float) -> dict[str, float]:
-        """Return the arguments of ``CMVAE.forward`` so many epochs after the clusters started.
-
-        Args:
-            progress: Epochs and parts of one.
-            beta: β of the model.
-        """
+        """Return arguments of ``CMVAE.forward``, ``progress`` epochs after the clusters started."""
         if progress >= 2 * self.reading:
             return {}
         lowest = min(ALIGNMENT_BETA, beta)
