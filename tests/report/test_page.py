@@ -12,10 +12,9 @@ import pytest
 from cmvae.preprocessing.arrays import ImageCodec
 from cmvae.preprocessing.texts import PAD, UNKNOWN, TextCodec, Tokenizer
 from cmvae.report import gather_report, write_report
-from cmvae.report.moments import Moments
-from cmvae.report.page import as_json
+from cmvae.report.counting import Moments
+from cmvae.report.page import THEMES, as_json, contrast
 from cmvae.report.pictures import as_bytes, as_sheet, thumbnails
-from cmvae.report.themes import THEMES, contrast
 from made_runs import make_rows, make_run, numbers, pictures_of
 
 MODALITY = "<script>alert(1)<!-- &amp; $title ${style}"  # slashes are refused in its name

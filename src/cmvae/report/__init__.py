@@ -4,51 +4,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cmvae.report.content import ReportContent
-    from cmvae.report.figures import (
-        embedding_figure,
-        entropy_figure,
-        save_figure,
-        translation_figure,
-    )
-    from cmvae.report.gather import Shown, gather_report
-    from cmvae.report.grids import (
-        cluster_samples_figure,
-        cross_generations,
-        generation_grid,
-        thumbnail_figure,
-    )
-    from cmvae.report.page import write_report
-    from cmvae.report.watch import GenerationGrid
-
-__all__ = [
-    "GenerationGrid",
-    "ReportContent",
-    "Shown",
-    "cluster_samples_figure",
-    "cross_generations",
-    "embedding_figure",
-    "entropy_figure",
-    "gather_report",
-    "generation_grid",
-    "save_figure",
-    "thumbnail_figure",
-    "translation_figure",
-    "write_report",
-]
+    from cmvae.report.content import ReportContent as ReportContent
+    from cmvae.report.figures import embedding_figure as embedding_figure
+    from cmvae.report.figures import entropy_figure as entropy_figure
+    from cmvae.report.figures import save_figure as save_figure
+    from cmvae.report.figures import translation_figure as translation_figure
+    from cmvae.report.gather import Shown as Shown
+    from cmvae.report.gather import gather_report as gather_report
+    from cmvae.report.grids import cluster_samples_figure as cluster_samples_figure
+    from cmvae.report.grids import cross_generations as cross_generations
+    from cmvae.report.grids import generation_grid as generation_grid
+    from cmvae.report.grids import thumbnail_figure as thumbnail_figure
+    from cmvae.report.page import write_report as write_report
+    from cmvae.report.watch import GenerationGrid as GenerationGrid
 
 # Loaded when first asked for: the page needs no matplotlib, and only watching needs Lightning.
-_FIGURES = ("embedding_figure", "entropy_figure", "save_figure", "translation_figure")
-_GRIDS = ("cluster_samples_figure", "cross_generations", "generation_grid", "thumbnail_figure")
 _HOMES = {
     "GenerationGrid": "watch",
     "ReportContent": "content",
     "Shown": "gather",
+    "cluster_samples_figure": "grids",
+    "cross_generations": "grids",
+    "embedding_figure": "figures",
+    "entropy_figure": "figures",
     "gather_report": "gather",
+    "generation_grid": "grids",
+    "save_figure": "figures",
+    "thumbnail_figure": "grids",
+    "translation_figure": "figures",
     "write_report": "page",
-    **dict.fromkeys(_FIGURES, "figures"),
-    **dict.fromkeys(_GRIDS, "grids"),
 }
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -58,4 +44,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return __all__

@@ -1,4 +1,4 @@
-"""How many samples of each cluster have which modalities and which labels."""
+"""Sums over the samples of each cluster: of features, of modalities, of labels."""
 
 from typing import TYPE_CHECKING
 
@@ -12,18 +12,84 @@ if TYPE_CHECKING:
 
 NO_LABEL = "(none)"
 MOST_PATTERNS = 12
+LOST = 1e-12  # relative
 
 Labels = tuple[tuple[str, ...], np.ndarray]
 """Names of labels, and the place of each sample's, (n,)."""
 
 
-def read_labels(labels: "pd.Series[str]", ids: list[str]) -> Labels:
-    """Return the labels of samples, ``NO_LABEL`` of those that have none.
+class Moments:
+    """Sums of the features of one modality, over the observed samples of each cluster.
 
-    Raises:
-        TypeError: For what is no series of strings.
-        ValueError: For ids that repeat, or labels of none of the samples.
+    Values are taken relative to the mean of the first samples added: sums of squares of numbers far
+    from zero would lose their digits.
     """
+
+    def __init__(self, n_clusters: int, n_features: int) -> None:
+        self.counts = np.zeros(n_clusters)  # samples by cluster, (C,)
+        self._shift = np.zeros(n_features)
+        self._sums, self._squares = np.zeros((2, n_clusters, n_features))
+
+    def add(self, values: np.ndarray, clusters: np.ndarray) -> None:
+        """Add samples (B, D) of clusters (B,), integers from 0 to C − 1."""
+        if not self.counts.any():
+            self._shift = values.mean(0)
+        values = values - self._shift
+        members = np.equal.outer(np.arange(len(self.counts)), clusters).astype(np.float64)
+        self.counts += members.sum(1)
+        self._sums += members @ values
+        self._squares += members @ values**2
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of all samples, (D,)."""
+        return self._shift + self._sums.sum(0) / max(self.counts.sum(), 1)
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation of all samples, (D,); 0 where it is lost in rounding."""
+        n = max(self.counts.sum(), 1)
+        variance = self._squares.sum(0) / n - (self._sums.sum(0) / n) ** 2
+        deviation = np.sqrt(variance.clip(0))
+        return np.where(deviation <= 1e-9 * np.abs(self.mean), 0.0, deviation)
+
+    def inside_and_outside(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the means of a cluster's samples and of all others, (D,) each; NaN of none."""
+        others = np.arange(len(self.counts)) != cluster
+        return self._mean_of(~others), self._mean_of(others)
+
+    def _mean_of(self, clusters: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            mean = self._shift + self._sums[clusters].sum(0) / self.counts[clusters].sum()
+        # What is lost in rounding beside the shift is zero.
+        return np.where(np.abs(mean) <= LOST * np.abs(self._shift), 0.0, mean)
+
+    def differences(self, cluster: int) -> np.ndarray:
+        """Return the mean of a cluster minus that of all others, (D,), in standard deviations."""
+        inside, outside = self.inside_and_outside(cluster)
+        return self._standardised(inside - outside)
+
+    def telling(self, values: np.ndarray, top: int) -> list[list[tuple[int, float, float]]]:
+        """Return for each sample (B, D) its values furthest from the mean of all.
+
+        The furthest first, ``top`` at most: feature, value, standard deviations from the mean.
+        """
+        scores = self._standardised(values - self.mean)
+        order = np.argsort(-np.abs(scores), axis=1, kind="stable")[:, :top]
+        return [
+            [(int(j), float(values[i, j]), float(scores[i, j])) for j in row if scores[i, j] != 0]
+            for i, row in enumerate(order)
+        ]
+
+    def _standardised(self, differences: np.ndarray) -> np.ndarray:
+        """Return differences over deviations, 0 for constant features and what is missing."""
+        deviation = self.deviation
+        scaled = differences / np.where(deviation > 0, deviation, 1)
+        return np.nan_to_num(np.where(deviation > 0, scaled, 0.0))
+
+
+def read_labels(labels: "pd.Series[str]", ids: list[str]) -> Labels:
+    """Return the labels of samples, ``NO_LABEL`` of those that have none."""
     if not hasattr(labels, "reindex"):
         raise TypeError(f"labels must be a pandas Series, got {type(labels).__name__}")
     repeated = labels.index[labels.index.duplicated()].unique()
@@ -50,16 +116,14 @@ def count_patterns(
     place = np.full(len(order), len(kept))
     place[kept] = np.arange(len(kept))
     of_sample = place[codes.reshape(-1)]
-    by_cluster = _counts(of_sample, clusters, int(of_sample.max()) + 1, n_clusters)
+    by_cluster = _counts(of_sample, clusters, n_clusters)
     present = [tuple(map(bool, kinds[k])) for k in kept] + [()] * (len(by_cluster) - len(kept))
     return tuple(map(Pattern, present, by_cluster)), of_sample
 
 
-def _counts(
-    groups: np.ndarray, clusters: np.ndarray, n_groups: int, n_clusters: int
-) -> tuple[tuple[int, ...], ...]:
-    """Return for each group its samples by cluster."""
-    counts = np.zeros((n_groups, n_clusters), int)
+def _counts(groups: np.ndarray, clusters: np.ndarray, n: int) -> tuple[tuple[int, ...], ...]:
+    """Return for each group its samples in each of n clusters."""
+    counts = np.zeros((groups.max() + 1, n), int)
     np.add.at(counts, (groups, clusters), 1)
     return tuple(map(tuple, counts.tolist()))
 
@@ -72,4 +136,4 @@ def score_labels(
 
     known = np.array([name != NO_LABEL for name in names])[labels]
     scores = clustering_scores(labels[known], clusters[known])
-    return Agreement(names, _counts(labels, clusters, len(names), n_clusters), scores)
+    return Agreement(names, _counts(labels, clusters, n_clusters), scores)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cmvae.base.arguments import positive_int
 from cmvae.data.checks import as_tensor
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def short(value: Any) -> str:
     """Return a label as text; whole numbers without a decimal point."""
     if not isinstance(value, float):
         return str(value)
-    is_whole = math.isfinite(value) and value.is_integer()
-    return str(int(value)) if is_whole else f"{value:.3g}"
+    return str(int(value)) if value.is_integer() else f"{value:.3g}"
 
 
 def shortened(text: str, longest: int) -> str:
@@ -49,12 +49,7 @@ def shortened(text: str, longest: int) -> str:
 
 
 def finite_array(values: Any, name: str, n_axes: int) -> np.ndarray:
-    """Return a tensor or array as float64 with ``n_axes`` axes, none of them empty.
-
-    Raises:
-        TypeError: For what is not numbers.
-        ValueError: For other axes, NaN or infinity.
-    """
+    """Return numbers as float64, all finite, on so many axes, none of length 0, or refuse them."""
     array = as_tensor(values, name).detach().cpu().double().numpy()
     if array.ndim != n_axes or 0 in array.shape:
         shape = array.shape
@@ -65,9 +60,19 @@ def finite_array(values: Any, name: str, n_axes: int) -> np.ndarray:
     return array
 
 
-def some_of(n: int, most: int) -> np.ndarray:
-    """Return at most so many of n rows, drawn at random, the same each time, in their order."""
-    return np.sort(np.random.default_rng(0).permutation(n)[:most])
+def choose_and_project(
+    embedding: Any, by_sample: Mapping[str, Any], max_points: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return at most so many rows of an embedding (n, d), their points (k, 2), and the axes' name.
+
+    They are drawn at random, the same each time, and stay in their order. ``by_sample`` has what
+    else is given for each row.
+    """
+    points = finite_array(embedding, "embedding", 2)
+    check_lengths(by_sample, len(points), "row of embedding")
+    mixed = np.random.default_rng(0).permutation(len(points))
+    rows = np.sort(mixed[: positive_int("max_points", max_points)])
+    return rows, *project(points[rows])
 
 
 def project(points: np.ndarray) -> tuple[np.ndarray, str]:
@@ -84,13 +89,10 @@ def project(points: np.ndarray) -> tuple[np.ndarray, str]:
     from sklearn.manifold import TSNE  # slow to import
     from threadpoolctl import threadpool_limits
 
-    # One thread: the sums are then the same each time, and other work on the machine does not stall
-    # them.
     nearby = min(30.0, (n - 1) / 3)
     tsne = TSNE(perplexity=nearby, init="pca", random_state=0, max_iter=500, angle=0.7)
-    with threadpool_limits(1):
-        plane = tsne.fit_transform(centred)
-    return plane, "t-SNE"
+    with threadpool_limits(1):  # the sums are then the same each time, and other work stalls none
+        return tsne.fit_transform(centred), "t-SNE"
 
 
 def as_colours(images: np.ndarray) -> np.ndarray:
@@ -109,17 +111,23 @@ def tiled(pictures: np.ndarray, across: int, gap: int = 0) -> np.ndarray:
     n, height, width, _ = pictures.shape
     down = max(1, math.ceil(n / across))
     white = 255 if pictures.dtype == np.uint8 else 1
-    tiles = np.full((down * across, height + gap, width + gap, 3), white, pictures.dtype)
+    tall, wide = height + gap, width + gap
+    tiles = np.full((down * across, tall, wide, 3), white, pictures.dtype)
     tiles[:n, :height, :width] = pictures
-    whole = tiles.reshape(down, across, height + gap, width + gap, 3).swapaxes(1, 2)
-    whole = whole.reshape(down * (height + gap), across * (width + gap), 3)
-    return whole[: len(whole) - gap, : whole.shape[1] - gap]
+    rows = tiles.reshape(down, across, tall, wide, 3).swapaxes(1, 2)
+    return rows.reshape(down * tall, across * wide, 3)[: down * tall - gap, : across * wide - gap]
 
 
 def empty_panel(panel: "Axes") -> None:
     """Take ticks and frame from a panel."""
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
+
+
+def name_axes(panel: "Axes", axis: str) -> None:
+    """Name the axes of a panel that shows samples in the plane, of which distances mean little."""
+    panel.set(xticks=[], yticks=[], xlabel=f"{axis} 1", ylabel=f"{axis} 2")
+    panel.spines[:].set_color(EDGE)
 
 
 def name_row(panel: "Axes", text: str) -> None:
@@ -129,11 +137,7 @@ def name_row(panel: "Axes", text: str) -> None:
 
 
 def percent(share: float, what: str) -> str:
-    """Return a share as text.
-
-    Raises:
-        ValueError: For one outside [0, 1].
-    """
+    """Return a share as text; ``ValueError`` for one outside [0, 1]."""
     if not 0 <= share <= 1:
         raise ValueError(f"{what}: expected a number in [0, 1], got {share!r}")
     return f"{100 * share:.0f} %"

@@ -13,27 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cmvae.base.arguments import positive_int
 from cmvae.base.files import atomic_write
 from cmvae.base.words import counted
 from cmvae.data.checks import as_tensor
 from cmvae.metrics.clustering import as_categories
-from cmvae.report.drawing import (
-    EDGE,
-    GREY,
-    INK,
-    PALETTE,
-    check_lengths,
-    colour_of,
-    empty_panel,
-    finite_array,
-    marker_of,
-    name_row,
-    percent,
-    project,
-    short,
-    some_of,
-)
+from cmvae.report import drawing
+from cmvae.report.drawing import GREY, INK, PALETTE
 
 DPI = 150
 MAX_POINTS = 2000
@@ -55,8 +40,7 @@ def embedding_figure(
 
     The projection is t-SNE (van der Maaten and Hinton, 2008) started from the principal components,
     or the principal components themselves where there are fewer than 50 samples or at most two
-    dimensions. It takes a few seconds for 2000 samples and is the same each time. Each cluster's
-    number is written at its median.
+    dimensions; it is the same each time. Each cluster's number is written at its median.
 
     Args:
         embedding: (n, d) finite numbers, one row for each sample.
@@ -66,30 +50,23 @@ def embedding_figure(
             the most are drawn smaller and paler. None = all complete.
         max_points: At most so many samples, drawn at random with a fixed seed, are shown.
 
-    Returns:
-        A figure with one panel, or two.
-
     Raises:
-        TypeError: For what is not numbers (or, for labels, strings), and a ``max_points`` that is
-            no integer.
-        ValueError: For lengths that differ, no samples, wrong shapes, NaN or infinity, or a number
-            below 1.
+        TypeError: For what is not numbers (or, for labels, strings).
+        ValueError: For lengths that differ, no samples, wrong shapes, NaN, infinity, numbers < 1.
     """
-    points = finite_array(embedding, "embedding", 2)
-    n = len(points)
-    by_sample = {"clusters": as_categories(clusters, "clusters")}
+    groups = {"clusters": as_categories(clusters, "clusters")}
     if labels is not None:
-        by_sample["labels"] = as_categories(labels, "labels")
+        groups["labels"] = as_categories(labels, "labels")
+    n = len(groups["clusters"])
     counts = np.ones(n) if n_observed is None else as_categories(n_observed, "n_observed")
-    check_lengths({**by_sample, "n_observed": counts}, n, "row of embedding")
-    shown = some_of(n, positive_int("max_points", max_points))
-    plane, axis_name = project(points[shown])
+    by_sample = {**groups, "n_observed": counts}
+    shown, plane, axis = drawing.choose_and_project(embedding, by_sample, max_points)
     is_complete = (counts == counts.max())[shown]
-    figure = Figure(figsize=(5.4 * len(by_sample) + 0.2, 5.3), layout="constrained")
-    panels = figure.subplots(1, len(by_sample), squeeze=False)[0]
-    for panel, (name, values) in zip(panels, by_sample.items(), strict=True):
+    figure = Figure(figsize=(5.4 * len(groups) + 0.2, 5.3), layout="constrained")
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for panel, (name, values) in zip(panels, groups.items(), strict=True):
+        drawing.name_axes(panel, axis)
         _draw_groups(panel, plane, values[shown], is_complete, name.removesuffix("s"))
-        panel.set(xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
     note = f"{len(shown)} of {n} samples" if len(shown) < n else f"{n} samples"
     if not is_complete.all():
         note += f"; the {int((~is_complete).sum())} small, pale ones have fewer modalities observed"
@@ -102,17 +79,13 @@ def entropy_figure(h_values: Sequence[float] | Any, chosen: int) -> Figure:
 
     Args:
         h_values: What ``CMVAE.prune_clusters`` returns: C + 1 numbers, the index being the number
-            of active clusters; infinite where it was not evaluated, which is left out.
-        chosen: The number of clusters that was kept.
-
-    Returns:
-        A figure with one panel: the curve, and the chosen number marked on it. If nothing was
-        evaluated, a note that says so.
+            of active clusters; infinite where it was not evaluated, which is left out. Where
+            nothing was, a note says so.
+        chosen: The number of clusters that was kept, which is marked.
 
     Raises:
         TypeError: For a ``chosen`` that is not an integer, and values that are not numbers.
-        ValueError: For other than one axis, NaN, or a ``chosen`` that is out of range or not
-            evaluated.
+        ValueError: For other than one axis, NaN, or a ``chosen`` out of range or not evaluated.
     """
     values = as_tensor(h_values, "h_values").detach().cpu().double().numpy()
     if values.ndim != 1 or np.isnan(values).any():
@@ -123,8 +96,8 @@ def entropy_figure(h_values: Sequence[float] | Any, chosen: int) -> Figure:
         raise ValueError(f"chosen: expected an index of h_values, 0 to {last}, got {chosen}")
     sizes = np.flatnonzero(np.isfinite(values))
     if len(sizes) and chosen not in sizes:
-        evaluated = sizes.tolist()
-        raise ValueError(f"chosen: expected one of the evaluated sizes {evaluated}, got {chosen}")
+        what = f"one of the evaluated sizes {sizes.tolist()}"
+        raise ValueError(f"chosen: expected {what}, got {chosen}")
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     panel = figure.subplots()
@@ -151,7 +124,7 @@ def entropy_figure(h_values: Sequence[float] | Any, chosen: int) -> Figure:
 def translation_figure(
     originals: Any, generated: Mapping[str, Any], shares: Mapping[str, float] | None = None
 ) -> Figure:
-    """Draw images beside what was generated in their place from each other modality.
+    """Draw images and, in rows below, what was generated in their place from each other modality.
 
     Args:
         originals: (n, H, W) finite numbers; the smallest is drawn black, the largest white.
@@ -159,10 +132,6 @@ def translation_figure(
             beyond the range of the originals are cut off.
         shares: Source modality -> share of the generated images that a classifier gives the right
             label, in [0, 1], written beside its row; modalities may be left out.
-
-    Returns:
-        A figure with one panel for each row: the originals, then one for each source modality. The
-        panel's y-label names it.
 
     Raises:
         TypeError: For what is not numbers or not a mapping.
@@ -173,35 +142,28 @@ def translation_figure(
         raise TypeError(f"generated must be a mapping, got {type(generated).__name__}")
     if not generated:
         raise ValueError("generated: expected at least one source modality, got none")
-    shares, first = shares or {}, finite_array(originals, "originals", 3)
-    rows = {"originals": first}
+    shares, first = shares or {}, drawing.finite_array(originals, "originals", 3)
+    rows = {"originals": _side_by_side(first)}
     for name, values in generated.items():
-        images, what = finite_array(values, f"generated[{name!r}]", 3), f"shares[{name!r}]"
+        images, text = drawing.finite_array(values, f"generated[{name!r}]", 3), f"from {name}"
         if images.shape != first.shape:
             shapes = f"the shape of the originals, {first.shape}, got {images.shape}"
             raise ValueError(f"generated[{name!r}]: expected {shapes}")
-        share = f"\n{percent(shares[name], what)} right" if name in shares else ""
-        rows[f"from {name}{share}"] = images
+        if name in shares:
+            text += f"\n{drawing.percent(shares[name], f'shares[{name!r}]')} right"
+        rows[text] = _side_by_side(images)
     unknown = [name for name in shares if name not in generated]
     if unknown:
         raise ValueError(f"shares names {unknown}, but the source modalities are {list(generated)}")
     low, high = first.min(), first.max()
-    limits = {"vmin": low, "vmax": high if high > low else low + 1}
-    figure, panels = _image_rows(first.shape, list(rows))
-    for panel, images in zip(panels, rows.values(), strict=True):
-        panel.imshow(_side_by_side(images), cmap="gray", **limits)
-    return figure
+    return _image_rows(rows, low, high if high > low else low + 1)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as a PNG of 150 dots per inch, as a whole or not at all.
 
-    Args:
-        figure: What to write.
-        path: The file, whose name ends in ``.png``; its folder must exist.
-
     Raises:
-        ValueError: For another ending.
+        ValueError: For a path that does not end in ``.png``.
     """
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"path: expected a file name that ends in .png, got {str(path)!r}")
@@ -214,22 +176,21 @@ def _draw_groups(
 ) -> None:
     """Draw points (n, 2) in the colour of their group, and name the groups."""
     names, groups = np.unique(values, return_inverse=True)
-    texts = [short(name) for name in names.tolist()]
+    texts = [drawing.short(name) for name in names.tolist()]
     area = POINT_SIZE * min(max(math.sqrt(MAX_POINTS / len(plane)), 1.0), 3.0)
     for group, text in enumerate(texts):
+        colour, marker = drawing.colour_of(group), drawing.marker_of(group)
         for members, strength in ((~is_complete, PALE), (is_complete, 1.0)):
             own = plane[members & (groups == group)].T
-            points = panel.scatter(*own, marker=marker_of(group), linewidths=0, label=text)
-            points.set(sizes=[area * strength], alpha=0.85 * strength, color=colour_of(group))
+            points = panel.scatter(*own, marker=marker, linewidths=0, label=text)
+            points.set(sizes=[area * strength], alpha=0.85 * strength, color=colour)
             points.set_zorder(1 + strength)
     if max(map(len, texts)) <= LONGEST_AT_MEDIAN:
         _name_at_medians(panel, plane, groups, texts)
     elif len(texts) <= MAX_IN_LEGEND:
         _name_beside(panel, texts)
     panel.set_title(counted(len(texts), what), fontsize=11, color=INK)
-    panel.set(xticks=[], yticks=[])
     panel.set_box_aspect(1)
-    panel.spines[:].set_color(EDGE)
 
 
 def _name_at_medians(panel: Axes, plane: np.ndarray, groups: np.ndarray, texts: list[str]) -> None:
@@ -241,47 +202,38 @@ def _name_at_medians(panel: Axes, plane: np.ndarray, groups: np.ndarray, texts: 
 
 
 def _name_beside(panel: Axes, texts: list[str]) -> None:
-    handles = [
-        Line2D([], [], linestyle="", color=colour_of(group), marker=marker_of(group), label="label")
-        for group in range(len(texts))
-    ]
-    legend = panel.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8
-    )
-    # A label of a handle would be read as a formula, and left out where it begins with an
-    # underscore.
+    handles = [Line2D([], [], linestyle="", label="label") for _ in texts]
+    for group, handle in enumerate(handles):
+        handle.set(color=drawing.colour_of(group), marker=drawing.marker_of(group))
+    legend = panel.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    legend.set_frame_on(False)
+    # A handle's label would be read as a formula, and left out if it began with an underscore.
     for entry, text in zip(legend.get_texts(), texts, strict=True):
         entry.set(text=text, parse_math=False)
 
 
-def _image_rows(shape: tuple[int, ...], texts: list[str]) -> tuple[Figure, list[Axes]]:
-    """Return a figure with one panel for each row of n images of H x W, its text on the left."""
-    n, height, width = shape
+def _image_rows(rows: Mapping[str, np.ma.MaskedArray], low: float, high: float) -> Figure:
+    """Draw images of one size (H, W) below each other, their texts on the left."""
+    height, width = next(iter(rows.values())).shape
     tall, gap, margin = 0.72, 0.12, 0.1  # inches
     # Laid out by hand: automatic layouts do not know how far a panel of fixed aspect shrinks.
-    left = 0.2 + 0.08 * max(len(line) for text in texts for line in text.split("\n"))
-    wide = tall * (n * (width + _gap(height)) - _gap(height)) / height
-    size = (left + wide + margin, len(texts) * (tall + gap) - gap + 2 * margin)
+    left = 0.2 + 0.08 * max(len(line) for text in rows for line in text.split("\n"))
+    wide = tall * width / height
+    size = (left + wide + margin, len(rows) * (tall + gap) - gap + 2 * margin)
     figure = Figure(figsize=size)
-    panels = []
-    for row, text in enumerate(texts):
+    for row, (text, image) in enumerate(rows.items()):
         bottom = size[1] - margin - row * (tall + gap) - tall
         panel = figure.add_axes((left / size[0], bottom / size[1], wide / size[0], tall / size[1]))
-        empty_panel(panel)
-        name_row(panel, text)
-        panels.append(panel)
-    return figure, panels
+        panel.imshow(image, cmap="gray", vmin=low, vmax=high)
+        drawing.empty_panel(panel)
+        drawing.name_row(panel, text)
+    return figure
 
 
 def _side_by_side(images: np.ndarray) -> np.ma.MaskedArray:
     """Return images (n, H, W) as one (H, n(W + g) − g), masked in the gaps of g pixels."""
     n, height, width = images.shape
-    gap = _gap(height)
+    gap = max(1, round(height / 16))
     row = np.full((height, n, width + gap), np.nan)
     row[:, :, :width] = images.transpose(1, 0, 2)
     return np.ma.masked_invalid(row.reshape(height, -1)[:, :-gap])
-
-
-def _gap(height: int) -> int:
-    """Return how many pixels lie between two images of this height."""
-    return max(1, round(height / 16))

@@ -1,7 +1,8 @@
 """Gathering what a report shows, from a run and samples."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -12,20 +13,11 @@ from cmvae.base.settings import PositiveInt, Settings
 from cmvae.data.checks import check_known
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
-from cmvae.report.content import (
-    Cluster,
-    Difference,
-    Modality,
-    ReportContent,
-    Samples,
-    Telling,
-)
-from cmvae.report.counting import count_patterns, read_labels, score_labels
+from cmvae.report.content import Cluster, Difference, Modality, ReportContent, Samples, Telling
+from cmvae.report.counting import Moments, count_patterns, read_labels, score_labels
 from cmvae.report.drawing import project, shortened
-from cmvae.report.moments import Moments
 from cmvae.report.pictures import BLANK, as_bytes, as_sheet, thumbnails
-from cmvae.report.prototypes import Prototypes, generate
-from cmvae.report.samples import Assigned, assign, telling_values, values_of
+from cmvae.report.samples import assign, generate, values_of
 from cmvae.runs.run import Run
 
 if TYPE_CHECKING:
@@ -70,9 +62,8 @@ def gather_report(
     """Gather what :func:`cmvae.report.write_report` shows; the model is left as it is.
 
     All samples are assigned and counted; the plane shows at most ``max_points`` of them, those
-    closest to the centre of each cluster among them. Its projection is that of
-    :func:`cmvae.report.embedding_figure`: t-SNE of the means of q(z|X), started from principal
-    components, or the principal components themselves for fewer than 50 samples or two dimensions.
+    closest to the centre of each cluster among them: the means of q(z|X), projected as in
+    :func:`cmvae.report.embedding_figure`.
 
     Args:
         run: A run: its model, preprocessing, rule, curves and criterion.
@@ -82,32 +73,28 @@ def gather_report(
         title: Heading of the page.
         shown: How much is shown.
 
-    Returns:
-        The content, of plain numbers, texts and encoded pictures.
-
     Raises:
         KeyError: For a modality that the run does not have.
         TypeError: For arguments of another kind.
-        ValueError: For samples that a dataset refuses, ids that repeat in ``labels``, or labels of
-            none of the samples.
+        ValueError: For samples that a dataset refuses, labels that repeat ids or have none of them.
     """
     if not isinstance(run, Run):
         raise TypeError(f"run must be a Run, got {type(run).__name__}")
     check_known(rows.data, run.model.modalities, "rows")
     named = None if labels is None else read_labels(labels, rows.ids)
-    found = _gather(run, run.preprocessing.dataset(rows), shown)
-    clusters, modalities = found.assigned.clusters, run.model.modalities
+    found = _Gathering(run, run.preprocessing.dataset(rows), shown)
+    places, clusters = found.rows, found.assigned.clusters
     patterns, pattern_of = count_patterns(found.assigned.observed, clusters, run.n_clusters)
-    plane, axes = project(found.assigned.latents[found.rows])
+    plane, axes = project(found.assigned.latents[places])
     samples = Samples(
-        ids=tuple(rows.ids[row] for row in found.rows),
+        ids=tuple(rows.ids[place] for place in places),
         x=tuple(plane[:, 0].tolist()),
         y=tuple(plane[:, 1].tolist()),
-        cluster=tuple(clusters[found.rows].tolist()),
-        probability=tuple(found.assigned.probability[found.rows].tolist()),
-        pattern=tuple(pattern_of[found.rows].tolist()),
-        label=() if named is None else tuple(named[1][found.rows].tolist()),
-        telling=_telling(found),
+        cluster=tuple(clusters[places].tolist()),
+        probability=tuple(found.assigned.probability[places].tolist()),
+        pattern=tuple(pattern_of[places].tolist()),
+        label=() if named is None else tuple(named[1][places].tolist()),
+        telling=found.telling(),
     )
     return ReportContent(
         title=title,
@@ -115,47 +102,14 @@ def gather_report(
         n_samples=len(rows.ids),
         projection=axes,
         rule=run.config.recipe.rule,
-        modalities=tuple(_modality(found, i) for i in range(len(modalities))),
-        clusters=tuple(_cluster(found, c, shown.n_features) for c in range(run.n_clusters)),
+        modalities=tuple(map(found.modality, run.model.modalities)),
+        clusters=tuple(map(found.cluster, range(run.n_clusters))),
         patterns=patterns,
         samples=samples,
         agreement=None if named is None else score_labels(*named, clusters, run.n_clusters),
         history=_history(run),
         selection=tuple((k, h) for k, h in enumerate(run.h_values) if math.isfinite(h)),
     )
-
-
-@dataclass(frozen=True)
-class _Gathering:
-    """What the pieces of a report are made from.
-
-    ``moments`` are those of the tables, ``rows`` the samples shown, ``nearest`` those of them that
-    are closest to each cluster's centre.
-    """
-
-    run: Run
-    data: IncompleteDataset
-    prototypes: Prototypes
-    assigned: Assigned
-    moments: dict[str, Moments]
-    rows: np.ndarray
-    nearest: list[np.ndarray]
-
-    def kind(self, modality: str) -> str:
-        return KINDS[self.run.preprocessing.codecs[modality].content]
-
-
-def _gather(run: Run, data: IncompleteDataset, shown: Shown) -> _Gathering:
-    prototypes = generate(run, shown.n_draws, shown.seed)
-    assigned, moments = assign(run, data, shown.batch_size), {}
-    every = np.arange(len(data))
-    for name, codec in run.preprocessing.codecs.items():
-        if KINDS[codec.content] == "table":
-            moments[name] = own = Moments(run.n_clusters, math.prod(codec.input_shape))
-            for part, values in values_of(data, name, codec, every, shown.batch_size):
-                own.add(values.reshape(len(values), -1), assigned.clusters[part])
-    rows, nearest = _choose(assigned, run.n_clusters, shown)
-    return _Gathering(run, data, prototypes, assigned, moments, rows, nearest)
 
 
 def _history(run: Run) -> dict[str, tuple[float | None, ...]]:
@@ -165,89 +119,113 @@ def _history(run: Run) -> dict[str, tuple[float | None, ...]]:
     return {m: tuple(v if math.isfinite(v) else None for v in own) for m, own in curves.items()}
 
 
-def _choose(assigned: Assigned, n: int, shown: Shown) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the samples that are shown, sorted, and those closest to each of n clusters."""
-    nearest = []
-    for cluster in range(n):
-        members = np.flatnonzero(assigned.clusters == cluster)
-        order = np.argsort(-assigned.closeness[members], kind="stable")
-        nearest.append(members[order[: shown.n_nearest]])
-    anyone = np.random.default_rng(shown.seed).permutation(len(assigned.clusters))
-    wanted = np.concatenate([*nearest, anyone])
-    first = np.sort(np.unique(wanted, return_index=True)[1])[: shown.max_points]
-    rows = np.sort(wanted[first])
-    return rows, [members[np.isin(members, rows)] for members in nearest]
-
-
-def _modality(found: _Gathering, index: int) -> Modality:
-    name = found.run.model.modalities[index]
-    codec, kind = found.run.preprocessing.codecs[name], found.kind(name)
-    seen = found.assigned.clusters[found.assigned.observed[:, index]]
-    counts = tuple(np.bincount(seen, minlength=found.run.n_clusters).tolist())
-    about = Modality(name, kind, codec.input_shape, (), counts)
-    if kind == "table":
-        names = codec.names or [f"feature {i}" for i in range(math.prod(codec.input_shape))]
-        return replace(about, features=tuple(shortened(own, LONGEST_NAME) for own in names))
-    shown = values_of(found.data, name, codec, found.rows, AT_ONCE)
-    if kind == "text":
-        texts = [""] * len(found.rows)
-        for part, values in shown:
-            for row, text in zip(part, values.tolist(), strict=True):
-                texts[row] = _text(text)
-        return replace(about, texts=tuple(texts))
-    share = sum(found.kind(m) == "images" for m in found.run.model.modalities)
-    centres, draws = found.prototypes.centres[name], found.prototypes.draws[name]
-    pictures = np.concatenate([centres[:, None], draws], 1).reshape(-1, *centres.shape[1:])
-    prototypes = thumbnails(as_bytes(pictures), PROTOTYPE)
-    size = thumbnails(prototypes[:1], THUMBNAIL).shape[1:]
-    small = np.full((len(found.rows), *size), BLANK, np.uint8)
-    for part, values in shown:
-        small[part] = thumbnails(as_bytes(values), THUMBNAIL)
-    sheets = as_sheet(small, SHEET_BYTES // share), as_sheet(prototypes, PROTOTYPE_BYTES // share)
-    return replace(about, sheet=sheets[0], prototypes=sheets[1])
-
-
 def _text(text: str) -> str:
     return shortened(str(text), LONGEST_TEXT)
 
 
-def _cluster(found: _Gathering, cluster: int, n_features: int) -> Cluster:
-    probability = found.assigned.probability[found.assigned.clusters == cluster]
-    centres = {m: own[cluster] for m, own in found.prototypes.centres.items()}
-    return Cluster(
-        name=str(cluster),
-        size=len(probability),
-        certainty=float(probability.mean()) if len(probability) else None,
-        unsure=int((probability < 0.5).sum()),
-        weight=float(found.run.model.pc_params.detach()[cluster]),
-        nearest=tuple(np.searchsorted(found.rows, found.nearest[cluster]).tolist()),
-        differences=_differences(found, cluster, n_features),
-        texts={m: _text(own) for m, own in centres.items() if found.kind(m) == "text"},
-    )
+class _Gathering:
+    """A run's samples, read and assigned, and the pieces of a report that are made from them."""
 
+    def __init__(self, run: Run, data: IncompleteDataset, shown: Shown) -> None:
+        self.run, self.data, self.shown = run, data, shown
+        self.modalities, self.codecs = run.model.modalities, run.preprocessing.codecs
+        self.kinds = {m: KINDS[codec.content] for m, codec in self.codecs.items()}
+        self.prototypes = generate(run, shown.n_draws, shown.seed)
+        self.assigned = assign(run, data, shown.batch_size)
+        self.rows, self.nearest = self._choose()
+        self.moments = {}  # of the tables
+        every = np.arange(len(data))
+        for name, codec in self.codecs.items():
+            if self.kinds[name] == "table":
+                self.moments[name] = own = Moments(run.n_clusters, math.prod(codec.input_shape))
+                for part, values in values_of(run, data, name, every, shown.batch_size):
+                    own.add(values.reshape(len(values), -1), self.assigned.clusters[part])
 
-def _differences(found: _Gathering, cluster: int, top: int) -> tuple[Difference, ...]:
-    """Return the features in which a cluster differs most from all other samples."""
-    differences = []
-    for m, moments in found.moments.items():
-        sizes, place = moments.differences(cluster), found.run.model.modalities.index(m)
-        inside, outside = moments.inside_and_outside(cluster)
-        prototype = found.prototypes.centres[m][cluster].reshape(-1)
-        for j in np.argsort(-np.abs(sizes), kind="stable")[:top]:
-            if sizes[j] != 0:
-                numbers = map(float, (sizes[j], inside[j], outside[j], prototype[j]))
-                differences.append(Difference(place, int(j), *numbers))
-    return tuple(sorted(differences, key=lambda d: -abs(d.difference))[:top])
+    def _choose(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the samples that are shown, sorted, and those closest to each cluster's centre."""
+        assigned, shown, nearest = self.assigned, self.shown, []
+        for cluster in range(self.run.n_clusters):
+            members = np.flatnonzero(assigned.clusters == cluster)
+            order = np.argsort(-assigned.closeness[members], kind="stable")
+            nearest.append(members[order[: shown.n_nearest]])
+        anyone = np.random.default_rng(shown.seed).permutation(len(assigned.clusters))
+        wanted = np.concatenate([*nearest, anyone])
+        first = np.sort(np.unique(wanted, return_index=True)[1])[: shown.max_points]
+        rows = np.sort(wanted[first])
+        return rows, [members[np.isin(members, rows)] for members in nearest]
 
+    def _values(self, modality: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield places among the samples shown, and the values of a modality there."""
+        return values_of(self.run, self.data, modality, self.rows, AT_ONCE)
 
-def _telling(found: _Gathering) -> tuple[tuple[Telling, ...], ...]:
-    """Return the most telling values of the samples shown, of all tables together."""
-    telling: list[list[Telling]] = [[] for _ in found.rows]
-    for m, moments in found.moments.items():
-        codec, place = found.run.preprocessing.codecs[m], found.run.model.modalities.index(m)
-        for part, values in values_of(found.data, m, codec, found.rows, AT_ONCE):
-            best = telling_values(values.reshape(len(values), -1), moments, N_TELLING)
-            for row, entries in zip(part, best, strict=True):
-                telling[row] += [(place, *entry) for entry in entries]
-    order = [sorted(own, key=lambda entry: -abs(entry[3])) for own in telling]
-    return tuple(tuple(own[:N_TELLING]) for own in order)
+    def modality(self, name: str) -> Modality:
+        """Return what is shown of a modality, beside its values in the clusters."""
+        shape, observed = self.codecs[name].input_shape, self.assigned.observed
+        seen = self.assigned.clusters[observed[:, self.modalities.index(name)]]
+        counts = tuple(np.bincount(seen, minlength=self.run.n_clusters).tolist())
+        about = Modality(name, self.kinds[name], shape, (), counts)
+        if about.kind == "table":
+            names = self.codecs[name].names or [f"feature {i}" for i in range(math.prod(shape))]
+            return replace(about, features=tuple(shortened(own, LONGEST_NAME) for own in names))
+        if about.kind == "text":
+            texts = [""] * len(self.rows)
+            for part, values in self._values(name):
+                for row, text in zip(part, values.tolist(), strict=True):
+                    texts[row] = _text(text)
+            return replace(about, texts=tuple(texts))
+        share = list(self.kinds.values()).count("images")
+        shown, generated = self._pictures(name)
+        sheet = as_sheet(shown, SHEET_BYTES // share)
+        prototypes = as_sheet(generated, PROTOTYPE_BYTES // share)
+        return replace(about, sheet=sheet, prototypes=prototypes)
+
+    def _pictures(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pictures of the samples shown, and those that clusters generate, as bytes."""
+        centres, draws = self.prototypes.centres[name], self.prototypes.draws[name]
+        pictures = np.concatenate([centres[:, None], draws], 1).reshape(-1, *centres.shape[1:])
+        prototypes = thumbnails(as_bytes(pictures), PROTOTYPE)
+        size = thumbnails(prototypes[:1], THUMBNAIL).shape[1:]
+        small = np.full((len(self.rows), *size), BLANK, np.uint8)
+        for part, values in self._values(name):
+            small[part] = thumbnails(as_bytes(values), THUMBNAIL)
+        return small, prototypes
+
+    def cluster(self, number: int) -> Cluster:
+        """Return what is shown of a cluster."""
+        probability = self.assigned.probability[self.assigned.clusters == number]
+        texts = [m for m in self.modalities if self.kinds[m] == "text"]
+        return Cluster(
+            name=str(number),
+            size=len(probability),
+            certainty=float(probability.mean()) if len(probability) else None,
+            unsure=int((probability < 0.5).sum()),
+            weight=float(self.run.model.pc_params.detach()[number]),
+            nearest=tuple(np.searchsorted(self.rows, self.nearest[number]).tolist()),
+            differences=self._differences(number),
+            texts={m: _text(self.prototypes.centres[m][number]) for m in texts},
+        )
+
+    def _differences(self, cluster: int) -> tuple[Difference, ...]:
+        """Return the features in which a cluster differs most from all other samples."""
+        differences, top = [], self.shown.n_features
+        for m, moments in self.moments.items():
+            sizes, place = moments.differences(cluster), self.modalities.index(m)
+            inside, outside = moments.inside_and_outside(cluster)
+            prototype = self.prototypes.centres[m][cluster].reshape(-1)
+            for j in np.argsort(-np.abs(sizes), kind="stable")[:top]:
+                if sizes[j] != 0:
+                    numbers = map(float, (sizes[j], inside[j], outside[j], prototype[j]))
+                    differences.append(Difference(place, int(j), *numbers))
+        return tuple(sorted(differences, key=lambda d: -abs(d.difference))[:top])
+
+    def telling(self) -> tuple[tuple[Telling, ...], ...]:
+        """Return the most telling values of the samples shown, of all tables together."""
+        found: list[list[Telling]] = [[] for _ in self.rows]
+        for m, moments in self.moments.items():
+            place = self.modalities.index(m)
+            for part, values in self._values(m):
+                best = moments.telling(values.reshape(len(values), -1), N_TELLING)
+                for row, entries in zip(part, best, strict=True):
+                    found[row] += [(place, *entry) for entry in entries]
+        order = [sorted(own, key=lambda entry: -abs(entry[3])) for own in found]
+        return tuple(tuple(own[:N_TELLING]) for own in order)

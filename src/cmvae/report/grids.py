@@ -17,29 +17,13 @@ from cmvae.data.checks import as_tensor
 from cmvae.metrics.clustering import as_categories
 from cmvae.metrics.coherence import GenerativeModel
 from cmvae.metrics.reading import as_dataset, batches, data_of, restrict
-from cmvae.report.drawing import (
-    EDGE,
-    GREY,
-    INK,
-    as_colours,
-    check_lengths,
-    colour_of,
-    empty_panel,
-    finite_array,
-    name_row,
-    percent,
-    project,
-    short,
-    shortened,
-    some_of,
-    tiled,
-)
+from cmvae.report import drawing
+from cmvae.report.drawing import GREY, INK
 
 GAP = 1  # pixels between images side by side
 FRAME = 2  # pixels of a cluster's colour around a thumbnail
 CELL = 1.15  # inches
 MAX_TEXT = 14  # characters of a modality's name above a column
-IMAGE = "image of the first modality"
 
 
 @torch.no_grad()
@@ -54,15 +38,14 @@ def cross_generations(
         generator: Source of randomness, on the model's device.
 
     Returns:
-        Modality conditioned on to modality to (n, *input shape) on the CPU, in the units of the
+        {modality conditioned on: {modality: (n, *input shape)}} on the CPU, in the units of the
         data; NaN for samples that lack the modality conditioned on.
     """
     dataset = as_dataset(data)
     batch = next(batches(dataset, len(dataset)))
-    found: dict[str, dict[str, Tensor]] = {}
-    for source in (m for m in model.modalities if m in batch["data"]):
+    found: dict[str, dict[str, Tensor]] = {m: {} for m in model.modalities if m in batch["data"]}
+    for source in found:
         inputs, rows = restrict(batch, (source,))
-        found[source] = {}
         if not len(rows):
             continue
         drawn = model.predict(inputs, source, list(model.modalities), generator=generator)
@@ -81,9 +64,8 @@ def generation_grid(
 ) -> Figure:
     """Draw what is generated from each modality, a row for each, in each, a column for each.
 
-    The first row has the originals. Every panel has the same samples in the same places, row by
-    row, in as many columns as is closest to a square. Rows and columns of the same name are
-    self-generation, the others translations.
+    The first row has the originals. Every panel has the same samples in the same places. Rows and
+    columns of the same name are self-generation, the others translations.
 
     Args:
         originals: Modality to images, for the columns; those of a sample without the modality are
@@ -95,38 +77,36 @@ def generation_grid(
         shares: Likewise, to the share of the images in which a classifier sees the right class, in
             [0, 1], which is written below; None or left out = nothing.
 
-    Returns:
-        A figure with a panel for each modality in each row, row by row.
-
     Raises:
         TypeError: For images that are not numbers.
-        ValueError: For no modality, nothing generated, images of other shapes, a number of them
-            that differs from that of the originals, a target without originals, infinity, or a
-            share outside [0, 1].
+        ValueError: For no modality, nothing generated, images of other shapes or another number
+            than the originals, a target without originals, infinity, a share outside [0, 1].
     """
     if not originals or not generated:
         raise ValueError("originals and generated must each hold a modality at least")
     columns = _all_pictures(originals, "originals")
-    n, rows = len(next(iter(columns.values()))), {"original": columns}
-    check_lengths(columns, n, IMAGE)
+    rows: list[dict[str, np.ndarray]] = [columns]
+    written: list[dict[str, str]] = [{}]
     for source, by_target in generated.items():
-        what = f"generated[{source!r}]"
+        what, own = f"generated[{source!r}]", (shares or {}).get(source) or {}
         unknown = [name for name in by_target if name not in columns]
         if unknown:
             raise ValueError(f"{what} has targets {unknown}; originals has {list(columns)}")
-        rows[f"from {source}"] = _all_pictures(by_target, what)
-        check_lengths(rows[f"from {source}"], n, IMAGE)
-    figure, panels = _panels(list(rows), list(columns), CELL, CELL, 0.17)
-    for row, panel_row in zip(rows.values(), panels, strict=True):
+        rows.append(_all_pictures(by_target, what))
+        where = f"shares[{source!r}]"
+        written.append({m: drawing.percent(x, f"{where}[{m!r}]") for m, x in own.items()})
+    n = len(next(iter(columns.values())))
+    for row in rows:
+        drawing.check_lengths(row, n, "image of the first modality")
+    names = ["original", *(f"from {source}" for source in generated)]
+    figure, panels = _panels(names, list(columns), CELL, CELL, 0.17)
+    across = math.ceil(math.sqrt(n))
+    for row, texts, panel_row in zip(rows, written, panels, strict=True):
         for name, panel in zip(columns, panel_row, strict=True):
             if name in row:
-                panel.imshow(_mosaic(row[name]), interpolation="nearest")
-    for source, panel_row in zip(generated, panels[1:], strict=True):
-        own = (shares or {}).get(source) or {}
-        for name, panel in zip(columns, panel_row, strict=True):
-            if name in own:
-                text = percent(own[name], f"shares[{source!r}][{name!r}]")
-                panel.set_xlabel(text, fontsize=7, color=GREY, labelpad=2)
+                panel.imshow(drawing.tiled(row[name], across, GAP), interpolation="nearest")
+            if name in texts:
+                panel.set_xlabel(texts[name], fontsize=7, color=GREY, labelpad=2)
     return figure
 
 
@@ -139,28 +119,24 @@ def cluster_samples_figure(images: Mapping[str, Any], clusters: Any, *, n_each: 
         clusters: The cluster of each sample, n numbers.
         n_each: The first so many samples of a cluster are drawn, the same in every modality.
 
-    Returns:
-        A figure with a panel for each modality in each row; a row's text names the cluster.
-
     Raises:
         TypeError: For what is not numbers.
-        ValueError: For no modality, lengths that differ, images of other shapes, or an ``n_each``
-            below 1.
+        ValueError: For no modality, lengths that differ, images of other shapes, ``n_each`` < 1.
     """
     positive_int("n_each", n_each)
     if not images:
         raise ValueError("images must hold a modality at least, got none")
     pictures, groups = _all_pictures(images, "images"), as_categories(clusters, "clusters")
-    check_lengths(pictures, len(groups), "entry of clusters")
+    drawing.check_lengths(pictures, len(groups), "entry of clusters")
     found = np.unique(groups)
     ratio = max(values.shape[2] / values.shape[1] for values in pictures.values())
     tall = CELL / 2.5
-    names, wide = [short(group) for group in found.tolist()], tall * n_each * ratio
+    names, wide = [drawing.short(group) for group in found.tolist()], tall * n_each * ratio
     figure, panels = _panels(names, list(pictures), tall, wide, 0.06)
     for group, panel_row in zip(found, panels, strict=True):
         rows = np.flatnonzero(groups == group)[:n_each]
         for values, panel in zip(pictures.values(), panel_row, strict=True):
-            panel.imshow(tiled(values[rows], n_each, GAP), interpolation="nearest")
+            panel.imshow(drawing.tiled(values[rows], n_each, GAP), interpolation="nearest")
     return figure
 
 
@@ -169,68 +145,59 @@ def thumbnail_figure(
 ) -> Figure:
     """Draw samples in the plane as their images, framed in the colour of their cluster.
 
-    The projection is that of :func:`cmvae.report.embedding_figure`. The plane is cut into
-    ``n_across`` by ``n_across`` cells, and each shows the sample closest to its centre, if it holds
-    one.
+    The plane is cut into cells, and each shows the sample closest to its centre, if it holds one.
 
     Args:
-        embedding: (n, d) finite numbers.
+        embedding: (n, d) finite numbers, projected as by :func:`cmvae.report.embedding_figure`.
         images: n images of one modality, as for :func:`generation_grid`.
         clusters: n cluster indices, or None for no frames.
         n_across: Cells along a side.
         max_points: At most so many samples, drawn at random with a fixed seed, are projected.
 
-    Returns:
-        A figure with one panel.
-
     Raises:
         TypeError: For what is not numbers.
-        ValueError: For lengths that differ, no samples, wrong shapes, NaN or infinity, or a number
-            below 1.
+        ValueError: For lengths that differ, no samples, wrong shapes, NaN, infinity, numbers < 1.
     """
-    points, pictures = finite_array(embedding, "embedding", 2), _pictures(images, "images")
-    groups = None if clusters is None else as_categories(clusters, "clusters")
-    given = {"images": pictures, **({} if groups is None else {"clusters": groups})}
-    check_lengths(given, len(points), "row of embedding")
+    by_sample = {"images": _pictures(images, "images")}
+    if clusters is not None:
+        by_sample["clusters"] = as_categories(clusters, "clusters")
     positive_int("n_across", n_across)
-    shown = some_of(len(points), positive_int("max_points", max_points))
-    plane, axis_name = project(points[shown])
+    shown, plane, axis = drawing.choose_and_project(embedding, by_sample, max_points)
     # Row 0 of an image is at the top.
     span = np.maximum(np.ptp(plane, axis=0), 1e-12)
     places = (plane - plane.min(0)) / span * (1 - 1e-9) * n_across
     places[:, 1] = n_across * (1 - 1e-12) - places[:, 1]
-    canvas = _paint(pictures[shown], None if groups is None else groups[shown], places, n_across)
+    canvas = _paint(places, n_across, **{name: own[shown] for name, own in by_sample.items()})
     figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1] + 0.3), layout="constrained")
     panel = figure.subplots()
     panel.imshow(canvas, interpolation="nearest")
-    panel.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
-    panel.spines[:].set_color(EDGE)
+    drawing.name_axes(panel, axis)
     return figure
 
 
 def _paint(
-    pictures: np.ndarray, groups: np.ndarray | None, places: np.ndarray, n_across: int
+    places: np.ndarray, n_across: int, images: np.ndarray, clusters: np.ndarray | None = None
 ) -> np.ndarray:
     """Return a canvas (h, w, 3) with one picture in each cell that holds a place (column, row)."""
-    height, width = pictures.shape[1] + 2 * FRAME, pictures.shape[2] + 2 * FRAME
+    height, width = images.shape[1] + 2 * FRAME, images.shape[2] + 2 * FRAME
     canvas = np.ones((n_across * height, n_across * width, 3))
     cells = np.floor(places).astype(int).clip(0, n_across - 1)
     # Farthest first: the sample closest to the centre of its cell is painted last, and stays.
     order = np.argsort(-np.linalg.norm(places - cells - 0.5, axis=1), kind="stable")
-    codes = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    codes = None if clusters is None else np.unique(clusters, return_inverse=True)[1]
     for i in order:
         left, top = cells[i] * (width, height)
         cell = canvas[top : top + height, left : left + width]
         if codes is not None:
-            cell[:] = to_rgb(colour_of(codes[i]))
-        cell[FRAME:-FRAME, FRAME:-FRAME] = pictures[i]
+            cell[:] = to_rgb(drawing.colour_of(codes[i]))
+        cell[FRAME:-FRAME, FRAME:-FRAME] = images[i]
     return canvas
 
 
 def _pictures(values: Any, name: str) -> np.ndarray:
     """Return images as (n, H, W, 3) in [0, 1], those with NaN white."""
     tensor = as_tensor(values, name).detach().cpu()
-    array = tensor.double().numpy() / (255 if not tensor.is_floating_point() else 1)
+    array = tensor.double().numpy() / (1 if tensor.is_floating_point() else 255)
     if array.ndim == 3:
         array = array[:, None]
     if array.ndim != 4 or 0 in array.shape:
@@ -239,16 +206,11 @@ def _pictures(values: Any, name: str) -> np.ndarray:
     bad = np.isinf(array).any((1, 2, 3))
     if bad.any():
         raise ValueError(f"{name}: infinity in sample {int(bad.argmax())}")
-    return as_colours(array)
+    return drawing.as_colours(array)
 
 
 def _all_pictures(images: Mapping[str, Any], what: str) -> dict[str, np.ndarray]:
     return {name: _pictures(own, f"{what}[{name!r}]") for name, own in images.items()}
-
-
-def _mosaic(pictures: np.ndarray) -> np.ndarray:
-    """Return n pictures in one, (h, w, 3), as close to a square as it goes."""
-    return tiled(pictures, math.ceil(math.sqrt(len(pictures))), GAP)
 
 
 def _panels(
@@ -261,9 +223,9 @@ def _panels(
     figure = Figure(figsize=size, layout=layout)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
     for panel in panels.flat:
-        empty_panel(panel)
+        drawing.empty_panel(panel)
     for panel, name in zip(panels[0], columns, strict=True):
-        panel.set_title(shortened(name, MAX_TEXT), fontsize=9, color=INK, parse_math=False)
+        panel.set_title(drawing.shortened(name, MAX_TEXT), fontsize=9, color=INK, parse_math=False)
     for panel, text in zip(panels[:, 0], rows, strict=True):
-        name_row(panel, text)
+        drawing.name_row(panel, text)
     return figure, panels.tolist()

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else, no network either."""
+"""The report as one HTML file that needs nothing else, no network either, and its colours."""
 
 import html
 import json
@@ -12,11 +12,19 @@ from typing import Any
 from cmvae.base.extras import from_extra
 from cmvae.base.files import atomic_write
 from cmvae.report.content import ReportContent
-from cmvae.report.themes import THEMES, style_sheet
+from cmvae.report.drawing import PALETTE
 
 LARGEST = 15_000_000  # bytes
 DIGITS = 5
 SCRIPTS = ("base.js", "filter.js", "sections.js", "charts.js", "start.js")
+
+# Light and dark, with the contrast that WCAG 2.2 asks for.
+GRAPHICS = 3.0  # the least contrast of what is drawn, WCAG 1.4.11; that of text is 4.5, 1.4.3
+STEP = 0.05
+
+ROLES = ("page", "surface", "ink", "muted", "line", "accent", "on-accent")
+LIGHT = ("#ffffff", "#f6f8fa", "#1b1f24", "#57606a", "#d0d7de", "#0b5cad", "#ffffff")
+DARK = ("#0f1419", "#181f27", "#e8edf2", "#a3b0bd", "#39434e", "#79b8ff", "#0f1419")
 
 
 def write_report(path: str | Path, content: ReportContent) -> None:
@@ -26,7 +34,7 @@ def write_report(path: str | Path, content: ReportContent) -> None:
     (its content security policy forbids it).
 
     Args:
-        path: The file, whose name ends in ``.html``; its folder must exist.
+        path: The file, whose name ends in ``.html``.
         content: What :func:`cmvae.report.gather_report` returned.
 
     Raises:
@@ -37,11 +45,8 @@ def write_report(path: str | Path, content: ReportContent) -> None:
         raise ValueError(f"path: expected a file name that ends in .html, got {str(path)!r}")
     page = _page(content).encode("utf-8")
     if len(page) > LARGEST:
-        size, most = f"{len(page) / 1e6:.1f} MB", f"{LARGEST / 1e6:.0f}"
-        raise ValueError(
-            f"the report would have {size}, at most {most} are allowed: "
-            "show fewer samples (max_points)"
-        )
+        size = f"{len(page) / 1e6:.1f} MB, at most {LARGEST / 1e6:.0f} are allowed"
+        raise ValueError(f"the report would have {size}: show fewer samples (max_points)")
     with atomic_write(path) as temporary:
         temporary.write_bytes(page)
 
@@ -82,3 +87,45 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     return value
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours ``#rrggbb``, from 1 to 21, as WCAG 2 defines it."""
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    """Return the relative luminance of a colour of the sRGB space."""
+    shares = [value / 255 for value in _channels(colour)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _channels(colour: str) -> list[int]:
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def _legible(colour: str, theme: dict[str, str]) -> str:
+    """Move a colour towards that of the text until it stands out from page and surface."""
+    mixed, share = colour, 0.0
+    while min(contrast(mixed, theme["page"]), contrast(mixed, theme["surface"])) < GRAPHICS:
+        share += STEP
+        pairs = zip(_channels(colour), _channels(theme["ink"]), strict=True)
+        mixed = "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in pairs)
+    return mixed
+
+
+def _themed(colours: tuple[str, ...]) -> dict[str, str]:
+    theme = dict(zip(ROLES, colours, strict=True))
+    return {**theme, **{f"g{i}": _legible(colour, theme) for i, colour in enumerate(PALETTE)}}
+
+
+THEMES = {"light": _themed(LIGHT), "dark": _themed(DARK)}
+
+
+def style_sheet() -> str:
+    """Return the colours as CSS variables, by the reader's preference; paper is light."""
+    variables = ("".join(f"--{k}:{v};" for k, v in theme.items()) for theme in THEMES.values())
+    light, dark = (f":root{{{each}}}" for each in variables)
+    return f"{light}\n@media screen and (prefers-color-scheme: dark){{{dark}}}\n"

@@ -34,11 +34,8 @@ def thumbnails(pictures: np.ndarray, largest: int) -> np.ndarray:
 def as_sheet(pictures: np.ndarray, budget: int) -> Sheet:
     """Put pictures (n, H, W, 3) bytes on one sheet, of at most about ``budget`` bytes.
 
-    It is a PNG where that fits, else a JPEG of a quality that does, else a JPEG of pictures half as
-    large.
-
-    Raises:
-        ValueError: Where not even single pixels fit.
+    It is a PNG where that fits, else a JPEG of a quality that does, else one of pictures half as
+    large; ``ValueError`` where not even single pixels fit.
     """
     n, height, width, _ = pictures.shape
     across = max(1, math.ceil(math.sqrt(n * height / width)))
@@ -53,8 +50,7 @@ def as_sheet(pictures: np.ndarray, budget: int) -> Sheet:
 
 def _encodings(image: Image.Image) -> Iterator[tuple[str, bytes]]:
     """Yield encodings, ever smaller."""
-    is_grey = np.ptp(np.asarray(image), axis=2).max() == 0
-    if is_grey:
+    if np.ptp(np.asarray(image), axis=2).max() == 0:  # grey
         image = image.convert("L")
     yield "png", _encoded(image, "PNG", optimize=True)
     for quality in QUALITIES:

@@ -1,35 +1,27 @@
-"""The samples of a run: assigned to clusters and summed up; those that are shown read once more."""
+"""What a report asks of a run: samples assigned, their values, and what clusters generate."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from cmvae.base.arguments import seeded
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.preprocessing.codec import Codec
-from cmvae.report.moments import Moments
-from cmvae.report.prototypes import readable
 from cmvae.runs.run import Run
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """All n samples, assigned to C clusters.
+    """All n samples, assigned to C clusters."""
 
-    Attributes:
-        clusters: The cluster of each sample, (n,).
-        probability: The probability of it, (n,).
-        latents: The mean of q(z|X), (n, d).
-        closeness: The log-density of the latents under the cluster's p(z|c), (n,).
-        observed: Which modalities each sample has, (n, M) boolean.
-    """
-
-    clusters: np.ndarray
-    probability: np.ndarray
-    latents: np.ndarray
-    closeness: np.ndarray
-    observed: np.ndarray
+    clusters: np.ndarray  # (n,)
+    probability: np.ndarray  # of that cluster, (n,)
+    latents: np.ndarray  # means of q(z|X), (n, d)
+    closeness: np.ndarray  # log-densities of the latents under the cluster's p(z|c), (n,)
+    observed: np.ndarray  # which modalities each sample has, (n, M) boolean
 
 
 @torch.no_grad()
@@ -50,39 +42,49 @@ def assign(run: Run, data: IncompleteDataset, size: int) -> Assigned:
 
 
 def values_of(
-    data: IncompleteDataset, modality: str, codec: Codec, rows: np.ndarray, size: int
+    run: Run, data: IncompleteDataset, modality: str, rows: np.ndarray, size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the values of those of some samples that have a modality, ``size`` at a time.
+    """Yield places in ``rows``, (B,), whose samples have a modality, and its values, (B, *).
 
-    Args:
-        data: All samples.
-        modality: Its name.
-        codec: Its codec.
-        rows: The samples.
-        size: How many are read at a time.
-
-    Returns:
-        Iterator over places in ``rows``, (B,), and the values there as people read them, (B, *).
+    Values are as people read them, ``size`` of them at a time.
     """
     if modality not in data.data:
         return
     places = np.flatnonzero(data.masks[modality].numpy()[rows])
     for start in range(0, len(places), size):
         part = places[start : start + size]
-        yield part, readable(codec, data.data[modality][torch.as_tensor(rows[part])])
+        values = data.data[modality][torch.as_tensor(rows[part])]
+        yield part, _readable(run.preprocessing.codecs[modality], values)
 
 
-def telling_values(
-    values: np.ndarray, moments: Moments, top: int
-) -> list[list[tuple[int, float, float]]]:
-    """Return for each sample (B, D) its values furthest from the mean of all, the furthest first.
+@dataclass(frozen=True)
+class Prototypes:
+    """What is generated from each of C clusters, by modality, as people read it."""
 
-    Returns:
-        For each sample (feature, value, standard deviations from the mean), ``top`` at most.
-    """
-    scores = moments.scores(values)
-    order = np.argsort(-np.abs(scores), axis=1, kind="stable")[:, :top]
-    return [
-        [(int(j), float(values[i, j]), float(scores[i, j])) for j in row if scores[i, j] != 0]
-        for i, row in enumerate(order)
-    ]
+    centres: dict[str, np.ndarray]  # decoded at the centre, private latents zero, (C, *)
+    draws: dict[str, np.ndarray]  # of images, draws from the cluster, (C, n_draws, *)
+
+
+@torch.no_grad()
+def generate(run: Run, n_draws: int, seed: int) -> Prototypes:
+    """Generate from the clusters of a run, the same for the same seed."""
+    model, codecs = run.model, run.preprocessing.codecs
+    generator = seeded(seed, model.cluster_centers.device)
+    clusters = torch.arange(run.n_clusters, device=model.cluster_centers.device)
+    chosen = clusters.repeat_interleave(n_draws)
+    drawn = model.generate_from_prior(len(chosen), cluster=chosen, generator=generator)
+    none = {m: w.new_zeros(len(clusters), w.shape[1]) for m, w in drawn.modalities_z.items()}
+    at_centres = {"z": model.cluster_centers[clusters], "modalities_z": none}
+    centres = model.to_data(model.decode(at_centres))
+    images = [m for m in model.modalities if codecs[m].content == "images"]
+    draws = model.to_data(model.decode(drawn, images)) if images else {}
+    return Prototypes(
+        centres={m: _readable(codecs[m], own) for m, own in centres.items()},
+        draws={m: _readable(codecs[m], x.unflatten(0, (-1, n_draws))) for m, x in draws.items()},
+    )
+
+
+def _readable(codec: Codec, values: Tensor) -> np.ndarray:
+    """Return a model's values (n, *) as people read them: n texts, or float64 (n, *)."""
+    found = np.asarray(codec.readable(values.detach().cpu().numpy()))
+    return found if codec.content == "text" else found.astype(np.float64)

@@ -1,14 +1,13 @@
 """Training that people can watch: pictures of generations and clusters every few epochs."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from matplotlib.figure import Figure
-from torch import Generator
 
 from cmvae.base.arguments import positive_int, seeded
 from cmvae.base.files import atomic_write
@@ -26,28 +25,23 @@ class GenerationGrid(Callback):
     The run folder gets ``watch/epoch_0005/`` with ``generations.png``
     (:func:`cmvae.report.generation_grid`; not for data without images), ``clustering.png``
     (:func:`cmvae.report.embedding_figure`) and ``clusters.csv``: sample, cluster, its probability,
-    and label where there are any. Loggers that take pictures, TensorBoard's by
-    ``experiment.add_figure`` and others by ``log_image``, get the two of them; others are passed
-    over.
+    and label where there are any. Loggers that take pictures, by ``experiment.add_figure`` or
+    ``log_image``, get the two of them.
 
     It watches a CMVAE: a D-CMVAE's clusters do not change. Training is not changed by it: draws
-    have a generator of their own, and the model is left as it is. On several devices the first one
-    draws.
+    have a generator of their own. On several devices the first one draws.
 
     Args:
         every_n_epochs: How often.
         data: The samples, anything that :func:`cmvae.metrics.reading.batches` takes.
-        n_samples: At most so many of them are in the grid, evenly spaced among those with most
-            modalities observed.
+        n_samples: At most so many, of those with most modalities observed, are in the grid.
         max_points: At most so many, evenly spaced, are clustered and drawn in the plane.
         seed: Seed of the draws, the same after every epoch: pictures differ by what was learned.
 
     Raises:
-        TypeError: For numbers that are no integers, data that are not accepted, or, when training
-            starts, another model than a CMVAE.
-        ValueError: For numbers below 1, a seed out of its range, or no samples; when training
-            starts, for data that the model refuses.
-        KeyError: When training starts, for a modality that the model does not know.
+        TypeError: For numbers that are no integers, data that are not accepted, other models.
+        ValueError: For numbers out of range, no samples, data that the model refuses.
+        KeyError: For a modality that the model does not know.
 
     Example:
         >>> watch = GenerationGrid(5, {"a": torch.rand(8, 1, 8, 8), "b": torch.rand(8, 3)})
@@ -70,72 +64,65 @@ class GenerationGrid(Callback):
         dataset = as_dataset(data)
         self.rows = _spread(np.arange(len(dataset)), positive_int("max_points", max_points))
         self.clustered = next(batches(batch_at(dataset, self.rows.tolist()), len(self.rows)))
-        observed = torch.stack(list(self.clustered["masks"].values())).sum(0).numpy()
-        wanted = min(positive_int("n_samples", n_samples), len(observed))
-        shown = _spread(np.flatnonzero(observed >= np.sort(observed)[-wanted]), wanted)
+        values, masks = self.clustered["data"], self.clustered["masks"]
+        self.observed = torch.stack(list(masks.values())).sum(0).numpy()
+        wanted = min(positive_int("n_samples", n_samples), len(self.rows))
+        fewest = np.sort(self.observed)[-wanted]
+        shown = _spread(np.flatnonzero(self.observed >= fewest), wanted)
         self.drawn = ModelOutput(
-            data={name: values[shown] for name, values in self.clustered["data"].items()},
-            masks={name: mask[shown] for name, mask in self.clustered["masks"].items()},
+            data={m: own[shown] for m, own in values.items()},
+            masks={m: own[shown] for m, own in masks.items()},
         )
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Refuse what could not be drawn, before training."""
         model = getattr(pl_module.model, "_orig_mod", pl_module.model)
         if not isinstance(model, CMVAE):
             raise TypeError(f"GenerationGrid watches a CMVAE, got {type(model).__name__}")
         read_batch(model, self.clustered)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw, if it is time."""
-        if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every_n_epochs or not trainer.is_global_zero:
             return
-        model = cast(CMVAE, pl_module.model)
-        folder = Path(trainer.default_root_dir) / "watch" / f"epoch_{trainer.current_epoch + 1:04d}"
+        folder = Path(trainer.default_root_dir) / "watch" / f"epoch_{epoch:04d}"
         folder.mkdir(parents=True, exist_ok=True)
-        table, clustering = self.draw_clustering(model)
+        table, clustering = self.draw_clustering(pl_module.model)
         with atomic_write(folder / "clusters.csv") as temporary:
             table.to_csv(temporary, index=False)
-        figures = {"generations": self.draw_generations(model), "clustering": clustering}
+        figures = {"generations": self.draw_generations(pl_module.model), "clustering": clustering}
         for name, figure in figures.items():
             if figure is not None:
-                save_figure(figure, folder / f"{name}.png")
-                _log(trainer, name, figure, folder / f"{name}.png")
+                path = folder / f"{name}.png"
+                save_figure(figure, path)
+                _log(trainer, name, figure, path)
 
     def draw_generations(self, model: CMVAE) -> Figure | None:
         """Return the grid of the image modalities, or None where there are none."""
-        data, masks = self.drawn["data"], self.drawn["masks"]
-        # Those that are not observed are blank.
-        originals = {
-            m: values.float().masked_fill(~masks[m][:, None, None, None], float("nan"))
-            for m, values in data.items()
-            if values.ndim == 4
-        }
-        if not originals:
+        images = {m: values for m, values in self.drawn["data"].items() if values.ndim == 4}
+        if not images:
             return None
-        generator = Generator(model.mixture.centers.device).manual_seed(self.seed)
+        lacking = {m: ~self.drawn["masks"][m][:, None, None, None] for m in images}
+        blank = {m: own.float().masked_fill(lacking[m], float("nan")) for m, own in images.items()}
+        generator = seeded(self.seed, model.mixture.centers.device)
         generated = cross_generations(model, self.drawn, generator=generator)
-        rows = {
-            source: {m: values for m, values in by_target.items() if m in originals}
-            for source, by_target in generated.items()
-        }
-        return generation_grid(originals, rows)
+        rows = {s: {m: own[m] for m in images if m in own} for s, own in generated.items()}
+        return generation_grid(blank, rows)
 
     def draw_clustering(self, model: CMVAE) -> tuple[pd.DataFrame, Figure]:
         """Return the clusters as a table, and the embedding in the plane."""
         found = model.predict_clusters(self.clustered)
-        labels = self.clustered.get("labels")
-        labels = labels if labels is None or np.ndim(labels) == 1 else None
         clusters, probabilities = found.clusters.cpu(), found.probabilities.cpu()
-        columns = {
-            "sample": self.rows,
-            "cluster": clusters.numpy(),
-            "probability": probabilities.gather(1, clusters[:, None])[:, 0].numpy().round(6),
-        }
-        if labels is not None:
-            columns["label"] = np.asarray(labels)
-        observed = torch.stack(list(self.clustered["masks"].values())).sum(0)
+        own = probabilities.gather(1, clusters[:, None])[:, 0].numpy().round(6)
+        columns = {"sample": self.rows, "cluster": clusters.numpy(), "probability": own}
+        labels = self.clustered.get("labels")
+        if labels is not None and np.ndim(labels) == 1:
+            columns["label"] = labels = np.asarray(labels)
+        else:
+            labels = None
         means = latent_means(model, self.clustered).cpu()
-        return pd.DataFrame(columns), embedding_figure(means, clusters, labels, observed)
+        return pd.DataFrame(columns), embedding_figure(means, clusters, labels, self.observed)
 
 
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
@@ -146,8 +133,8 @@ def _spread(rows: np.ndarray, count: int) -> np.ndarray:
 def _log(trainer: Trainer, name: str, figure: Figure, path: Path) -> None:
     """Hand a figure to the loggers that take pictures."""
     for each in trainer.loggers:
-        experiment = getattr(each, "experiment", None)
-        if experiment is not None and hasattr(experiment, "add_figure"):
+        experiment: Any = getattr(each, "experiment", None)
+        if hasattr(experiment, "add_figure"):
             experiment.add_figure(name, figure, global_step=trainer.global_step, close=False)
         elif hasattr(each, "log_image"):
             each.log_image(name, [str(path)], step=trainer.global_step)
