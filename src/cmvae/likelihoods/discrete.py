@@ -83,29 +83,18 @@ class Categorical(Likelihood):
         Rows are (n, *shape), or integer class indices (n, *shape[:-1]). Without a shape integers
         are taken for indices with unknown V, floating rows for vectors; see ``Likelihood.check``.
         """
-        fits = shape is None or tuple(target.shape[1:]) == tuple(shape[:-1])
-        if is_integer(target) and fits:
-            _check_classes(target, modality, None if shape is None else shape[-1])
-        else:
-            super().check(target, modality, shape)
-            _check_simplex(target, modality)
-
-
-def _check_classes(indices: Tensor, modality: str, n_classes: int | None) -> None:
-    """Raise ``ValueError`` for indices outside 0..n_classes−1; None is no upper limit."""
-    indices = indices.long()
-    valid = indices >= 0 if n_classes is None else (indices >= 0) & (indices < n_classes)
-    if not valid.all():
-        allowed = "from 0" if n_classes is None else f"from 0 to {n_classes - 1}"
-        got = f"got values from {int(indices.min())} to {int(indices.max())}"
-        raise ValueError(f"modality {modality!r}: class indices {allowed} are allowed; {got}")
-
-
-def _check_simplex(vectors: Tensor, modality: str) -> None:
-    """Raise ``ValueError`` unless the vectors on the last axis are nonnegative and sum to 1."""
-    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-    sums = vectors.sum(-1)
-    if not ((vectors >= 0).all() and ((sums - 1).abs() <= _SUM_TOLERANCE).all()):
-        wanted = "categorical targets must be nonnegative and sum to 1 on the last axis"
-        got = f"values from {vectors.min():.4g}, sums from {sums.min():.4g} to {sums.max():.4g}"
-        raise ValueError(f"modality {modality!r}: {wanted}; got {got}")
+        if is_integer(target) and (shape is None or tuple(target.shape[1:]) == tuple(shape[:-1])):
+            indices, last = target.long(), None if shape is None else shape[-1] - 1
+            if (indices < 0).any() or (last is not None and (indices > last).any()):
+                allowed = "from 0" if last is None else f"from 0 to {last}"
+                wanted = f"modality {modality!r}: class indices {allowed} are allowed"
+                got = f"values from {int(indices.min())} to {int(indices.max())}"
+                raise ValueError(f"{wanted}; got {got}")
+            return
+        super().check(target, modality, shape)
+        vectors = target.to(torch.promote_types(target.dtype, torch.float32))
+        sums = vectors.sum(-1)
+        if not ((vectors >= 0).all() and ((sums - 1).abs() <= _SUM_TOLERANCE).all()):
+            wanted = "categorical targets must be nonnegative and sum to 1 on the last axis"
+            got = f"values from {vectors.min():.4g}, sums from {sums.min():.4g} to {sums.max():.4g}"
+            raise ValueError(f"modality {modality!r}: {wanted}; got {got}")

@@ -21,9 +21,11 @@ class NetworkPair(NamedTuple):
     pair before settings that name it are made or loaded: a saved model holds the name alone.
 
     Attributes:
-        encoder: Class, or any callable, taking (input_shape, latent_dim, style_dim). It raises
-            ``ValueError`` for a shape that it cannot take.
-        decoder: Class, or any callable, taking (latent_dim_total, output_shape); likewise.
+        encoder: Class, or any callable, taking (input_shape, latent_dim, style_dim): the shape of a
+            sample, the dimensions of z and w. It raises ``ValueError`` for a shape that it cannot
+            take and for a size that is no positive integer.
+        decoder: Class, or any callable, taking (latent_dim_total, output_shape), z and w together
+            first; likewise.
         takes_hidden_dims: Whether both also take ``hidden_dims``, the config's, for the decoder
             turned round.
 

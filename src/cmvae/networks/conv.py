@@ -19,14 +19,9 @@ class ConvEncoder(BaseMultilatentEncoder):
 
     Args:
         input_shape: (channels, height, width) in pixels, odd and unequal ones too.
-        latent_dim: Dimension of z.
-        style_dim: Dimension of w.
         channels: Of the stages, the largest image first. Fewer stages take the first ones; further
             ones come before, where images cost most, each with half of the next and at least 8.
         hidden_dim: Size of the dense layer.
-
-    Raises:
-        ValueError: If the shape has no three axes or a size is no positive integer.
     """
 
     def __init__(
@@ -62,13 +57,9 @@ class ConvDecoder(BaseDecoder):
     The last layer is linear: its output is a location, or logits.
 
     Args:
-        latent_dim_total: Dimension of z and w together.
         output_shape: (channels, height, width) in pixels.
         channels: Of the stages, the smallest image first: the encoder's the other way round.
         hidden_dim: Size of the dense layer.
-
-    Raises:
-        ValueError: If the shape has no three axes or a size is no positive integer.
     """
 
     def __init__(

@@ -16,8 +16,6 @@ class MLPEncoder(BaseMultilatentEncoder):
 
     Args:
         input_shape: Shape of one sample, without the batch; () for a single number.
-        latent_dim: Dimension of z.
-        style_dim: Dimension of w.
         hidden_dims: Sizes of the hidden layers.
         one_hot: Whether integers without the last axis are class indices, to be one-hot encoded.
 
@@ -63,12 +61,8 @@ class MLPDecoder(BaseDecoder):
     """A perceptron with ReLU whose last layer is linear and takes the shape of the modality.
 
     Args:
-        latent_dim_total: Dimension of z and w together.
         output_shape: Shape of one sample, without the batch.
         hidden_dims: Sizes of the hidden layers.
-
-    Raises:
-        ValueError: If a size is no positive integer.
     """
 
     def __init__(

@@ -40,12 +40,7 @@ class ResNetEncoder(BaseMultilatentEncoder):
 
     Args:
         input_shape: (channels, height, width) in pixels, odd and unequal ones too.
-        latent_dim: Dimension of z.
-        style_dim: Dimension of w.
         channels: At full size; twice as many at each following size, up to 8 times as many.
-
-    Raises:
-        ValueError: If the shape has no three axes or a size is no positive integer.
     """
 
     def __init__(
@@ -70,12 +65,8 @@ class ResNetDecoder(BaseDecoder):
     The last layer is linear: its output is a location, or logits.
 
     Args:
-        latent_dim_total: Dimension of z and w together.
         output_shape: (channels, height, width) in pixels; odd sizes come back exactly.
         channels: Channels at full size; see the encoder.
-
-    Raises:
-        ValueError: If the shape has no three axes or a size is no positive integer.
     """
 
     def __init__(

@@ -19,14 +19,9 @@ class SequenceEncoder(BaseMultilatentEncoder):
 
     Args:
         input_shape: (length, vocabulary), in tokens, each at least 1.
-        latent_dim: Dimension of z.
-        style_dim: Dimension of w.
         embedding_dim: Size of the token embedding.
         channels: Channels of every convolution.
         hidden_dim: Size of the dense layer before the head.
-
-    Raises:
-        ValueError: If the shape has no two axes or a size is no positive integer.
     """
 
     def __init__(
@@ -72,14 +67,10 @@ class SequenceDecoder(BaseDecoder):
     All positions are decoded at once: a sampled sequence depends on nothing but z and w.
 
     Args:
-        latent_dim_total: Dimension of z and w together.
         output_shape: (length, vocabulary), in tokens, each at least 1.
         embedding_dim: Size of the features from which the logits are computed.
         channels: Channels of every convolution.
         hidden_dim: Size of the dense layer.
-
-    Raises:
-        ValueError: If the shape has no two axes or a size is no positive integer.
     """
 
     def __init__(
