@@ -83,14 +83,25 @@ def test_a_modality_that_shares_no_id_is_refused():
         store.check()
 
 
-def test_samples_with_nothing_and_modalities_without_samples_are_refused():
+def test_samples_with_nothing_and_no_samples_are_refused():
     with RowStore(["a"]) as store:
         store.add("a", ["s1", "s2"], values(1, np.nan), seen(2, 1))
         with pytest.raises(ValueError, match=r"samples \['s2'\] have nothing observed"):
             store.check()
     with filled(RowStore(["a", "b", "c"])) as store:
         store.add("c", ["s1"], values(np.nan), seen(1, 0))
-        with pytest.raises(ValueError, match="modality 'c': no sample has it"):
+        store.check()
+        assert not store.all_rows().masks["c"].any()
+    with RowStore(["a", "b"]) as store, pytest.raises(ValueError, match="there are no samples"):
+        store.check()
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with filled(RowStore(["a", "b", "c"])) as store:
+        store.add("a", ["s1"], values(1), seen(1))
+        store.add("c", ["t1"], values(1), seen(1))
+        wrong = "'a': duplicate ids: s1; modality 'c' shares no id"
+        with pytest.raises(ValueError, match=wrong):
             store.check()
 
 

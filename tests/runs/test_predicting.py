@@ -38,6 +38,6 @@ def test_the_model_is_read_after_the_files(folder, tmp_path):
 def test_no_samples_are_no_clusters(folder, files, tmp_path):
     (tmp_path / "a.csv").write_text("id,x,y,colour,smokes\n")
     record, given = read_record(folder), {"a": ModalityFile(path=str(tmp_path / "a.csv"))}
-    with pytest.raises(ValueError, match="modality 'a': no sample has it"):
+    with pytest.raises(ValueError, match="there are no samples"):
         predict_files(folder, record, given, tmp_path / "found.csv")
     assert np.array_equal(names(tmp_path), ["a.csv"])

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Self
 
@@ -22,7 +22,19 @@ _WORDS = {
 
 
 class SettingsError(ValueError):
-    """A field is missing or has a value that is not allowed."""
+    """Fields are missing, or have values that are not allowed.
+
+    Attributes:
+        parts: What is wrong, each with the way to the field.
+    """
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self.parts = list(parts)
+        super().__init__("; ".join(parts))
+
+
+class UnknownFieldError(SettingsError, TypeError):
+    """A keyword that no field has."""
 
 
 class Settings(BaseModel):
@@ -46,13 +58,12 @@ class Settings(BaseModel):
         known = list(type(self).model_fields)
         unknown = [name for name in fields if name not in known]
         if unknown:
-            raise TypeError(
-                f"{type(self).__name__} got unknown arguments {unknown}; it takes {known}"
-            )
+            what = f"{type(self).__name__} got unknown arguments {unknown}; it takes {known}"
+            raise UnknownFieldError([what])
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise SettingsError(_one_line(error)) from None
+            raise SettingsError(_parts(error)) from None
 
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
@@ -99,22 +110,26 @@ class Settings(BaseModel):
         try:
             return cls(**fields)
         except (TypeError, SettingsError) as error:
-            raise SettingsError(f"{where}{error}") from None
+            raise SettingsError([f"{where}{error}"]) from None
 
 
-def _one_line(error: ValidationError) -> str:
-    """Say in one line which fields are wrong, what was got and what is allowed."""
+def _parts(error: ValidationError) -> list[str]:
+    """Say of each field that is wrong what was got and what is allowed."""
     parts = []
     for item in error.errors():
         where, message = ".".join(str(step) for step in item["loc"]), item["msg"]
-        nested = isinstance(item.get("ctx", {}).get("error"), SettingsError)
+        inner = item.get("ctx", {}).get("error")
+        if isinstance(inner, SettingsError):
+            link = ": " if isinstance(inner, UnknownFieldError) else "."
+            parts += [f"{where}{link}{part}" for part in inner.parts]
+            continue
         for theirs, ours in _WORDS.items():
             message = message.replace(theirs, ours)
-        plain = nested or not where or item["type"] in ("missing", "extra_forbidden")
+        plain = not where or item["type"] in ("missing", "extra_forbidden")
         got = "" if plain else f", got {item['input']!r}"
-        link = "." if nested else " " if message.startswith(("must", "is ")) else ": "
+        link = " " if message.startswith(("must", "is ")) else ": "
         parts.append(f"{where}{link}{message}{got}" if where else message)
-    return "; ".join(parts)
+    return parts
 
 
 def as_positive_int(value: object) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from cmvae.base.arrays import is_sparse
-from cmvae.base.words import SHOWN
+from cmvae.base.words import SHOWN, listed, raise_all
 
 COLUMN = np.dtype(np.int32)  # of sparse rows
 
@@ -110,26 +110,25 @@ class RowStore:
         """Refuse what cannot be joined, once all rows are there.
 
         Raises:
-            ValueError: For ids that repeat in a modality, a modality without samples or that shares
-                no id with any other, and samples with nothing observed; the message lists the
-                first.
+            ValueError: For ids that repeat in a modality, a modality that shares no id with any
+                other, samples with nothing observed, and no samples; the message lists the first.
         """
-        for name, repeated in self._repeated.items():
-            if repeated:
-                shown = sorted(set(repeated))
-                more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
-                raise ValueError(
-                    f"modality {name!r}: duplicate ids: {', '.join(shown[:SHOWN])}{more}"
-                )
+        if not len(self):
+            raise ValueError(f"modalities {self.modalities}: there are no samples")
+        errors: list[Exception] = []
+        present = {name: self._first(name) for name in self.modalities}
         for name in self.modalities:
-            if not self._first(name):
-                raise ValueError(f"modality {name!r}: no sample has it")
-            if len(self.modalities) > 1 and not self._shares(name):
-                others = {other: self._first(other) for other in self.modalities}
-                raise ValueError(
-                    f"modality {name!r} shares no id with any other modality; "
-                    f"the first ids of each are {others}"
+            if repeated := sorted(set(self._repeated[name])):
+                shown = listed(repeated)
+                errors.append(ValueError(f"modality {name!r}: duplicate ids: {shown}"))
+            elif present[name] and len(present) > 1 and not self._shares(name):
+                errors.append(
+                    ValueError(
+                        f"modality {name!r} shares no id with any other modality; "
+                        f"the first ids of each are {present}"
+                    )
                 )
+        raise_all(errors)
         absent = " AND ".join(
             f"NOT EXISTS ({self._match(name, 'ids')})" for name in self.modalities
         )

@@ -112,6 +112,9 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
         table = table.to_frame()
     if not isinstance(table, pd.DataFrame):
         values = np.asarray(table)
+        if not values.ndim or (isinstance(table, list) and values.dtype == object):
+            got = "files" if isinstance(table, list) else type(table).__name__
+            raise ValueError(f"modality {modality!r}: expected a table, got {got}")
         if values.ndim not in (1, 2):
             raise ValueError(
                 f"modality {modality!r}: a table has rows and columns; got the shape {values.shape}"

@@ -75,6 +75,11 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
     n, recipe = len(rows.ids), config.recipe
     if n < 2:
         raise ValueError(f"n_samples = {n}: at least 2 samples are needed to find clusters")
+    if recipe.alignment_epochs is not None and len(preprocessing.codecs) < 2:
+        raise ValueError(
+            "alignment_epochs must be left out: there are no two modalities to align, "
+            f"but {list(preprocessing.codecs)}"
+        )
     files = config.modalities
     settings = CMVAEConfig(
         n_modalities=len(preprocessing.codecs),
