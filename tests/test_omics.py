@@ -714,7 +714,7 @@ def test_results_are_refused_for_other_cells():
     cells = from_mudata(make())
     model = make_model(cells.coding)
     few = make()[["c0", "c1"]].copy()
-    with pytest.raises(ValueError, match="cells: mdata lacks 8 of them, such as 'c"):
+    with pytest.raises(ValueError, match="mdata lacks 8 cells, such as 'c"):
         to_mudata(few, model, cells)
     assert not few.uns
     twice = with_rna(np.ones((3, 2)), ["c1", "c1", "c2"])

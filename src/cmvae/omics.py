@@ -14,9 +14,10 @@ from cmvae._version import __version__
 from cmvae.base.arguments import positive_int
 from cmvae.base.arrays import is_sparse
 from cmvae.base.extras import from_extra
-from cmvae.base.words import SHOWN, listed, quoted
+from cmvae.base.words import listed, quoted
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.mudata import CellRows
+from cmvae.files.mudata_results import cell_rows, placed_results
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.cells import LIKELIHOODS, CellCodec
 
@@ -151,23 +152,15 @@ def to_mudata(
         ValueError: For cells that ``mdata`` does not have, cells named twice, or an unknown rule.
     """
     _check_mudata(mdata)
-    _rows_of(mdata, cells.obs_names)
+    cell_rows(mdata.obs_names, cells.obs_names, "mdata")
     found = _assigned(model, cells.dataset, rule, positive_int("batch_size", batch_size))
     target = mdata.copy() if copy else mdata
-    n, rows = (
-        target.n_obs,
-        _rows_of(target, cells.obs_names),
-    )  # copies of views may be in another order
-    embedding = np.full((n, model.latent_dim), np.nan, dtype=np.float32)
-    probability = np.full(n, np.nan)
-    codes = np.full(n, -1)
-    occupied, numbers = np.unique(found["clusters"], return_inverse=True)
-    embedding[rows], probability[rows], codes[rows] = found["z"], found["probability"], numbers
-    # Of objects: there are versions of anndata that cannot write the strings of pandas 3.
-    categories = pd.Index([str(cluster) for cluster in occupied], dtype=object)
+    # Copies of views may be in another order.
+    rows = cell_rows(target.obs_names, cells.obs_names, "mdata")
+    columns, embedding = placed_results(rows, target.n_obs, *found)
     target.obsm[f"X_{key}"] = embedding
-    target.obs[f"{key}_cluster"] = pd.Categorical.from_codes(codes, categories=categories)
-    target.obs[f"{key}_probability"] = probability
+    for name, values in columns.items():
+        target.obs[f"{key}_{name}"] = values
     target.uns[key] = account_of(model, cells.coding, rule, h_values)
     return target if copy else None
 
@@ -278,17 +271,6 @@ def _places(mdata: Any, name: str) -> np.ndarray:
     return names.get_indexer(mdata.obs_names)
 
 
-def _rows_of(mdata: Any, names: Sequence[str]) -> np.ndarray:
-    """Return the rows of cells in a MuData."""
-    rows = mdata.obs_names.get_indexer(list(names))
-    if (rows < 0).any():
-        lacking = [name for name, row in zip(names, rows, strict=True) if row < 0]
-        raise ValueError(
-            f"cells: mdata lacks {len(lacking)} of them, such as {quoted(lacking[:SHOWN])}"
-        )
-    return rows
-
-
 def _rows(mdata: Any, name: str, layer: str | None) -> CellRows:
     """Return X or a layer of a modality, its cells in its own order."""
     adata = mdata.mod[name]
@@ -348,18 +330,17 @@ def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
 @torch.no_grad()
 def _assigned(
     model: "CMVAE", dataset: IncompleteDataset, rule: str, batch_size: int
-) -> dict[str, np.ndarray]:
-    """Return embedding (n, d), cluster (n,) and its probability (n,), some cells at a time."""
-    parts: dict[str, list[torch.Tensor]] = {"z": [], "clusters": [], "probability": []}
+) -> list[np.ndarray]:
+    """Return cluster (n,), its probability (n,) and embedding (n, d), some cells at a time."""
+    parts = []
     for start in range(0, len(dataset), batch_size):
-        batch = dataset.batch(
-            range(start, min(start + batch_size, len(dataset)))
-        )  # made dense once, for both
+        # Made dense once, for both.
+        batch = dataset.batch(range(start, min(start + batch_size, len(dataset))))
         found = model.predict_clusters(batch, rule=rule)
-        parts["clusters"].append(found.clusters)
-        parts["probability"].append(found.probabilities.gather(-1, found.clusters[:, None])[:, 0])
-        parts["z"].append(model.encode(batch, return_mean=True).z[:, 0])
-    return {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
+        probability = found.probabilities.gather(-1, found.clusters[:, None])[:, 0]
+        z = model.encode(batch, return_mean=True).z[:, 0]
+        parts.append((found.clusters, probability, z))
+    return [torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True)]
 
 
 def account_of(

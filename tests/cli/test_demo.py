@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+import cmvae
 from made_files import refused
 
 COMMAND = [sys.executable, "-c", "from cmvae.cli import main; main()"]
@@ -198,4 +199,4 @@ def test_help_explains_every_option():
     ):
         assert option in result.stdout
     assert "Example" in result.stdout
-    assert run("--version", cwd=".").stdout.startswith("cmvae 0.1.0")
+    assert run("--version", cwd=".").stdout.startswith(f"cmvae {cmvae.__version__}")

@@ -43,26 +43,17 @@ def write_results(
         OSError: If it cannot be written.
     """
     io, h5py = library("anndata.io"), library("h5py")
-    occupied, numbers = np.unique(clusters, return_inverse=True)
-    # Of objects: there are versions of anndata that cannot write the strings of pandas 3.
-    categories = pd.Index([str(cluster) for cluster in occupied], dtype=object)
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
         with _told_as_system_errors(target), h5py.File(temporary, "r+") as file:
             names = read_index(file["obs"])
-            rows, n = _rows_of(names, ids, source), len(names)
-            codes = _placed(numbers, rows, n, -1)
-            columns = {
-                f"{KEY}_cluster": pd.Categorical.from_codes(codes, categories),
-                f"{KEY}_probability": _placed(probabilities, rows, n, np.nan),
-            }
-            _add_columns(file["obs"], columns)
+            rows = cell_rows(names, ids, f"{source}: .obs")
+            columns, values = placed_results(rows, len(names), clusters, probabilities, embedding)
+            _add_columns(file["obs"], {f"{KEY}_{name}": own for name, own in columns.items()})
             for group in ("obsm", "uns"):
                 if group not in file:
                     io.write_elem(file, group, {})
-            io.write_elem(
-                file["obsm"], f"X_{KEY}", _placed(embedding.astype(np.float32), rows, n, np.nan)
-            )
+            io.write_elem(file["obsm"], f"X_{KEY}", values)
             io.write_elem(file["uns"], KEY, dict(account))
 
 
@@ -74,28 +65,41 @@ def _add_columns(table: Any, columns: Mapping[str, Any]) -> None:
     table.attrs["column-order"] = [*before, *columns]
 
 
-def _rows_of(names: Sequence[str], ids: Sequence[str], source: Path) -> np.ndarray:
-    """Return the rows of cells, (n,)."""
+def cell_rows(names: Sequence[str], ids: Sequence[str], where: str) -> np.ndarray:
+    """Return the rows of cells, (n,); ``ValueError`` for names that repeat and cells not there."""
     own = pd.Index(list(map(str, names)), dtype=object)
     if not own.is_unique:
-        raise ValueError(
-            f"{source}: cells of .obs are named more than once, "
-            f"such as {own[own.duplicated()][0]!r}"
-        )
+        repeated = own[own.duplicated()][0]
+        raise ValueError(f"{where} names cells more than once, such as {repeated!r}")
     rows = own.get_indexer(pd.Index(list(ids), dtype=object))
     if (rows < 0).any():
         lacking = [name for name, row in zip(ids, rows, strict=True) if row < 0]
-        raise ValueError(
-            f"{source}: .obs lacks {len(lacking)} cells, such as {quoted(lacking[:SHOWN])}"
-        )
+        raise ValueError(f"{where} lacks {len(lacking)} cells, such as {quoted(lacking[:SHOWN])}")
     return rows
 
 
-def _placed(values: np.ndarray, rows: np.ndarray, n: int, otherwise: float) -> np.ndarray:
-    """Return values (r, *) at their rows of n."""
-    placed = np.full((n, *values.shape[1:]), otherwise, dtype=values.dtype)
-    placed[rows] = values
-    return placed
+def placed_results(
+    rows: np.ndarray, n: int, clusters: np.ndarray, probabilities: np.ndarray, embedding: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return results of cells as columns of n cells, and their embedding (n, d) float32.
+
+    Cells without results get NaN; clusters without cells are left out of the categories.
+
+    Args:
+        rows: The row of each of r cells, (r,).
+        n: How many cells there are.
+        clusters: Their clusters, (r,).
+        probabilities: The probabilities of these, (r,).
+        embedding: The means of q(z|X), (r, d).
+    """
+    occupied, numbers = np.unique(clusters, return_inverse=True)
+    # Of objects: there are versions of anndata that cannot write the strings of pandas 3.
+    categories = pd.Index([str(cluster) for cluster in occupied], dtype=object)
+    values = np.full((n, embedding.shape[1]), np.nan, dtype=np.float32)
+    probability, codes = np.full(n, np.nan), np.full(n, -1)
+    values[rows], probability[rows], codes[rows] = embedding, probabilities, numbers
+    cluster = pd.Categorical.from_codes(codes, categories)
+    return {"cluster": cluster, "probability": probability}, values
 
 
 @contextmanager
