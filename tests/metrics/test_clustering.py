@@ -1,5 +1,7 @@
 """Scores of a clustering: against all matchings, and under what must not matter."""
 
+import subprocess
+import sys
 from itertools import permutations
 
 import numpy as np
@@ -208,3 +210,11 @@ def test_what_does_not_fit_is_refused():
         clustering_by_subset(Clusterer(), data, [0, 1, 2, 3], rule="best")
     with pytest.raises(KeyError, match=r"data: no modalities \['c'\]"):
         clustering_by_subset(Clusterer(), {m: data.data[m] for m in "ab"}, [0, 1, 2, 3])
+
+
+def test_scores_load_scikit_learn_when_they_need_it():
+    code = (
+        "import sys, cmvae.metrics.clustering; print({'sklearn', 'scipy'} & {*sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
