@@ -85,18 +85,33 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside ``path``, which takes its place when all went well."""
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    old = temporary.with_name(temporary.name + ".old")
     try:
         yield temporary
         temporary.chmod(0o755)
-        if path.exists():
-            path.rename(old)
-        try:
-            temporary.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
+        with taking_place(temporary, path):
+            pass
     finally:
         rmtree(temporary, ignore_errors=True)
-        rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def taking_place(new: Path, path: Path) -> Iterator[Path]:
+    """Put a folder in the place of another, which is there until then and is removed at the end.
+
+    Gives where the other one is now, for what shall be taken out of it; there may be none.
+
+    Raises:
+        OSError: If it cannot be put there; the other one is in its place then.
+    """
+    old = new.with_name(new.name + ".old")
+    rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+    yield old
+    rmtree(old, ignore_errors=True)

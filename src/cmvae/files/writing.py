@@ -1,4 +1,4 @@
-"""Files of results: written beside their target, a part at a time, and renamed when whole."""
+"""Tables and images of results as files; tables a part at a time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow
 
 from cmvae._version import __version__
-from cmvae.base.files import atomic_write, link_target, may_write_folder
+from cmvae.base.files import atomic_write, link_target, may_write_folder, taking_place
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.record import RunRecord
@@ -109,24 +109,12 @@ def install(partial: Path, folder: Path) -> None:
     the run cannot be put there, it can be resumed.
     """
     folder = link_target(folder)
-    old = folder.with_name(folder.name + ".old")
-    replaces = folder.exists()
-    if replaces:
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    try:
-        partial.rename(folder)
-    except OSError:
-        if replaces:
-            old.rename(folder)
-        raise
-    shutil.rmtree(folder / TRAINING, ignore_errors=True)
-    if replaces:
+    with taking_place(partial, folder) as old:
+        shutil.rmtree(folder / TRAINING, ignore_errors=True)
         own = {MANIFEST, PAGE, MODEL, EXTRAS, INDEX, *FILES}
-        for path in old.iterdir():
+        for path in old.iterdir() if old.exists() else ():
             if path.name not in own:
                 path.rename(folder / path.name)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
