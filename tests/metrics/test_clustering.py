@@ -213,8 +213,6 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_scores_load_scikit_learn_when_they_need_it():
-    code = (
-        "import sys, cmvae.metrics.clustering; print({'sklearn', 'scipy'} & {*sys.modules})"
-    )
+    code = "import sys, cmvae.metrics.clustering; print({'sklearn', 'scipy'} & {*sys.modules})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
