@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "cmvae"
@@ -104,7 +105,8 @@ def public_names() -> tuple[int, int]:
                 defined += not node.name.startswith("_")
             target = node.targets[0] if isinstance(node, ast.Assign) else None
             if path.name == "__init__.py" and getattr(target, "id", "") == "__all__":
-                handed += len(ast.literal_eval(node.value))
+                package = "cmvae." + path.parent.name if path.parent != PACKAGE else "cmvae"
+                handed += len(import_module(package).__all__)
     return handed, defined
 
 

@@ -35,7 +35,9 @@ def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -
         values, masks, labels = parts_of(data)
         data = dataset_of(values, labels, masks)
     if not isinstance(data, Dataset) or (with_length and not isinstance(data, Sized)):
-        wanted = "a dataset with a length or a mapping" if with_length else "a dataset or a mapping"
+        wanted = "a dataset with a length or a mapping"
+        if not with_length:
+            wanted = "a dataset, a mapping or a DataLoader"
         raise TypeError(f"{argument} must be {wanted}, got {type(data).__name__}")
     if isinstance(data, Sized) and len(data) == 0:
         raise ValueError(f"{argument} holds no samples")

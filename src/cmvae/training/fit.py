@@ -13,12 +13,10 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from cmvae.base.arguments import positive_int
-from cmvae.base.outputs import ModelOutput
-from cmvae.data.batches import collate
-from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
+from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import EpochCheckpoints, StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, training_folder
@@ -131,45 +129,12 @@ def make_loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> Dat
     Data of another kind, or that give no batch, are refused by the name of the argument.
     """
     if not isinstance(data, DataLoader):
-        size, data = positive_int("batch_size", batch_size), _as_dataset(argument, data)
-        if isinstance(data, MultimodalBaseDataset):
-            data = DataLoader(_Batches(data), size, shuffle, collate_fn=_as_it_is)
-        else:
-            data = DataLoader(data, size, shuffle, collate_fn=collate)
+        data = as_dataset(data, argument, with_length=False)
+        data = batch_loader(data, positive_int("batch_size", batch_size), shuffle=shuffle)
     if hasattr(data.dataset, "__len__") and len(data) == 0:
         why = "it holds no samples, or fewer than a whole batch is dropped"
         raise ValueError(f"{argument} gives no batch: {why}")
     return data
-
-
-def _as_dataset(argument: str, data: Any) -> Dataset[Any]:
-    if isinstance(data, Mapping) and isinstance(data.get("data"), Mapping):
-        data = IncompleteDataset(data["data"], data.get("masks") or {}, data.get("labels"))
-    elif isinstance(data, Mapping):
-        data = MultimodalBaseDataset(data)
-    if not isinstance(data, Dataset):
-        allowed = "a dataset, a mapping or a DataLoader"
-        raise TypeError(f"{argument} must be {allowed}, got {type(data).__name__}")
-    if hasattr(data, "__len__") and len(data) == 0:
-        raise ValueError(f"{argument} holds no samples")
-    return data
-
-
-class _Batches(Dataset[ModelOutput]):
-    """A dataset whose batches are read by one indexing operation per tensor, not by sample."""
-
-    def __init__(self, dataset: MultimodalBaseDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitems__(self, indices: list[int]) -> ModelOutput:
-        return self.dataset.batch(indices)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def _plan(
