@@ -1,7 +1,4 @@
-"""D-CMVAE: a frozen CMVAE, and denoising models that refine what its decoders give.
-
-diffusers is imported where it is used, and not before (extra ``diffusion``).
-"""
+"""D-CMVAE: a frozen CMVAE, and denoising models that refine its output (extra ``diffusion``)."""
 
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.dcmvae import DCMVAE

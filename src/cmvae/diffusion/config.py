@@ -8,9 +8,7 @@ from cmvae.base.settings import Flag, PositiveFloat, PositiveInt, Settings, Shap
 
 
 class DiffusionConfig(Settings):
-    """The settings of a :class:`cmvae.DiffusionDecoder`.
-
-    The defaults are DiffuseVAE's (Pandey et al., TMLR 2022).
+    """The settings of a :class:`cmvae.DiffusionDecoder`, by default DiffuseVAE's (TMLR 2022).
 
     Args:
         form: 1: x̂ is given to the denoiser, and the forward process is the standard one. 2: the
@@ -19,24 +17,20 @@ class DiffusionConfig(Settings):
             ``'v'``, √ᾱ_t ε − √(1−ᾱ_t) x_0 (Salimans and Ho, 2022).
         schedule: ``'linear'`` (Ho et al., 2020) or ``'cosine'`` (Nichol and Dhariwal, 2021).
         train_steps: T, the number of noise levels.
-        channels: Images: channels of the U-Net at each resolution, from the finest; each next one
-            halves it.
-        patch: Images: side in pixels of the squares whose pixels become channels before the U-Net,
-            and pixels again after it. With 2, its finest resolution is half that of the image, and
-            its cost about a third.
+        channels: Images: channels of the U-Net at each resolution, each half the one before.
+        patch: Images: side in pixels of the squares whose pixels become channels before the U-Net
+            and pixels again after it. With 2 its cost is about a third.
         layers_per_block: Images: residual layers at each resolution.
         attention: Images: whether there is a self-attention layer at the coarsest resolution.
         hidden_dim: Vectors: width of the residual perceptron.
         n_blocks: Vectors: its residual blocks.
         dropout: Share of units that are dropped in training.
-        condition_dropout: Share of samples in training whose x̂ is withheld: what guidance needs.
+        condition_dropout: Share of samples in training whose x̂ is withheld: guidance needs it.
         ema_decay: Decay of the moving average of the weights, which is what samples.
         scaling: How data and x̂ are brought to about [−1, 1]: ``'unit'``, 2x − 1, for data in [0,
-            1]; ``'standard'``, by mean and standard deviation of the training data, for each
-            feature of a vector and each channel of an image. By default ``'unit'`` for images and
-            ``'standard'`` for the rest.
-        clip: Whether estimates of x_0 are held to [−1, 1] while sampling; by default where the
-            scaling is ``'unit'``.
+            1] (default for images); ``'standard'``, by mean and standard deviation of the training
+            data, of each feature of a vector, each channel of an image (default for the rest).
+        clip: Whether samples are held to [−1, 1] on the way; by default where scaled by ``'unit'``.
 
     Example:
         >>> config = DiffusionConfig(form=2, channels=(16, 32))

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -18,12 +18,15 @@ from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.decoder import DiffusionDecoder
 from cmvae.diffusion.sampling import Sampler, SamplingOptions
 from cmvae.diffusion.scaling import ScaleEstimate
-from cmvae.diffusion.storing import DIFFUSION_CONFIG, load_decoders, save_decoders
+from cmvae.diffusion.storing import DIFFUSION_CONFIG, load_weights, read_configs, save_decoders
 from cmvae.likelihoods import Categorical, Mixed
+from cmvae.models.build import Supplied
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
-from cmvae.models.inference import chosen_modalities, likelihood_of, read_batch
-from cmvae.models.pretrained import model_folder
+from cmvae.models.inference import Names, chosen_modalities, likelihood_of, read_batch
+from cmvae.models.pretrained import load_pretrained, model_folder
+
+Refine = bool | Names
 
 
 def _of_cmvae(member: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,24 +41,20 @@ def _of_cmvae(member: Callable[..., Any]) -> Callable[..., Any]:
 
 def _same_as(attribute: str) -> Any:
     """Return a property that is the CMVAE's own."""
-    return property(
-        lambda self: getattr(self.cmvae, attribute), doc=f"As :attr:`cmvae.CMVAE.{attribute}`."
-    )
+    doc = f"As :attr:`cmvae.CMVAE.{attribute}`."
+    return property(lambda self: getattr(self.cmvae, attribute), doc=doc)
 
 
 class DCMVAE(nn.Module):
     """A trained CMVAE, frozen, and diffusion decoders that refine some or all of its modalities.
 
-    D-CMVAE (Palumbo et al., "Deep Generative Clustering with Multimodal Diffusion Variational
-    Autoencoders", ICLR 2024) in the scheme of DiffuseVAE (Pandey et al., TMLR 2022): the decoder of
-    modality m learns p(x_m | x̂_m), x̂_m the mean of the CMVAE's likelihood. :func:`cmvae.fit`
-    trains the decoders. Clusters, encodings, selection and likelihoods are the CMVAE's own.
+    D-CMVAE (Palumbo et al., ICLR 2024) in the scheme of DiffuseVAE (Pandey et al., TMLR 2022): the
+    decoder of modality m learns p(x_m | x̂_m), x̂_m the mean of the CMVAE's likelihood.
+    :func:`cmvae.fit` trains the decoders; all but what they generate is the CMVAE's own.
 
     Args:
-        cmvae: The trained model. It is copied, and the copy is frozen: neither training nor
-            :meth:`prune_clusters` changes what was passed.
-        decoders: The settings of each modality to be refined; or of all modalities, the defaults if
-            None.
+        cmvae: The trained model, which is copied: nothing changes what was passed.
+        decoders: The settings of each modality to be refined, or of all; None: all by default ones.
 
     Attributes:
         cmvae: The frozen model.
@@ -63,8 +62,7 @@ class DCMVAE(nn.Module):
 
     Raises:
         ImportError: If diffusers is not installed (extra ``diffusion``).
-        KeyError: For a modality the model does not know.
-        TypeError: If an argument is of the wrong kind.
+        KeyError, TypeError: For an unknown modality, or an argument of the wrong kind.
         ValueError: For a modality with no continuous values, or a model without ``input_dims``.
 
     Example:
@@ -88,7 +86,6 @@ class DCMVAE(nn.Module):
         self.decoders = ModalityDict(own).to(cmvae.cluster_centers.device)
 
     # The CMVAE's own
-    # ----------------------------------------------------------------------------------------------
 
     encode = _of_cmvae(CMVAE.encode)
     generate_from_prior = _of_cmvae(CMVAE.generate_from_prior)
@@ -114,7 +111,6 @@ class DCMVAE(nn.Module):
         return self.decoders.items()  # type: ignore[return-value]
 
     # Training
-    # ----------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the diffusion decoders; the CMVAE stays in eval mode."""
@@ -124,10 +120,7 @@ class DCMVAE(nn.Module):
 
     @staticmethod
     def training_module(model: Any, learning_rate: float = 1e-3, optimizer: Any = None) -> Any:
-        """Return the Lightning module that trains ``model``, a D-CMVAE, compiled or not.
-
-        Its settings are those of :class:`cmvae.diffusion.training.DCMVAEModule`.
-        """
+        """Return the Lightning module that trains ``model``, a D-CMVAE, compiled or not."""
         from cmvae.diffusion.training import DCMVAEModule  # Lightning takes seconds to import
 
         return DCMVAEModule(model, learning_rate, optimizer)
@@ -139,13 +132,9 @@ class DCMVAE(nn.Module):
 
     @torch.no_grad()
     def estimate_scaling(self, inputs: Any, batch_size: int = 1024) -> None:
-        """Learn the scale of each refined modality from training data, if unknown yet.
+        """Learn unknown scales of refined modalities from training data; :func:`cmvae.fit` does it.
 
-        :func:`cmvae.fit` does it. So many samples as ``batch_size`` says are read at a time.
-
-        Raises:
-            ValueError: If a modality is observed nowhere, or has values outside [0, 1] where its
-                scaling is ``'unit'``.
+        ``ValueError`` if one is observed nowhere, or not in [0, 1] where its scaling is ``'unit'``.
         """
         estimates = {m: ScaleEstimate(decoder.scaling, m) for m, decoder in self.named_decoders()}
         for chunk in iterate(inputs, batch_size):
@@ -157,15 +146,13 @@ class DCMVAE(nn.Module):
             estimate.finish()
 
     def forward(self, inputs: Any, *, generator: Generator | None = None) -> ModelOutput:
-        """Evaluate the denoising loss of a batch, on reconstructions that are drawn.
+        """Evaluate the denoising loss of a batch, on drawn reconstructions.
 
-        See :mod:`cmvae.diffusion.conditions`. In training mode it is that of the trained weights, a
-        share of conditions withheld; in eval mode that of the averaged weights.
+        Of the trained weights in training mode, else of the averaged ones.
 
         Returns:
-            ``loss``, the sum over refined modalities of the squared error averaged over the samples
-            that have observed them, scalar; and ``metrics``, detached: ``denoising_M``, that error
-            for each of them that the batch has.
+            ``loss``, the squared error averaged over the samples that have observed a modality,
+            summed over refined ones, scalar; ``metrics``, detached: its summands ``denoising_M``.
         """
         batch = read_batch(self.cmvae, inputs)
         conditions = draw_conditions(self.cmvae, batch, list(self.decoders), generator)
@@ -182,32 +169,28 @@ class DCMVAE(nn.Module):
         return ModelOutput(loss=loss, metrics=metrics)
 
     # Generation
-    # ----------------------------------------------------------------------------------------------
 
     def decode(
         self,
         embedding: Mapping[str, Any],
-        modalities: str | Sequence[str] = "all",
+        modalities: Names = "all",
         *,
-        refine: bool | str | Sequence[str] = True,
+        refine: Refine = True,
         seed: int | None = None,
         generator: Generator | None = None,
         **sampling: Unpack[SamplingOptions],
     ) -> dict[str, Tensor]:
         """Decode latents as :meth:`cmvae.CMVAE.decode`, and refine what it gives.
 
-        With ``refine`` True all of them, False none, or those that it names. Noise comes from the
-        ``generator``, or from a ``seed``. The other keywords, ``sampler``, ``steps``, ``guidance``,
-        ``strength``, ``batch_size`` and ``clip``, say how to sample
-        (:class:`cmvae.diffusion.sampling.Sampler`).
+        With ``refine`` True all, False none, or those that it names, by noise from a ``generator``
+        or ``seed``. Other keywords are those of :class:`cmvae.diffusion.sampling.Sampler`.
 
         Returns:
             {modality: (..., *input shape)}. What is refined are data, without gradients; the rest
             is the decoders' output.
 
         Raises:
-            ValueError: If a modality to be refined has no diffusion decoder, or for sampling
-                options out of range.
+            ValueError: If a modality to be refined has no diffusion decoder.
             TypeError: For an unknown option, or both a seed and a generator.
         """
         names = chosen_modalities(self.cmvae, "modalities", modalities)
@@ -225,13 +208,13 @@ class DCMVAE(nn.Module):
     def predict(
         self,
         inputs: Any,
-        cond_mod: str | Sequence[str] = "all",
-        gen_mod: str | Sequence[str] = "all",
+        cond_mod: Names = "all",
+        gen_mod: Names = "all",
         N: int = 1,
         flatten: bool = False,
         *,
         return_mean: bool = False,
-        refine: bool | str | Sequence[str] = True,
+        refine: Refine = True,
         seed: int | None = None,
         generator: Generator | None = None,
         **sampling: Unpack[SamplingOptions],
@@ -242,25 +225,20 @@ class DCMVAE(nn.Module):
         """
         self._refined(chosen_modalities(self.cmvae, "gen_mod", gen_mod), refine)
         generator = self._generator(seed, generator)
-        keywords = {"flatten": flatten, "generator": generator}
-        embedding = self.encode(inputs, cond_mod, N, return_mean, **keywords)
-        return self.decode(embedding, gen_mod, refine=refine, generator=generator, **sampling)
+        drawn = self.encode(inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator)
+        return self.decode(drawn, gen_mod, refine=refine, generator=generator, **sampling)
 
-    def _refined(self, names: list[str], refine: bool | str | Sequence[str]) -> list[str]:
+    def _refined(self, names: list[str], refine: Refine) -> list[str]:
         """Return which of the modalities ``names`` to refine."""
-        everything: list[str] = names if refine else []
-        wanted = (
-            everything
-            if isinstance(refine, bool)
-            else chosen_modalities(self.cmvae, "refine", refine)
-        )
+        if isinstance(refine, bool):
+            wanted = names if refine else []
+        else:
+            wanted = chosen_modalities(self.cmvae, "refine", refine)
         lacking = [m for m in wanted if m not in self.decoders]
         if lacking:
-            raise ValueError(
-                f"refine is asked of {lacking}, which have no diffusion decoder; those that have "
-                f"one: {list(self.decoders)} (refine=False, or a list of these, leaves the others "
-                "to the CMVAE)"
-            )
+            allowed = f"refine=False, or some of {list(self.decoders)}"
+            what = f"refine is asked of {lacking}, which have no diffusion decoder"
+            raise ValueError(f"{what}; allowed: {allowed}")
         idle = [m for m in wanted if m not in names]
         if idle:
             raise ValueError(f"refine names {idle}, which are not generated; generated are {names}")
@@ -274,14 +252,9 @@ class DCMVAE(nn.Module):
         return seeded(seed, self.cluster_centers.device)
 
     # Saving
-    # ----------------------------------------------------------------------------------------------
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write the CMVAE as :meth:`cmvae.CMVAE.save_pretrained` does, and the decoders beside it.
-
-        ``CMVAE.from_pretrained`` reads that folder too. Of the decoders, the averaged weights are
-        kept, in ``diffusion.safetensors``, beside ``diffusion.json``.
-        """
+        """Write the CMVAE, as it does itself, ``diffusion.json`` and ``diffusion.safetensors``."""
         with save_decoders(self.decoders, self.diffusion_configs, save_directory):
             self.cmvae.save_pretrained(save_directory)
 
@@ -291,22 +264,19 @@ class DCMVAE(nn.Module):
         pretrained_model_name_or_path: str | Path,
         *,
         revision: str | None = None,
-        encoders: Mapping[str, nn.Module] | None = None,
-        decoders: Mapping[str, nn.Module] | None = None,
+        encoders: Supplied = None,
+        decoders: Supplied = None,
         decoders_dist: Mapping[str, Any] | None = None,
     ) -> Self:
         """Load a model as :meth:`cmvae.CMVAE.from_pretrained` does, in eval mode."""
         folder = model_folder(pretrained_model_name_or_path, revision)
-        cmvae = CMVAE.from_pretrained(
-            folder, encoders=encoders, decoders=decoders, decoders_dist=decoders_dist
-        )
-        configs, weights = load_decoders(folder)
+        cmvae = load_pretrained(CMVAE, folder, encoders, decoders, decoders_dist)
+        configs = read_configs(folder)
         try:
             model = cls(cmvae, configs)
         except (KeyError, ValueError) as error:
-            path = weights.path.with_name(DIFFUSION_CONFIG)
-            raise ValueError(f"{path}: {error.args[0]}") from None
-        weights.into(model.decoders)
+            raise ValueError(f"{folder / DIFFUSION_CONFIG}: {error.args[0]}") from None
+        load_weights(folder, model.decoders)
         return model.eval()
 
 
@@ -314,24 +284,17 @@ def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:
     """Return the settings of each modality to be refined, checked."""
     if decoders is None or isinstance(decoders, DiffusionConfig):
         decoders = dict.fromkeys(cmvae.modalities, decoders or DiffusionConfig())
-    if not isinstance(decoders, Mapping) or not all(
-        isinstance(c, DiffusionConfig) for c in decoders.values()
-    ):
-        raise TypeError(
-            f"decoders must be a DiffusionConfig or {{modality: DiffusionConfig}}, got {decoders!r}"
-        )
+    given = list(decoders.values()) if isinstance(decoders, Mapping) else [decoders]
+    if not all(isinstance(config, DiffusionConfig) for config in given):
+        wanted = "a DiffusionConfig or {modality: DiffusionConfig}"
+        raise TypeError(f"decoders must be {wanted}, got {decoders!r}")
     if not decoders:
         raise ValueError(f"decoders is empty; allowed are any of {list(cmvae.modalities)}")
-    names = chosen_modalities(cmvae, "decoders", list(decoders))
     if cmvae.model_config.input_dims is None:
-        raise ValueError(
-            "diffusion decoders need the shapes of the modalities: CMVAEConfig.input_dims is None"
-        )
-    for m in names:
+        raise ValueError("diffusion decoders need CMVAEConfig.input_dims, which is None")
+    for m in chosen_modalities(cmvae, "decoders", list(decoders)):
         likelihood = likelihood_of(cmvae, m)
         if isinstance(likelihood, Categorical | Mixed) or likelihood.counts:
-            raise ValueError(
-                f"modality {m!r} holds categories or counts: a diffusion decoder needs continuous "
-                "values; pass decoders={modality: DiffusionConfig} with the other modalities"
-            )
+            need = "a diffusion decoder needs continuous values; pass decoders= of other modalities"
+            raise ValueError(f"modality {m!r} holds categories or counts: {need}")
     return dict(decoders)

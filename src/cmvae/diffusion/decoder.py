@@ -14,12 +14,11 @@ from cmvae.diffusion.denoisers import build_denoiser
 from cmvae.diffusion.process import Process
 from cmvae.diffusion.sampling import Sampler, sample, sampling_steps
 from cmvae.diffusion.scaling import ScaleEstimate, Scaling
+from cmvae.likelihoods.base import at_least_float32
 
 
 class DiffusionDecoder(nn.Module):
-    """A denoising diffusion model of data given a reconstruction of them.
-
-    After DiffuseVAE (Pandey et al., 2022).
+    """A denoising diffusion model of data given a reconstruction, after DiffuseVAE (TMLR 2022).
 
     Args:
         shape: Shape of one sample: (channels, height, width) for images, which get a U-Net; else a
@@ -28,23 +27,20 @@ class DiffusionDecoder(nn.Module):
 
     Attributes:
         denoiser: The network that is trained.
-        averaged: The exponential moving average of its weights: what samples, and what eval mode
-            evaluates.
+        averaged: The moving average of its weights: what samples, and what eval mode evaluates.
         scaling: The scale on which both work.
         process: The noising process.
 
     Raises:
         ImportError: If diffusers is not installed.
-        TypeError: If a size or the settings are of the wrong kind.
-        ValueError: If the shape is empty or a size below 1.
+        TypeError, ValueError: For a size or settings that are not allowed.
     """
 
     def __init__(self, shape: int | Sequence[int], config: DiffusionConfig | None = None) -> None:
         super().__init__()
-        config = DiffusionConfig() if config is None else config
+        config = self.config = DiffusionConfig() if config is None else config
         if not isinstance(config, DiffusionConfig):
             raise TypeError(f"config must be a DiffusionConfig, got {type(config).__name__}")
-        self.config = config
         sizes = [shape] if isinstance(shape, int) else shape
         self.shape = tuple(positive_int("shape", size) for size in sizes)
         if not self.shape:
@@ -70,13 +66,10 @@ class DiffusionDecoder(nn.Module):
         estimate.finish()
 
     def loss(self, x: Tensor, reconstruction: Tensor, generator: Generator | None = None) -> Tensor:
-        """Return the mean squared error of the denoiser's prediction at a random step.
+        """Return the mean squared error of predictions at random steps, (B,), at least float32.
 
-        Of data x, (B, *shape), given x̂ of the same shape: (B,), at least float32. In eval mode the
-        averaged weights are used, and no condition is withheld.
-
-        Raises:
-            ValueError: If a shape is wrong, or the scale of the data is not known yet.
+        Of data x, (B, *shape), given x̂ of that shape; in eval mode by the averaged weights, no
+        condition withheld. ``ValueError`` for wrong shapes, or while the scale is not known.
         """
         self._check_shapes(x=x, reconstruction=reconstruction)
         clean, condition = self._scaled(x), self._scaled(reconstruction)
@@ -89,8 +82,7 @@ class DiffusionDecoder(nn.Module):
             given = uniform >= self.config.condition_dropout
         network = self.denoiser if self.training else self.averaged
         noised = self.process.noised(clean, noise, steps)
-        predicted = self._predict(network, noised, condition, given, steps)
-        predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
+        predicted = at_least_float32(self._predict(network, noised, condition, given, steps))
         target = self.process.target(clean, noise, steps).to(predicted.dtype)
         return functional.mse_loss(predicted, target, reduction="none").flatten(1).mean(1)
 
@@ -101,13 +93,10 @@ class DiffusionDecoder(nn.Module):
         sampler: Sampler | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Draw x from p(x | x̂), with the averaged weights.
+        """Draw x from p(x | x̂), both (B, *shape) on the data's scale, by the averaged weights.
 
-        The noise to start from is drawn for all samples at once: with the deterministic samplers
-        the batch size changes nothing.
-
-        Returns:
-            For x̂, (B, *shape), data of that shape on their own scale, in the parameters' dtype.
+        The noise to start from is drawn at once: with the deterministic samplers the batch size
+        changes nothing.
 
         Raises:
             ValueError: For a wrong shape, more steps than in training, guidance of a decoder that
@@ -116,8 +105,8 @@ class DiffusionDecoder(nn.Module):
         self._check_shapes(reconstruction=reconstruction)
         sampler = Sampler() if sampler is None else sampler
         if sampler.guidance != 1 and not self.config.condition_dropout:
-            needed = "needs a decoder trained with condition_dropout above 0"
-            raise ValueError(f"guidance {sampler.guidance} {needed}")
+            needed = "a decoder trained with condition_dropout above 0"
+            raise ValueError(f"guidance {sampler.guidance} needs {needed}")
         condition = self._scaled(reconstruction)
         noise = start = torch.empty_like(condition).normal_(**generator_keyword(generator))
         if sampler.strength < 1:

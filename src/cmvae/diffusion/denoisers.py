@@ -17,15 +17,8 @@ HEAD_DIM = 8  # of the attention
 class ImageDenoiser(nn.Module):
     """diffusers' U-Net on x_t, x̂ and a channel that is 1 where x̂ is given and 0 elsewhere.
 
-    Images whose sides the U-Net cannot halve as often as it must are padded at the right and bottom
-    by their border pixels, and its output is cropped.
-
-    Args:
-        shape: (channels, height, width).
-        config: The settings.
-
-    Raises:
-        ValueError: If the shape is not that of an image.
+    Images (channels, height, width) whose sides the U-Net cannot halve as often as it must are
+    padded at the right and bottom by their border pixels, and its output is cropped.
     """
 
     def __init__(self, shape: Sequence[int], config: DiffusionConfig) -> None:
@@ -52,10 +45,9 @@ class ImageDenoiser(nn.Module):
         )
 
     def forward(self, x: Tensor, condition: Tensor, given: Tensor, steps: Tensor) -> Tensor:
-        """Return the prediction, (B, C, H, W), from x_t and x̂ of that shape.
+        """Return the prediction, (B, C, H, W), from x_t and x̂ of that shape and steps, (B,) int64.
 
-        x̂, the condition, is zero where it is withheld; ``given``, (B,), is 1 where it is given and
-        0 elsewhere; the steps t are (B,) int64.
+        ``given``, (B,), is 1 where x̂ is given and 0 where it is withheld, and zero.
         """
         height, width = x.shape[-2:]
         flag = given.reshape(-1, 1, 1, 1).expand(-1, 1, height, width).to(x)
@@ -70,9 +62,7 @@ class ImageDenoiser(nn.Module):
 class VectorDenoiser(nn.Module):
     """A residual perceptron on x_t, x̂ and whether x̂ is given; every block adds t's embedding.
 
-    Args:
-        shape: Shape of one sample; any, it is flattened.
-        config: The settings.
+    Samples of any shape are flattened.
     """
 
     def __init__(self, shape: Sequence[int], config: DiffusionConfig) -> None:
@@ -80,9 +70,8 @@ class VectorDenoiser(nn.Module):
         embeddings = "diffusers.models.embeddings"
         size, width = math.prod(shape), config.hidden_dim
         even = width + width % 2
-        self.time = from_diffusers("Timesteps", embeddings)(
-            even, flip_sin_to_cos=True, downscale_freq_shift=0
-        )
+        form = {"flip_sin_to_cos": True, "downscale_freq_shift": 0}
+        self.time = from_diffusers("Timesteps", embeddings)(even, **form)
         self.embedding = from_diffusers("TimestepEmbedding", embeddings)(even, width)
         self.first = nn.Linear(2 * size + 1, width)
         self.blocks = nn.ModuleList(_Block(width, config.dropout) for _ in range(config.n_blocks))

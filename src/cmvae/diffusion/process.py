@@ -1,8 +1,6 @@
 r"""The noising process of a diffusion decoder, in the two forms of DiffuseVAE.
 
-(Pandey et al., TMLR 2022.) Both forms learn p(x_0 | x̂), x̂ a reconstruction, and in both the
-denoiser sees x̂ on further channels.
-
+(Pandey et al., TMLR 2022.) Both learn p(x_0 | x̂), x̂ a reconstruction, which the denoiser sees.
 Form 1 is the standard process (Ho et al., 2020), for t = 1..T with ᾱ_t = Π_{s≤t} (1 − β_s):
 
 .. math:: q(x_t \mid x_0) = N(\sqrt{\bar α_t}\, x_0,\; (1 - \bar α_t) I), \qquad x_T \sim N(0, I).
@@ -22,8 +20,7 @@ process started at x_0, so that
 x_T \sim N(\hat x, I).
 
 So samplers of the standard process sample form 2 unchanged: they run on y, the denoiser sees x_t =
-y_t + x̂, and y_0 = x_0 is the result. (This is not the standard process of the residual x_0 − x̂
-with x̂ added back, whose mean would be √ᾱ_t x_0 + (1 − √ᾱ_t) x̂.)
+y_t + x̂, and y_0 = x_0 is the result.
 """
 
 import torch
@@ -37,27 +34,15 @@ SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
 
 
 class Process:
-    """The forward process, and what a prediction says of x_0.
-
-    Steps are counted from 0 to T − 1, as in diffusers.
-
-    Args:
-        config: The settings.
-
-    Attributes:
-        schedule: The arguments that give a diffusers scheduler this process.
-        alphas_cumprod: ᾱ_t, (T,) float32.
-    """
+    """The forward process, and what a prediction says of x_0; steps go from 0 to T − 1."""
 
     def __init__(self, config: DiffusionConfig) -> None:
         self.form = config.form
         self.prediction = config.prediction
-        self.schedule = {
-            "num_train_timesteps": config.train_steps,
-            "beta_schedule": SCHEDULES[config.schedule],
-        }
+        steps, betas = config.train_steps, SCHEDULES[config.schedule]
+        self.schedule = {"num_train_timesteps": steps, "beta_schedule": betas}  # for diffusers
         self._scheduler = from_diffusers("DDPMScheduler")(**self.schedule)
-        self.alphas_cumprod: Tensor = self._scheduler.alphas_cumprod
+        self.alphas_cumprod: Tensor = self._scheduler.alphas_cumprod  # ᾱ_t, (T,) float32
 
     @property
     def n_steps(self) -> int:

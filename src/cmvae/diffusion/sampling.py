@@ -13,9 +13,8 @@ from cmvae.base.arguments import positive_float, positive_int
 from cmvae.diffusion.library import from_diffusers
 from cmvae.diffusion.process import Process
 
-# Levels with less than this log of signal to noise, ½ log(ᾱ / (1 − ᾱ)), are noise: the cosine
-# schedule goes on to −10, where dividing a predicted noise by √ᾱ leaves nothing of x_0. The linear
-# one ends at −5.06.
+# Below this log of signal to noise, ½ log(ᾱ / (1 − ᾱ)), all is noise: the cosine schedule goes on
+# to −10, where dividing predicted noise by √ᾱ leaves nothing of x_0; the linear one ends at −5.06.
 MIN_LOG_SNR = -5.1
 
 
@@ -29,15 +28,12 @@ class _Solver(NamedTuple):
 
 # DPM-Solver++ of order 1 is DDIM (Lu et al., 2022, section 4), and takes any steps; diffusers'
 # DDIMScheduler is wrong for numbers of steps that do not divide T.
+_DPM, _STOCHASTIC = "DPMSolverMultistepScheduler", "sde-dpmsolver++"
 SAMPLERS: dict[str, _Solver] = {
     "ddpm": _Solver("DDPMScheduler", {"clip_sample": False}, draws=True),
-    "ddim": _Solver("DPMSolverMultistepScheduler", {"solver_order": 1}, draws=False),
-    "dpm++": _Solver("DPMSolverMultistepScheduler", {"solver_order": 2}, draws=False),
-    "sde-dpm++": _Solver(
-        "DPMSolverMultistepScheduler",
-        {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"},
-        draws=True,
-    ),
+    "ddim": _Solver(_DPM, {"solver_order": 1}, draws=False),
+    "dpm++": _Solver(_DPM, {"solver_order": 2}, draws=False),
+    "sde-dpm++": _Solver(_DPM, {"solver_order": 2, "algorithm_type": _STOCHASTIC}, draws=True),
 }
 
 
@@ -63,15 +59,15 @@ class Sampler:
             denoiser.
         steps: Evaluations of the denoiser from pure noise to data, from 1 to the T of training.
         guidance: Scale g ≥ 0 of classifier-free guidance (Ho and Salimans, 2022): the prediction is
-            (1 − g) · the one without x̂ + g · the one with it. 1: x̂ alone; 0: without it.
+            (1 − g) · the one without x̂ + g · the one with it.
         strength: Where sampling starts, in (0, 1] (SDEdit; Meng et al., 2022). 1: from pure noise.
-            Below: only this share of the steps is taken, the last ones, rounded, and one at least,
-            from x̂ with as much noise as the first of them has: coarse shapes stay x̂'s.
+            Below: only this share of the steps is taken, the last ones, one at least, from x̂ with
+            as much noise as the first of them has: coarse shapes stay x̂'s.
         batch_size: At most so many samples at a time.
         clip: Whether estimates of x_0 are held to [−1, 1]; None: as the decoder's settings say.
 
     Raises:
-        ValueError: For a sampler that is not known, or a value out of its range.
+        ValueError: For an unknown sampler, or a value out of its range.
         TypeError: For a value of the wrong type.
     """
 
@@ -98,15 +94,11 @@ class Sampler:
 
 
 def sampling_steps(process: Process, number: int, strength: float = 1.0) -> list[int]:
-    """Choose steps of the process, in falling order: evenly spaced, from pure noise.
+    """Choose steps of the process, at most T, in falling order: evenly spaced, from pure noise.
 
-    With ``strength`` below 1 only that share of them, the last ones, and one at least.
-
-    Levels of noise that cannot be told from more noise are left out (see ``MIN_LOG_SNR``), so that
-    as many steps as T, or nearly, may come out a few fewer.
-
-    Raises:
-        ValueError: If there are more than T.
+    With ``strength`` below 1 only that share of them, the last ones, and one at least. Levels of
+    noise that cannot be told from more (``MIN_LOG_SNR``) are left out, so that of as many as T, or
+    nearly, a few may be missing.
     """
     if number > process.n_steps:
         raise ValueError(f"steps must be at most the {process.n_steps} of training, got {number}")
@@ -123,26 +115,15 @@ def sample(
     sampler: Sampler,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Run the reverse process of the standard form.
+    """Run the reverse process of the standard form: x_0, of the shape of ``start``.
 
-    Args:
-        estimate: (y_t, t) → the estimate of x_0 at y_t, a tensor of its shape.
-        start: y at the first of the steps, (B, ...), floating: standard normal noise where sampling
-            starts from it.
-        process: The process.
-        sampler: How to sample.
-        generator: Source of the noise that ``'ddpm'`` and ``'sde-dpm++'`` add on the way.
-
-    Returns:
-        x_0, of the shape of ``start``.
-
-    Raises:
-        ValueError: If there are more steps than in training.
+    That is y at the first of the steps, (B, ...), floating, standard normal noise where sampling
+    starts from it. ``estimate`` takes y_t and t to an estimate of x_0. The ``generator`` gives the
+    noise that ``'ddpm'`` and ``'sde-dpm++'`` add on the way.
     """
     solver = SAMPLERS[sampler.sampler]
-    scheduler = from_diffusers(solver.scheduler)(
-        prediction_type="sample", **process.schedule, **solver.arguments
-    )
+    settings = {"prediction_type": "sample", **process.schedule, **solver.arguments}
+    scheduler = from_diffusers(solver.scheduler)(**settings)
     scheduler.set_timesteps(timesteps=sampling_steps(process, sampler.steps, sampler.strength))
     draws = {"generator": generator} if solver.draws else {}
     y = start

@@ -9,13 +9,11 @@ from cmvae.base.arrays import restore, standardise
 
 
 class Scaling(nn.Module):
-    """x → (x − shift) / scale, with both stored.
+    """x → (x − shift) / scale, with both stored, of samples of a ``shape``.
 
-    Args:
-        shape: Shape of one sample.
-        kind: ``'unit'``: 2x − 1, for data in [0, 1]. ``'standard'``: by mean and standard
-            deviation, once a :class:`ScaleEstimate` has seen data; of each channel for (channels,
-            height, width), else of each entry.
+    The ``kind`` ``'unit'`` is 2x − 1, for data in [0, 1]; ``'standard'`` by mean and standard
+    deviation, once a :class:`ScaleEstimate` has seen data, of each channel for (channels, height,
+    width), else of each entry.
     """
 
     def __init__(self, shape: Sequence[int], kind: str) -> None:
@@ -33,16 +31,10 @@ class Scaling(nn.Module):
     known: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return data (B, *shape) on the scale of the diffusion.
-
-        Raises:
-            ValueError: If the scale is not known yet.
-        """
+        """Return data (B, *shape) on the scale of the diffusion, which must be known."""
         if not bool(self.known):
-            raise ValueError(
-                "the scale of the data is not known yet: train with cmvae.fit, or call "
-                "estimate_scaling(data) before"
-            )
+            way = "train with cmvae.fit, or call estimate_scaling(data) before"
+            raise ValueError(f"the scale of the data is not known yet: {way}")
         return standardise(x, self.shift, self.scale)
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -55,13 +47,9 @@ class Scaling(nn.Module):
 
 
 class ScaleEstimate:
-    """Learns a scale from data, a chunk at a time, or that all values are in [0, 1].
+    """Learns a modality's scale from data, a chunk at a time, or that all are in [0, 1].
 
     A scale that is known already stays. An entry that never changes gets scale 1.
-
-    Args:
-        scaling: What is to be learned.
-        modality: Its name, for the errors.
     """
 
     def __init__(self, scaling: Scaling, modality: str) -> None:
@@ -72,31 +60,21 @@ class ScaleEstimate:
         self._scaler = StandardScaler()
 
     def update(self, chunk: Tensor) -> None:
-        """Take in a chunk (n, *shape); n may be 0.
-
-        Raises:
-            ValueError: With ``'unit'``, for values outside [0, 1].
-        """
+        """Take in a chunk (n, *shape), n from 0; ``'unit'`` refuses values outside [0, 1]."""
         self.n_seen += len(chunk)
         if not len(chunk):
             return
         if self.scaling.kind == "unit":
             low, high = float(chunk.min()), float(chunk.max())
             if low < 0 or high > 1:
-                raise ValueError(
-                    f"modality {self.modality!r}: scaling 'unit' is for values in [0, 1]; got "
-                    f"values from {low:.4g} to {high:.4g}: scale them, or use "
-                    "DiffusionConfig(scaling='standard')"
-                )
+                what = f"modality {self.modality!r}: scaling 'unit' is for values in [0, 1]"
+                way = "scale them, or use DiffusionConfig(scaling='standard')"
+                raise ValueError(f"{what}; got values from {low:.4g} to {high:.4g}: {way}")
         elif not bool(self.scaling.known):
             self._scaler.partial_fit(self.scaling.columns(chunk).double().cpu().numpy())
 
     def finish(self) -> None:
-        """Store the scale.
-
-        Raises:
-            ValueError: If there were no data.
-        """
+        """Store the scale; ``ValueError`` if there were no data."""
         if not self.n_seen:
             reason = "it is observed in no training sample, so nothing can be learned"
             raise ValueError(f"modality {self.modality!r}: {reason}")

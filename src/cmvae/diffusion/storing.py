@@ -4,15 +4,15 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from cmvae.base.files import atomic_write
+from cmvae.base.words import message_of
 from cmvae.diffusion.config import DiffusionConfig
-from cmvae.models.pretrained import prepare_folder
+from cmvae.models.pretrained import need_files, prepare_folder
 
 DIFFUSION_CONFIG = "diffusion.json"
 DIFFUSION_WEIGHTS = "diffusion.safetensors"
@@ -27,11 +27,8 @@ def save_decoders(
 
     The trained weights are left out: a saved model samples with the averaged ones.
     """
-    folder = prepare_folder(directory)
-    state = decoders.state_dict()
-    kept = {
-        name: value.detach().contiguous() for name, value in state.items() if TRAINED not in name
-    }
+    folder, state = prepare_folder(directory), decoders.state_dict()
+    kept = {k: value.detach().contiguous() for k, value in state.items() if TRAINED not in k}
     settings = {m: config.to_plain() for m, config in configs.items()}
     with (
         atomic_write(folder / DIFFUSION_CONFIG) as path,
@@ -42,46 +39,30 @@ def save_decoders(
         yield
 
 
-class StoredWeights(NamedTuple):
-    """The weights of a file, by name, to be put into a model."""
-
-    path: Path
-    tensors: dict[str, Tensor]
-
-    def into(self, decoders: nn.Module) -> None:
-        """Put the weights into decoders, the averaged ones in place of the trained too."""
-        trained = {
-            k.replace(AVERAGED, TRAINED, 1): v for k, v in self.tensors.items() if AVERAGED in k
-        }
-        bad = [name for name, value in self.tensors.items() if not bool(value.isfinite().all())]
-        if bad:
-            raise ValueError(f"{self.path}: NaN or infinity in {bad[:5]}")
-        dtypes = {value.dtype for value in trained.values()}
-        try:
-            for dtype in dtypes:
-                decoders.to(dtype)
-            decoders.load_state_dict({**self.tensors, **trained})
-        except (RuntimeError, TypeError) as error:
-            reason = "damaged or does not fit the model: " + " ".join(str(error).split())
-            raise ValueError(f"{self.path}: the file is {reason}") from None
-
-
-def load_decoders(directory: str | Path) -> tuple[dict[str, DiffusionConfig], StoredWeights]:
-    """Read the settings and the weights that :func:`save_decoders` wrote."""
-    names = (DIFFUSION_CONFIG, DIFFUSION_WEIGHTS)
-    config_path, weights_path = (Path(directory) / name for name in names)
-    for path in (config_path, weights_path):
-        if not path.is_file():
-            needed = " and ".join(names)
-            raise ValueError(f"{path}: no such file; diffusion decoders have {needed}")
+def read_configs(folder: Path) -> dict[str, DiffusionConfig]:
+    """Read the settings that :func:`save_decoders` wrote."""
+    path = folder / DIFFUSION_CONFIG
+    need_files(path, folder / DIFFUSION_WEIGHTS, what="diffusion decoders have")
     try:
-        stored = dict(json.loads(config_path.read_text(encoding="utf-8")))
-        configs = {m: DiffusionConfig.from_plain(fields) for m, fields in stored.items()}
+        stored = dict(json.loads(path.read_text(encoding="utf-8")))
+        return {m: DiffusionConfig.from_plain(fields) for m, fields in stored.items()}
     except (ValueError, TypeError, OSError) as error:
-        raise ValueError(f"{config_path}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
+
+
+def load_weights(folder: Path, decoders: nn.Module) -> None:
+    """Put the stored weights into decoders, the averaged ones in place of the trained too."""
+    path = folder / DIFFUSION_WEIGHTS
     try:
-        tensors = load_file(str(weights_path))
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{weights_path}: the file is damaged: {reason}") from None
-    return configs, StoredWeights(weights_path, tensors)
+        tensors = load_file(str(path))
+        averaged = {k: value for k, value in tensors.items() if AVERAGED in k}
+        trained = {k.replace(AVERAGED, TRAINED, 1): value for k, value in averaged.items()}
+        bad = [name for name, value in tensors.items() if not bool(value.isfinite().all())]
+        for dtype in {value.dtype for value in trained.values()}:
+            decoders.to(dtype)
+        decoders.load_state_dict({**tensors, **trained})
+    except (SafetensorError, OSError, RuntimeError, TypeError) as error:
+        reason = f"damaged or does not fit the model: {message_of(error)}"
+        raise ValueError(f"{path}: the file is {reason}") from None
+    if bad:
+        raise ValueError(f"{path}: NaN or infinity in {bad[:5]}")

@@ -6,22 +6,18 @@ from torch import Generator, nn
 from torch.utils.data import IterableDataset
 
 from cmvae.base.outputs import ModelOutput
-from cmvae.diffusion.dcmvae import DCMVAE
 from cmvae.diffusion.library import from_diffusers
 from cmvae.training.module import ModelModule
 
 
 class DCMVAEModule(ModelModule):
-    """A D-CMVAE as Lightning trains it; only its denoisers are in the optimiser.
+    """A D-CMVAE as Lightning trains it: its denoisers, and after each step their averages.
 
-    After every step of the optimiser the averaged weights follow. Validation is that of the
-    averaged weights, at the same random steps and noise in every epoch.
+    Validation is that of the averaged weights, at the same random steps and noise in every epoch.
     """
 
-    model: DCMVAE
-
     def prepare(self, data: Any) -> None:
-        """Estimate the scale of the data, but read no stream for it where all scales are known."""
+        """Estimate the scale of the data, but read no stream where all scales are known."""
         known = all(bool(decoder.scaling.known) for _, decoder in self.model.named_decoders())
         if not (known and isinstance(data, IterableDataset)):
             self.model.estimate_scaling(data)

@@ -5,12 +5,8 @@ from torch import Tensor
 
 from cmvae.models.posterior import Experts
 
-SHARPNESS = 8.0
-"""How far apart, in nats, the critic sees locations that have nothing to do with each other."""
-
-READING_SCALE = 0.25
-"""What scales of q(z|x_m) are multiplied by while decoders learn to read z: they learn sooner."""
-
+SHARPNESS = 8.0  # how far apart, in nats, the critic sees unrelated locations
+READING_SCALE = 0.25  # of q(z|x_m) while decoders learn to read z: they learn sooner
 VARIANCE_FLOOR = 1e-8
 
 
@@ -23,17 +19,15 @@ def alignment_loss(experts: Experts, sharpness: float = SHARPNESS) -> Tensor:
 
     with x_m the locations of the batch standardised, to mean zero and mean square one (one factor
     for all dimensions), f the standard density of the latent family to the power s / d, s the
-    sharpness, S_m the samples of the batch that have observed m, and P and N the numbers of
-    summands. The first term asks each expert to recognise, among the batch, the sample that another
-    one sees. It is InfoNCE (van den Oord, Li, Vinyals, "Representation Learning with Contrastive
-    Predictive Coding", 2018, eq. 4) over all pairs of views (Tian, Krishnan, Isola, "Contrastive
-    Multiview Coding", 2020), with the density of the model's own latents as critic. It does not
-    depend on the scale of the locations, which at the start is close to nothing; the second term,
-    in which x is held constant, brings them to scale.
+    sharpness, S_m the samples that have observed m, and P and N the numbers of summands. The first
+    term asks each expert to recognise, among the batch, the sample that another one sees: InfoNCE
+    (van den Oord et al., 2018, eq. 4) over all pairs of views (Tian et al., "Contrastive Multiview
+    Coding", 2020). It does not depend on the scale of the locations, at the start close to nothing;
+    the second term, in which x is held constant, brings them to scale.
     """
     standardised = _standardise(experts)
     power = 2.0 if experts.family.is_normal else 1.0
-    # Of (m, n, i, j).
+    # Axes: m, n, i, j.
     distances = torch.cdist(standardised.unsqueeze(1), standardised.unsqueeze(0), p=power)
     logits = -sharpness / experts.loc.shape[-1] * experts.family.factor * distances.pow(power)
     # Finite, so that a modality which no sample of the batch has leaves no NaN among the gradients.

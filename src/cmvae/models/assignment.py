@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from cmvae.models.mixture import MixturePrior
 
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
+BEYOND = "latents or clusters are beyond what the dtype can hold"
 
 
 def average_posteriors(posteriors: Tensor, observed: Tensor) -> Tensor:
@@ -24,9 +25,9 @@ def by_mean(posteriors: Tensor, observed: Tensor, average: Tensor) -> Tensor:
 
 
 def by_vote(posteriors: Tensor, observed: Tensor, average: Tensor) -> Tensor:
-    """Assign each sample the cluster that most of its modalities vote for.
+    """Assign the cluster that most modalities vote for, of equals that of larger average posterior.
 
-    Ties go to the larger average posterior. (The majority vote of Palumbo et al., 2024, section 3.)
+    (Palumbo et al., 2024, section 3.)
     """
     votes = F.one_hot(posteriors.argmax(-1), posteriors.shape[-1]) * observed.unsqueeze(-1)
     counts = votes.sum(0)
@@ -37,27 +38,21 @@ def by_vote(posteriors: Tensor, observed: Tensor, average: Tensor) -> Tensor:
 RULES: dict[str, Rule] = {"mean": by_mean, "vote": by_vote, "joint": by_mean}
 """(p(c|z_m) (M, B, C), observed (M, B), their average (B, C)) → cluster indices (B,), int64.
 
-``'joint'`` is given a single row, p(c|z̄) at the mean z̄ of the joint posterior q(z|X), instead of
-one per modality.
+``'joint'`` is given a single row, p(c|z̄) at the mean z̄ of q(z|X), instead of one per modality.
 """
 
 
 def check_rule(rule: str) -> Rule:
-    """Return the rule of that name.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Return the rule of that name; ``ValueError`` if there is none."""
     if not isinstance(rule, str) or rule not in RULES:
         raise ValueError(f"rule must be one of {list(RULES)}, got {rule!r}")
     return RULES[rule]
 
 
 def assign(rule: str, posteriors: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the clusters that a rule gives samples, (B,) int64, and average posteriors, (B, C).
+    """Return clusters, (B,) int64, and average posteriors, (B, C), from p(c|z_m), (M, B, C).
 
-    From p(c|z_m), (M, B, C), and what is observed, (M, B) boolean; with ``'joint'`` at its
-    :func:`deciding_points`.
+    Those at the :func:`deciding_points` of the rule; ``observed``, (M, B) boolean, likewise.
     """
     decide, average = check_rule(rule), average_posteriors(posteriors, observed)
     return decide(posteriors, observed, average), average
@@ -66,8 +61,8 @@ def assign(rule: str, posteriors: Tensor, observed: Tensor) -> tuple[Tensor, Ten
 def deciding_points(rule: str, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     """Return the points whose posteriors ``rule`` weighs, and which of them count.
 
-    These are the modalities' own, z_m (M, B, d) with observed (M, B); for ``'joint'`` a single one,
-    the average of what is observed, (1, B, d), which always counts.
+    These are z_m (M, B, d) and observed (M, B); for ``'joint'`` the average of the observed z_m,
+    (1, B, d), which always counts.
     """
     if rule != "joint":
         return z, observed
@@ -78,15 +73,10 @@ def deciding_points(rule: str, z: Tensor, observed: Tensor) -> tuple[Tensor, Ten
 def evaluate_points(
     rule: str, points: Iterable[tuple[Tensor, Tensor]], function: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, ...]:
-    """Evaluate a function at points and at the deciding points of a rule.
+    """Evaluate a function, z (*, d) → (*, C), at points and at the deciding points of a rule.
 
-    Args:
-        rule: The rule.
-        points: Chunks of z_m, (M, B, d), and what is observed, (M, B) boolean.
-        function: z (*, d) → (*, C), such as the posterior of a mixture.
-
-    Returns:
-        The values at z_m, (M, n, C), and what is observed, (M, n); both at the deciding points.
+    From chunks of z_m, (M, B, d), and what is observed, (M, B) boolean, to the values at z_m,
+    (M, n, C), and what is observed, (M, n); then both at the deciding points.
     """
     parts = []
     for z, seen in points:
@@ -102,17 +92,11 @@ def assign_points(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Assign samples to the clusters of a mixture, from points as :func:`evaluate_points` takes.
 
-    Returns:
-        The clusters, (n,) int64; the average of the posteriors that decide, (n, C); and p(c|z_m),
-        (M, n, C), NaN where unobserved.
-
-    Raises:
-        ValueError: If a posterior is not a number.
+    Returns the clusters, (n,) int64; the average of the posteriors that decide, (n, C); and
+    p(c|z_m), (M, n, C), NaN where unobserved. ``ValueError`` if one of them is no number.
     """
     each, observed, *deciding = evaluate_points(rule, points, mixture.posterior)
     if bool((each.isnan().any(-1) & observed).any()):
-        raise ValueError(
-            "p(c|z_m) is not a number: latents or clusters are beyond what the dtype can hold"
-        )
+        raise ValueError(f"p(c|z_m) is not a number: {BEYOND}")
     clusters, average = assign(rule, *deciding)
     return clusters, average, each.masked_fill(~observed.unsqueeze(-1), math.nan)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from cmvae.likelihoods import Likelihood
+from cmvae.likelihoods import Likelihood, build_likelihood
 from cmvae.models.config import CMVAEConfig
+from cmvae.models.families import Family
+from cmvae.models.priors import PrivatePrior
 from cmvae.networks import build_decoder, build_encoder
 
 Supplied = Mapping[str, nn.Module] | None
@@ -18,28 +20,25 @@ def modality_names(
 ) -> tuple[str, ...]:
     """Return the modality names, which input_dims, encoders and decoders must agree on."""
     sources = {"input_dims": config.input_dims, "encoders": encoders, "decoders": decoders}
+    given: dict[str, list[str]] = {}
     for argument, source in sources.items():
-        if source is not None and not isinstance(source, Mapping):
-            kind = type(source).__name__
-            raise TypeError(f"{argument} must be a mapping from modality to module, got {kind}")
-    given = {argument: list(source) for argument, source in sources.items() if source is not None}
+        if isinstance(source, Mapping):
+            given[argument] = list(source)
+        elif source is not None:
+            got = type(source).__name__
+            raise TypeError(f"{argument} must be a mapping from modality to module, got {got}")
     if not given:
-        raise ValueError(
-            "CMVAEConfig.input_dims is needed to build encoders and decoders; got None"
-        )
+        raise ValueError("CMVAEConfig.input_dims is needed to build networks; got None")
     argument, names = next(iter(given.items()))
     if len(names) != config.n_modalities:
-        raise ValueError(
-            f"{argument} has modalities {names}, but n_modalities is {config.n_modalities}"
-        )
+        n = config.n_modalities
+        raise ValueError(f"{argument} has modalities {names}, but n_modalities is {n}")
     for other, others in given.items():
         if set(others) != set(names):
             raise ValueError(f"{other} has modalities {others}, but {argument} has {names}")
     bad = [name for name in names if not isinstance(name, str) or name in ("", "all")]
     if bad:
-        raise ValueError(
-            f"modality names must be strings, not empty and not 'all', which means all; got {bad}"
-        )
+        raise ValueError(f"modality names must be strings, not empty and not 'all'; got {bad}")
     config.check_names(names)
     return tuple(names)
 
@@ -52,17 +51,15 @@ def check_supplied(config: CMVAEConfig, encoders: Supplied, decoders: Supplied) 
             raise ValueError(f"custom_architectures names {argument!r}: pass {argument}= to CMVAE")
         for m, network in (networks or {}).items():
             if not isinstance(network, nn.Module):
-                kind = type(network).__name__
-                raise TypeError(f"{argument}[{m!r}] must be a torch.nn.Module, got {kind}")
+                got = type(network).__name__
+                raise TypeError(f"{argument}[{m!r}] must be a torch.nn.Module, got {got}")
     if config.networks is not None and None not in supplied.values():
-        raise ValueError(
-            f"networks is {config.networks!r}, but encoders and decoders are given: none are built"
-        )
+        unused = f"networks is {config.networks!r}"
+        raise ValueError(f"{unused}, but encoders and decoders are given: none are built")
     for m in config.decoders_dist or {}:
         if config.likelihood_is_missing(m):
-            raise ValueError(
-                f"decoders_dist[{m!r}] was a callable, which is not stored: pass it again"
-            )
+            lost = f"decoders_dist[{m!r}] was a callable, which is not stored"
+            raise ValueError(f"{lost}: pass decoders_dist= again")
     return [argument for argument, networks in supplied.items() if networks is not None]
 
 
@@ -72,25 +69,17 @@ def warn_about_size_one(config: CMVAEConfig, modalities: tuple[str, ...]) -> Non
     sizes |= {f"modalities_specific_dim of {m!r}": config.private_dim(m) for m in modalities}
     ones = [name for name, size in sizes.items() if size == 1]
     if ones and config.prior_and_posterior_dist == "laplace_with_softmax":
-        warnings.warn(
-            f"{', '.join(ones)} is 1: with 'laplace_with_softmax' the scales of a latent sum to "
-            "its size, so a latent of size 1 has scale 1, which cannot be learned",
-            stacklevel=3,
-        )
+        why = "with 'laplace_with_softmax' scales sum to a latent's size: one cannot be learned"
+        warnings.warn(f"{', '.join(ones)} is 1: {why}", stacklevel=3)
 
 
 def build_networks(
     config: CMVAEConfig, likelihoods: Mapping[str, Likelihood], part: str
 ) -> dict[str, nn.Module]:
-    """Build the ``'encoders'`` or the ``'decoders'``.
-
-    Raises:
-        ValueError: If input_dims are lacking, or a network cannot take its shape.
-    """
+    """Build the ``'encoders'`` or the ``'decoders'``; ``ValueError`` where that cannot be."""
     if config.input_dims is None:
-        raise ValueError(
-            f"CMVAEConfig.input_dims is needed to build {part}; pass it, or {part}= to CMVAE"
-        )
+        otherwise = f"pass it, or {part}= to CMVAE"
+        raise ValueError(f"CMVAEConfig.input_dims is needed to build {part}; {otherwise}")
     built: dict[str, nn.Module] = {}
     for m, likelihood in likelihoods.items():
         shape, name, (dist, _) = config.input_dims[m], config.network_of(m), config.likelihood_of(m)
@@ -104,9 +93,23 @@ def build_networks(
         except ValueError as error:
             if name is None:
                 raise
-            what = f"the {part} of modality {m!r} of shape {shape}"
-            raise ValueError(f"networks: {name!r} cannot be {what}: {error}") from None
+            what = f"{part} of modality {m!r} of shape {shape}"
+            raise ValueError(f"networks: {name!r} cannot be the {what}: {error}") from None
     return built
+
+
+def build_likelihoods(config: CMVAEConfig, modalities: tuple[str, ...]) -> dict[str, Likelihood]:
+    """Build the likelihood of each modality."""
+    own = {m: (*config.likelihood_of(m), m, config.shape_of(m)) for m in modalities}
+    return {m: build_likelihood(*settings) for m, settings in own.items()}
+
+
+def build_private_priors(
+    config: CMVAEConfig, family: Family, modalities: tuple[str, ...]
+) -> dict[str, nn.Module]:
+    """Build the priors of each modality's private latent."""
+    learned = config.learn_modality_prior
+    return {m: PrivatePrior(config.private_dim(m), family, learned) for m in modalities}
 
 
 def rescale_factors(config: CMVAEConfig, modalities: tuple[str, ...]) -> dict[str, float]:
@@ -116,8 +119,6 @@ def rescale_factors(config: CMVAEConfig, modalities: tuple[str, ...]) -> dict[st
     if config.rescale_factors is not None:
         return dict(config.rescale_factors)
     if config.input_dims is None:
-        raise ValueError(
-            "uses_likelihood_rescaling needs input_dims, or rescale_factors; got neither"
-        )
+        raise ValueError("uses_likelihood_rescaling needs input_dims or rescale_factors")
     sizes = {m: math.prod(config.input_dims[m]) for m in modalities}
     return {m: max(sizes.values()) / size for m, size in sizes.items()}

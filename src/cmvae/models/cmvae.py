@@ -12,20 +12,17 @@ from torch import Generator, Tensor, nn
 from cmvae.base.arguments import positive_float, positive_int
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
-from cmvae.data.batches import iterate
 from cmvae.data.checks import CHUNK_ENTRIES
-from cmvae.likelihoods import build_likelihood
 from cmvae.models import build, generation, inference
 from cmvae.models.alignment import READING_SCALE, alignment_loss
 from cmvae.models.assignment import assign_points, check_rule
+from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import FAMILIES
-from cmvae.models.inference import evaluating, experts_of, read_batch
-from cmvae.models.marginal import estimate_log_marginal
+from cmvae.models.inference import Names, evaluating, experts_of, read_batch
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import bound_terms
 from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrained
-from cmvae.models.priors import PrivatePrior
 from cmvae.models.selection import prune
 
 MOST_ROWS = 8192
@@ -34,36 +31,29 @@ MOST_ROWS = 8192
 class CMVAE(nn.Module):
     """The clustering multimodal VAE of Palumbo et al. (ICLR 2024).
 
-    ("Deep Generative Clustering with Multimodal Diffusion Variational Autoencoders".)
-
-    Wherever a member takes ``inputs``, these may be a dataset of :mod:`cmvae.data.datasets`, a
-    batch collated from one, or a mapping from modality names to tensors (n, *input shape). A
-    modality that they do not contain is unobserved for every sample. What unobserved entries hold
-    changes nothing. Floating inputs are cast to the dtype of the parameters and moved to their
-    device. So many of them as ``batch_size`` says are encoded at a time. Modalities are named by
-    one name, a list of names, or ``'all'``.
-
-    All members raise ``KeyError`` for a modality the model does not know, and ``ValueError`` for
-    inputs with differing lengths, wrong shapes, a sample of which nothing is observed, or NaN or
-    inf in an observed entry; the message names the modality and the first samples. Randomness comes
-    from PyTorch's global generator unless a ``generator`` is passed. Networks run in eval mode, in
-    :meth:`forward` and :meth:`align` in their present one.
+    ``inputs`` are a dataset of :mod:`cmvae.data.datasets`, a batch collated from one, or modality
+    to tensor (n, *input shape), cast to the dtype of the parameters. A modality that they lack is
+    unobserved for every sample; what unobserved entries hold changes nothing. Modalities are named
+    by one name, a list, or ``'all'``. Randomness comes from PyTorch's global generator unless a
+    ``generator`` is passed. Networks run in eval mode, but for :meth:`forward` and :meth:`align`.
+    All members raise ``KeyError`` for an unknown modality, and ``ValueError``, naming modality and
+    samples, for differing lengths, wrong shapes, a sample of which nothing is observed, or NaN or
+    inf in an observed entry.
 
     Args:
         model_config: The settings; the model keeps a copy of its own.
-        encoders: Modality to encoder (see :class:`cmvae.BaseMultilatentEncoder`); built from
-            ``input_dims`` where not given.
-        decoders: Modality to decoder (see :class:`cmvae.BaseDecoder`); likewise.
+        encoders: Modality to :class:`cmvae.BaseMultilatentEncoder`; by default built for you.
+        decoders: Modality to :class:`cmvae.BaseDecoder`; likewise.
 
     Attributes:
         model_config: The settings.
         latent_dim: Dimension of z.
         modalities: The modality names, a tuple.
-        encoders, decoders, likelihoods, private_priors: The parts of each modality, mappings.
+        encoders, decoders, likelihoods, private_priors: Modality to part, mappings.
         mixture: The prior p(z).
 
     Raises:
-        ValueError: If networks, likelihoods or factors are neither given nor can be built.
+        ValueError: If a part is neither given nor can be built.
         TypeError: If an argument is of the wrong kind.
 
     Example:
@@ -73,10 +63,7 @@ class CMVAE(nn.Module):
     """
 
     def __init__(
-        self,
-        model_config: CMVAEConfig,
-        encoders: Mapping[str, nn.Module] | None = None,
-        decoders: Mapping[str, nn.Module] | None = None,
+        self, model_config: CMVAEConfig, encoders: Supplied = None, decoders: Supplied = None
     ) -> None:
         super().__init__()
         if not isinstance(model_config, CMVAEConfig):
@@ -86,22 +73,16 @@ class CMVAE(nn.Module):
         custom = build.check_supplied(model_config, encoders, decoders)
         config = self.model_config = model_config.replace(custom_architectures=custom)
         self.latent_dim = config.latent_dim
-        self.family = FAMILIES[config.prior_and_posterior_dist]
+        family = self.family = FAMILIES[config.prior_and_posterior_dist]
         build.warn_about_size_one(config, names)
-        likelihoods = {
-            m: build_likelihood(*config.likelihood_of(m), m, config.shape_of(m)) for m in names
-        }
+        likelihoods = build.build_likelihoods(config, names)
         built = partial(build.build_networks, config, likelihoods)
         self.encoders = ModalityDict(encoders or built("encoders"))
         self.decoders = ModalityDict(decoders or built("decoders"))
         self.likelihoods = ModalityDict(likelihoods)
-        learned, dims = config.learn_modality_prior, {m: config.private_dim(m) for m in names}
-        self.private_priors = ModalityDict(
-            {m: PrivatePrior(dim, self.family, learned) for m, dim in dims.items()}
-        )
-        self.mixture = MixturePrior(
-            config.number_of_clusters, config.latent_dim, self.family, config.covariance
-        )
+        self.private_priors = ModalityDict(build.build_private_priors(config, family, names))
+        n_clusters, covariance = config.number_of_clusters, config.covariance
+        self.mixture = MixturePrior(n_clusters, config.latent_dim, family, covariance)
         self.rescale_factors = build.rescale_factors(config, names)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -112,7 +93,6 @@ class CMVAE(nn.Module):
             super().__setattr__(name, value)
 
     # Clusters
-    # ----------------------------------------------------------------------------------------------
 
     @property
     def n_clusters(self) -> int:
@@ -150,7 +130,6 @@ class CMVAE(nn.Module):
         return max(1, min(MOST_ROWS, CHUNK_ENTRIES // max(sizes, default=1)))
 
     # Training
-    # ----------------------------------------------------------------------------------------------
 
     def forward(
         self,
@@ -163,20 +142,14 @@ class CMVAE(nn.Module):
     ) -> ModelOutput:
         """Evaluate the training objective of a batch, a bound of :mod:`cmvae.models.objectives`.
 
-        Args:
-            inputs: The batch.
-            K: Importance samples; by default the config's.
-            beta: Weight of the divergence, for schedules; by default the config's.
-            alignment: For the start of training, the weight of
-                :func:`cmvae.models.alignment.alignment_loss` in the loss. The bound then holds
-                q(z|x_m) constant, narrowed to a quarter of its scale: z learns from the alignment
-                alone, decoders learn to read it.
-            generator: Source of randomness.
+        ``K`` importance samples and the weight ``beta`` are by default the config's. ``alignment``
+        is, for the start of training, the weight of :func:`cmvae.models.alignment.alignment_loss`.
+        The bound then holds q(z|x_m) constant and narrowed: z learns from the alignment alone,
+        decoders learn to read it.
 
         Returns:
             ``loss``, the negative bound averaged over the batch, scalar; ``loss_sum``, summed over
-            it; and ``metrics``, detached scalars by name, as
-            :func:`cmvae.models.objectives.bound_terms` describes them.
+            it; ``metrics``, detached scalars (:func:`cmvae.models.objectives.bound_terms`).
         """
         config = self.model_config
         draws = config.K if K is None else positive_int("K", K)
@@ -196,24 +169,18 @@ class CMVAE(nn.Module):
         return ModelOutput(loss=loss, loss_sum=loss_sum, metrics=metrics)
 
     def align(self, inputs: Any) -> ModelOutput:
-        """Evaluate :func:`cmvae.models.alignment.alignment_loss`, which needs the encoders alone.
-
-        Returns:
-            ``loss``, scalar; ``loss_sum``, times the size of the batch; ``metrics`` with
-            ``alignment``, the same.
-        """
+        """Evaluate :func:`cmvae.models.alignment.alignment_loss` alone, as :meth:`forward` does."""
         batch = read_batch(self, inputs)
         loss = alignment_loss(experts_of(self, batch))
         metrics = {"alignment": loss.detach()}
         return ModelOutput(loss=loss, loss_sum=loss * len(batch), metrics=metrics)
 
     # Generation
-    # ----------------------------------------------------------------------------------------------
 
     def encode(
         self,
         inputs: Any,
-        cond_mod: str | Sequence[str] = "all",
+        cond_mod: Names = "all",
         N: int = 1,
         return_mean: bool = False,
         *,
@@ -223,17 +190,15 @@ class CMVAE(nn.Module):
     ) -> ModelOutput:
         """Draw latents given the modalities ``cond_mod`` that each sample has observed.
 
-        For every sample and each of ``N`` draws an expert among these is drawn, and z from it; w_m
-        comes from q(w_m|x_m) where m is conditioned on and observed, and otherwise from the prior
-        that ``reconstruction_option`` names. ``return_mean`` gives the means instead, for z the
-        average of the experts' means. ``flatten`` merges the first two axes, N fastest.
+        For each of ``N`` draws of a sample one of these experts is drawn, and z from it; w_m comes
+        from q(w_m|x_m) where m is conditioned on and observed, else from the prior that
+        ``reconstruction_option`` names. ``return_mean`` gives the means instead, for z the average
+        of the experts' means. ``flatten`` merges the first two axes, N fastest. A sample that has
+        observed none of ``cond_mod`` is a ``ValueError`` that names it.
 
         Returns:
             ``z`` (n_data, N, latent_dim), ``modalities_z`` {modality: (n_data, N, dim_m)} for every
             modality, ``one_latent_space`` = False.
-
-        Raises:
-            ValueError: If a sample has observed none of ``cond_mod``; the message names it.
         """
         draws = positive_int("N", N)
         names = inference.chosen_modalities(self, "cond_mod", cond_mod)
@@ -246,26 +211,18 @@ class CMVAE(nn.Module):
             z, private = z.flatten(0, 1), {m: w.flatten(0, 1) for m, w in private.items()}
         return ModelOutput(z=z, modalities_z=private, one_latent_space=False)
 
-    def decode(
-        self, embedding: Mapping[str, Any], modalities: str | Sequence[str] = "all"
-    ) -> dict[str, Tensor]:
-        """Decode latents, as :meth:`encode` and :meth:`generate_from_prior` return them.
-
-        These are ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}, of the same
-        leading axes, which may be any.
+    def decode(self, embedding: Mapping[str, Any], modalities: Names = "all") -> dict[str, Tensor]:
+        """Decode ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}.
 
         Returns:
-            {modality: (..., *input shape)}: the decoders' output, which for ``'bernoulli'`` and
-            ``'categorical'`` likelihoods are logits, and for counts logarithms of rates or logits
-            of shares; :meth:`to_data` turns them into values of the data's kind.
+            {modality: (..., *input shape)}: the decoders' output, of ``'bernoulli'`` and
+            ``'categorical'`` logits, of counts logarithms of rates or logits of shares;
+            :meth:`to_data` makes values of the data's kind of it.
         """
         names = inference.chosen_modalities(self, "modalities", modalities)
-        decoded = {}
-        for m, latents in generation.joined_latents(self, embedding, names).items():
-            with evaluating(self):
-                rows = inference.decode_rows(self, m, latents.reshape(-1, latents.shape[-1]))
-            decoded[m] = rows.reshape(*latents.shape[:-1], *rows.shape[1:])
-        return decoded
+        joined = generation.joined_latents(self, embedding, names)
+        with evaluating(self):
+            return {m: inference.decode_latents(self, m, latents) for m, latents in joined.items()}
 
     @torch.no_grad()
     def to_data(
@@ -275,46 +232,38 @@ class CMVAE(nn.Module):
         *,
         generator: Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Turn what :meth:`decode` and :meth:`predict` return into means of the data.
-
-        With ``sample`` into draws from the likelihoods.
+        """Turn what :meth:`decode` returns into means of the data, with ``sample`` into draws.
 
         Returns:
             {modality: (..., *input shape)}, without gradients: values, probabilities of ones and of
-            classes, rates of counts; or drawn values, zeros and ones, one-hot vectors, counts.
-
-        Raises:
-            TypeError: For draws of a likelihood that is a callable.
+            classes, rates of counts; or drawn values, zeros and ones, one-hot vectors, counts
+            (``TypeError`` for a likelihood that is a callable).
         """
-        names = inference.chosen_modalities(self, "reconstructions", list(reconstructions))
-        own = {m: inference.likelihood_of(self, m) for m in names}
-        if sample:
-            return {m: own[m].sample(reconstructions[m], generator) for m in names}
-        return {m: own[m].mean(reconstructions[m]) for m in names}
+        data = {}
+        for m in inference.chosen_modalities(self, "reconstructions", list(reconstructions)):
+            own, given = inference.likelihood_of(self, m), reconstructions[m]
+            data[m] = own.sample(given, generator) if sample else own.mean(given)
+        return data
 
     @torch.no_grad()
     def predict(
         self,
         inputs: Any,
-        cond_mod: str | Sequence[str] = "all",
-        gen_mod: str | Sequence[str] = "all",
+        cond_mod: Names = "all",
+        gen_mod: Names = "all",
         N: int = 1,
         flatten: bool = False,
         *,
         return_mean: bool = False,
         generator: Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Generate modalities ``gen_mod`` from ``cond_mod``: :meth:`encode`, then :meth:`decode`.
-
-        Without gradients; the two members it calls have them.
+        """Generate ``gen_mod`` from ``cond_mod``: :meth:`encode`, :meth:`decode`, no gradients.
 
         Returns:
             {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
         """
-        embedding = self.encode(
-            inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator
-        )
-        return self.decode(embedding, gen_mod)
+        keywords: dict[str, Any] = {"flatten": flatten, "generator": generator}
+        return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), gen_mod)
 
     @torch.no_grad()
     def generate_from_prior(
@@ -331,25 +280,14 @@ class CMVAE(nn.Module):
         Returns:
             ``z`` (n_samples, latent_dim), ``modalities_z`` {modality: (n_samples, dim_m)},
             ``clusters`` (n_samples,) int64, ``one_latent_space`` = False.
-
-        Raises:
-            ValueError: If ``cluster`` is pruned, out of range, or of another length than
-                ``n_samples``.
         """
-        n = positive_int("n_samples", n_samples)
-        if cluster is None:
-            weights = self.pc_params.detach()
-            clusters = torch.multinomial(weights, n, replacement=True, generator=generator)
-        else:
-            clusters = generation.chosen_clusters(self.active_clusters, cluster, n)
+        n, draw = positive_int("n_samples", n_samples), generation.sample_private_prior
+        clusters = generation.choose_clusters(self, cluster, n, generator)
         z = self.mixture.sample(clusters, generator)
-        private = {
-            m: generation.sample_private_prior(self, m, (n,), generator) for m in self.modalities
-        }
+        private = {m: draw(self, m, (n,), generator) for m in self.modalities}
         return ModelOutput(z=z, modalities_z=private, clusters=clusters, one_latent_space=False)
 
     # Clustering
-    # ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def predict_clusters(
@@ -364,14 +302,12 @@ class CMVAE(nn.Module):
         """Assign samples to clusters, by p(c|z_m) of every modality m that they have observed.
 
         z_m is the mean of q(z|x_m), or with ``sample`` a draw. The ``rule`` ``'mean'`` takes the
-        cluster with the largest average of p(c|z_m); ``'vote'`` the paper's majority vote over
-        modalities, ties broken by that average; ``'joint'`` the cluster with the largest p(c|z̄), z̄
-        the average of the z_m, which is the mean of q(z|X).
+        largest average of p(c|z_m); ``'vote'`` the paper's majority vote over modalities, ties
+        broken by that average; ``'joint'`` the largest p(c|z̄), z̄ the average of the z_m.
 
         Returns:
-            ``clusters`` (n_data,) int64; ``pc_zs`` {modality: (n_data, C)}, p(c|z_m), rows of
-            unobserved samples NaN; ``probabilities`` (n_data, C), the average of p(c|z_m) over
-            observed modalities, with the rule ``'joint'`` p(c|z̄).
+            ``clusters`` (n_data,) int64; ``pc_zs`` {modality: (n_data, C)}, p(c|z_m), NaN where
+            unobserved; ``probabilities`` (n_data, C), their average, with ``'joint'`` p(c|z̄).
         """
         check_rule(rule)
         points = inference.expert_points(self, inputs, batch_size, sample, generator)
@@ -391,9 +327,8 @@ class CMVAE(nn.Module):
     ) -> list[float]:
         """Choose the number of clusters by the criterion of :mod:`cmvae.models.selection`.
 
-        Every sample is encoded once; ``rule`` and ``sample``, as of :meth:`predict_clusters`, give
-        each cluster its samples. Starts from the active clusters and leaves the best set active,
-        the logits of π renormalised on it. With fewer than two active clusters nothing changes.
+        ``rule`` and ``sample``, as of :meth:`predict_clusters`, give each cluster its samples.
+        Starts from the active clusters and leaves the best set active, π renormalised on it.
 
         Returns:
             ``h_values``, length C + 1: the penalised normalised entropy by number of active
@@ -416,10 +351,9 @@ class CMVAE(nn.Module):
         chunk_size: int = 16384,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Estimate −log p(X_S), β = 1 and no rescaling, as :mod:`cmvae.models.marginal` does.
+        """Estimate −log p(X_S), β = 1 and no rescaling, by ``K`` importance samples for each.
 
-        With ``K`` importance samples for each sample; at most ``chunk_size`` samples are encoded,
-        and so many draws decoded, at a time.
+        At most ``chunk_size`` samples are encoded, and so many draws decoded, at a time.
 
         Returns:
             The sum over samples, a scalar, or with ``reduction='none'`` (n_data,); in nats.
@@ -427,18 +361,10 @@ class CMVAE(nn.Module):
         draws, chunk = positive_int("K", K), positive_int("chunk_size", chunk_size)
         if reduction not in ("sum", "none"):
             raise ValueError(f"reduction must be 'sum' or 'none', got {reduction!r}")
-        priors, parts = inference.private_priors(self), []
-        with evaluating(self):
-            for part in iterate(inputs, chunk):
-                batch = read_batch(self, part)
-                score = partial(inference.score_rows, self, batch, rescaled=False)
-                model = (experts_of(self, batch), self.mixture, priors, score)
-                parts.append(estimate_log_marginal(*model, draws, chunk, generator))
-        nll = -torch.cat(parts)
+        nll = -inference.log_marginal(self, inputs, draws, chunk, generator)
         return nll.sum() if reduction == "sum" else nll
 
     # Saving
-    # ----------------------------------------------------------------------------------------------
 
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into a folder, made where missing."""
@@ -450,19 +376,18 @@ class CMVAE(nn.Module):
         pretrained_model_name_or_path: str | Path,
         *,
         revision: str | None = None,
-        encoders: Mapping[str, nn.Module] | None = None,
-        decoders: Mapping[str, nn.Module] | None = None,
+        encoders: Supplied = None,
+        decoders: Supplied = None,
         decoders_dist: Mapping[str, Any] | None = None,
     ) -> Self:
         """Load a model written by :meth:`save_pretrained`, in eval mode; nothing is unpickled.
 
-        From a folder, or from the Hugging Face Hub by an id ``owner/name`` and a ``revision``,
-        branch, tag or commit. Custom encoders and decoders, whose weights are loaded, and callable
-        likelihoods are passed again.
+        From a folder, or from the Hugging Face Hub by an id ``owner/name`` and a ``revision``:
+        branch, tag or commit. Custom networks, whose weights are loaded, and callable likelihoods
+        are passed again.
 
         Raises:
-            ValueError: If a file is missing, damaged or does not fit, naming it; if custom networks
-                or likelihoods are not passed again.
+            ValueError: If a file is missing, damaged or does not fit, or what is custom is missing.
             ImportError: If the Hub is needed and huggingface_hub is not installed (extra ``hub``).
         """
         folder = model_folder(pretrained_model_name_or_path, revision)

@@ -33,9 +33,7 @@ def _networks(value: object) -> object:
         if isinstance(name, str):
             check_network(name)
         elif value is not None:
-            raise ValueError(
-                "must be None, the name of networks for all modalities, or modality to such a name"
-            )
+            raise ValueError("must be None, a name of networks, or modality to such a name")
     return value
 
 
@@ -50,52 +48,46 @@ class CMVAEConfig(Settings):
     Args:
         n_modalities: Number of modalities M; must agree with ``input_dims``.
         latent_dim: Dimension of the shared latent z.
-        input_dims: Modality name to input shape. Needed when encoders or decoders are built for
-            you, and for the default rescaling. An integer stands for a shape of one axis.
+        input_dims: Modality name to input shape, or size of a vector. Needed when encoders or
+            decoders are built for you, and for the default rescaling.
         uses_likelihood_rescaling: Whether log p(x_m | ·) is multiplied by a factor per modality.
-        rescale_factors: Modality to factor; by default max_n D_n / D_m, with D the number of input
-            dimensions.
+        rescale_factors: Modality to factor; by default max_n D_n / D_m, D the size of an input.
         decoders_dist: Modality to likelihood: ``'normal'`` (where none is given), ``'laplace'``,
             ``'bernoulli'`` (the decoder gives logits), ``'categorical'`` (logits over classes on
             the last axis), ``'poisson'`` or ``'negative_binomial'`` (counts; the decoder gives
-            logarithms of rates, or logits of shares), ``'mixed'`` (a table of different kinds of
-            columns), or a callable (reconstruction, target) → elementwise log-probability. A
-            callable is not stored by :meth:`to_json` and has to be passed again at load.
+            logarithms of rates, or logits of shares), ``'mixed'`` (columns of different kinds), or
+            a callable (reconstruction, target) → elementwise log-probability, which JSON does not
+            keep: it is passed again at load.
         decoder_dist_params: Modality to parameters of its likelihood, such as ``{'scale': 0.75}``,
             ``{'scale': 'learned'}``, ``{'library_size': True, 'size': 3000}`` or
             ``{'columns': [['normal', 3], ['categorical', 4]]}``; see :mod:`cmvae.likelihoods`.
-        custom_architectures: Which of ``'encoders'``, ``'decoders'`` the caller supplied; set by
-            the model on its own copy.
+        custom_architectures: Which of ``'encoders'``, ``'decoders'`` were supplied; set by CMVAE.
         K: Importance samples in training.
         prior_and_posterior_dist: Latent family: ``'laplace_with_softmax'``,
             ``'normal_with_softplus'`` or ``'normal'``.
         learn_modality_prior: Whether the scales of the auxiliary priors r_m(w_m) are learned.
         beta: Weight β > 0 of the divergence.
-        modalities_specific_dim: Dimension of each private latent w_m: one integer, or modality to
-            integer.
+        modalities_specific_dim: Dimension of each private latent w_m, one or modality to integer.
         reconstruction_option: What w_n is drawn from when modality n is generated without being
             observed: ``'joint_prior'`` = p(w_n), ``'single_prior'`` = r_n.
-        loss: ``'dreg_looser'`` or ``'iwae_looser'``; both have the same value and differ in their
-            gradient.
+        loss: ``'dreg_looser'`` or ``'iwae_looser'``, of the same value, which differ in gradient.
         dreg_estimator: ``'unbiased'``, or ``'published'`` to repeat runs with the rule in print.
-        cross_modal_targets: From each modality so many of the others, drawn at random at every
-            training step, are reconstructed, and their log-likelihoods scaled up to the number of
-            all: the decoders' work then grows with M and not with M². None: all, the paper's model.
-            In expectation this is the same objective for K = 1; for K > 1, where the terms stand
-            inside a logarithm, an approximation. In eval mode all are used.
+        cross_modal_targets: How many others are reconstructed from each modality, drawn at random
+            at every training step, their log-likelihoods scaled up to the number of all: the
+            decoders' work then grows with M and not with M². None: all, the paper's model. The
+            same objective in expectation for K = 1; for K > 1, where the terms stand inside a
+            logarithm, an approximation. In eval mode all are used.
         number_of_clusters: C, the number of clusters at the start.
         covariance: Form of Σ_c: ``'identity'`` (fixed, the paper's), ``'diagonal'`` or ``'full'``
             (learned; ``'full'`` is for the Normal families).
-        hidden_dims: Sizes of the hidden layers of the multi-layer perceptrons built for you;
-            mirrored in decoders.
+        hidden_dims: Sizes of the hidden layers of perceptrons built for you; mirrored in decoders.
         networks: Which networks are built for you, of those in ``cmvae.networks.NETWORKS``: one
-            name for all modalities, or modality to name. Where none is given, 'conv' for images of
-            at least 8 by 8 pixels, 'sequence' for categorical (length, vocabulary), 'mlp_classes'
-            for other categorical shapes, which takes class indices too, and 'mlp' for the rest;
-            'resnet' is a larger pair for images. A pair of your own:
-            ``NETWORKS['mine'] = NetworkPair(encoder, decoder)``
-            (:class:`cmvae.networks.NetworkPair`), before the settings are made and again before
-            they are loaded. Refused if the model is given custom encoders and decoders.
+            name for all modalities, or modality to name. By default 'conv' for images of at least 8
+            by 8 pixels, 'sequence' for categorical (length, vocabulary), 'mlp_classes' for other
+            categorical shapes, which takes class indices too, and 'mlp' for the rest; 'resnet' is a
+            larger pair for images. Of your own: ``NETWORKS['mine'] = NetworkPair(encoder,
+            decoder)`` (:class:`cmvae.networks.NetworkPair`), before the settings are made or
+            loaded. Refused beside custom encoders and decoders.
 
     Example:
         >>> dims = {"rna": 20, "protein": 5}
@@ -129,25 +121,16 @@ class CMVAEConfig(Settings):
     networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
 
     @model_validator(mode="after")
-    def _check_modalities(self) -> Self:
-        """Fields that name modalities must name those of ``input_dims``."""
-        names = None if self.input_dims is None else list(self.input_dims)
-        if names is not None and len(names) != self.n_modalities:
-            raise ValueError(
-                f"n_modalities is {self.n_modalities}, but input_dims has {len(names)}: {names}"
-            )
+    def _check(self) -> Self:
+        names, n = None if self.input_dims is None else list(self.input_dims), self.n_modalities
+        if names is not None and len(names) != n:
+            raise ValueError(f"n_modalities is {n}, but input_dims has {len(names)}: {names}")
         self.check_names(names)
-        return self
-
-    @model_validator(mode="after")
-    def _check_combinations(self) -> Self:
         if self.rescale_factors is not None and not self.uses_likelihood_rescaling:
             raise ValueError("rescale_factors is given, but uses_likelihood_rescaling is False")
         if self.covariance == "full" and self.prior_and_posterior_dist == "laplace_with_softmax":
-            raise ValueError(
-                "covariance 'full' needs a Normal latent family, got prior_and_posterior_dist "
-                "'laplace_with_softmax'; allowed there: 'identity', 'diagonal'"
-            )
+            others = "not 'laplace_with_softmax'; allowed there: 'identity', 'diagonal'"
+            raise ValueError(f"covariance 'full' needs a Normal latent family, {others}")
         for modality in {**(self.decoders_dist or {}), **(self.decoder_dist_params or {})}:
             if not self.likelihood_is_missing(modality):
                 dist, params = self.likelihood_of(modality)
@@ -155,12 +138,8 @@ class CMVAEConfig(Settings):
         return self
 
     def check_names(self, modalities: list[str] | None) -> None:
-        """Refuse fields that name others than ``modalities`` (None: any ``n_modalities`` of them).
-
-        Raises:
-            ValueError: Naming the field and both lists of names.
-        """
-        whole = ("rescale_factors", "modalities_specific_dim")
+        """Refuse fields that name others than ``modalities`` (None: any ``n_modalities``)."""
+        n, whole = self.n_modalities, ("rescale_factors", "modalities_specific_dim")
         for field in (*whole, "decoders_dist", "decoder_dist_params", "networks"):
             given = getattr(self, field)
             if not isinstance(given, Mapping):
@@ -168,10 +147,8 @@ class CMVAEConfig(Settings):
             known = list(given) if modalities is None else modalities
             unknown = [name for name in given if name not in known]
             if unknown:
-                raise ValueError(
-                    f"{field} names unknown modalities {unknown}; the modalities are {known}"
-                )
-            n = self.n_modalities
+                allowed = f"the modalities are {known}"
+                raise ValueError(f"{field} names unknown modalities {unknown}; {allowed}")
             if len(given) > n or (field in whole and len(given) < n):
                 raise ValueError(f"{field} names {list(given)}, but n_modalities is {n}")
 
@@ -180,7 +157,7 @@ class CMVAEConfig(Settings):
         return (self.input_dims or {}).get(modality)
 
     def likelihood_of(self, modality: str) -> tuple[str | CustomLikelihood, dict[str, Any]]:
-        """Return the likelihood of ``modality`` (name or callable) and its parameters."""
+        """Return the likelihood of ``modality``, a name or callable, and its parameters."""
         dist = (self.decoders_dist or {}).get(modality, "normal")
         return dist, (self.decoder_dist_params or {}).get(modality, {})
 
@@ -202,7 +179,8 @@ class CMVAEConfig(Settings):
 
     @field_serializer("decoders_dist", when_used="json")
     def _name_callables(self, dists: dict[str, Any] | None) -> dict[str, str] | None:
-        if dists is None:
-            return None
-        names = {m: getattr(dist, "__qualname__", repr(dist)) for m, dist in dists.items()}
-        return {m: d if isinstance(d, str) else CUSTOM_PREFIX + names[m] for m, d in dists.items()}
+        def name(dist: Any) -> str:
+            own = getattr(dist, "__qualname__", repr(dist))
+            return dist if isinstance(dist, str) else CUSTOM_PREFIX + own
+
+        return None if dists is None else {m: name(dist) for m, dist in dists.items()}

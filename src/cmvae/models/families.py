@@ -18,28 +18,21 @@ Size = tuple[int, ...]
 class Family:
     """A location–scale family: how a network's raw output becomes a scale, density and sampling.
 
-    Attributes:
-        scale: Raw outputs (*, d) → scales (*, d).
-        unit_raw: The raw value that, in every dimension, gives scale 1.
-        distance: −log p(x) of location 0 and scale 1, elementwise, up to a factor and a constant.
-        factor: What it is multiplied by in −log p.
-        log_mass: The logarithm of the integral of exp(−factor · distance).
-        noise: (shape, like, generator or None) → draws of the member of location 0 and scale 1, in
-            the dtype and on the device of ``like``.
-        is_normal: Whether it is a Normal one, else Laplace.
+    Of location 0 and scale 1, −log p(x) = factor · distance(x) + log_mass in each dimension.
     """
 
-    scale: Callable[[Tensor], Tensor]
-    unit_raw: float
+    scale: Callable[[Tensor], Tensor]  # raw outputs (*, d) → scales (*, d)
+    unit_raw: float  # the raw value that, in every dimension, gives scale 1
     distance: Callable[[Tensor], Tensor]
     factor: float
     log_mass: float
+    # (shape, like, source) → draws of location 0 and scale 1, of the dtype and device of like
     noise: Callable[[Size, Tensor, Generator | None], Tensor]
-    is_normal: bool
+    is_normal: bool  # else Laplace
 
-    def log_prob(self, x: Tensor, loc: Tensor | float, scale: Tensor | float) -> Tensor:
-        """Return log p(x) (*), summed over the last axis of x (*, d); shapes broadcast."""
-        volume = _log_volume(scale, x.shape[-1], self.log_mass)
+    def log_prob(self, x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+        """Return log p(x) (*), summed over the last axis of all, (*, d); shapes broadcast."""
+        volume = scale.log().sum(-1) + x.shape[-1] * self.log_mass
         return self.distance(_standardise(x, loc, scale)).sum(-1) * -self.factor - volume
 
 
@@ -84,9 +77,9 @@ def log_prob_each(
     locs: Sequence[Tensor] | None = None,
     scales: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Return the log-densities of variables x_m (*, d_m), which differ in d_m alone: (M, *).
+    """Return the log-densities, (M, *), of variables x_m (*, d_m), in as few operations as of one.
 
-    Side by side they cost as few operations as one. Without locations and scales these are 0 and 1.
+    Without locations and scales these are 0 and 1.
     """
     sizes = [x.shape[-1] for x in xs]
     x = torch.cat(list(xs), -1)
@@ -113,15 +106,6 @@ def _sums(x: Tensor, sizes: list[int]) -> Tensor:
     return torch.stack([part.sum(-1) for part in x.split(sizes, -1)])
 
 
-def _standardise(x: Tensor, loc: Tensor | float, scale: Tensor | float) -> Tensor:
-    if not isinstance(loc, Tensor) and not isinstance(scale, Tensor) and (loc, scale) == (0.0, 1.0):
-        return x
-    # One division for each scale and a product for each x: scales are fewer where they are tensors.
+def _standardise(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    # One division for each scale and a product for each x: scales are fewer.
     return (x - loc) * (1 / scale)
-
-
-def _log_volume(scale: Tensor | float, dim: int, log_mass: float) -> Tensor | float:
-    """Return Σ (log scale + log_mass) over ``dim`` dimensions; a scale of size 1 serves all."""
-    if not isinstance(scale, Tensor):
-        return (math.log(scale) + log_mass) * dim
-    return scale.log().sum(-1) * (dim // scale.shape[-1]) + dim * log_mass

@@ -23,10 +23,7 @@ def sample_private_prior(
 def sample_latents(
     parts: Parts, experts: Experts, draws: int, generator: Generator | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Draw z from q(z|X), (B, draws, d), and every w_m, (B, draws, dim_m), by modality.
-
-    w_m comes from its expert where m is observed, else from its prior.
-    """
+    """Draw z from q(z|X), (B, draws, d), and w_m, (B, draws, dim_m), from its expert or prior."""
     z = experts.sample(experts.choose(draws, generator), generator)
     private = {}
     for i, m in enumerate(parts.modalities):
@@ -56,22 +53,21 @@ def joined_latents(
     for m in modalities:
         if m not in private:
             raise KeyError(f"modalities_z lacks {m!r}; it has {list(private)}")
-        w = torch.as_tensor(private[m]).to(like)
-        expected = (*z.shape[:-1], config.private_dim(m))
-        if z.shape[-1] != config.latent_dim or tuple(w.shape) != expected:
-            raise ValueError(
-                f"z must be (..., {config.latent_dim}) and modalities_z[{m!r}] of the same leading "
-                f"axes with {expected[-1]}; got {tuple(z.shape)} and {tuple(w.shape)}"
-            )
+        w, dim = torch.as_tensor(private[m]).to(like), config.private_dim(m)
+        if z.shape[-1] != config.latent_dim or w.shape != (*z.shape[:-1], dim):
+            wanted = f"z must be (..., {config.latent_dim}), modalities_z[{m!r}] (..., {dim})"
+            raise ValueError(f"{wanted}; got {tuple(z.shape)} and {tuple(w.shape)}")
         latents[m] = torch.cat([z, w], -1)
     return latents
 
 
-def chosen_clusters(active: Tensor, cluster: Any, n_samples: int) -> Tensor:
-    """Return the cluster of each sample, (n_samples,) int64, from an index or one for each.
-
-    All must be ``active``, (C,) boolean.
-    """
+def choose_clusters(
+    parts: Parts, cluster: Any, n_samples: int, generator: Generator | None = None
+) -> Tensor:
+    """Return each sample's cluster, (n_samples,) int64: drawn for None, else given and active."""
+    active, weights = parts.mixture.active, parts.mixture.log_weights.exp()
+    if cluster is None:
+        return torch.multinomial(weights, n_samples, replacement=True, generator=generator)
     refusal = f"cluster must be an index or {n_samples} of them, got {cluster!r}"
     try:
         clusters = torch.as_tensor(cluster, device=active.device)
@@ -80,11 +76,7 @@ def chosen_clusters(active: Tensor, cluster: Any, n_samples: int) -> Tensor:
     integer = not (clusters.is_floating_point() or clusters.dtype == torch.bool)
     if not integer or clusters.shape not in ((), (n_samples,)):
         raise ValueError(refusal)
-    clusters = clusters.long().expand(n_samples)
-    inside = (clusters >= 0) & (clusters < len(active))
-    if not bool(inside.all()) or not bool(active[clusters].all()):
-        allowed = active.nonzero().squeeze(-1).tolist()
-        raise ValueError(
-            f"cluster must be active, got {cluster!r}; the active clusters are {allowed}"
-        )
+    clusters, allowed = clusters.long().expand(n_samples), active.nonzero().squeeze(-1)
+    if not bool(torch.isin(clusters, allowed).all()):
+        raise ValueError(f"cluster must be active, one of {allowed.tolist()}; got {cluster!r}")
     return clusters

@@ -1,7 +1,4 @@
-"""Running a model's parts: inputs read, experts encoded, latents decoded and scored.
-
-Plain functions of the parts of a :class:`cmvae.CMVAE`, for its members and for other rooms.
-"""
+"""Running the parts of a CMVAE: inputs read, experts encoded, latents decoded and scored."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +13,18 @@ from cmvae.data.batches import Batch, iterate, read_inputs
 from cmvae.likelihoods import Custom, Likelihood
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import Family, scale_each
+from cmvae.models.marginal import estimate_log_marginal
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import Bound, Draws, draw_latents, dreg_bound, iwae_bound
 from cmvae.models.posterior import Experts
 from cmvae.models.priors import PrivatePrior
 from cmvae.networks import run_decoder, run_encoder
 
+Names = str | Sequence[str]  # 'all', a name or a list of names
+
 
 class Parts(Protocol):
-    """The parts of a model that these functions need; attributes of :class:`cmvae.CMVAE`."""
+    """What these functions need of a :class:`cmvae.CMVAE`."""
 
     model_config: CMVAEConfig
     modalities: tuple[str, ...]
@@ -36,9 +36,8 @@ class Parts(Protocol):
     mixture: MixturePrior
     rescale_factors: dict[str, float]
 
-
-# Parts and names
-# --------------------------------------------------------------------------------------------------
+    def modules(self) -> Iterator[nn.Module]:
+        """Yield all modules, as :class:`torch.nn.Module` does."""
 
 
 def likelihood_of(parts: Parts, modality: str) -> Likelihood:
@@ -47,11 +46,11 @@ def likelihood_of(parts: Parts, modality: str) -> Likelihood:
 
 
 def private_priors(parts: Parts) -> list[PrivatePrior]:
-    """Return the priors of the private latents, in the order of the modalities."""
+    """Return the priors of the private latents."""
     return cast(list[PrivatePrior], parts.private_priors.values())
 
 
-def chosen_modalities(parts: Parts, argument: str, names: str | Sequence[str]) -> list[str]:
+def chosen_modalities(parts: Parts, argument: str, names: Names) -> list[str]:
     """Return the modalities that an argument names: ``'all'``, a name or a list, not empty."""
     known = list(parts.modalities)
     if isinstance(names, str):
@@ -68,7 +67,7 @@ def chosen_modalities(parts: Parts, argument: str, names: str | Sequence[str]) -
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module | Parts) -> Iterator[None]:
     """Run networks in eval mode; every submodule gets its own mode back, whatever happens."""
     training = [submodule for submodule in module.modules() if submodule.training]
     for submodule in training:
@@ -80,15 +79,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             submodule.training = True
 
 
-# Reading and encoding
-# --------------------------------------------------------------------------------------------------
-
-
 def read_batch(parts: Parts, inputs: Any) -> Batch:
     """Read anything that :meth:`cmvae.CMVAE.encode` takes; errors as there."""
-    centers, shapes = parts.mixture.centers, parts.model_config.input_dims
+    like, shapes = parts.mixture.centers, parts.model_config.input_dims
     batch = read_inputs(
-        inputs, parts.modalities, dtype=centers.dtype, device=centers.device, shapes=shapes
+        inputs, parts.modalities, dtype=like.dtype, device=like.device, shapes=shapes
     )
     if not torch.compiler.is_compiling():
         for m, x in batch.data.items():
@@ -108,34 +103,26 @@ def experts_of(parts: Parts, batch: Batch) -> Experts:
 
 
 def experts_given(parts: Parts, inputs: Any, modalities: list[str], batch_size: int) -> Experts:
-    """Encode samples in eval mode, each of which must have observed one of ``modalities``.
-
-    Only these count as observed.
-    """
-    with evaluating(cast(nn.Module, parts)):
+    """Encode samples in eval mode; only ``modalities`` count, and each must have one of them."""
+    with evaluating(parts):
         chunks = iterate(inputs, batch_size)
         experts = Experts.join([experts_of(parts, read_batch(parts, chunk)) for chunk in chunks])
     counted = torch.tensor([m in modalities for m in parts.modalities])
     experts = experts.restrict(counted.to(experts.observed.device))
     lacking = (experts.n_observed == 0).nonzero().squeeze(-1)
     if len(lacking):
-        raise ValueError(
-            f"{len(lacking)} of {len(experts.n_observed)} samples have observed none of cond_mod "
-            f"{modalities}: samples {lacking[:5].tolist()}"
-        )
+        which = f"{len(lacking)} of {len(experts.n_observed)} samples: {lacking[:5].tolist()}"
+        raise ValueError(f"nothing of cond_mod {modalities} is observed in {which}")
     return experts
 
 
 def expert_points(
     parts: Parts, inputs: Any, batch_size: int, sample: bool, generator: Generator | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield one z of every expert, (M, B, d), its mean or a draw, and what is observed, (M, B).
-
-    Every sample is encoded once, ``batch_size`` of them at a time, with networks in eval mode.
-    """
+    """Yield one z of every expert, (M, B, d), its mean or a draw, and what is observed, (M, B)."""
     for chunk in iterate(inputs, batch_size):
         batch = read_batch(parts, chunk)
-        with evaluating(cast(nn.Module, parts)):
+        with evaluating(parts):
             experts = experts_of(parts, batch)
         z = experts.sample_each(1, generator).squeeze(2) if sample else experts.loc
         yield z, batch.observed
@@ -143,11 +130,7 @@ def expert_points(
 
 @torch.no_grad()
 def latent_means(model: Any, data: Any, batch_size: int = 512) -> Tensor:
-    """Return the mean of q(z|X) of every sample, (n, latent_dim), with networks in eval mode.
-
-    Of a CMVAE or D-CMVAE, from anything that :meth:`cmvae.CMVAE.encode` takes, so many samples as
-    ``batch_size`` says at a time.
-    """
+    """Return the mean of q(z|X), (n, latent_dim), by a CMVAE or D-CMVAE, of any form of inputs."""
     chunks = iterate(data, batch_size)
     return torch.cat([model.encode(chunk, return_mean=True).z[:, 0] for chunk in chunks])
 
@@ -157,10 +140,9 @@ def nonfinite_experts(parts: Parts, inputs: Any) -> list[str]:
     experts = experts_of(parts, read_batch(parts, inputs))
     found = []
     for i, name in enumerate(parts.modalities):
-        for latent, loc, scale in (
-            ("z", experts.loc[i], experts.scale[i]),
-            ("w", experts.private_loc[i], experts.private_scale[i]),
-        ):
+        shared = ("z", experts.loc[i], experts.scale[i])
+        private = ("w", experts.private_loc[i], experts.private_scale[i])
+        for latent, loc, scale in (shared, private):
             if not bool((scale.log().isfinite() & loc.isfinite()).all()):
                 found.append(f"q({latent}|x_{name})")
     return found
@@ -183,21 +165,17 @@ def _expert(parts: Parts, batch: Batch, index: int, modality: str) -> tuple[Tens
     return full.split([part.shape[-1] for part in filled], -1)
 
 
-# Decoding and scoring
-# --------------------------------------------------------------------------------------------------
-
-
-def decode_rows(parts: Parts, modality: str, latents: Tensor) -> Tensor:
-    """Decode [z, w], (R, d + dim_m), R at least 1: (R, *input shape)."""
-    shape = parts.model_config.shape_of(modality)
-    return run_decoder(parts.decoders[modality], latents, modality, shape)
+def decode_latents(parts: Parts, modality: str, latents: Tensor) -> Tensor:
+    """Decode [z, w], (..., d + dim_m), not empty: (..., *input shape)."""
+    decoder, shape = parts.decoders[modality], parts.model_config.shape_of(modality)
+    rows = run_decoder(decoder, latents.reshape(-1, latents.shape[-1]), modality, shape)
+    return rows.reshape(*latents.shape[:-1], *rows.shape[1:])
 
 
 def log_likelihoods(parts: Parts, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
     """Return rescaled log p(x_n | z, w_n), (n, M, B, K), for z, (M, B, K, d).
 
-    It is zero where the expert or n is unobserved, or n is no target of the expert. Each decoder is
-    called once.
+    It is zero where the expert or n is unobserved, or n is no target of the expert.
     """
     each = [_log_likelihood(parts, n, batch, z, drawn) for n in range(len(parts.modalities))]
     return torch.stack(each)
@@ -221,12 +199,26 @@ def bound_of(
     return dreg_bound(experts, latents, parts.mixture, log_likelihood, beta, config.dreg_estimator)
 
 
-def score_rows(
+def log_marginal(
+    parts: Parts, inputs: Any, draws: int, chunk_size: int, generator: Generator | None = None
+) -> Tensor:
+    """Estimate log p(X_S) of samples, (n,), by :mod:`cmvae.models.marginal`, in eval mode."""
+    priors, found = private_priors(parts), []
+    with evaluating(parts):
+        for chunk in iterate(inputs, chunk_size):
+            batch = read_batch(parts, chunk)
+            score = partial(_score_rows, parts, batch, rescaled=False)
+            model = (experts_of(parts, batch), parts.mixture, priors, score)
+            found.append(estimate_log_marginal(*model, draws, chunk_size, generator))
+    return torch.cat(found)
+
+
+def _score_rows(
     parts: Parts, batch: Batch, index: int, rows: Tensor, latents: Tensor, rescaled: bool = True
 ) -> Tensor:
-    """Return log p(x_m | z, w_m), (R, K), at [z, w_m], (R, K, d + dim_m).
+    """Return log p(x_m|z, w_m), (R, K), at [z, w_m], (R, K, d + dim_m), of samples ``rows``, (R,).
 
-    Of samples ``rows``, (R,), that have observed m, the modality at place ``index``.
+    m is the modality at place ``index``, which they have observed.
     """
     modality = parts.modalities[index]
     target = batch.data[modality].index_select(0, rows).unsqueeze(1)
@@ -256,10 +248,9 @@ def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Dr
         latents = torch.cat([z.flatten(0, 1).index_select(0, rows), w], -1)
     if not len(rows):
         return z.new_zeros(z.shape[:-1])
-    values = score_rows(parts, batch, index, rows % samples, latents)
+    values = _score_rows(parts, batch, index, rows % samples, latents)
     if targets is not None:
-        factors = targets.factors(index).flatten().index_select(0, rows)
-        values = values * factors.unsqueeze(-1)
+        values = values * targets.factors(index).flatten().index_select(0, rows).unsqueeze(-1)
     scattered = values.new_zeros(experts * samples, draws).index_copy(0, rows, values)
     return scattered.unflatten(0, (experts, samples))
 
@@ -269,13 +260,12 @@ def _score(
 ) -> Tensor:
     """Return log p(x|z, w), (*), of targets (*, ...) given latents (*, d + dim)."""
     lead, likelihood = latents.shape[:-1], likelihood_of(parts, modality)
-    reconstruction = decode_rows(parts, modality, latents.flatten(0, -2))
+    reconstruction, last = decode_latents(parts, modality, latents), len(lead) - 1
     if isinstance(likelihood, Custom):
         # A caller's function gets rows; ours take any leading axes, which saves a copy.
-        values = likelihood.log_prob(reconstruction, target.flatten(0, len(lead) - 1).clone())
-        values = values.reshape(*lead, -1).sum(-1)
+        rows, target = reconstruction.flatten(0, last), target.flatten(0, last).clone()
+        values = likelihood.log_prob(rows, target).reshape(*lead, -1).sum(-1)
     else:
-        reconstruction = reconstruction.unflatten(0, lead)
         values = likelihood.log_prob_of_samples(reconstruction, target, len(lead))
     values = values.to(torch.promote_types(latents.dtype, torch.float32))
     factor = parts.rescale_factors[modality] if rescaled else 1.0

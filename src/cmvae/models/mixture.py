@@ -9,28 +9,23 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cmvae.likelihoods.base import at_least_float32
 from cmvae.models.families import Family
 
-MOST_ENTRIES = 2**24
-"""How many entries of points × clusters × dimensions are held at a time, where they are needed."""
+LogProb = Callable[..., Tensor]
+MOST_ENTRIES = 2**24  # of points × clusters × dimensions held at a time
 
 
 class MixturePrior(nn.Module):
     r"""Mixture of C clusters with learned weights and centres, of which some may be pruned.
 
-    .. math:: \log p(z) = \log \sum_{c \in A} \pi_c \, p(z \mid c), \qquad \pi =
-    \mathrm{softmax}_A(\text{logits})
+    .. math:: \log p(z) = \log \sum_{c \in A} \pi_c \, p(z \mid c)
 
-    (Palumbo et al., 2024, section 3.) Which clusters are active, A, is a boolean buffer: a pruned
-    cluster's parameters stay finite, get no gradient, and have no weight.
-
-    Args:
-        n_clusters: C.
-        latent_dim: d, the dimension of z.
-        family: The latent family; p(z | c) is of the same one.
-        covariance: ``'identity'``: scale 1. ``'diagonal'``: a learned scale per cluster and
-            dimension. ``'full'`` (Normal families): a learned covariance, held as the Cholesky
-            factor P of the precision, Σ_c⁻¹ = P_c P_cᵀ, whose diagonal is held as its logarithm.
+    with π the softmax of the logits over A (Palumbo et al., 2024, section 3). Which clusters are
+    active, A, is a boolean buffer: a pruned cluster's parameters stay finite, get no gradient, and
+    have no weight. p(z | c) is of the latent family, its covariance ``'identity'``: scale 1;
+    ``'diagonal'``: a learned scale per cluster and dimension; ``'full'`` (Normal families): held as
+    the Cholesky factor P of the precision, Σ_c⁻¹ = P_c P_cᵀ, with the logarithm of its diagonal.
     """
 
     active: Tensor
@@ -62,7 +57,7 @@ class MixturePrior(nn.Module):
 
         Computed in the dtype of z, at least float32, under autocast too.
         """
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
+        z = at_least_float32(z)
         with torch.autocast(z.device.type, enabled=False):
             points, centers = z.reshape(-1, z.shape[-1]), self.centers
             if self.covariance == "full":
@@ -70,9 +65,8 @@ class MixturePrior(nn.Module):
             elif self.family.is_normal:
                 log_prob = self._log_prob_normal(points)
             elif self.covariance == "diagonal":
-                log_prob = self._by_clusters(
-                    points, self._log_prob_scaled, centers, self.log_scales
-                )
+                how = self._log_prob_scaled
+                log_prob = self._by_clusters(points, how, centers, self.log_scales)
             else:
                 distances = torch.cdist(points, centers.to(z.dtype), p=1.0)
                 log_prob = -distances - z.shape[-1] * math.log(2)
@@ -81,9 +75,8 @@ class MixturePrior(nn.Module):
     def _log_prob_normal(self, points: Tensor) -> Tensor:
         """Return Normal log-densities with diagonal Σ_c, (N, C), by matrix products alone.
 
-        The square is written out, (z − μ)² / σ² = z²/σ² − 2 z μ/σ² + μ²/σ², so nothing of N × C × d
-        is made. The terms are far larger than their sum where clusters are narrow: hence float64
-        (where the device has it), and an origin amid the clusters.
+        (z − μ)² / σ² is written out, so nothing of N × C × d is made. The terms are far larger than
+        their sum where clusters are narrow: hence float64, and an origin amid the clusters.
         """
         dtype, fine = points.dtype, torch.float32 if points.device.type == "mps" else torch.float64
         centers = self.centers.to(fine)
@@ -102,23 +95,18 @@ class MixturePrior(nn.Module):
             distances = distances + (precisions * centers.square()).sum(-1)
         return (-0.5 * (distances + constant)).to(dtype)
 
-    @staticmethod
-    def _by_clusters(
-        points: Tensor, log_prob: Callable[..., Tensor], *parameters: Tensor
-    ) -> Tensor:
+    def _by_clusters(self, points: Tensor, log_prob: LogProb, *parameters: Tensor) -> Tensor:
         """Return log-densities (N, C) of a form that needs (N, C, d), by blocks of clusters.
 
-        With more than one each is computed again on the way back, so that no two are held.
+        Several are computed again on the way back, so that no two are held.
         """
         block = max(1, MOST_ENTRIES // max(1, points.numel()))
         parameters = tuple(tensor.to(points.dtype) for tensor in parameters)
         if block >= len(parameters[0]):
             return log_prob(points, *parameters)
         blocks = zip(*(tensor.split(block) for tensor in parameters), strict=True)
-        again = functools.partial(
-            checkpoint, log_prob, points, use_reentrant=False, preserve_rng_state=False
-        )
-        return torch.cat([again(*part) for part in blocks], -1)
+        again = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([again(log_prob, points, *part) for part in blocks], -1)
 
     def _log_prob_scaled(self, points: Tensor, centers: Tensor, log_scales: Tensor) -> Tensor:
         return self.family.log_prob(points.unsqueeze(-2), centers, log_scales.exp())
@@ -156,9 +144,8 @@ class MixturePrior(nn.Module):
         noise = self.family.noise(tuple(centers.shape), centers, generator)
         if self.covariance == "full":
             # z − μ = P⁻ᵀ ε has covariance (P Pᵀ)⁻¹.
-            factors = self._factors()[0][clusters].mT
-            noise = torch.linalg.solve_triangular(factors, noise.unsqueeze(-1), upper=True)
-            noise = noise.squeeze(-1)
+            factors, columns = self._factors()[0][clusters].mT, noise.unsqueeze(-1)
+            noise = torch.linalg.solve_triangular(factors, columns, upper=True).squeeze(-1)
         elif self.covariance == "diagonal":
             noise = noise * self.log_scales[clusters].exp()
         return centers + noise
@@ -169,15 +156,14 @@ class MixturePrior(nn.Module):
     ) -> None:
         """Set all clusters active, with weights (C,) that sum to 1, and centres (C, d).
 
-        Of the covariances (C, d, d), None for scale 1, ``'diagonal'`` uses the diagonal and
-        ``'identity'`` nothing.
+        Of the covariances (C, d, d), None for scale 1, what the mixture's form can hold is used.
         """
         self.active.fill_(True)
         self.logits.copy_(weights.log())
         self.centers.copy_(centers)
         if covariances is None:
-            covariances = torch.eye(centers.shape[-1]).expand(len(centers), -1, -1).to(centers)
-            covariances = covariances * self.unit_variance
+            unit = self.unit_variance * torch.eye(centers.shape[-1]).to(centers)
+            covariances = unit.expand(len(centers), -1, -1)
         if self.covariance == "diagonal":
             variances = covariances.diagonal(dim1=-2, dim2=-1) / self.unit_variance
             self.log_scales.copy_(variances.log() / 2)
@@ -189,16 +175,13 @@ class MixturePrior(nn.Module):
     @torch.no_grad()
     def set_centers(self, centers: Any) -> None:
         """Overwrite the centres by finite numbers, (C, d); others are refused."""
-        own, shape = self.centers, tuple(self.centers.shape)
+        own, wanted = self.centers, f"cluster_centers must be finite, {tuple(self.centers.shape)}"
         try:
             centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
         except (TypeError, ValueError, RuntimeError):
-            raise TypeError(
-                f"cluster_centers must be numbers of shape {shape}, got {centers!r}"
-            ) from None
+            raise TypeError(f"{wanted}; got {centers!r}") from None
         if centers.shape != own.shape or not bool(centers.isfinite().all()):
-            got = tuple(centers.shape)
-            raise ValueError(f"cluster_centers must be finite, of shape {shape}; got shape {got}")
+            raise ValueError(f"{wanted}; got shape {tuple(centers.shape)}")
         own.copy_(centers)
 
     @property

@@ -1,7 +1,7 @@
 """The training bounds of CMVAE: importance weights, and the two gradients, as plain functions.
 
-Axes are named so: m, the modality whose expert drew a sample (the conditioning modality); n, a
-modality that is reconstructed or whose expert's density is taken; B, samples; K, importance draws.
+Axes: m or M, the modality whose expert drew a sample; n, one that is reconstructed or whose
+expert's density is taken; B, samples; K, importance draws.
 """
 
 import math
@@ -29,16 +29,10 @@ LogLikelihood = Callable[[Tensor, "Draws"], Tensor]
 
 @dataclass(frozen=True)
 class Targets:
-    """The cross-modal targets drawn for one evaluation of the bound.
+    """The cross-modal targets drawn for one evaluation of the bound."""
 
-    Attributes:
-        chosen: Whether modality n is reconstructed from the draws of expert m, (n, M, B) boolean;
-            never n = m.
-        weight: What the log-likelihoods of expert m's targets count, (M, B): (|S| − 1) / T.
-    """
-
-    chosen: Tensor
-    weight: Tensor
+    chosen: Tensor  # (n, M, B) boolean: is n ≠ m reconstructed from the draws of expert m?
+    weight: Tensor  # (M, B): what the log-likelihoods of expert m's targets count, (|S| − 1) / T
 
     def factors(self, modality: int) -> Tensor:
         """Return what the reconstructions of one modality count, (M, B): 1 for its own expert's."""
@@ -48,41 +42,25 @@ class Targets:
 
 @dataclass(frozen=True)
 class Draws:
-    """Latents drawn for one evaluation of the bound.
+    """Latents drawn for one evaluation of the bound."""
 
-    Attributes:
-        z: Draws of every expert, (M, B, K, d).
-        own: For each modality m, w_m ~ q(w_m | x_m), (B, K, dim_m), drawn together with z[m].
-        others: For each modality n, w̃_n ~ r_n for every conditioning modality m, (M, B, K, dim_n);
-            entry m = n is unused. With ``targets``, (R, K, dim_n) for the R pairs (m, sample) of
-            ``targets.chosen[n]``.
-        targets: Which modalities are reconstructed from which expert; None for all from all.
-    """
-
-    z: Tensor
-    own: tuple[Tensor, ...]
+    z: Tensor  # (M, B, K, d), of every expert
+    own: tuple[Tensor, ...]  # of each modality m, w_m ~ q(w_m | x_m), (B, K, dim_m)
+    # Of each modality n, w̃_n ~ r_n for every m, (M, B, K, dim_n), unused at m = n; with targets,
+    # (R, K, dim_n) for the R pairs (m, sample) of targets.chosen[n].
     others: tuple[Tensor, ...]
-    targets: Targets | None = None
+    targets: Targets | None = None  # what is reconstructed from which expert; None: all from all
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A bound of the log-likelihood and the terms it is made of.
+    """A bound of the log-likelihood and the terms it is made of."""
 
-    Attributes:
-        value: The bound of each sample, (B,).
-        weights: The weight of each draw in the bound, (M, B, K): v_k / |S|, zero where m is
-            unobserved; detached.
-        log_likelihood: Rescaled log p(x_n | z, w_n), (n, M, B, K), zero where m or n is unobserved.
-        divergence: The terms of :data:`DIVERGENCE`, times β, (4, M, B, K).
-        posteriors: p(c|z) at the draws, (M, B, K, C); detached.
-    """
-
-    value: Tensor
-    weights: Tensor
-    log_likelihood: Tensor
-    divergence: Tensor
-    posteriors: Tensor
+    value: Tensor  # (B,)
+    weights: Tensor  # (M, B, K), of the draws in the bound: v_k / |S|, 0 where unobserved; detached
+    log_likelihood: Tensor  # (n, M, B, K), rescaled log p(x_n|z, w_n), 0 where m or n is unobserved
+    divergence: Tensor  # (4, M, B, K), the terms of DIVERGENCE, times β
+    posteriors: Tensor  # (M, B, K, C), p(c|z) at the draws; detached
 
 
 def choose_targets(
@@ -91,13 +69,10 @@ def choose_targets(
     generator: Generator | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Targets:
-    r"""Draw as targets, for every expert and sample, T = ``number`` others of ``observed``, (M, B).
+    """Draw as targets, for every expert and sample, T = ``number`` others of ``observed``, (M, B).
 
-    All, where there are no more. With weights (|S| − 1) / T the sum over the targets has the
-    expectation of the sum over all others:
-
-    .. math:: E \left[ \frac{|S| - 1}{T} \sum_{n \in T} \log p(x_n \mid z, \tilde w_n) \right]
-              = \sum_{n \in S, n \neq m} \log p(x_n \mid z, \tilde w_n)
+    All, where there are no more. Weighted by (|S| − 1) / T, the sum of log p(x_n|z, w̃_n) over them
+    has the expectation of the sum over all others.
     """
     same = torch.eye(len(observed), dtype=torch.bool, device=observed.device).unsqueeze(-1)
     allowed = observed & ~same & observed.unsqueeze(1)
@@ -117,9 +92,8 @@ def draw_latents(
 ) -> Draws:
     """Draw z ~ q(z|x_m), w_m ~ q(w_m|x_m) and w̃_n ~ r_n for all m and n, ``draws`` times each.
 
-    The noise drawn depends on shapes alone, not on what is observed; with ``n_targets``, the number
-    of cross-modal targets of each expert (:func:`choose_targets`; None: all), w̃_n is drawn where
-    it is used.
+    With ``n_targets`` cross-modal targets of each expert (None: all) w̃_n is drawn where it is
+    used, else the noise depends on shapes alone, not on what is observed.
     """
     modalities, batch, dim = experts.loc.shape
     targets = None
@@ -152,16 +126,10 @@ def iwae_bound(
     .. math:: \frac{1}{|S|} \sum_{m \in S} \log \frac{1}{K} \sum_k \omega_{m,k}
 
     with log ω[m,k] = log p(x_m|z,w_m) + Σ_{n≠m} log p(x_n|z,w̃_n)
-    + β (log p(z) + log p(w_m) − log q(z|X) − log q(w_m|x_m)): the average over modalities outside
-    the logarithm (Palumbo et al., 2024, eq. 4; the cluster variable is summed out exactly:
-    E_{q(c|z)}[log p(c)p(z|c)/q(c|z)] = log p(z)).
+    + β (log p(z) + log p(w_m) − log q(z|X) − log q(w_m|x_m)) (Palumbo et al., 2024, eq. 4, with the
+    cluster summed out exactly: E_{q(c|z)}[log p(c)p(z|c)/q(c|z)] = log p(z)).
 
-    Args:
-        experts: The experts of the batch.
-        draws: What :func:`draw_latents` returned for them.
-        mixture: The prior p(z).
-        log_likelihood: (z (M, B, K, d), draws) → rescaled log p(x_n | z, w_n), (n, M, B, K).
-        beta: Weight β of the divergence.
+    ``log_likelihood`` takes z (M, B, K, d) and draws to rescaled log p(x_n|z, w_n), (n, M, B, K).
     """
     likelihoods = log_likelihood(draws.z, draws)
     joint = mixture.log_joint(draws.z)
@@ -173,13 +141,9 @@ def iwae_bound(
     # Undefined weights become even ones: each term then shows whether it is not finite.
     weights = log_weights.detach().softmax(-1).nan_to_num(nan=1 / log_weights.shape[-1])
     unobserved, count = ~experts.observed, experts.n_observed
-    return Bound(
-        value.masked_fill(unobserved, 0).sum(0) / count,
-        weights.masked_fill(unobserved.unsqueeze(-1), 0) / count.unsqueeze(-1),
-        likelihoods,
-        divergence,
-        joint.detach().softmax(-1),
-    )
+    value = value.masked_fill(unobserved, 0).sum(0) / count
+    weights = weights.masked_fill(unobserved.unsqueeze(-1), 0) / count.unsqueeze(-1)
+    return Bound(value, weights, likelihoods, divergence, joint.detach().softmax(-1))
 
 
 def dreg_bound(
@@ -204,8 +168,8 @@ def dreg_bound(
     unbiasedly, to β ≠ 1 and a mixture of experts. ``estimator='published'`` is their rule as in
     print, v_k² for all latents, which is its case of one expert and β = 1.
 
-    Arguments as for :func:`iwae_bound`. The gradients of samples are scaled on the way back by
-    :class:`_GradientGate`: no hooks, one forward pass, valid without gradients too.
+    The gradients of samples are scaled on the way back by :class:`_GradientGate`: no hooks, one
+    forward pass, valid without gradients too.
     """
     constant = experts.detach()
     z, z_gate = _gate(draws.z)
@@ -230,12 +194,11 @@ def dreg_bound(
 def bound_terms(bound: Bound, experts: Experts, modalities: Sequence[str]) -> dict[str, Tensor]:
     """Return the terms of a bound by name, detached scalars, averaged over the batch.
 
-    ``self_log_likelihood_M`` and ``cross_log_likelihood_M`` for each modality M, ``log_p_z``,
-    ``log_p_w``, ``log_q_z`` and ``log_q_w`` are the terms as they enter the bound, rescaling and β
-    included, averaged with its weights: at K = 1 the likelihoods plus the p terms minus the q terms
-    are the bound. ``active_units`` counts the dimensions of z whose posterior mean varies by more
-    than 0.01 over the batch (Burda et al., 2016), ``clusters_in_use`` the clusters that samples of
-    the batch belong to by p(c|z) averaged over their draws.
+    ``self_log_likelihood_M`` and ``cross_log_likelihood_M`` for each modality M and those of
+    :data:`DIVERGENCE` are the terms as they enter the bound, averaged with its weights: at K = 1
+    the likelihoods plus the p terms minus the q terms are the bound. ``active_units`` are those of
+    the posterior means (Burda et al., 2016), ``clusters_in_use`` the clusters that samples of the
+    batch belong to by p(c|z) averaged over their draws.
     """
     weights = bound.weights / len(bound.value)
     # A draw of weight zero may have a term of minus infinity.
@@ -245,7 +208,7 @@ def bound_terms(bound: Bound, experts: Experts, modalities: Sequence[str]) -> di
     named: dict[str, Tensor] = {}
     for m, same, cross in zip(modalities, own.unbind(), (every - own).unbind(), strict=True):
         named |= {f"self_log_likelihood_{m}": same, f"cross_log_likelihood_{m}": cross}
-    named.update(zip(DIVERGENCE, sums[len(modalities) :].sum(1).unbind(), strict=True))
+    named |= zip(DIVERGENCE, sums[len(modalities) :].sum(1).unbind(), strict=True)
     named["active_units"] = active_units(experts.mean)
     posteriors = average_posteriors(bound.posteriors.mean(2), experts.observed)
     named["clusters_in_use"] = (torch.bincount(posteriors.argmax(-1)) > 0).sum()
@@ -260,12 +223,8 @@ def active_units(means: Tensor) -> Tensor:
 def _mixture_terms(
     experts: Experts, constant: Experts, z: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return ρ_m(z) and Σ_{n≠m} [v ρ_n] log q(z_k|x_n), (M, B, K).
-
-    The first is differentiable in the sample, the second in the experts n.
-    """
-    densities = constant.log_prob_experts(z)
-    shares = densities.softmax(0)
+    """Return ρ_m(z), with gradients to z, and Σ_{n≠m} [v ρ_n] log q(z_k|x_n), to n; (M, B, K)."""
+    shares = constant.log_prob_experts(z).softmax(0)
     own = torch.diagonal(shares, dim1=0, dim2=1).movedim(-1, 0)
     live = experts.log_prob_experts(z.detach())
     is_other = ~torch.eye(len(z), dtype=torch.bool, device=z.device)[:, :, None, None]
@@ -283,10 +242,8 @@ class _GradientGate(torch.autograd.Function):
     """Identity whose gradient is scaled by a factor that only becomes known after it was used.
 
     Beside x (*, d) it returns two channels of zeros (*). Adding ``factor · first + second`` to an
-    objective leaves its value as it is, and sends (factor · g, g) back, where g is whatever weight
-    the objective has in the final loss; their ratio scales the gradient of x. Taking the ratio
-    keeps this exact when the loss is scaled afterwards, by a mean, a sample weight or a gradient
-    scaler.
+    objective leaves its value as it is, and sends (factor · g, g) back, g the objective's weight in
+    the final loss, a mean or gradient scaler included; their ratio scales the gradient of x.
     """
 
     @staticmethod

@@ -1,7 +1,7 @@
 """The experts q(z | x_m) and q(w_m | x_m), and the joint posterior: a mixture of those observed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,28 +17,19 @@ class Experts:
 
     .. math:: q(z \mid X) = \frac{1}{|S|} \sum_{m \in S} q(z \mid x_m)
 
-    with S the modalities that a sample has observed. Entries of unobserved modalities hold location
-    0 and scale 1 (but for rounding), whatever the data hold there.
-
-    Attributes:
-        family: The latent family.
-        loc: Locations of q(z | x_m), (M, B, d).
-        scale: Scales of q(z | x_m), (M, B, d).
-        private_loc: Locations of q(w_m | x_m), a (B, dim_m) for each modality.
-        private_scale: Scales of q(w_m | x_m), a (B, dim_m) for each modality.
-        observed: What is observed, (M, B) boolean.
+    with S the modalities that a sample has observed; what others hold is location 0 and scale 1.
     """
 
     family: Family
-    loc: Tensor
+    loc: Tensor  # (M, B, d), of q(z | x_m)
     scale: Tensor
-    private_loc: tuple[Tensor, ...]
+    private_loc: tuple[Tensor, ...]  # (B, dim_m) for each modality, of q(w_m | x_m)
     private_scale: tuple[Tensor, ...]
-    observed: Tensor
+    observed: Tensor  # (M, B) boolean
 
     @staticmethod
     def join(parts: Sequence["Experts"]) -> "Experts":
-        """Return the experts of batches that follow each other as those of one."""
+        """Return the experts of consecutive batches as those of one."""
         if len(parts) == 1:
             return parts[0]
         return Experts(
@@ -52,29 +43,20 @@ class Experts:
 
     def detach(self) -> "Experts":
         """Return the same experts with their parameters held constant."""
-        return replace(
-            self.with_constant_z(),
-            private_loc=tuple(loc.detach() for loc in self.private_loc),
-            private_scale=tuple(scale.detach() for scale in self.private_scale),
-        )
+        return self._changed(Tensor.detach, self.observed)
 
     def with_constant_z(self, narrowed: float = 1.0) -> "Experts":
         """Return them with q(z | x_m) held constant, its scales times ``narrowed``."""
-        scale = self.scale.detach()
-        return replace(
-            self, loc=self.loc.detach(), scale=scale if narrowed == 1.0 else scale * narrowed
-        )
+        return replace(self, loc=self.loc.detach(), scale=self.scale.detach() * narrowed)
 
     def select(self, rows: Tensor) -> "Experts":
         """Return the experts of the samples ``rows``, indices (R,)."""
-        return Experts(
-            self.family,
-            self.loc[:, rows],
-            self.scale[:, rows],
-            tuple(loc[rows] for loc in self.private_loc),
-            tuple(scale[rows] for scale in self.private_scale),
-            self.observed[:, rows],
-        )
+        return self._changed(lambda part: part.index_select(-2, rows), self.observed[:, rows])
+
+    def _changed(self, change: Callable[[Tensor], Tensor], observed: Tensor) -> "Experts":
+        """Return them with every location and scale, (..., B, dim), changed."""
+        loc, scale = tuple(map(change, self.private_loc)), tuple(map(change, self.private_scale))
+        return Experts(self.family, change(self.loc), change(self.scale), loc, scale, observed)
 
     def restrict(self, conditioning: Tensor) -> "Experts":
         """Return them with only the modalities ``conditioning``, (M,) boolean, observed."""
@@ -142,9 +124,8 @@ class Experts:
 
     def choose(self, draws: int, generator: Generator | None = None) -> Tensor:
         """Draw for each sample and draw, independently, an observed expert: indices (B, draws)."""
-        weights = self.observed.T.to(self.loc.dtype)
-        keyword = generator_keyword(generator)
-        return torch.multinomial(weights, draws, replacement=True, **keyword)
+        weights, source = self.observed.T.to(self.loc.dtype), generator_keyword(generator)
+        return torch.multinomial(weights, draws, replacement=True, **source)
 
     def sample(self, choice: Tensor, generator: Generator | None = None) -> Tensor:
         """Draw z from the chosen experts ``choice``, (B, draws): (B, draws, d)."""

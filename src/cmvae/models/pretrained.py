@@ -1,12 +1,9 @@
-"""Saved models: a folder with config.json and model.safetensors, here or on the Hugging Face Hub.
-
-Nothing is pickled or unpickled.
-"""
+"""Saved models: a folder with config.json and model.safetensors, here or on the Hub; no pickle."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +12,8 @@ from torch import nn
 
 from cmvae.base.extras import from_extra
 from cmvae.base.files import atomic_write
+from cmvae.base.words import message_of
+from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 
 CONFIG_NAME = "config.json"
@@ -24,10 +23,6 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors"]
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
-
-
-class _Configured(Protocol):
-    model_config: CMVAEConfig
 
 
 def prepare_folder(directory: str | Path) -> Path:
@@ -44,33 +39,32 @@ def prepare_folder(directory: str | Path) -> Path:
 def model_folder(name: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a saved model: ``name``, or where the Hub's model is fetched to.
 
-    A string ``owner/name`` that is no folder here is taken for an id of the Hub. JSON and
-    safetensors files are fetched, nothing else, and kept in the Hub's own cache. A ``revision`` is
-    a branch, tag or commit there.
-
-    Raises:
-        ValueError: If there is neither such a folder nor such a model, or a revision is given for a
-            folder.
-        ImportError: If huggingface_hub is not installed (extra ``hub``).
+    A string ``owner/name`` that is no folder here is an id of the Hub. JSON and safetensors files
+    are fetched, nothing else. ``ValueError`` if there is neither, or a folder has a ``revision``.
     """
     if not isinstance(name, str) or Path(name).exists() or not _HUB_ID.fullmatch(name):
         if revision is not None:
-            raise ValueError(
-                f"revision is for models of the Hugging Face Hub, but {str(name)!r} is a path"
-            )
+            where = "models of the Hugging Face Hub"
+            raise ValueError(f"revision is for {where}, but {str(name)!r} is a path")
         return Path(name)
     what = f"{name}: no such folder; a model of this id on the Hugging Face Hub"
     hub = from_extra("huggingface_hub", "hub", what)
     try:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{name}: no such folder, and the Hugging Face Hub gives no model of this id: {reason}"
-        ) from None
+        missing = "no such folder, and the Hugging Face Hub gives no model of this id"
+        raise ValueError(f"{name}: {missing}: {message_of(error)}") from None
 
 
-def save_pretrained(model: nn.Module, directory: str | Path) -> None:
+def need_files(*paths: Path, what: str) -> None:
+    """Refuse a folder that lacks one of these files, which ``what`` has."""
+    names = " and ".join(path.name for path in paths)
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; {what} {names}")
+
+
+def save_pretrained(model: Any, directory: str | Path) -> None:
     """Write the settings and the weights of a model into a folder, made where it is missing."""
     directory = prepare_folder(directory)
     # Both are written before either is renamed: a failure leaves the old pair whole.
@@ -79,23 +73,19 @@ def save_pretrained(model: nn.Module, directory: str | Path) -> None:
         atomic_write(directory / WEIGHTS_NAME) as weights,
     ):
         save_model(model, str(weights), metadata={"format": "pt"})
-        config.write_text(cast(_Configured, model).model_config.to_json() + "\n", encoding="utf-8")
+        config.write_text(model.model_config.to_json() + "\n", encoding="utf-8")
 
 
 def load_pretrained(
     model_class: type[ModelType],
     directory: str | Path,
-    encoders: Mapping[str, nn.Module] | None = None,
-    decoders: Mapping[str, nn.Module] | None = None,
+    encoders: Supplied = None,
+    decoders: Supplied = None,
     decoders_dist: Mapping[str, Any] | None = None,
 ) -> ModelType:
     """Build a model from a folder's settings and load its weights: ``CMVAE.from_pretrained``."""
     config_path, weights_path = Path(directory) / CONFIG_NAME, Path(directory) / WEIGHTS_NAME
-    for path in (config_path, weights_path):
-        if not path.is_file():
-            raise ValueError(
-                f"{path}: no such file; a saved model has {CONFIG_NAME} and {WEIGHTS_NAME}"
-            )
+    need_files(config_path, weights_path, what="a saved model has")
     config = _read_config(config_path, decoders_dist)
     for part, networks in (("encoders", encoders), ("decoders", decoders)):
         if (part in config.custom_architectures) != (networks is not None):
@@ -120,11 +110,6 @@ def _read_config(path: Path, decoders_dist: Mapping[str, Any] | None) -> CMVAECo
             config = config.replace(decoders_dist={**(config.decoders_dist or {}), **decoders_dist})
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from None
-    lost = [m for m in config.decoders_dist or {} if config.likelihood_is_missing(m)]
-    if lost:
-        raise ValueError(
-            f"{path}: the likelihoods of {lost} are callables: pass decoders_dist= with them again"
-        )
     return config
 
 
@@ -133,13 +118,14 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         with safe_open(str(path), framework="pt") as file:
             dtype = file.get_tensor("mixture.centers").dtype
             active = file.get_tensor("mixture.active")
-            bad = [name for name in file.keys() if not bool(file.get_tensor(name).isfinite().all())]  # noqa: SIM118
+            names = file.keys()
+            bad = [name for name in names if not bool(file.get_tensor(name).isfinite().all())]
         if not dtype.is_floating_point:
             raise ValueError(f"{path}: mixture.centers must be floating, got {dtype}")
         model.to(dtype)
         load_model(model, str(path), strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = "the file is damaged or does not fit the model: " + " ".join(str(error).split())
+        reason = f"the file is damaged or does not fit the model: {message_of(error)}"
         raise ValueError(f"{path}: {reason}") from None
     if bad:
         raise ValueError(f"{path}: NaN or infinity in {bad[:5]}")

@@ -3,20 +3,15 @@
 import torch
 from torch import Generator, Tensor, nn
 
-from cmvae.models.families import Family
+from cmvae.models.families import Family, log_prob_each
 
 
 class PrivatePrior(nn.Module):
-    """p(w) and the auxiliary prior r(w) of one modality's private latent.
+    """p(w) and the auxiliary prior r(w) of one modality's private latent, of dimension ``dim``.
 
-    p(w) has zero mean and unit scale. r(w) has zero mean and a learned scale, 1 at the start;
-    during training other modalities are reconstructed from draws of it, so that nothing shared
+    p(w) has zero mean and unit scale, r(w) zero mean and, if ``learned``, a learned scale, 1 at the
+    start. In training other modalities are reconstructed from draws of r, so that nothing shared
     hides in w (Palumbo et al., 2024, section 3, after MMVAE+).
-
-    Args:
-        dim: Dimension of w.
-        family: The latent family.
-        learned: Whether the scale of r is learned.
     """
 
     raw_scale: Tensor
@@ -32,7 +27,7 @@ class PrivatePrior(nn.Module):
 
     def log_prob(self, w: Tensor) -> Tensor:
         """Return log p(w), (*), of w (*, dim)."""
-        return self.family.log_prob(w, 0.0, 1.0)
+        return log_prob_each(self.family, [w])[0]
 
     def sample(
         self, shape: tuple[int, ...], *, auxiliary: bool = False, generator: Generator | None = None

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from cmvae.models.assignment import assign, check_rule, evaluate_points
+from cmvae.models.assignment import BEYOND, assign, evaluate_points
 from cmvae.models.mixture import MixturePrior
 
 LOST_SHARE = 1e-3
@@ -35,37 +35,24 @@ def select_clusters(
 
     A cluster's mass is the number of samples that ``rule`` assigns to it; of equals, the one with
     the least summed probability goes. log p(z_m|c) does not depend on which clusters are active, so
-    it is computed once. With fewer than two active clusters nothing is evaluated. Of equal criteria
-    the smaller size is chosen.
+    it is computed once. With fewer than two nothing is evaluated. Of equal criteria the smaller
+    size is chosen.
 
-    Args:
-        log_densities: log p(z_m|c), (M, n, C); rows of unobserved modalities are not looked at.
-        observed: What is observed, (M, n) boolean.
-        logits: The logits of π, (C,).
-        active: The clusters to start from, (C,) boolean.
-        beta: Weight of the entropy.
-        latent_dim: d.
-        rule: The assignment rule.
-        deciding: Densities and what counts at the rule's deciding points
-            (:func:`cmvae.models.assignment.deciding_points`); by default those above.
-
-    Raises:
-        ValueError: If the rule is unknown.
+    ``log_densities`` are log p(z_m|c), (M, n, C), which count where ``observed``, (M, n) boolean;
+    ``deciding`` both at the rule's deciding points, where these are others. ``logits`` are those of
+    π, (C,), ``active`` the clusters to start from, (C,) boolean; ``beta`` weighs the entropy.
     """
-    check_rule(rule)
     evidence = ActiveMixture(log_densities, observed, logits, active)
     masses = evidence if deciding is None else ActiveMixture(*deciding, logits, active)
     h_values = [math.inf] * (len(logits) + 1)
-    best = active
-    current = active.clone()
+    best, current = active, active.clone()
     while (size := int(current.sum())) >= 2:
         h_values[size] = evidence.penalised_entropy(beta, latent_dim)
         if h_values[size] <= min(h_values):
             best = current.clone()
         if size == 2:
             break
-        posteriors = masses.posteriors()
-        clusters, average = assign(rule, posteriors, masses.observed)
+        clusters, average = assign(rule, masses.posteriors(), masses.observed)
         counts = torch.bincount(clusters, minlength=len(current))
         fewest = current & (counts == counts[current].min())
         lightest = int(average.sum(0).masked_fill(~fewest, math.inf).argmin())
@@ -85,24 +72,18 @@ def prune(
     Points come as :func:`cmvae.models.assignment.evaluate_points` takes them. ``ValueError`` if a
     density is not finite.
     """
-    # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
-    densities, observed, deciding, counted = evaluate_points(
-        rule, points, lambda z: mixture.log_prob_clusters(z).double().cpu()
-    )
+
+    def log_densities(z: Tensor) -> Tensor:
+        # In float64 and on the CPU: cheap there, and the criteria of many sizes are compared.
+        return mixture.log_prob_clusters(z).double().cpu()
+
+    densities, observed, decisive, counted = evaluate_points(rule, points, log_densities)
     if not bool(densities[observed].isfinite().all()):
-        raise ValueError(
-            "log p(z_m|c) is not finite: latents or clusters are beyond what the dtype can hold"
-        )
-    found = select_clusters(
-        densities,
-        observed,
-        mixture.logits.double().cpu(),
-        mixture.active.cpu(),
-        beta=beta,
-        latent_dim=mixture.centers.shape[-1],
-        rule=rule,
-        deciding=(deciding, counted) if rule == "joint" else None,
-    )
+        raise ValueError(f"log p(z_m|c) is not finite: {BEYOND}")
+    weights = mixture.logits.double().cpu(), mixture.active.cpu()
+    settings: dict[str, Any] = {"beta": beta, "latent_dim": mixture.centers.shape[-1], "rule": rule}
+    deciding = (decisive, counted) if rule == "joint" else None
+    found = select_clusters(densities, observed, *weights, **settings, deciding=deciding)
     mixture.keep(found.active.to(mixture.active.device))
     return found.h_values
 
@@ -114,9 +95,7 @@ class ActiveMixture:
     (a_c − max a) over the active clusters give the log-evidence, max a + log S − logsumexp(logits),
     and the entropy, log S − T / S. A cluster that leaves is subtracted from both. A point that has
     lost most of its S since it was summed is summed again, so that cancellation takes no more than
-    three digits of float64.
-
-    Arguments as of :func:`select_clusters`.
+    three digits of float64. Arguments as of :func:`select_clusters`.
     """
 
     def __init__(
@@ -137,16 +116,14 @@ class ActiveMixture:
         self.joint[..., cluster] = -math.inf
         self.exponentials[..., cluster] = 0
         rows = (self.total < LOST_SHARE * self.summed).nonzero(as_tuple=True)
-        if len(rows[0]):
-            self.largest[rows], self.exponentials[rows], self.total[rows], self.moment[rows] = (
-                _summed(self.joint[rows])
-            )
-            self.summed[rows] = self.total[rows]
+        sums = (self.largest, self.exponentials, self.total, self.moment)
+        for stored, found in zip(sums, _summed(self.joint[rows]), strict=True):
+            stored[rows] = found
+        self.summed[rows] = self.total[rows]
 
     def posteriors(self) -> Tensor:
         """Return p(c|z_m), (M, n, C), zero at clusters that have left."""
-        # Not divided by the total kept up to date: its last digits would break ties between
-        # saturated posteriors.
+        # Not by the total kept up to date: its last digits would break ties of saturated points.
         return self.exponentials / self.exponentials.sum(-1, keepdim=True)
 
     def penalised_entropy(self, beta: float, latent_dim: int) -> float:
