@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from cmvae.base.outputs import ModelOutput
@@ -14,29 +14,25 @@ from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
 
 _MODEL = {"CMVAE": CMVAE, "CMVAEConfig": CMVAEConfig}
 _DATASETS = {"IncompleteDataset": IncompleteDataset, "MultimodalBaseDataset": MultimodalBaseDataset}
-# A BaseEncoder there is any encoder, and those of its CMVAE return what a BaseMultilatentEncoder
-# returns here.
+# A BaseEncoder there is any encoder; those of its CMVAE return what this one returns.
 _NETWORKS = {
     "BaseDecoder": BaseDecoder,
     "BaseEncoder": BaseMultilatentEncoder,
     "BaseMultilatentEncoder": BaseMultilatentEncoder,
     "ModelOutput": ModelOutput,
 }
-_CONTENTS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
-    {
-        "multivae": {},
-        "multivae.data": _DATASETS,
-        "multivae.data.datasets": {**_DATASETS, "DatasetOutput": ModelOutput},
-        "multivae.data.datasets.base": {**_DATASETS, "DatasetOutput": ModelOutput},
-        "multivae.models": _MODEL,
-        "multivae.models.base": {
-            name: _NETWORKS[name] for name in ("BaseDecoder", "BaseEncoder", "ModelOutput")
-        },
-        "multivae.models.cmvae": _MODEL,
-        "multivae.models.nn": _NETWORKS,
-        "multivae.models.nn.base_architectures": _NETWORKS,
-    }
-)
+_BASES = {name: _NETWORKS[name] for name in ("BaseDecoder", "BaseEncoder", "ModelOutput")}
+_CONTENTS: dict[str, dict[str, Any]] = {
+    "multivae": {},
+    "multivae.data": _DATASETS,
+    "multivae.data.datasets": {**_DATASETS, "DatasetOutput": ModelOutput},
+    "multivae.data.datasets.base": {**_DATASETS, "DatasetOutput": ModelOutput},
+    "multivae.models": _MODEL,
+    "multivae.models.base": _BASES,
+    "multivae.models.cmvae": _MODEL,
+    "multivae.models.nn": _NETWORKS,
+    "multivae.models.nn.base_architectures": _NETWORKS,
+}
 
 
 def install_as_multivae() -> None:
@@ -49,48 +45,39 @@ def install_as_multivae() -> None:
         from multivae.models.base import BaseEncoder, BaseDecoder, ModelOutput
         from multivae.models.nn.base_architectures import BaseMultilatentEncoder
 
-    ``BaseEncoder`` means :class:`cmvae.BaseMultilatentEncoder`; ``DatasetOutput`` means
-    :class:`cmvae.ModelOutput`. Nothing else of MultiVae is there (other models, trainers, metrics,
-    samplers, its own datasets): importing it fails as for any missing module. A second call does
-    nothing.
+    ``BaseEncoder`` means :class:`cmvae.BaseMultilatentEncoder`, ``DatasetOutput``
+    :class:`cmvae.ModelOutput`. Nothing else of MultiVae (models, trainers, samplers) is there.
 
     What differs from MultiVae's CMVAE:
 
-    - *Axis order.* Several draws per sample are (samples, draws, ...), there (draws, samples, ...).
-      The axis of draws stays for ``N=1``, where it is dropped there; ``flatten=True`` merges the
-      two with draws fastest.
+    - *Axis order.* Several draws per sample are (samples, draws, ...), there (draws, samples, ...),
+      also for ``N=1``, where it drops the axis; ``flatten=True`` merges the two, draws fastest.
     - *pc_zs* of ``predict_clusters`` are (samples, clusters), there (clusters, samples), with NaN
       in the rows of samples that lack the modality.
     - *loss* of ``forward`` is the mean over the batch, there the sum, which is ``loss_sum`` here:
-      learning rates tuned for the sum have to be scaled, unless the optimiser ignores the scale, as
-      Adam nearly does.
+      scale learning rates tuned for the sum, unless the optimiser ignores it, as Adam nearly does.
     - *The gradient of dreg_looser* is unbiased for any β and any number of modalities; for
       MultiVae's rule, set ``dreg_estimator='published'``. Its value is that of ``iwae_looser``,
       there a weighted sum of log-weights.
     - *Experts.* ``encode`` draws the expert for each sample and draw among those observed, there
       once for the batch, observed or not; ``return_mean=True`` averages the experts' means, there
       it takes one at random.
-    - *Clusters.* ``predict_clusters`` is deterministic, at the experts' means, and averages over
-      modalities; MultiVae draws and takes the majority vote: ``rule='vote', sample=True``.
-      ``prune_clusters`` encodes each sample once, moves the model to no other device, and marks
-      clusters inactive instead of changing logits to −inf; ``n_clusters`` can only be read, and the
-      centres are one tensor, ``cluster_centers``.
-    - *Missing modalities.* Only what is observed is encoded; NaN is fine where nothing was
-      observed.
+    - *Clusters.* ``predict_clusters`` averages over modalities at the experts' means; MultiVae
+      draws and takes the majority vote: ``rule='vote', sample=True``. ``prune_clusters`` encodes
+      each sample once and marks clusters inactive instead of changing logits to −inf;
+      ``n_clusters`` can only be read; the centres are one tensor, ``cluster_centers``.
+    - *Missing modalities.* Only what is observed is encoded; NaN is fine elsewhere.
     - *compute_joint_nll* estimates the model's own likelihood and takes incomplete data. MultiVae
-      refuses them, and draws the private latents of all modalities but one from the auxiliary
-      priors r_n.
+      refuses them, and draws all private latents but one from the auxiliary priors r_n.
     - *Checks.* Datasets check lengths, masks and NaN when made, unknown arguments are a
-      ``TypeError``, and a config cannot be changed once made (``config.replace(...)`` returns a
-      changed copy).
+      ``TypeError``, and a config never changes (``config.replace(...)`` returns a changed copy).
     - *Files.* ``save_pretrained`` and ``from_pretrained`` write and read ``config.json`` and
       ``model.safetensors``. MultiVae's ``save``, ``load_from_folder`` and Hub methods are not there
-      and its files cannot be read, since they are pickles.
+      and its files, which are pickles, cannot be read.
 
     Raises:
         ImportError: If the real ``multivae`` has been imported or could be: two libraries of one
-            name in one process would mix their classes. Then import from ``cmvae`` instead, or
-            uninstall it.
+            name in one process would mix their classes.
 
     Example:
         >>> install_as_multivae()  # doctest: +SKIP

@@ -21,23 +21,12 @@ def find_groups(
     method: str,
     seed: int,
 ) -> np.ndarray:
-    """Group points by one of the methods of :func:`cmvae.initialize_clusters`.
+    """Group points (n, d) into groups (n,) by one of METHODS (:func:`cmvae.initialize_clusters`).
 
-    Args:
-        points: (n, d).
-        views: Where each modality alone sees the points, (M, n, d).
-        observed: Which of these count, (M, n) boolean.
-        wanted: How many groups, or ``'auto'``: as many as the method counts.
-        largest: The largest number that is counted.
-        method: One of METHODS.
-        seed: Seed of the method's draws.
-
-    Returns:
-        Groups (n,).
-
-    Raises:
-        ValueError: For more groups than different points, or ``'shared'`` groups that are to be
-            counted where no point has two modalities.
+    ``views`` (M, n, d) are where each modality alone sees the points, ``observed`` (M, n) boolean
+    which of these count. ``wanted`` is how many groups, or ``'auto'``: as many as the method
+    counts, up to ``largest``. ``ValueError`` for more groups than different points, or ``'shared'``
+    groups that are to be counted where no point has two modalities.
     """
     distinct = len(np.unique(points, axis=0))
     largest = min(largest, distinct)
@@ -47,10 +36,8 @@ def find_groups(
         wanted = count_groups(points, largest, seed)
     elif wanted == "auto":
         if not (observed.sum(0) > 1).any():
-            raise ValueError(
-                "method 'shared' counts groups that modalities agree on, "
-                "but no sample has two modalities"
-            )
+            what = "method 'shared' counts groups that modalities agree on"
+            raise ValueError(f"{what}, but no sample has two modalities")
         wanted = count_shared_groups(points, views, observed, largest)
     if wanted > distinct:
         raise ValueError(f"{wanted} clusters cannot start from {distinct} different samples")
@@ -60,16 +47,11 @@ def find_groups(
 
 
 def gaussian_groups(points: np.ndarray, numbers: Any, seed: int) -> np.ndarray:
-    """Group points by the Gaussian mixture with the smallest BIC (Schwarz, 1978).
+    """Group points (n, d) by the mixture of smallest BIC (Schwarz, 1978) with one of ``numbers``.
 
     Covariances are full; each mixture starts from the best of several k-means solutions. One with
     the same covariance for all clusters is a step on the way: large groups are then not merged in
     favour of small dense ones, as they are where the start of the largest likelihood is taken.
-
-    Args:
-        points: (n, d).
-        numbers: Which numbers of groups to try.
-        seed: Seed of k-means.
     """
     from sklearn.cluster import KMeans
     from sklearn.mixture import GaussianMixture
@@ -80,40 +62,27 @@ def gaussian_groups(points: np.ndarray, numbers: Any, seed: int) -> np.ndarray:
         centers = kmeans.cluster_centers_
         weights = np.bincount(kmeans.labels_, minlength=number) / len(points)
         for kind in ("tied", "full"):
-            mixture = GaussianMixture(
-                number,
-                covariance_type=kind,
-                means_init=centers,
-                weights_init=weights / weights.sum(),
-                reg_covar=_floor(points),
-                max_iter=200,
-                random_state=seed,
-            ).fit(points)
+            start = {"means_init": centers, "weights_init": weights / weights.sum()}
+            form = {"covariance_type": kind, "reg_covar": _floor(points), "max_iter": 200}
+            mixture = GaussianMixture(number, **start, **form, random_state=seed).fit(points)
             weights, centers = mixture.weights_, mixture.means_
         fits.append(mixture)
     return min(fits, key=lambda fitted: fitted.bic(points)).predict(points)
 
 
 def maximise(points: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the components of a mixture: the M step of expectation–maximisation.
+    """Return weights (k,), means (k, d) and covariances (k, d, d) of a mixture: the M step of EM.
 
-    Covariances are posterior modes under an inverse-Wishart prior of d + 2 degrees at the
-    covariance within all components (Fraley and Raftery, 2007).
-
-    Args:
-        points: (n, d).
-        members: Memberships, (n, k).
-
-    Returns:
-        Weights (k,), means (k, d) and covariances (k, d, d).
+    Of points (n, d) with memberships (n, k). Covariances are posterior modes under an
+    inverse-Wishart prior of d + 2 degrees at the covariance within all components (Fraley and
+    Raftery, 2007).
     """
     dim = points.shape[1]
     counts = members.sum(0) + np.finfo(float).eps
     means = members.T @ points / counts[:, None]
     centred = points[:, None] - means
-    scatter = np.stack(
-        [(members[:, k, None] * x).T @ x for k, x in enumerate(centred.swapaxes(0, 1))]
-    )
+    each = zip(members.T, centred.swapaxes(0, 1), strict=True)
+    scatter = np.stack([(own[:, None] * x).T @ x for own, x in each])
     prior = dim + 2
     floor = _floor(points) * np.eye(dim)
     shared = scatter.sum(0) / counts.sum() + floor

@@ -18,15 +18,11 @@ SUBSET = 0.632  # the share of different points in a bootstrap sample
 
 
 def spectral_groups(points: np.ndarray, n_groups: int) -> np.ndarray:
-    """Cluster points by the normalised cut of their self-tuning neighbour graph.
+    """Cluster points (n, d) by the normalised cut of their self-tuning neighbour graph.
 
     The affinity of neighbours is exp(−‖x−y‖² / (σ_x σ_y)), σ the distance to the seventh neighbour
     (Zelnik-Manor and Perona, 2004); the leading eigenvectors of the normalised graph are turned
-    into groups by pivoted QR (Damle, Minden and Ying, 2019). Groups need not be convex, and no
-    random start is involved.
-
-    Returns:
-        For points (n, d) groups (n,), integers from 0 to n_groups − 1; some may be empty.
+    into groups, (n,) integers, by pivoted QR (Damle, Minden and Ying, 2019). Some may be empty.
     """
     return _group(_leading_vectors(points, n_groups), n_groups)
 
@@ -36,10 +32,8 @@ def count_groups(points: np.ndarray, largest: int, seed: int = 0) -> int:
 
     Of these, the one of smallest BIC. Stable means a Jaccard index above 0.75
     (:func:`group_stability`), from which Hennig (2007) calls a group valid. Parts of a single
-    stretched cloud are stable too, so the Bayesian information criterion (Schwarz, 1978) of a
-    Gaussian mixture with these groups as components and one covariance for all must find the
-    division worth its parameters. ``largest`` is the largest number considered, ``seed`` that of
-    the subsets.
+    stretched cloud are stable too, so the BIC (Schwarz, 1978) of a Gaussian mixture with these
+    groups as components and one covariance for all must find the division worth its parameters.
     """
     stable = np.flatnonzero(group_stability(points, largest, seed) > STABLE) + 1
     criteria = [information_criterion(points, spectral_groups(points, k)) for k in stable.tolist()]
@@ -51,10 +45,9 @@ def count_shared_groups(
 ) -> int:
     """Return the largest number of groups of which the modalities agree on every one.
 
-    They agree on a group whose Jaccard index (:func:`group_agreement`, arguments as there) is above
-    one half: samples that one modality sees in it, the other one sees in it more often than not. Of
-    a group that is cut in two by what a single modality shows, or by chance, the index is at most a
-    third.
+    They agree on a group whose Jaccard index (:func:`group_agreement`) is above one half: samples
+    that one modality sees in it, the other sees in it more often than not. Of a group that a single
+    modality or chance cuts in two, the index is at most a third.
     """
     agreed = np.flatnonzero(group_agreement(points, views, observed, largest) > AGREED) + 1
     return int(agreed.max())
@@ -63,21 +56,13 @@ def count_shared_groups(
 def group_agreement(
     points: np.ndarray, views: np.ndarray, observed: np.ndarray, largest: int
 ) -> np.ndarray:
-    """Return how well modalities, each by itself, agree on the worst of 1, 2, … groups.
+    """Return how well modalities agree on the worst of k = 1, 2, … groups, at index k − 1.
 
-    The points are grouped by :func:`spectral_groups`. A modality sees a sample in the group to
-    whose mean, over this modality's locations, its own location is closest. The agreement on a
-    group is the Jaccard index of the samples that two modalities see in it, among those that have
-    both, over all pairs of modalities together.
-
-    Args:
-        points: What is grouped, (n, d): the average of the locations, say.
-        views: The location of each sample by each modality, (M, n, d).
-        observed: Which of these count, (M, n) boolean.
-        largest: The largest number of groups; numbers beyond n / 4 are left out.
-
-    Returns:
-        The smallest agreement among k groups at index k − 1; 1 for one group.
+    Points (n, d) are grouped by :func:`spectral_groups`, k up to ``largest`` and n / 4. A modality
+    sees a sample, at its own location in ``views`` (M, n, d) where ``observed`` (M, n), in the
+    group of closest mean over this modality's locations. The agreement on a group is the Jaccard
+    index of the samples that two modalities see in it, among those that have both, over all pairs
+    of modalities together; of one group it is 1.
     """
     largest = max(1, min(largest, len(points) // 4))
     vectors = _leading_vectors(points, largest)
@@ -107,10 +92,7 @@ def _nearest_group(
 
 
 def information_criterion(points: np.ndarray, groups: np.ndarray) -> float:
-    """Return the BIC of a Gaussian mixture with the groups' shares and means and one covariance.
-
-    Up to a constant.
-    """
+    """Return the BIC, up to a constant, of a mixture of the groups with one covariance."""
     n, dim = points.shape
     members = np.eye(groups.max() + 1)[groups]
     members = members[:, members.any(0)]
@@ -131,15 +113,12 @@ def information_criterion(points: np.ndarray, groups: np.ndarray) -> float:
 def group_stability(
     points: np.ndarray, largest: int, seed: int = 0, n_subsets: int = 20
 ) -> np.ndarray:
-    """Return how well the least stable of 1, 2, …, ``largest`` groups is found again in subsets.
+    """Return how well the least stable of k = 1, 2, … groups is found in subsets, at index k − 1.
 
-    All points are clustered, and so are random subsets of them, as large as the number of different
-    points in a bootstrap sample. A group's stability is its Jaccard index with the most similar
-    group of a subset, on the points of that subset, averaged over subsets (Hennig, 2007).
-
-    Returns:
-        For points (n, d), the smallest stability among k groups at index k − 1; 1 for one group.
-        Numbers of groups beyond n / 4 are left out.
+    Points (n, d) are clustered, k up to ``largest`` and n / 4, and so are random subsets of them,
+    as large as the number of different points in a bootstrap sample. A group's stability is its
+    Jaccard index with the most similar group of a subset, on the points of that subset, averaged
+    over subsets (Hennig, 2007); of one group it is 1.
     """
     n = len(points)
     largest = max(1, min(largest, n // 4))
