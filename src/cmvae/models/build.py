@@ -9,7 +9,7 @@ from torch import nn
 from cmvae.likelihoods import Likelihood, build_likelihood
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import Family
-from cmvae.models.priors import PrivatePrior
+from cmvae.models.private_prior import PrivatePrior
 from cmvae.networks import build_decoder, build_encoder
 
 Supplied = Mapping[str, nn.Module] | None

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from cmvae.models.inference import Parts
 from cmvae.models.posterior import Experts
-from cmvae.models.priors import PrivatePrior
+from cmvae.models.private_prior import PrivatePrior
 
 
 def sample_private_prior(

@@ -17,7 +17,7 @@ from cmvae.models.marginal import estimate_log_marginal
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import Bound, Draws, draw_latents, dreg_bound, iwae_bound
 from cmvae.models.posterior import Experts
-from cmvae.models.priors import PrivatePrior
+from cmvae.models.private_prior import PrivatePrior
 from cmvae.networks import run_decoder, run_encoder
 
 Names = str | Sequence[str]  # 'all', a name or a list of names

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.posterior import Experts
-from cmvae.models.priors import PrivatePrior
+from cmvae.models.private_prior import PrivatePrior
 
 LogLikelihood = Callable[[int, Tensor, Tensor], Tensor]
 

@@ -17,7 +17,7 @@ from cmvae.models.assignment import average_posteriors
 from cmvae.models.families import log_prob_each, scale_each
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.posterior import Experts
-from cmvae.models.priors import PrivatePrior
+from cmvae.models.private_prior import PrivatePrior
 
 DIVERGENCE = ("log_p_z", "log_p_w", "log_q_z", "log_q_w")
 """The terms of the divergence: log p(z), log p(w_m), log q(z|X) and log q(w_m|x_m)."""

@@ -8,7 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from cmvae.base.arguments import positive_int
-from cmvae.clusters.mixture import METHODS, find_groups, maximise
+from cmvae.clusters.groups import METHODS, find_groups, maximise
 from cmvae.data.batches import iterate
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import evaluating, experts_of, read_batch

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cmvae.clusters.mixture import find_groups, gaussian_groups, maximise
+from cmvae.clusters.groups import find_groups, gaussian_groups, maximise
 
 
 def blobs(seed=0, sizes=(60, 25, 40), spread=0.4):
