@@ -133,7 +133,12 @@ def test_other_contents_are_refused():
 
 
 def test_other_shapes_are_refused():
-    for bad, message in [(np.zeros((2, 2, 2)), r"\(2, 2, 2\)"), (np.zeros((2, 0)), "no columns")]:
+    for bad, message in [
+        (np.zeros((2, 2, 2)), r"\(2, 2, 2\)"),
+        (np.zeros((2, 0)), "no columns"),
+        (object(), "expected a table, got object"),
+        ([object(), object()], "expected a table, got files"),
+    ]:
         with pytest.raises(ValueError, match=message):
             column_kinds(bad)
     with pytest.raises(ValueError, match=r"columns \['a'\] occur more than once"):
