@@ -447,6 +447,9 @@ def test_kinds_can_be_chosen_for_frames_and_for_arrays():
         (numbers, {0: "count", 1: "count"}, "negative_binomial"),
         (frames["b"], None, "negative_binomial"),
         (frames["b"], {"p": "continuous", "q": "continuous"}, "normal"),
+        (frames["b"].rename(columns={"p": "x"}), {"x": "ignore", "q": "continuous"}, "normal"),
+        (numbers, {0: "ignore", 1: "count"}, "negative_binomial"),
+        (frames["b"], {"x": {"p": "ignore", "q": "continuous"}}, "normal"),
     ):
         one = CMVAEClusterer(**settings, kinds=chosen).fit(X)
         assert one.model_.model_config.likelihood_of("x")[0] == dist
@@ -456,6 +459,9 @@ def test_kinds_can_be_chosen_for_frames_and_for_arrays():
         CMVAEClusterer(**settings, kinds={"z": {"size": "count"}}).fit(frames)
     with pytest.raises(ValueError, match=r"unknown kinds \['size'\]"):
         CMVAEClusterer(**settings, kinds={"a": {"x": "size"}}).fit(frames)
+    for wrong in (["a"], "a", {"a": "ignore"}, {"a": None}, {"a": {"visits": 3}}):
+        with pytest.raises(TypeError, match=r"kinds.* must be a mapping"):
+            CMVAEClusterer(**settings, kinds=wrong).fit(frames)
 
 
 # Saving

@@ -25,7 +25,7 @@ from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import ModalityFile
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing import Preprocessing
-from cmvae.preprocessing.frames import Frames, read_frames, split_columns
+from cmvae.preprocessing.frames import Frames, as_pandas, read_frames, split_columns
 from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import read_run, save_run
 from cmvae.runs.run import Run, drawn_seed, prepare, train_run
@@ -312,6 +312,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def _read(self, X: Any, fitting: bool = False) -> Frames:
         if not fitting:
             check_is_fitted(self)
+        X = as_pandas(X)
         # Some sparse matrices are mappings too; scikit-learn's check refuses them by name.
         if issparse(X) or not isinstance(X, Mapping):
             if self.modalities is not None:
@@ -335,13 +336,22 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _kinds_of(self, frames: Frames) -> dict[str, dict[str, str]]:
         """Return modality to {column: kind}, for every modality."""
-        given: Mapping[Any, Any] = self.kinds or {}
-        if list(frames.tables) == [SINGLE] and self.modalities is None and SINGLE not in given:
+        given: Any = {} if self.kinds is None else self.kinds
+        if not isinstance(given, Mapping):
+            raise TypeError(f"kinds must be a mapping, got {type(given).__name__}")
+        own = list(frames.tables) == [SINGLE] and self.modalities is None
+        if own and not isinstance(given.get(SINGLE), Mapping):
             given = {SINGLE: given}
         unknown = [name for name in given if name not in frames.tables]
         if unknown:
             known = quoted(frames.tables)
             raise KeyError(f"kinds: unknown modalities {quoted(unknown)}; there are {known}")
+        for name, kinds in given.items():
+            if not (
+                isinstance(kinds, Mapping) and all(isinstance(own, str) for own in kinds.values())
+            ):
+                allowed = "must be a mapping of columns to kinds"
+                raise TypeError(f"kinds[{name!r}] {allowed}, got {kinds!r}")
         return {
             name: {str(column): kind for column, kind in given.get(name, {}).items()}
             for name in frames.tables

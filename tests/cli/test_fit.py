@@ -399,6 +399,10 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         (["--modality", "a=A", "--kind", "a.x=text"], "a modality of texts has one column"),
         (["--modality", "a=A", "--kind", "a.x=count"], "'x' (count) holds"),
         (
+            ["--modality", "a=A", "--likelihood", "a=poisson,library_size=[1"],
+            "--likelihood a: no YAML values in 'poisson,library_size=[1'",
+        ),
+        (
             ["--modality", "a=A", "--likelihood", "a=gauss"],
             "modality 'a': likelihood must be one of 'normal'",
         ),

@@ -473,7 +473,7 @@ def test_another_kind_of_file_than_the_run_s_is_told(fitted, cells, tmp_path):
     assert run("fit", *given, *QUICK, "--out", tmp_path / "run")[0] == 0
     before = contents(tmp_path)
     for options, told in (
-        (["--modality", f"rna={cells}"], "modality 'rna': a table has rows and columns"),
+        (["--modality", f"rna={cells}"], "modality 'rna': expected a table, got cells of an"),
         (["--data", cells], "those the run read from an .h5mu: none"),
     ):
         refused(told, "predict", tmp_path / "run", *options, "--out", tmp_path / "o.csv")

@@ -92,6 +92,11 @@ def test_samples_with_nothing_and_no_samples_are_refused():
         store.add("c", ["s1"], values(np.nan), seen(1, 0))
         store.check()
         assert not store.all_rows().masks["c"].any()
+    with RowStore(["a", "b"]) as store:
+        store.add("a", ["s1"], values(1), seen(1))
+        store.add("b", ["t1"], values(np.nan), seen(1, 0))
+        with pytest.raises(ValueError, match=r"samples \['t1'\] have nothing observed"):
+            store.check()
     with RowStore(["a", "b"]) as store, pytest.raises(ValueError, match="there are no samples"):
         store.check()
 

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from cmvae.files.tables import TableFile
+from cmvae.preprocessing import column_kinds
 
 FRAME = pd.DataFrame({"key": ["007", "NA", "x y"], "a": [1.5, np.nan, 3.0], "b": ["u", "v", None]})
 
@@ -71,6 +72,15 @@ def test_a_stored_index_of_parquet_is_the_id(tmp_path):
     assert TableFile(tmp_path / "plain.parquet", "t", "b").read().index.tolist() == ["3", "4"]
     values.set_index(pd.Index([7, 3], name="n")).to_parquet(tmp_path / "uneven.parquet")
     assert TableFile(tmp_path / "uneven.parquet", "t", "n").read().index.tolist() == ["7", "3"]
+
+
+@pytest.mark.parametrize("values", [[2, 0, 2], [0.5, 1.5, 0.5], [True, False, True], list("bab")])
+def test_categories_of_parquet_stay_categories(tmp_path, values):
+    frame = pd.DataFrame({"g": pd.Categorical(values), "x": [1.0, 2.0, 3.0]}, index=list("pqr"))
+    frame.to_parquet(tmp_path / "t.parquet")
+    found = TableFile(tmp_path / "t.parquet", "t").read()
+    assert column_kinds(found) == column_kinds(frame) == ["category", "continuous"]
+    assert found["g"].tolist() == values
 
 
 def test_columns_can_be_said_to_be_texts(tmp_path):

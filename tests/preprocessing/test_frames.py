@@ -1,10 +1,11 @@
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
 
 from cmvae.preprocessing import Preprocessing
-from cmvae.preprocessing.frames import read_frames
+from cmvae.preprocessing.frames import read_frames, split_columns
 
 FRAME = pd.DataFrame({"p": [1.0, 2.0, 3.5], "q": [4.0, 6.0, 5.5]}, index=["x", "y", "z"])
 
@@ -64,6 +65,16 @@ def test_samples_that_lack_a_modality_do_not_count_in_its_moments():
             "masked arrays are not supported",
         ),
         ({"a": torch.ones(2, 2, requires_grad=True)}, TypeError, "'a'.*requires grad"),
+        (
+            {"a": FRAME, "b": FRAME.set_axis([0, 1, 2]), "c": FRAME[:0]},
+            ValueError,
+            r"'a' shares no index entry .*\['x', 'y', 'z'\], 'b': \[0, 1, 2\]",
+        ),
+        (
+            {"a": FRAME, "b": FRAME.set_axis(["x", None, "z"])},
+            ValueError,
+            "'b': entries .* missing",
+        ),
         ({"a": np.float64(3)}, ValueError, r"'a'.*got shape \(\)"),
     ],
 )
@@ -83,6 +94,26 @@ def test_what_cannot_be_joined_is_refused(tables, error, message):
 def test_what_is_no_table_of_cells_is_refused(table, error, message):
     with pytest.raises(error, match=message):
         Preprocessing.learn(read_frames({"a": table}).tables)
+
+
+def test_tables_of_other_libraries_keep_the_names_of_their_columns(learned):
+    rows = FRAME.reset_index(drop=True)
+    table = pyarrow.Table.from_pandas(rows, preserve_index=False)
+    for other in (table, table.select(["q", "p"])):
+        found = encoded(learned, {"a": other}).data["a"]
+        np.testing.assert_array_equal(found, encoded(learned, {"a": rows}).data["a"])
+
+
+def test_a_table_is_cut_by_columns_that_it_has():
+    parts = split_columns(FRAME, {"a": FRAME.columns[1:], "b": [0]})
+    assert [list(part) for part in parts.values()] == [["q"], ["p"]]
+    for modalities, error, message in (
+        (["p"], TypeError, "modalities must be a mapping .* got list"),
+        ({"a": "pq"}, TypeError, r"modalities\['a'\] must be a list of columns, got 'pq'"),
+        ({"a": ["p", "r"]}, KeyError, r"modalities\['a'\] names columns that X does not have"),
+    ):
+        with pytest.raises(error, match=message):
+            split_columns(FRAME, modalities)
 
 
 def test_rows_numbered_from_zero_lie_beside_arrays():

@@ -132,6 +132,12 @@ def test_other_contents_are_refused():
         kind(np.array([1 + 2j, 3.0]), modality="t")
 
 
+def test_cells_that_hold_lists_are_refused():
+    table = pd.DataFrame({"o": [[1], [2]] * 15})
+    with pytest.raises(TypeError, match="'t': column 'o' holds lists or the like"):
+        column_kinds(table, modality="t")
+
+
 def test_other_shapes_are_refused():
     for bad, message in [
         (np.zeros((2, 2, 2)), r"\(2, 2, 2\)"),

@@ -90,6 +90,8 @@ def test_where_a_run_may_be_written(folder, config, tmp_path, monkeypatch):
     (tmp_path / "other" / "thesis.txt").write_text("x")
     (tmp_path / "empty").mkdir()
     start_again(partial_folder(tmp_path / "half"), config)
+    (tmp_path / "mine.partial").mkdir()
+    (tmp_path / "mine.partial" / "thesis.txt").write_text("x")
     refused = [
         (tmp_path / "file", {}, "out must be a folder, got the file"),
         (tmp_path / "file", {"overwrite": True}, "out must be a folder, got the file"),
@@ -97,6 +99,7 @@ def test_where_a_run_may_be_written(folder, config, tmp_path, monkeypatch):
         (tmp_path / "other", {"overwrite": True}, "something else .*; name another folder"),
         (folder, {}, "run holds the results of a run; pass overwrite=True to replace them"),
         (tmp_path / "half", {}, "half.partial holds an interrupted run; pass resume=True"),
+        (tmp_path / "mine", {"overwrite": True}, "mine.partial holds something else than an inter"),
         (tmp_path / "new", {"resume": True}, "resume: no interrupted run to go on with: .*missing"),
         (tmp_path / "half", {"resume": True, "overwrite": True}, "exclude each other"),
         (tmp_path / "..", {}, "must be given by its name, got"),
@@ -216,6 +219,17 @@ def test_extras_that_are_gone_or_altered_are_refused(run, tmp_path):
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no such run folder: .*none"):
         read_run(tmp_path / "none")
+
+
+def test_folders_beside_a_run_are_left_alone(run, tmp_path):
+    for name in ("run.old", "run.partial.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("x")
+    save_run(tmp_path / "run", run, False)
+    save_run(tmp_path / "run", run, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old", "run.partial.old"]
+    assert (tmp_path / "run.partial.old" / "thesis.txt").read_text() == "x"
+    assert (tmp_path / "run.old" / "thesis.txt").read_text() == "x"
 
 
 def test_clusters_have_their_places_as_numbers(run, folder, tmp_path):

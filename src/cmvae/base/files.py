@@ -103,15 +103,16 @@ def taking_place(new: Path, path: Path) -> Iterator[Path]:
     Raises:
         OSError: If it cannot be put there; the other one is in its place then.
     """
-    old = new.with_name(new.name + ".old")
-    rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
+    place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".old", dir=path.parent))
+    old = place / path.name
     try:
+        if path.exists():
+            path.rename(old)
         new.rename(path)
-    except OSError:
-        if old.exists():
+    except BaseException:
+        if old.exists() and not path.exists():
             old.rename(path)
+        rmtree(place, ignore_errors=True)
         raise
     yield old
-    rmtree(old, ignore_errors=True)
+    rmtree(place, ignore_errors=True)

@@ -10,13 +10,15 @@ def as_plain(value: Any) -> Any:
     """Return mappings, sequences and NumPy's numbers as JSON can hold them."""
     if isinstance(value, Mapping):
         return {name: as_plain(own) for name, own in value.items()}
-    if isinstance(value, list | tuple | range | np.ndarray):
-        return [as_plain(own) for own in value]
-    return value.item() if isinstance(value, np.generic) else value
+    if hasattr(value, "tolist"):  # of NumPy or pandas
+        return as_plain(value.tolist()) if np.ndim(value) else value.item()
+    return [as_plain(own) for own in value] if isinstance(value, list | tuple | range) else value
 
 
 def stored_state(random_state: Any) -> Any:
     """Return a random state as JSON can hold it: None, an integer, or the generator's state."""
+    if random_state is np.random:  # what None stands for
+        return None
     if not isinstance(random_state, np.random.RandomState):
         return as_plain(random_state)
     return as_plain(random_state.get_state(legacy=False))

@@ -139,7 +139,10 @@ def with_likelihoods(files: Files, values: Iterable[str] | None) -> Files:
     for name, value in _known("--likelihood", named_pairs("--likelihood", values), files).items():
         likelihood, *parameters = value.split(",")
         texts = named_pairs(f"--likelihood {name}", parameters)
-        params: dict[str, Any] = {key: yaml.safe_load(text) for key, text in texts.items()}
+        try:
+            params: dict[str, Any] = {key: yaml.safe_load(text) for key, text in texts.items()}
+        except yaml.YAMLError:
+            raise ValueError(f"--likelihood {name}: no YAML values in {value!r}") from None
         changed[name] = changed[name].replace(likelihood=likelihood, likelihood_params=params)
     return changed
 

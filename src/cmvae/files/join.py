@@ -116,12 +116,13 @@ class RowStore:
         if not len(self):
             raise ValueError(f"modalities {self.modalities}: there are no samples")
         errors: list[Exception] = []
-        present = {name: self._first(name) for name in self.modalities}
+        firsts = {name: self._first(name) for name in self.modalities}
+        present = {name: ids for name, ids in firsts.items() if ids}
         for name in self.modalities:
             if repeated := sorted(set(self._repeated[name])):
                 shown = listed(repeated)
                 errors.append(ValueError(f"modality {name!r}: duplicate ids: {shown}"))
-            elif present[name] and len(present) > 1 and not self._shares(name):
+            elif name in present and len(present) > 1 and not self._shares(name):
                 errors.append(
                     ValueError(
                         f"modality {name!r} shares no id with any other modality; "

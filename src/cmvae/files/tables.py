@@ -69,7 +69,13 @@ class TableFile(Source):
             with self._readable():
                 return self._indexed(self._csv(None))
         with self._readable():
-            return self._indexed(pq.ParquetFile(self.path).read().to_pandas(ignore_metadata=True))
+            table = pq.ParquetFile(self.path).read()
+            frame = table.to_pandas(ignore_metadata=True)
+        # Arrow stores pandas' categories as such where they are strings alone.
+        stored = (table.schema.pandas_metadata or {}).get("columns", [])
+        coded = [own["name"] for own in stored if own["pandas_type"] == "categorical"]
+        kept = [name for name in coded if name in self.columns]
+        return self._indexed(frame.astype(dict.fromkeys(kept, "category")))
 
     def chunks(
         self, rows: int = _ROWS, texts: Sequence[str] = ()

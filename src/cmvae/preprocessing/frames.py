@@ -1,6 +1,6 @@
 """Tables given in Python: frames joined on their index, arrays matched by row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,7 @@ def read_frames(tables: Any) -> Frames:
     if len(frames) == len(read):
         index = _joined(frames)
         places = {name: index.get_indexer(frame.index) for name, frame in frames.items()}
+        _check_shared(frames)
         if not len(index):
             raise ValueError(f"the tables hold no samples: {dict.fromkeys(read, 0)}")
         return Frames(read, places, len(index), index)
@@ -99,7 +100,10 @@ def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[s
         ValueError: If the table is not two-dimensional.
         KeyError: For a column that is not there.
     """
-    frame = table
+    if not isinstance(modalities, Mapping):
+        got = type(modalities).__name__
+        raise TypeError(f"modalities must be a mapping of names to columns, got {got}")
+    frame = table = as_pandas(table)
     if not isinstance(table, pd.DataFrame):
         values = np.asarray(table)
         if values.ndim != 2:
@@ -107,6 +111,8 @@ def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[s
         frame = pd.DataFrame(values)
     parts = {}
     for name, columns in modalities.items():
+        if isinstance(columns, str) or not isinstance(columns, Iterable):
+            raise TypeError(f"modalities[{name!r}] must be a list of columns, got {columns!r}")
         try:
             by_name = all(column in frame.columns for column in columns)
             part = frame[list(columns)] if by_name else frame.iloc[:, list(columns)]
@@ -120,6 +126,7 @@ def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[s
 
 def _read(name: str, table: Any) -> Any:
     """Return a DataFrame, or an array (n, *) of what can be numbers."""
+    table = as_pandas(table)
     if isinstance(table, pd.Series):
         return table.to_frame()
     if isinstance(table, pd.DataFrame):
@@ -141,11 +148,34 @@ def _read(name: str, table: Any) -> Any:
     return as_images(values)
 
 
+def as_pandas(table: Any) -> Any:
+    """Return a table of another library, whose columns have names, as a DataFrame."""
+    named = hasattr(table, "columns") or hasattr(table, "column_names")
+    return table.to_pandas() if named and hasattr(table, "to_pandas") else table
+
+
+def _check_shared(frames: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse a table with samples of its own alone."""
+    held = {name: frame.index for name, frame in frames.items() if len(frame)}
+    for name, own in held.items():
+        others = [index for other, index in held.items() if other != name]
+        if others and not any(own.isin(index).any() for index in others):
+            shown = {other: index[:3].tolist() for other, index in held.items()}
+            raise ValueError(
+                f"modality {name!r} shares no index entry with any other modality; "
+                f"the first of each are {shown}"
+            )
+
+
 def _joined(frames: Mapping[str, pd.DataFrame]) -> pd.Index:
     """Return the index entries of all frames, in the order of their first appearance."""
     index = None
     for name, frame in frames.items():
         own = frame.index
+        if len(frames) > 1 and own.hasnans:
+            raise ValueError(
+                f"modality {name!r}: entries of its index are missing; tables are joined on it"
+            )
         if not own.is_unique:
             repeated = own[own.duplicated()].unique()[:SHOWN].tolist()
             raise ValueError(

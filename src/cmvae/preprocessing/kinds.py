@@ -113,7 +113,8 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
     if not isinstance(table, pd.DataFrame):
         values = np.asarray(table)
         if not values.ndim or (isinstance(table, list) and values.dtype == object):
-            got = "files" if isinstance(table, list) else type(table).__name__
+            kind = type(table).__name__
+            got = {"list": "files", "CellRows": "cells of an .h5mu file"}.get(kind, kind)
             raise ValueError(f"modality {modality!r}: expected a table, got {got}")
         if values.ndim not in (1, 2):
             raise ValueError(
@@ -135,6 +136,8 @@ def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:
         return "binary"
     if inferred in _NUMBERS:
         return _kind_of_numbers(column.to_numpy(dtype=np.float64))
+    if inferred == "mixed" and not column.map(pd.api.types.is_hashable).all():
+        inferred = "lists or the like"
     if inferred in _TEXTS:
         _check_text(name, column, modality)
         return "category"

@@ -212,6 +212,7 @@ class TableCodec(Codec):
         frame = as_frame(rows, modality)
         own = [column.name for column in self.columns]
         if not isinstance(rows, pd.DataFrame | pd.Series):
+            frame = frame[[place for place in frame if str(place) not in self.ignored]]
             if frame.shape[1] != len(own):
                 shape = f"(n, {len(own)})"
                 raise ValueError(

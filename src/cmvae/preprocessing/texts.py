@@ -165,7 +165,7 @@ class TextCodec(Codec):
         cells = frame[names[0]]
         observed = cells.notna().to_numpy()
         values = np.zeros((len(frame), self.tokenizer.length), dtype=np.int64)
-        values[observed] = self.tokenizer.encode(cells[observed].tolist())
+        values[observed] = self.tokenizer.encode(cells[observed].astype(str))
         return values, observed
 
     def decode(self, values: np.ndarray, sample: bool) -> pd.DataFrame:

@@ -59,6 +59,9 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
         missing = partial / CONFIG
         raise ValueError(f"resume: no interrupted run to go on with: {missing} is missing")
     may_write_folder(folder, overwrite or resume, "the results of a run", _holds_run)
+    if partial.exists() and not _is_interrupted(partial):
+        what = "holds something else than an interrupted run, which would be written there"
+        raise ValueError(f"{partial} {what}: move it away, or name another folder")
     if partial.exists() and not (overwrite or resume):
         raise ValueError(
             f"{partial} holds an interrupted run; pass resume=True to go on with it, "
@@ -69,6 +72,10 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
 
 def _holds_run(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
+
+
+def _is_interrupted(partial: Path) -> bool:
+    return partial.is_dir() and ((partial / CONFIG).is_file() or not any(partial.iterdir()))
 
 
 def start_again(partial: Path, config: RunConfig) -> None:

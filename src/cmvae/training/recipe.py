@@ -1,6 +1,7 @@
 """Settings of training that need no tuning: those of the estimator and of the command line."""
 
 import math
+from numbers import Real
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -14,9 +15,12 @@ MIXTURE_SHARE = 6
 
 
 def _scale(value: object) -> object:
-    if value != "learned" and not (isinstance(value, int | float) and 0 < value < math.inf):
+    if value == "learned":
+        return value
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else 0.0
+    if not 0 < number < math.inf:
         raise ValueError("must be a positive number or 'learned'")
-    return value
+    return number
 
 
 class Recipe(Settings):
