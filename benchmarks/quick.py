@@ -58,8 +58,8 @@ def sides() -> dict[str, tuple[str, list[str], int, str]]:
     return {
         "import torch": ("import torch", [], 0, ""),
         "import cmvae": ("import cmvae", [], 0, ""),
-        "cmvae fit, wrong files refused": (COMMAND, wrong, 2, "<= 1.2"),
-        "cmvae predict, ten rows": (COMMAND, ten, 0, "<= 2"),
+        "cmvae fit, wrong files refused": (COMMAND, wrong, 2, "≤ 1.2"),
+        "cmvae predict, ten rows": (COMMAND, ten, 0, "≤ 2"),
         "cmvae select": (COMMAND, ["select", "run"], 0, ""),
         "cmvae generate, ten samples a cluster": (COMMAND, made, 0, ""),
     }
