@@ -47,3 +47,17 @@ def test_bad_configs_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         RunConfig.make({"modalities": {"a": "x.csv"}, **change})
     assert isinstance(RunConfig.make({"modalities": {"a": "x.csv"}}).modalities["a"], ModalityFile)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nseed: 2\n", r"config.yaml: not YAML: keys \['seed'\] occur more than once"),
+        ("modalities: {a: x.csv, b: y.csv, a: z.csv}\n", r"keys \['a'\] occur more than once"),
+        ("seed: [1\n", "config.yaml: not YAML: "),
+    ],
+)
+def test_files_that_are_no_yaml_or_say_something_twice_are_refused(tmp_path, text, message):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        RunConfig.read(tmp_path / "config.yaml")

@@ -114,10 +114,14 @@ def test_all_that_is_wrong_at_prediction_is_said_at_once(files, tmp_path):
         join_files(wrong, learned)
     for message in (
         "modality 'a': column 'colour' (category) holds ['purple']",
-        "modality 'b': unknown columns [], missing columns ['q']",
+        "modality 'b': missing columns ['q']",
         "modality 'img': no such file",
     ):
         assert message in str(caught.value)
+    with pytest.raises(
+        ValueError, match=r"unknown modalities \['c'\].*'colour' \(category\) holds"
+    ):
+        join_files({"c": wrong["a"], "a": wrong["a"]}, learned)
     with pytest.raises(KeyError, match=r"unknown modalities \['c'\]; those of the run are \['a', "):
         join_files({"c": wrong["a"]}, learned)
 

@@ -47,11 +47,10 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
         KeyError: For an unknown modality.
         ValueError, TypeError: For rows unlike those learned from, and ids that cannot be joined.
     """
-    unknown = [name for name in files if name not in preprocessing.codecs]
-    if unknown:
-        known = list(preprocessing.codecs)
-        raise KeyError(f"unknown modalities {unknown}; those of the run are {known}")
-    store, errors = RowStore([name for name in preprocessing.codecs if name in files]), []
+    known, errors = list(preprocessing.codecs), list[Exception]()
+    if unknown := [name for name in files if name not in known]:
+        errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
+    store = RowStore([name for name in known if name in files])
     try:
         for name in store.modalities:
             codec = preprocessing.codecs[name]
