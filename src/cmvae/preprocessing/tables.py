@@ -223,8 +223,8 @@ class TableCodec(Codec):
         unknown = [name for name in found if name not in set(map(str, own))]
         missing = [name for name in own if str(name) not in found]
         if unknown or missing:
-            both = {"unknown": unknown, "missing": missing}.items()
-            said = [f"{what} columns {names[:SHOWN]}" for what, names in both if names]
+            both: dict[str, list[Any]] = {"unknown": unknown, "missing": missing}
+            said = [f"{what} columns {names[:SHOWN]}" for what, names in both.items() if names]
             raise ValueError(f"modality {modality!r}: {', '.join(said)}")
         return frame[[found[str(name)] for name in own]].set_axis(own, axis=1)
 
