@@ -1,4 +1,4 @@
-"""What the benchmarks of cost share: sizes, models, batches, floors, and timing in turns."""
+"""What the benchmarks share: sizes, models, batches, floors, timing in turns, and records."""
 
 import datetime
 import json
@@ -156,10 +156,31 @@ def decoder_dim(model: CMVAE, modality: str) -> int:
 
 
 def write_record(
-    name: str, command: str, rows: list[dict], lines: list[str], **extra: object
+    name: str,
+    command: str,
+    rows: list[dict],
+    lines: list[str],
+    *,
+    folder: Path = RECORDS,
+    jobs: int | None = None,
+    more: Mapping[str, object] | None = None,
+    **extra: object,
 ) -> None:
-    """Write rows as JSON with machine, versions and date, and a Markdown table."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    """Write rows as JSON with machine, versions and date, and a Markdown table.
+
+    Args:
+        name: The files' name, without suffix.
+        command: What was run.
+        rows: The results.
+        lines: The Markdown.
+        folder: Where the files go.
+        jobs: How many runs of one thread each went side by side; None: one, of PyTorch's threads.
+        more: What else the JSON tells.
+        extra: Versions of other packages.
+    """
+    threads = f"{torch.get_num_threads()} threads"
+    threads = f"one thread for each of {jobs} runs" if jobs else threads
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {threads}"
     if torch.cuda.is_available():
         machine += f", {torch.cuda.get_device_name()}"
     versions = {"cmvae": cmvae.__version__, "torch": torch.__version__, **extra}
@@ -169,13 +190,14 @@ def write_record(
         "date": date,
         "machine": machine,
         "versions": versions,
+        **(more or {}),
         "rows": rows,
     }
-    RECORDS.mkdir(exist_ok=True)
-    with atomic_write(RECORDS / f"{name}.json") as path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / f"{name}.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
     shown = ", ".join(f"{package} {version}" for package, version in versions.items())
-    with atomic_write(RECORDS / f"{name}.md") as path:
+    with atomic_write(folder / f"{name}.md") as path:
         path.write_text(f"`{command}`, {date}, {machine}; {shown}\n\n" + "\n".join(lines) + "\n")
     print("\n".join(lines), flush=True)
 
