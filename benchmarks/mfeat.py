@@ -142,7 +142,7 @@ def draw(rows, meaning, path):
     for method, values in PUBLISHED.items():
         label = f"{method} (published)"
         axes.plot(list(values), list(values.values()), "x--", linewidth=0.8, label=label)
-    axes.set(xlabel=meaning, ylabel="ACC, %: median, least and most of 5 seeds", ylim=(30, 100))
+    axes.set(xlabel=meaning, ylabel="ACC, %: median, least and most of 5 seeds", ylim=(20, 100))
     figure.legend(loc="outside lower center", fontsize=7, ncols=3)
     figure.savefig(path, dpi=150)
 

@@ -80,7 +80,9 @@ def compute(options, rows, keys):
     """Fit what is not known yet; return how many fits failed, which are told and tried again."""
     state, failed = source_state(), 0
     waiting = [key for key in keys if key not in rows.known]
-    print(f"{len(keys) - len(waiting)} rows known, {len(waiting)} to compute", flush=True)
+    older = {rows.known[key]["commit"] for key in set(keys) - set(waiting)}
+    known = f"{len(keys) - len(waiting)} rows known (commits: {', '.join(sorted(older)) or 'none'})"
+    print(f"{known}, {len(waiting)} to compute; the commit is {state['commit']}", flush=True)
     with ProcessPoolExecutor(options.jobs) as pool:
         futures = {
             pool.submit(row_of, table, options.data, method, seed): (table, method, seed)
@@ -110,8 +112,8 @@ def write(options, rows, origins):
         key=lambda row: ([*origins].index(row["table"]), methods.index(row["method"]), row["seed"]),
     )
     parts = ("main", "ablation", "reliability") if options.part == "summary" else (options.part,)
-    if "main" in parts:
-        chosen = [row for row in known if row["method"] not in VARIANTS]
+    chosen = [row for row in known if row["method"] not in VARIANTS]
+    if "main" in parts and chosen:
         write_main(chosen, origins, options)
     chosen = [row for row in known if row["method"] in (GIVEN, *VARIANTS)]
     if "ablation" in parts and any(row["method"] in VARIANTS for row in chosen):
