@@ -75,7 +75,9 @@ class _Batches(Dataset[ModelOutput]):
         return len(self.dataset)
 
     def __getitems__(self, indices: list[int]) -> ModelOutput:
-        return self.dataset.batch(indices)
+        batch = self.dataset.batch(indices)
+        batch["rows"] = torch.as_tensor(indices)
+        return batch
 
 
 def _as_it_is(batch: Any) -> Any:

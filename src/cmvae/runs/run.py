@@ -131,7 +131,8 @@ def train_run(
             model.load_state_dict({**model.state_dict(), **learned})
         arguments: dict[str, Any] = {"accelerator": config.device, "enable_progress_bar": False}
         arguments |= {"run_dir": run_dir, "resume": resume, **trainer_arguments}
-        train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
+        arguments["measured"] = prepared.preprocessing.restore
+        groups = train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
         auto = recipe.n_clusters == "auto"
         h_values = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)

@@ -10,9 +10,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
+from cmvae.clusters.groups import Groups
+from cmvae.data.loading import as_dataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.checkpoints import BEST_CHECKPOINT, CHECKPOINTS, LAST_CHECKPOINT
-from cmvae.training.initialization import collapse_clusters, initialize_clusters
+from cmvae.training.initialization import Measured, collapse_clusters, initialize_clusters
 from cmvae.training.start import LEAST_GAIN, PHASES, Start
 
 logger = logging.getLogger(__name__)
@@ -49,13 +51,18 @@ class EpochCheckpoints(ModelCheckpoint):
 class StartCallback(Callback):
     """Carries out how training starts; a resumed training goes on in the phase that it was in.
 
-    The clusters are fitted to ``data``, anything that ``CMVAE.encode`` accepts. Logs ``phase``, an
-    index into :data:`cmvae.training.start.PHASES`.
+    The clusters are fitted to ``data``, anything that ``CMVAE.encode`` accepts, and ``measured`` is
+    for :func:`cmvae.initialize_clusters`. Logs ``phase``, an index into
+    :data:`cmvae.training.start.PHASES`.
+
+    Attributes:
+        groups: What the clusters started from, once they have.
     """
 
-    def __init__(self, start: Start, data: Any) -> None:
+    def __init__(self, start: Start, data: Any, measured: Measured | None = None) -> None:
         super().__init__()
-        self.start, self.data = start, data
+        self.start, self.data, self.measured = start, data, measured
+        self.groups: Groups | None = None
         self.ended: int | None = None  # how many epochs there were before the clusters, once known
         self.started = False
         self.least, self.waited = math.inf, 0
@@ -68,10 +75,13 @@ class StartCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training goes on from."""
-        return {name: getattr(self, name) for name in ("ended", "started", "least", "waited")}
+        own = {name: getattr(self, name) for name in ("ended", "started", "least", "waited")}
+        return own | {"groups": None if self.groups is None else self.groups.to_plain()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up."""
+        groups = state_dict.pop("groups", None)
+        self.groups = None if groups is None else Groups.from_plain(groups)
         for name, value in state_dict.items():
             setattr(self, name, value)
 
@@ -81,8 +91,9 @@ class StartCallback(Callback):
         # Checkpoints of cmvae 0.1.0 know of no plan.
         self.started = self.started or trainer.current_epoch > self.before
         if self.started or not self.before:
-            self._start_clusters(trainer, pl_module.model)
+            self._start_clusters(trainer, pl_module)
             return
+        pl_module.warming = True
         if trainer.current_epoch == 0:
             collapse_clusters(pl_module.model)
         mixture = pl_module.model.mixture
@@ -93,7 +104,7 @@ class StartCallback(Callback):
         """Start the clusters when their time has come; forget the losses of other objectives."""
         epoch, checkpoints = trainer.current_epoch, trainer.checkpoint_callback
         if epoch >= self.before:
-            self._start_clusters(trainer, pl_module.model)
+            self._start_clusters(trainer, pl_module)
             other = epoch <= self.before + 2 * self.start.reading
             if other and isinstance(checkpoints, EpochCheckpoints):
                 checkpoints.forget_best()
@@ -135,16 +146,28 @@ class StartCallback(Callback):
             parameter.requires_grad_(True)
         self._frozen = []
 
-    def _start_clusters(self, trainer: Trainer, model: CMVAE) -> None:
+    def _start_clusters(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clusters unless they have, and let as many epochs follow as were planned."""
+        pl_module.warming = False
         if not self.started:
-            self.thaw()
-            initialize_clusters(model, self.data, **self.start.initialization)
-            # On several devices each has fitted clusters of its own: those of the first count.
-            state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
-            model.mixture.load_state_dict(trainer.strategy.broadcast(state))
-            if self.start.fresh_optimizer:
-                trainer.strategy.setup_optimizers(trainer)
-            logger.info("clusters started after %d epochs", self.before)
+            self._fit_clusters(trainer, pl_module)
         self.started, self.ended = True, self.before
         trainer.fit_loop.max_epochs = self.before + self._after
+        if self.groups is not None and self.start.keep:
+            clusters = len(pl_module.model.mixture.logits)
+            wanted = self.groups.memberships_of(len(as_dataset(self.data)), clusters)
+            pl_module.memberships = None if wanted is None else torch.from_numpy(wanted)
+
+    def _fit_clusters(self, trainer: Trainer, pl_module: Any) -> None:
+        self.thaw()
+        model: CMVAE = pl_module.model
+        companions = [companion.model for companion in pl_module.companions]
+        options = {"companions": companions, "measured": self.measured}
+        groups = initialize_clusters(model, self.data, **self.start.initialization, **options)
+        # On several devices each has fitted clusters of its own: those of the first count.
+        state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
+        state, self.groups = trainer.strategy.broadcast((state, groups))
+        model.mixture.load_state_dict(state)
+        if self.start.fresh_optimizer:
+            trainer.strategy.setup_optimizers(trainer)
+        logger.info("clusters started after %d epochs", self.before)

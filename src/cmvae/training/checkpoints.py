@@ -85,6 +85,7 @@ def check_checkpoint(path: Path, model: "nn.Module") -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         saved = {name: value.shape for name, value in checkpoint["state_dict"].items()}
+        saved = {name: shape for name, shape in saved.items() if name.startswith("model.")}
         settings = json.loads(checkpoint["cmvae_config"])
     except Exception as error:
         what = f"is no checkpoint, or damaged: {type(error).__name__}"

@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 
+from cmvae.clusters.groups import Groups
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
+from cmvae.training.callbacks import StartCallback
 from cmvae.training.checkpoints import can_resume, last_checkpoint
 from cmvae.training.fit import fit
+from cmvae.training.initialization import Measured
 from cmvae.training.recipe import Recipe
 
 
@@ -25,8 +28,9 @@ def train(
     warm: bool = False,
     run_dir: Path | None = None,
     resume: bool = False,
+    measured: Measured | None = None,
     **trainer_arguments: Any,
-) -> None:
+) -> Groups | None:
     """Warm up a new model with one cluster, or align; start the clusters, and train on with them.
 
     Draws come from PyTorch's global generator, apart from those that start the clusters.
@@ -39,7 +43,11 @@ def train(
         warm: The networks are trained already: the clusters start at once.
         run_dir: Where checkpoints and logs go; None: no files.
         resume: Go on from the last checkpoint in ``run_dir``, if there is one.
+        measured: Values of a modality to those measured (:func:`cmvae.initialize_clusters`).
         **trainer_arguments: For :func:`cmvae.fit`, which says what is refused.
+
+    Returns:
+        What the clusters started from.
     """
     size = len(data)
     start = recipe.start_of_training(size, warm).replace(seed=seed, batch_size=model.rows_at_once)
@@ -47,10 +55,11 @@ def train(
     if run_dir is not None:
         last = last_checkpoint(run_dir) if resume and can_resume(run_dir) else None
         files = {"run_dir": run_dir, "resume_from": last, "overwrite": True}
-    fit(
+    trainer = fit(
         model,
         data,
         start=start,
+        measured=measured,
         max_epochs=start.before_objective + recipe.final_epochs(size, warm),
         batch_size=recipe.samples_per_step(size),
         learning_rate=recipe.learning_rate,
@@ -59,6 +68,8 @@ def train(
         **files,
         **trainer_arguments,
     )
+    (begin,) = (one for one in trainer.callbacks if isinstance(one, StartCallback))
+    return begin.groups
 
 
 @torch.no_grad()

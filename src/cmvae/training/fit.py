@@ -20,7 +20,8 @@ from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import EpochCheckpoints, StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, training_folder
-from cmvae.training.initialization import check_number
+from cmvae.training.companions import companions_of
+from cmvae.training.initialization import Measured, check_number
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.start import Start
 
@@ -35,6 +36,7 @@ def fit(
     alignment_epochs: tuple[int, int] | None = None,
     initial_clusters: int | Literal["auto"] | None = None,
     start: Start | None = None,
+    measured: Measured | None = None,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
@@ -64,6 +66,7 @@ def fit(
             them, and as many in which β rises.
         initial_clusters: How many clusters start then: a number, ``'auto'``, or None for all.
         start: Instead of these three, the whole plan: :class:`cmvae.training.start.Start`.
+        measured: For :func:`initialize_clusters`: values of a modality to those measured.
         batch_size: Samples per step, where the data are no ``DataLoader``.
         learning_rate: Step size of Adam, for a CMVAE with amsgrad.
         optimizer: Parameters → optimiser, instead of it.
@@ -108,7 +111,9 @@ def fit(
     if seed is not None:
         seed_everything(seed, verbose=False)
     model.train()
-    begin = [StartCallback(plan, data)] if plan else []
+    begin = [StartCallback(plan, data, measured)] if plan else []
+    if plan and plan.takes_companions and isinstance(module, CMVAEModule):
+        module.companions = companions_of(bare)
     own: list[Callback] = [*begin]
     if trainer_arguments.get("enable_checkpointing", True):
         own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))

@@ -1,21 +1,29 @@
 """Where the clusters start: one cluster for a warm-up, then a mixture fitted to the latents."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch.utils.data import Subset
 
 from cmvae.base.arguments import positive_int
-from cmvae.clusters.groups import METHODS, find_groups, maximise
+from cmvae.base.arrays import moments, standardise
+from cmvae.clusters.groups import METHODS, Groups, Known, Method, find_groups
+from cmvae.clusters.mixtures import maximise
+from cmvae.clusters.sources import Views
 from cmvae.data.batches import iterate
+from cmvae.data.loading import as_dataset
+from cmvae.likelihoods import CountBlock
 from cmvae.models.cmvae import CMVAE
-from cmvae.models.inference import evaluating, experts_of, read_batch
+from cmvae.models.inference import evaluating, experts_of, likelihood_of, read_batch
 from cmvae.models.mixture import MixturePrior
 
 MAX_SAMPLES = 4000
-EM_STEPS = 20
+
+Measured = Callable[[str, np.ndarray], Any]
 
 
 @torch.no_grad()
@@ -32,16 +40,18 @@ def initialize_clusters(
     data: Any,
     n_clusters: int | Literal["auto"] | None = None,
     *,
-    method: Literal["spectral", "shared", "gmm"] = "spectral",
+    method: Method = "consensus",
     seed: int | None = None,
     batch_size: int = 512,
-) -> None:
+    companions: Iterable[CMVAE] = (),
+    measured: Measured | None = None,
+) -> Groups:
     """Start the clusters where the latent means of the data lie.
 
-    Samples are grouped by the averages of their experts' means; from these groups the mixture prior
-    is fitted to the same points by expectation–maximisation. Covariances are then widened by the
-    average one of q(z|X), since the prior is to hold draws: where the data say little of z, the
-    means lie much closer together than the draws do. Call it after some training with one cluster
+    Samples are grouped; each group's mean and covariance over the averages of its samples' experts'
+    means start a component of the mixture prior. Covariances are widened by the average one of
+    q(z|X), since the prior is to hold draws: where the data say little of z, the means lie much
+    closer together than the draws do. Call it after some training with one cluster
     (:func:`collapse_clusters`), as VaDE does (Jiang et al., 2017), in any training loop;
     ``fit(..., warmup_epochs=…)`` does both.
 
@@ -50,13 +60,22 @@ def initialize_clusters(
         data: What ``CMVAE.encode`` accepts. Of more than 4000 samples, so many drawn at random.
         n_clusters: How many clusters start active: None for all C, ``'auto'`` for as many as the
             data show.
-        method: ``'spectral'``: normalised cut of the neighbour graph; ``'auto'`` counts stable
-            groups (:func:`cmvae.clusters.spectral.count_groups`). ``'shared'``: likewise, but
-            ``'auto'`` counts those that each modality shows by itself
-            (:func:`cmvae.clusters.spectral.count_shared_groups`), for modalities that share the
-            cluster and little else. ``'gmm'``: a Gaussian mixture, ``'auto'`` by its BIC.
+        method: ``'consensus'``: partitions compete, of the latents of the model and of its
+            companions, and of neighbour graphs of the data where all modalities are vectors; a
+            judge weighs them, without labels (:mod:`cmvae.clusters.consensus`); ``'auto'`` counts
+            groups by :func:`cmvae.clusters.number.count_clusters`. ``'spectral'``: the normalised
+            cut of the neighbour graph of the model's latents alone, likewise counted.
+            ``'shared'``: such a cut, but ``'auto'`` counts groups that each modality shows by
+            itself (:func:`cmvae.clusters.spectral.count_shared_groups`), for modalities that share
+            the cluster and little else. ``'gmm'``: a Gaussian mixture, ``'auto'`` by its BIC.
         seed: Seed of the draws; without it, drawn from PyTorch's global generator.
         batch_size: Samples encoded at a time.
+        companions: Other models of the same data, which propose groups too.
+        measured: Modality and values (n, D) to the values as they were measured; by default they
+            are as given. Directions (cosines) among these are compared.
+
+    Returns:
+        The groups (:class:`cmvae.clusters.groups.Groups`), and which samples they are of.
 
     Raises:
         ValueError: For more clusters than C or different samples, an unknown method, and where
@@ -68,12 +87,32 @@ def initialize_clusters(
         raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
     if seed is None:
         seed = int(torch.randint(2**31, ()))
-    latents = read_latents(model, data, batch_size, seed)
-    seen = latents.means, latents.views, latents.observed
     # Latents are small matrices: more threads than one make these fits ten times slower.
     with threadpool_limits(1):
-        labels = find_groups(*seen, n_clusters or largest, largest, method, seed)
-        _start_components(model.mixture, latents, labels)
+        known, latents = read_known(model, data, method, seed, batch_size, companions, measured)
+        groups = find_groups(known, n_clusters or largest, largest, method, seed)
+        _start_components(model.mixture, latents, groups)
+    return groups
+
+
+def read_known(
+    model: CMVAE,
+    data: Any,
+    method: str,
+    seed: int,
+    batch_size: int,
+    companions: Iterable[CMVAE] = (),
+    measured: Measured | None = None,
+) -> tuple[Known, "Latents"]:
+    """Return what is known of the samples, or of MAX_SAMPLES of them, and the model's latents."""
+    latents = read_latents(model, data, batch_size, seed)
+    known = Known(latents.rows, latents.means, latents.views, latents.observed)
+    if method != "consensus":
+        return known, latents
+    part = Subset(as_dataset(data), latents.rows.tolist())
+    others = [read_latents(other, part, batch_size, seed).means for other in companions]
+    finite = tuple(means for means in others if np.isfinite(means).all())
+    return replace(known, others=finite, views=read_views(model, part, measured)), latents
 
 
 def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
@@ -90,6 +129,7 @@ def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
 class Latents:
     """What the clusters start from, of n samples."""
 
+    rows: np.ndarray  # which samples, (n,)
     means: np.ndarray  # of q(z|X), (n, d)
     views: np.ndarray  # locations of q(z|x_m), (M, n, d)
     observed: np.ndarray  # (M, n) boolean
@@ -114,28 +154,54 @@ def read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> Latents
     rows = np.arange(len(points))
     if len(points) > MAX_SAMPLES:
         rows = np.random.default_rng(seed).choice(len(points), MAX_SAMPLES, replace=False)
-    return Latents(points[rows], loc[:, rows], observed[:, rows] > 0, spread)
+    return Latents(rows, points[rows], loc[:, rows], observed[:, rows] > 0, spread)
+
+
+def read_views(model: CMVAE, data: Any, measured: Measured | None = None) -> Views | None:
+    """Return the samples' own vectors, counts as their logarithms; None where some are none."""
+    shapes = (model.model_config.input_dims or {}).values()
+    if not shapes or any(len(shape) != 1 for shape in shapes):
+        return None
+    batch = read_batch(model, data)
+    values, raw = [], []
+    for place, name in enumerate(model.modalities):
+        seen = batch.observed[place].cpu().numpy()
+        if name not in batch.data or not seen.any():
+            continue
+        own = batch.data[name].double().cpu().numpy()
+        own = np.where(seen[:, None], own, 0.0)
+        raw.append(own if measured is None else np.asarray(measured(name, own), dtype=float))
+        values.append(_with_log_counts(own, likelihood_of(model, name).counts))
+    observed = batch.observed.cpu().numpy()
+    return Views(values, raw, observed[observed.any(1)])
+
+
+def _with_log_counts(values: np.ndarray, counts: list[CountBlock]) -> np.ndarray:
+    """Return values (n, D) whose counts are log(1 + x), of shares where sizes differ, centred."""
+    values = values.copy()
+    for start, stop, size in counts:
+        own = values[:, start:stop]
+        if size is not None:
+            own = own * (size / np.maximum(own.sum(1, keepdims=True), 1))
+        own = np.log1p(own)
+        values[:, start:stop] = standardise(own, *moments(own))
+    return values
 
 
 @torch.no_grad()
-def _start_components(mixture: MixturePrior, latents: Latents, labels: np.ndarray) -> None:
-    """Fit the components to grouped points by expectation–maximisation; leave only those active.
+def _start_components(mixture: MixturePrior, latents: Latents, groups: Groups) -> None:
+    """Start the components at groups of points, and leave only those active.
 
-    The E step is the mixture's own posterior. In the M step a sample weighs as much as the share of
-    modalities it has observed: the latents of the others are blurred. Covariances are widened at
-    the end alone, by the same ``spread``: within the steps it would merge clusters.
+    A sample weighs as much as the share of modalities it has observed: the latents of the others
+    are blurred.
     """
     points, seen = latents.means, latents.observed.mean(0)
-    labels = np.unique(labels, return_inverse=True)[1]
+    labels = np.unique(groups.labels, return_inverse=True)[1]
     number = labels.max() + 1
-    tensor = torch.as_tensor(points).to(mixture.centers)
     members = np.eye(number)[labels]
-    started = torch.arange(len(mixture.logits), device=tensor.device) < number
-    for step in range(EM_STEPS + 1):
-        weights, means, covariances = maximise(points, members * seen[:, None])
-        _install(mixture, weights, means, covariances + (latents.spread if step == EM_STEPS else 0))
-        mixture.keep(started)
-        members = mixture.posterior(tensor)[:, :number].double().cpu().numpy()
+    weights, means, covariances = maximise(points, members * seen[:, None])
+    _install(mixture, weights, means, covariances + latents.spread)
+    mixture.keep(torch.arange(len(mixture.logits), device=mixture.logits.device) < number)
 
 
 def _install(mixture: MixturePrior, *components: np.ndarray) -> None:

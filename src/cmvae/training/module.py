@@ -14,9 +14,11 @@ from cmvae.base.arguments import positive_float
 from cmvae.base.outputs import ModelOutput
 from cmvae.likelihoods import learned_scales
 from cmvae.models.cmvae import CMVAE
-from cmvae.models.inference import nonfinite_experts
+from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
 from cmvae.training.checkpoints import settings_of
 
+KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
+FLOOR = -1e4  # of log p(c|z), −∞ for clusters that are pruned
 SCALE_RATE = 20.0  # learning rates that the logarithm of a scale moves by in a step
 
 
@@ -49,7 +51,7 @@ class ModelModule(LightningModule):
 
     def trained_parameters(self) -> Iterable[nn.Parameter]:
         """Return what the optimiser moves."""
-        return self.model.parameters()
+        return self.parameters()
 
     def train_output(self, batch: Any) -> ModelOutput:
         """Return loss and terms of a batch to learn from."""
@@ -133,6 +135,10 @@ class CMVAEModule(ModelModule):
         options: Arguments of ``CMVAE.forward`` in training, which a callback may set:
             ``{"beta": 0.5}``.
         encoders_alone: Train by ``CMVAE.align`` instead.
+        companions: Models that warm up beside it (:mod:`cmvae.training.companions`).
+        warming: Whether they do now.
+        memberships: What a callback wants p(c|z) to keep to of samples, (n, C), rows that sum to 1
+            or are all 0 where it wants nothing; None: nothing at all.
     """
 
     model: CMVAE
@@ -147,7 +153,7 @@ class CMVAEModule(ModelModule):
         """
         if self._optimizer is not None:
             return super().configure_optimizers()
-        scales = learned_scales(self.model.likelihoods)
+        scales = learned_scales(self)
         own = {id(scale) for scale in scales}
         others = [value for value in self.trained_parameters() if id(value) not in own]
         groups: list[dict[str, Any]] = [{"params": others}]
@@ -160,10 +166,25 @@ class CMVAEModule(ModelModule):
         super().__init__(*arguments, **keywords)
         self.options: dict[str, float] = {}
         self.encoders_alone = False
+        self.companions = nn.ModuleList()
+        self.warming = False
+        self.memberships: Tensor | None = None
 
     def train_output(self, batch: Any) -> ModelOutput:
         """Return loss and terms of a batch to learn from, by the objective or the alignment."""
         return self.model.align(batch) if self.encoders_alone else self.model(batch, **self.options)
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """Return the loss of a batch, with those of companions and of memberships to keep."""
+        loss = super().training_step(batch, batch_index)
+        if self.warming:
+            loss = loss + sum(companion.loss(batch) for companion in self.companions)
+        if self.memberships is not None and "rows" in batch:
+            wanted = self.memberships[batch["rows"]].to(loss)
+            means = experts_of(self.model, read_batch(self.model, batch)).mean
+            kept = -(wanted * self.model.mixture.log_joint(means).log_softmax(-1).clamp_min(FLOOR))
+            loss = loss + KEEPING_WEIGHT * kept.sum() / len(wanted)
+        return loss
 
     @torch.no_grad()
     def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:

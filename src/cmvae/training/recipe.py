@@ -47,7 +47,7 @@ class Recipe(Settings):
     )
     scale: Annotated[Any, BeforeValidator(_scale)] = "learned"
     beta: PositiveFloat = 1.0
-    start: Literal["auto", "spectral", "shared", "gmm"] = "auto"
+    start: Literal["auto", "consensus", "spectral", "shared", "gmm"] = "auto"
     rule: Literal["joint", "mean", "vote"] = "joint"
     alignment_epochs: Pair | None = None
     max_epochs: IntegerOrAuto = "auto"

@@ -65,7 +65,9 @@ class Start(Settings):
         alignment_epochs: (a, r), instead of a warm-up.
         initial_clusters: How many clusters start: a number, ``'auto'``, or None for all.
         method: Of :func:`cmvae.initialize_clusters`; ``'auto'`` is ``'shared'`` with alignment,
-            else ``'spectral'``.
+            else ``'consensus'``.
+        keep: Train on so that the samples' probabilities stay near to the shares of competing
+            partitions that had them in each cluster (of a consensus), by their cross entropy.
         seed: Seed of that.
         batch_size: Samples encoded at a time for it.
         fresh_optimizer: Make the optimiser anew when the clusters start.
@@ -82,7 +84,8 @@ class Start(Settings):
     patience: PositiveInt | None = None
     alignment_epochs: Pair | None = None
     initial_clusters: IntegerOrAuto | None = None
-    method: Literal["auto", "spectral", "shared", "gmm"] = "auto"
+    method: Literal["auto", "consensus", "spectral", "shared", "gmm"] = "auto"
+    keep: Flag = True
     seed: Natural | None = None
     batch_size: PositiveInt = 512
     fresh_optimizer: Flag = False
@@ -113,13 +116,23 @@ class Start(Settings):
     @property
     def initialization(self) -> dict[str, Any]:
         """The arguments of :func:`cmvae.initialize_clusters` beside model and data."""
-        auto = "shared" if self.alignment_epochs else "spectral"
         return {
             "n_clusters": self.initial_clusters,
-            "method": auto if self.method == "auto" else self.method,
+            "method": self.chosen_method,
             "seed": self.seed,
             "batch_size": self.batch_size,
         }
+
+    @property
+    def chosen_method(self) -> str:
+        """The method, ``'auto'`` resolved."""
+        auto = "shared" if self.alignment_epochs else "consensus"
+        return auto if self.method == "auto" else self.method
+
+    @property
+    def takes_companions(self) -> bool:
+        """Whether other models warm up beside it, to propose groups too."""
+        return self.warmup_epochs > 0 and self.chosen_method == "consensus"
 
     def phase(self, epoch: int, started: bool) -> str:
         """Return which of PHASES an epoch belongs to; ``started``: whether the clusters have."""

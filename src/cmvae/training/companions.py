@@ -1,0 +1,58 @@
+"""Models that warm up beside a model, so that where clusters start is not left to one of them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmvae.models.alignment import alignment_loss
+from cmvae.models.cmvae import CMVAE
+from cmvae.models.inference import experts_of, read_batch
+from cmvae.training.start import ALIGNMENT_WEIGHT
+
+
+class Companion(nn.Module):
+    """A model without clusters that learns from the same batches as another.
+
+    Args:
+        model: The model, whose mixture is a single cluster of scale 1.
+        alignment: Weight of the contrastive loss between its modalities
+            (:func:`cmvae.models.alignment.alignment_loss`), beside the objective.
+    """
+
+    def __init__(self, model: CMVAE, alignment: float = 0.0) -> None:
+        super().__init__()
+        self.model = model
+        self.alignment = alignment
+
+    def loss(self, batch: Any) -> Tensor:
+        """Return what it learns from a batch by: zero, and nothing, where that is not finite."""
+        loss: Tensor = self.model(batch).loss
+        if self.alignment:
+            experts = experts_of(self.model, read_batch(self.model, batch))
+            loss = loss + self.alignment * alignment_loss(experts)
+        return loss if bool(loss.isfinite()) else torch.zeros_like(loss)
+
+
+def companions_of(model: CMVAE) -> nn.ModuleList:
+    """Return the companions of a model of vectors: aligned, linear, and both; else none.
+
+    A linear model has too few parameters to learn single samples by heart; an aligned one keeps in
+    z what modalities share. Where there is nothing to align, a second model of other weights takes
+    the place of the aligned ones.
+    """
+    config = model.model_config
+    shapes = (config.input_dims or {}).values()
+    if config.custom_architectures or config.networks or any(len(s) != 1 for s in shapes):
+        return nn.ModuleList()
+    alone = config.replace(number_of_clusters=1, covariance="identity", custom_architectures=[])
+    linear = alone.replace(hidden_dims=())
+    plans = [(alone, ALIGNMENT_WEIGHT), (linear, 0.0), (linear, ALIGNMENT_WEIGHT)]
+    if len(model.modalities) < 2:
+        plans = [(alone, 0.0), (linear, 0.0)]
+    made = [Companion(CMVAE(own), weight) for own, weight in plans]
+    for companion in made:
+        mixture = companion.model.mixture
+        mixture.centers.data.zero_()
+        mixture.requires_grad_(False)
+    return nn.ModuleList(made)
