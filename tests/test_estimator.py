@@ -53,6 +53,15 @@ def test_groups_and_their_number_are_found(fitted):
     assert np.array_equal(model.predict(tables), model.labels_)
 
 
+def test_a_linear_model_finds_groups_too():
+    tables, labels = groups()
+    settings = {**QUICK, "hidden_dims": (), "learning_rate": 1e-2}
+    model = CMVAEClusterer(n_clusters=3, **settings, random_state=0).fit(tables)
+    assert adjusted_rand_score(labels, model.labels_) > 0.95
+    coded = [own for own in model.model_.decoders["a"].modules() if isinstance(own, torch.nn.Linear)]
+    assert [(own.in_features, own.out_features) for own in coded] == [(6, 5)]
+
+
 def test_probabilities_belong_to_the_labels(fitted):
     model, tables, _ = fitted
     probabilities = model.predict_proba(tables)

@@ -61,7 +61,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             For one table without ``modalities``, {column: kind}.
         latent_dim: Dimension of the shared latent.
         private_dim: Dimension of each private latent.
-        hidden_dims: Sizes of the hidden layers.
+        hidden_dims: Sizes of the hidden layers; ``()`` makes encoders and decoders linear.
         covariance: Form of the clusters' covariances, ``'full'``, ``'diagonal'`` or ``'identity'``.
         latent_family: The latent family (``prior_and_posterior_dist``).
         scale: Scale of the likelihoods of standardised features, a number or ``'learned'`` (σ-VAE;

@@ -56,6 +56,15 @@ def log_density(reconstruction, target):
     return -(reconstruction - target).square()
 
 
+def test_a_linear_model_has_no_hidden_layers():
+    config = CMVAEConfig(**REQUIRED, input_dims={"a": 3, "b": 2}, hidden_dims=())
+    assert CMVAEConfig.from_json(config.to_json()).hidden_dims == ()
+    decoder = CMVAE(config).decoders["a"]
+    z = torch.randn(2, 13)
+    first, second, both = (decoder(x).reconstruction for x in (z[:1], z[1:], z.sum(0, True)))
+    torch.testing.assert_close(both - first, second - decoder(0 * z[:1]).reconstruction)
+
+
 def test_names_and_defaults_are_all_there():
     config = CMVAEConfig(**REQUIRED)
     assert set(CMVAEConfig.model_fields) == {*REQUIRED, *DEFAULTS}

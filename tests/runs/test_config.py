@@ -24,6 +24,9 @@ def test_config_survives_yaml(tmp_path):
     assert RunConfig.read(tmp_path / "config.yaml") == config
     assert config.modalities["b"].size == (3, 4)
     assert config.recipe.hidden_dims == (32, 16)
+    linear = config.replace(recipe=config.recipe.replace(hidden_dims=()))
+    (tmp_path / "linear.yaml").write_text(linear.to_yaml())
+    assert RunConfig.read(tmp_path / "linear.yaml").recipe.hidden_dims == ()
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,13 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _sizes(value: object) -> object:
+    sizes = (value,) if isinstance(value, Integral) else value
+    if not isinstance(sizes, list | tuple):
+        raise ValueError("must be positive integers, or none")
+    return sizes
+
+
 def _shape(value: object) -> object:
     sizes = (value,) if isinstance(value, Integral) else value
     if not isinstance(sizes, list | tuple) or not sizes:
@@ -182,4 +189,5 @@ PositiveFloat = Annotated[float, BeforeValidator(_positive_float)]
 Share = Annotated[float, BeforeValidator(_share)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Shape = Annotated[tuple[PositiveInt, ...], BeforeValidator(_shape)]
+Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_sizes)]
 Name = Annotated[str, BeforeValidator(_name)]

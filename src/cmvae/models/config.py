@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
-from cmvae.base.settings import Flag, Name, PositiveFloat, PositiveInt, Settings, Shape
+from cmvae.base.settings import Flag, Name, PositiveFloat, PositiveInt, Settings, Shape, Sizes
 from cmvae.likelihoods import build_likelihood
 from cmvae.networks import check_network
 
@@ -81,6 +81,7 @@ class CMVAEConfig(Settings):
         covariance: Form of Σ_c: ``'identity'`` (fixed, the paper's), ``'diagonal'`` or ``'full'``
             (learned; ``'full'`` is for the Normal families).
         hidden_dims: Sizes of the hidden layers of perceptrons built for you; mirrored in decoders.
+            ``()``: none, which makes both linear.
         networks: Which networks are built for you, of those in ``cmvae.networks.NETWORKS``: one
             name for all modalities, or modality to name. By default 'conv' for images of at least 8
             by 8 pixels, 'sequence' for categorical (length, vocabulary), 'mlp_classes' for other
@@ -117,7 +118,7 @@ class CMVAEConfig(Settings):
     cross_modal_targets: PositiveInt | None = None
     number_of_clusters: PositiveInt = 10
     covariance: Literal["identity", "diagonal", "full"] = "identity"
-    hidden_dims: Shape = (256, 256)
+    hidden_dims: Sizes = (256, 256)
     networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ class MLPEncoder(BaseMultilatentEncoder):
 
     Args:
         input_shape: Shape of one sample, without the batch; () for a single number.
-        hidden_dims: Sizes of the hidden layers.
+        hidden_dims: Sizes of the hidden layers; ``()`` leaves the head alone, a linear map.
         one_hot: Whether integers without the last axis are class indices, to be one-hot encoded.
 
     Raises:

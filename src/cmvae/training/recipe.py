@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from cmvae.base.settings import PositiveFloat, PositiveInt, Settings, Shape
+from cmvae.base.settings import PositiveFloat, PositiveInt, Settings, Sizes
 from cmvae.training.start import PATIENCE, IntegerOrAuto, Pair, Start
 
 WARMUP_STEPS = 480
@@ -40,7 +40,7 @@ class Recipe(Settings):
     max_clusters: PositiveInt = 30
     latent_dim: PositiveInt = 24
     private_dim: PositiveInt = 10
-    hidden_dims: Shape = (256,)
+    hidden_dims: Sizes = (256,)
     covariance: Literal["full", "diagonal", "identity"] = "full"
     latent_family: Literal["normal_with_softplus", "normal", "laplace_with_softmax"] = (
         "normal_with_softplus"
