@@ -1,7 +1,7 @@
 """The likelihoods p(x_m | z, w_m): log-densities of a modality given the decoder's output."""
 
 from cmvae.likelihoods.base import CountBlock, Likelihood
-from cmvae.likelihoods.continuous import Laplace, Normal
+from cmvae.likelihoods.continuous import Laplace, Normal, learned_scales
 from cmvae.likelihoods.counts import NegativeBinomial, Poisson
 from cmvae.likelihoods.custom import Custom
 from cmvae.likelihoods.discrete import Bernoulli, Categorical
@@ -21,4 +21,5 @@ __all__ = [
     "Normal",
     "Poisson",
     "build_likelihood",
+    "learned_scales",
 ]

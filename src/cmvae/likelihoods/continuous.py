@@ -134,3 +134,9 @@ class Laplace(_LocationScale):
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         first = like.exponential_(generator=generator)
         return first - torch.empty_like(like).exponential_(generator=generator)
+
+
+def learned_scales(module: nn.Module) -> list[nn.Parameter]:
+    """Return the logarithms of the learned scales of all likelihoods in a module, in its order."""
+    own = (part.log_scale for part in module.modules() if isinstance(part, _LocationScale))
+    return [scale for scale in own if scale is not None]

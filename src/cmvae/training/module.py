@@ -12,9 +12,12 @@ from torch.optim import Adam, Optimizer
 
 from cmvae.base.arguments import positive_float
 from cmvae.base.outputs import ModelOutput
+from cmvae.likelihoods import learned_scales
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import nonfinite_experts
 from cmvae.training.checkpoints import settings_of
+
+SCALE_RATE = 20.0  # learning rates that the logarithm of a scale moves by in a step
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -134,6 +137,24 @@ class CMVAEModule(ModelModule):
 
     model: CMVAE
     amsgrad = True
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return the optimiser; the default one lets learned scales follow their residuals.
+
+        A scale is one number whose best value changes by orders of magnitude while decoders learn;
+        Adam moves its logarithm by at most one learning rate a step. It takes ``SCALE_RATE`` of
+        them here, and without amsgrad, which would remember the steepest step for ever.
+        """
+        if self._optimizer is not None:
+            return super().configure_optimizers()
+        scales = learned_scales(self.model.likelihoods)
+        own = {id(scale) for scale in scales}
+        others = [value for value in self.trained_parameters() if id(value) not in own]
+        groups: list[dict[str, Any]] = [{"params": others}]
+        if scales:
+            rate = SCALE_RATE * self.learning_rate
+            groups.append({"params": scales, "lr": rate, "amsgrad": False})
+        return Adam(groups, lr=self.learning_rate, amsgrad=self.amsgrad)
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
