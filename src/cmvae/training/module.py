@@ -17,7 +17,7 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import nonfinite_experts
 from cmvae.training.checkpoints import settings_of
 
-SCALE_RATE = 20.0  # learning rates that the logarithm of a scale moves by in a step
+SCALE_RATE = 10.0  # learning rates that the logarithm of a scale moves by in a step
 
 
 class NonFiniteLossError(FloatingPointError):
