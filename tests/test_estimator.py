@@ -53,12 +53,34 @@ def test_groups_and_their_number_are_found(fitted):
     assert np.array_equal(model.predict(tables), model.labels_)
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_count_of_large_magnitude_does_not_drown_the_rest(apart, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 4
+    clear = 4 * np.eye(4, 8)[labels] + 0.7 * rng.normal(size=(200, 8))
+    clear = pd.DataFrame(clear).add_prefix("x")
+    # Beside clear columns it tells nothing; by itself it tells something of the groups.
+    account = rng.integers(10**6, 2 * 10**8, 200)
+    income = (3e7 * 2.0**labels * rng.lognormal(0, 0.2, 200)).astype(int)
+    account = pd.DataFrame({"account": income if apart else account})
+    table = {"a": clear, "b": account} if apart else {"a": clear.join(account)}
+    model = CMVAEClusterer(n_clusters=4, device="cpu", random_state=0).fit(table)
+    assert adjusted_rand_score(labels, model.labels_) > 0.9
+    model.save(tmp_path / "run")
+    again = CMVAEClusterer.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.predict_proba(table), model.predict_proba(table))
+    drawn = model.sample(200)[0]["b" if apart else "a"]["account"]
+    assert 0.3e8 < drawn.median() < 3e8
+
+
 def test_a_linear_model_finds_groups_too():
     tables, labels = groups()
     settings = {**QUICK, "hidden_dims": (), "learning_rate": 1e-2}
     model = CMVAEClusterer(n_clusters=3, **settings, random_state=0).fit(tables)
     assert adjusted_rand_score(labels, model.labels_) > 0.95
-    coded = [own for own in model.model_.decoders["a"].modules() if isinstance(own, torch.nn.Linear)]
+    coded = [
+        own for own in model.model_.decoders["a"].modules() if isinstance(own, torch.nn.Linear)
+    ]
     assert [(own.in_features, own.out_features) for own in coded] == [(6, 5)]
 
 

@@ -46,7 +46,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     ``X`` is {modality: array or DataFrame (n, features)}, or one array or DataFrame. Arrays are
     numbers, which are standardised; the columns of DataFrames are of the kinds that their values
-    show (:func:`cmvae.preprocessing.column_kinds`), as for ``cmvae fit``. Rows with all entries NaN
+    show (:func:`cmvae.preprocessing.column_kinds`), as for ``cmvae fit``. Of both, rows of words
+    and shares are recognised where ``kinds`` names no column. Rows with all entries NaN
     are missing modalities; a single NaN in an observed row is refused. DataFrames are joined on
     their index: a sample absent from one of them lacks that modality; the order is that of first
     appearance (``index_``).

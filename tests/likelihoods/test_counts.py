@@ -332,3 +332,32 @@ def test_dispersion_by_modality_and_fixed():
     }
     assert not list(NegativeBinomial(3).parameters())
     assert NegativeBinomial(shape=(2, 3)).log_inverse_dispersion.shape == (2, 3)
+
+
+@pytest.mark.parametrize("kind", [Poisson, NegativeBinomial])
+def test_means_are_the_rates_at_zero(kind):
+    means = [0.01, 3.0, 5e7]
+    own, plain = kind(means=means, shape=(3,)), kind(shape=(3,))
+    output = torch.randn(4, 2, 3)
+    counts = torch.tensor([0.0, 4.0, 4.9e7]).expand(4, 2, 3)
+    shifted = output + torch.tensor(means).log()
+    torch.testing.assert_close(own.log_prob(output, counts), plain.log_prob(shifted, counts))
+    torch.testing.assert_close(own.mean(torch.zeros(3)), torch.tensor(means))
+    drawn = own.sample(torch.zeros(2000, 3), torch.Generator().manual_seed(0)).mean(0)
+    torch.testing.assert_close(drawn[1:], torch.tensor(means)[1:], rtol=0.1, atol=0)
+    assert own.counts == [CountBlock(0, 3, None, tuple(means))]
+    assert own.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"means": [1.0]}, "means must be 2"),
+        ({"means": [1.0, 0.0]}, "means must be a list of positive"),
+        ({"means": 3.0}, "means must be a list of positive"),
+        ({"means": [1.0, 2.0], "library_size": True}, "library_size is True"),
+    ],
+)
+def test_odd_means_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        Poisson.build(params, (2,))

@@ -55,6 +55,16 @@ def test_with_a_size_the_encoder_sees_shares():
     torch.testing.assert_close(fields(encoder(x)), fields(encoder(10 * x)))
 
 
+def test_with_means_the_encoder_sees_logarithms_around_theirs():
+    inner = MLPEncoder((3,), 3, 2)
+    encoder = LogCountEncoder(inner, (3,), [CountBlock(1, 3, None, (49_999.0, 3.0))])
+    x = torch.tensor([[-1.5, 99_999.0, 0.0]])
+    seen = torch.tensor([[-1.5, 2.0, 0.25]])
+    seen[:, 1:] = seen[:, 1:].log()
+    torch.testing.assert_close(fields(encoder(x)), fields(inner(seen)))
+    assert "shift" not in encoder.state_dict()
+
+
 def test_encoders_of_counts_are_built_and_no_others():
     for name, params, shape in [
         ("poisson", {}, (5,)),
@@ -70,9 +80,11 @@ def test_encoders_of_counts_are_built_and_no_others():
         input_dims={"a": (3,), "b": (4,), "c": (4,)},
         modalities_specific_dim=2,
         decoders_dist={"b": "poisson", "c": "mixed"},
-        decoder_dist_params={"c": {"columns": [["normal", 2], ["poisson", 2]]}},
+        decoder_dist_params={
+            "c": {"columns": [["normal", 2], ["poisson", 2, {"means": [5.0, 1e8]}]]}
+        },
     )
     model = CMVAE(config)
     assert isinstance(model.encoders["a"], MLPEncoder)
     assert model.encoders["b"].counts == (CountBlock(0, 4, None),)
-    assert model.encoders["c"].counts == (CountBlock(2, 4, None),)
+    assert model.encoders["c"].counts == (CountBlock(2, 4, None, (5.0, 1e8)),)

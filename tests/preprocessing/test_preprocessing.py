@@ -1,9 +1,13 @@
 import json
+import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from cmvae import CMVAE, CMVAEConfig, fit
 from cmvae.base.words import Refusals
 from cmvae.files.modality import ModalityFile
 from cmvae.preprocessing import IdentifierError, Preprocessing, learn_codec
@@ -74,13 +78,13 @@ def test_kinds_and_likelihoods_can_be_chosen():
     plain = learn_codec(TABLE, "t")
     normal, counts, classes = (
         ["normal", 1, {"scale": scale}],
-        ["negative_binomial", 1, {}],
+        ["negative_binomial", 1, {"means": [float(f"{TABLE['visits'].mean():.6g}")]}],
         ["categorical", [2]],
     )
     assert plain.likelihood(None, {}, scale) == ("mixed", {"columns": [normal, counts, classes]})
     laplace = plain.likelihood("laplace", {}, scale)[1]["columns"]
     assert laplace == [["laplace", *normal[1:]], counts, classes]
-    assert plain.likelihood("poisson", {}, scale)[1]["columns"][1] == ["poisson", 1, {}]
+    assert plain.likelihood("poisson", {}, scale)[1]["columns"][1] == ["poisson", *counts[1:]]
     with pytest.raises(
         ValueError, match="'bernoulli' fits none of the kinds of its columns: 1 continuous: size"
     ):
@@ -218,3 +222,32 @@ def test_values_come_back_in_the_units_of_the_data():
     np.testing.assert_allclose(learned.restore("t", values)[:, 0], TABLE["size"], rtol=1e-5)
     with pytest.raises(KeyError, match=r"unknown modality 'z'; fitted were \['t'\]"):
         learned.restore("z", values)
+
+
+@pytest.mark.parametrize("kind", ["continuous", "words"])
+def test_many_more_columns_than_rows_take_seconds(kind):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 20_000))
+    rows = np.floor(np.abs(rows)) * (rows > 1) if kind == "words" else rows
+    tables = {"wide": pd.DataFrame(rows).add_prefix("g")}
+    began = time.perf_counter()
+    tracemalloc.start()
+    learned = Preprocessing.learn(tables)
+    values, _ = learned.codecs["wide"].encode(tables["wide"], "wide")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    model = CMVAE(CMVAEConfig(**learned.settings, modalities_specific_dim=2, K=1))
+    fit(
+        model,
+        {"wide": torch.as_tensor(values)},
+        max_epochs=1,
+        batch_size=16,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    assert time.perf_counter() - began < 60
+    assert most < 12 * rows.nbytes
+    assert learned.codecs["wide"].type == ("words" if kind == "words" else "table")

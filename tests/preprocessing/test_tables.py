@@ -27,6 +27,9 @@ def frame(n=120, seed=0):
     )
 
 
+VISITS = float(f"{frame()['visits'].mean():.6g}")
+
+
 def test_values_names_and_blocks():
     table = frame()
     values, codec = encode_table(table)
@@ -50,7 +53,7 @@ def test_values_names_and_blocks():
         [
             ["normal", 2, {"scale": "learned"}],
             ["bernoulli", 2, {}],
-            ["poisson", 1, {}],
+            ["poisson", 1, {"means": [VISITS]}],
             ["categorical", [3, 3]],
         ],
     )
@@ -93,7 +96,7 @@ def test_means_are_not_rounded():
     [
         (["weight", "constant"], "normal", {"scale": 0.5}),
         (["smokes", "treated"], "bernoulli", {}),
-        (["visits"], "negative_binomial", {}),
+        (["visits"], "negative_binomial", {"means": [VISITS]}),
         (["colour"], "categorical", {}),
         (["colour", "stage"], "mixed", {"columns": [["categorical", [3, 3]]]}),
     ],

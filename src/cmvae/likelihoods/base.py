@@ -13,12 +13,14 @@ from cmvae.base.words import quoted
 class CountBlock(NamedTuple):
     """Counts start..stop−1 among the values of a flattened sample, for the encoder.
 
-    It sees their logarithms, scaled to the total ``size`` first unless that is None.
+    It sees their logarithms, scaled to the total ``size`` first unless that is None, and relative
+    to those of ``means``, one for each of the counts, unless there are none.
     """
 
     start: int
     stop: int
     size: float | None
+    means: tuple[float, ...] = ()
 
 
 class Likelihood(nn.Module, ABC):

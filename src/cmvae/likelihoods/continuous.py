@@ -23,7 +23,8 @@ class _LocationScale(Likelihood):
             scale 1, as in σ-VAE (Rybkin, Daniilidis, Levine, "Simple and effective VAE training
             with calibrated decoders", ICML 2021). A learned scale is at least 1e-3, because the
             density of data that a decoder can repeat exactly has no bound; at this floor
-            ``log_scale`` keeps its gradient, so that it can rise again.
+            ``log_scale`` keeps its gradient, so that it can rise again. :func:`cmvae.fit` moves it
+            faster than networks, so that it follows the residuals.
 
     """
 

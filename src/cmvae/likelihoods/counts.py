@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from numbers import Real
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,15 @@ _SERIES_FROM = 16.0  # from here the series of e(y) is exact to 1e-14
 class _Counts(Likelihood):
     """A likelihood of counts whose rate μ comes from the decoder's output o.
 
-    Without the library size μ = exp(o), the canonical link; an output above 30 counts as 30, and
-    keeps its gradient. With it μ_j = ℓ softmax(o)_j, over all values of a sample, with ℓ the
-    sample's own total, as in scVI (Lopez, Regier, Cole, Jordan, Yosef, "Deep generative modeling
-    for single-cell transcriptomics", Nature Methods 2018): log-probabilities are conditional on the
-    total. A sample whose total is 0 has rate 0 and log-probability 0.
+    Without the library size μ = m exp(o), the canonical link, with ``means`` m, 1 where none are
+    given; a log-rate above 30 counts as 30, and keeps its gradient. A network starts near o = 0:
+    with means of the data a column of large counts is described from the start, while from m = 1
+    its loss would drown all others for thousands of steps.
+
+    With a library size μ_j = ℓ softmax(o)_j, over all values of a sample, with ℓ the sample's own
+    total, as in scVI (Lopez, Regier, Cole, Jordan, Yosef, "Deep generative modeling for single-cell
+    transcriptomics", Nature Methods 2018): log-probabilities are conditional on the total. A sample
+    whose total is 0 has rate 0 and log-probability 0.
 
     Results are at least float32, where an integer above 2²⁴ may be rounded before it arrives. For
     rates and counts up to 10⁶ float32 is good to 3·10⁻⁴ within five standard deviations, and to a
@@ -40,13 +44,14 @@ class _Counts(Likelihood):
 
     """
 
-    options: ClassVar[tuple[str, ...]] = ("library_size", "size")
+    options: ClassVar[tuple[str, ...]] = ("library_size", "size", "means")
     takes_shape = True
 
     def __init__(
         self,
         library_size: bool = False,
         size: float | None = None,
+        means: Sequence[float] | None = None,
         shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
@@ -60,13 +65,20 @@ class _Counts(Likelihood):
         if library_size and self.shape is not None and math.prod(self.shape) < 2:
             raise ValueError(f"library_size needs two values a sample; got the shape {self.shape}")
         self.size = (_DEFAULT_SIZE if size is None else float(size)) if library_size else None
+        self.means = _read_means(means, library_size, self.shape)
+        self.log_means: Tensor | None
+        logs = torch.tensor(list(map(math.log, self.means))) if self.means else None
+        if logs is not None and self.shape is not None:
+            logs = logs.reshape(self.shape)
+        # A setting, which the config keeps: it is no part of the weights.
+        self.register_buffer("log_means", logs, persistent=False)
 
     @property
     def counts(self) -> list[CountBlock]:
         """All values of a sample; ``ValueError`` if its shape is not known."""
         if self.shape is None:
             raise ValueError("the likelihood was built without the modality's shape")
-        return [CountBlock(0, math.prod(self.shape), self.size)]
+        return [CountBlock(0, math.prod(self.shape), self.size, self.means)]
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return the log-probability; see ``Likelihood.log_prob``."""
@@ -104,6 +116,8 @@ class _Counts(Likelihood):
         return [-1] if self.shape is None else list(range(-len(self.shape), 0))
 
     def _log_rate(self, output: Tensor) -> Tensor:
+        if self.log_means is not None:
+            output = output + self.log_means.to(output.dtype)
         # The value is clamped, the gradient is not: else the rate would stay there for ever.
         return output + (output.clamp_max(_MAX_LOG_RATE) - output).detach()
 
@@ -116,10 +130,12 @@ class Poisson(_Counts):
     """log p(x) = x log μ − μ − log x!, with the rate μ from the reconstruction, of variance μ.
 
     Args:
-        library_size: False: μ = exp(reconstruction). True: μ = total of the sample ·
+        library_size: False: μ = means · exp(reconstruction). True: μ = total of the sample ·
             softmax(reconstruction), as in scVI (Lopez et al., 2018).
         size: With ``library_size``, the total of generated samples, and of what built-in encoders
             see: best the median total of the training data. 10,000 where it is None.
+        means: Without ``library_size``, the rates at a reconstruction of 0, one for each value of a
+            sample: best the means of the training data. 1 where it is None.
         shape: The modality's input shape, over which shares sum to 1; None: over the last axis.
 
     Raises:
@@ -152,6 +168,7 @@ class NegativeBinomial(_Counts):
             their gradient outside.
         library_size: As for :class:`Poisson`.
         size: Likewise.
+        means: Likewise.
         shape: The modality's input shape; needed for ``'feature'``.
 
     Raises:
@@ -165,9 +182,10 @@ class NegativeBinomial(_Counts):
         inverse_dispersion: float | Literal["feature", "modality"] = "feature",
         library_size: bool = False,
         size: float | None = None,
+        means: Sequence[float] | None = None,
         shape: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(library_size, size, shape)
+        super().__init__(library_size, size, means, shape)
         self.log_inverse_dispersion: nn.Parameter | None = None
         self._fixed = 0.0
         lowest, highest = _DISPERSIONS
@@ -242,6 +260,21 @@ def _unexpanded(target: Tensor) -> Tensor:
         if stride == 0 and target.shape[axis] > 1:
             target = target.narrow(axis, 0, 1)
     return target
+
+
+def _read_means(means: Any, library_size: bool, shape: tuple[int, ...] | None) -> tuple[float, ...]:
+    """Return the means as numbers, none where they are None; ``ValueError`` for anything else."""
+    if means is None:
+        return ()
+    if library_size:
+        raise ValueError("means are given, but library_size is True")
+    many = isinstance(means, Sequence) and not isinstance(means, str) and len(means) > 0
+    if not many or not all(map(_is_positive, means)):
+        raise ValueError(f"means must be a list of positive finite numbers; got {means!r}")
+    if shape is not None and len(means) != math.prod(shape):
+        wanted = f"means must be {math.prod(shape)}, one for each value of the shape {shape}"
+        raise ValueError(f"{wanted}; got {len(means)}")
+    return tuple(map(float, means))
 
 
 def _is_positive(value: object) -> bool:

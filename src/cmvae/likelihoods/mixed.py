@@ -88,9 +88,9 @@ class Mixed(Likelihood):
     def counts(self) -> list[CountBlock]:
         """The blocks of counts."""
         return [
-            CountBlock(block.start + start, block.start + stop, size)
+            own._replace(start=block.start + own.start, stop=block.start + own.stop)
             for block, likelihood in self._pairs
-            for start, stop, size in likelihood.counts
+            for own in likelihood.counts
         ]
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:

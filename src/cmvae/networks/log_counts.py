@@ -1,6 +1,7 @@
 """What an encoder sees of counts: their logarithms."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -16,12 +17,16 @@ class LogCountEncoder(BaseMultilatentEncoder):
 
     Counts span orders of magnitude, which no layer of a network is scaled for. A block with a size
     is scaled to this total first, so that the encoder sees shares and not how much was measured.
+    Of a block with means it sees the logarithms minus those of the means: that of an income would
+    stand beside standardised numbers as a constant of ten.
 
     Args:
         encoder: The encoder of what comes out, of the same shape.
         input_shape: Shape of one sample, without the batch.
         counts: The blocks of counts among the values of a flattened sample, in order.
     """
+
+    shift: Tensor
 
     def __init__(
         self,
@@ -33,6 +38,12 @@ class LogCountEncoder(BaseMultilatentEncoder):
         self.encoder = encoder
         self.input_shape = tuple(input_shape)
         self.counts = tuple(counts)
+        shift = torch.zeros(prod(input_shape))
+        for start, stop, _, means in self.counts:
+            if means:
+                shift[start:stop] = torch.tensor(means, dtype=torch.float64).log1p()
+        # It follows from the likelihood's settings: no part of the weights.
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Encode ``x``, (B, *input_shape) of any real dtype; another shape is a ``ValueError``."""
@@ -41,10 +52,10 @@ class LogCountEncoder(BaseMultilatentEncoder):
         # Half precision has room for the logarithms of counts, but none for large counts.
         flat = x.to(torch.promote_types(dtype, torch.float32)).reshape(x.shape[0], -1)
         parts, done = [], 0
-        for start, stop, size in self.counts:
+        for start, stop, size, _ in self.counts:
             parts += [flat[:, done:start], _log_counts(flat[:, start:stop], size)]
             done = stop
-        seen = torch.cat([*parts, flat[:, done:]], -1).to(dtype)
+        seen = (torch.cat([*parts, flat[:, done:]], -1) - self.shift.to(flat)).to(dtype)
         output: ModelOutput = self.encoder(seen.reshape(x.shape))
         return output
 

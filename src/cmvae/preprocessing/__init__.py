@@ -4,6 +4,7 @@ from cmvae.preprocessing.kinds import KINDS, IdentifierError, column_kinds
 from cmvae.preprocessing.preprocessing import Preprocessing, learn_codec
 from cmvae.preprocessing.tables import TableCodec, encode_table
 from cmvae.preprocessing.texts import Tokenizer
+from cmvae.preprocessing.words import WordCodec
 
 __all__ = [
     "KINDS",
@@ -11,6 +12,7 @@ __all__ = [
     "Preprocessing",
     "TableCodec",
     "Tokenizer",
+    "WordCodec",
     "column_kinds",
     "encode_table",
     "learn_codec",

@@ -1,5 +1,6 @@
 """One column of a table, by kind: what is learned of it, its numbers, and its cells again."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import Field
 from cmvae.base.arrays import moments, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, Settings
 from cmvae.base.words import SHOWN
+from cmvae.preprocessing.transforms import Chosen, Transform, backward, choose_transforms, forward
 
 Cells = Any  # a pandas Series without missing cells
 
@@ -64,16 +66,22 @@ class Column(Settings):
 
 
 class Continuous(Column):
-    """Numbers, standardised.
+    """Numbers, standardised; shares and heavy tails go through a transform before.
 
     Attributes:
         center: The mean.
         spread: The standard deviation; 1 where the column is constant.
+        transform: A transform of :mod:`cmvae.preprocessing.transforms`, for most columns 'none'.
+        origin: What is subtracted before it.
+        unit: What is divided by then.
     """
 
     kind: Literal["continuous"] = "continuous"
     center: Finite = 0.0
     spread: PositiveFloat = 1.0
+    transform: Transform = "none"
+    origin: Finite = 0.0
+    unit: PositiveFloat = 1.0
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -83,13 +91,48 @@ class Continuous(Column):
     @classmethod
     def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
         """Measure the cells."""
-        return cls.learn_all([name], numbers_of(name, cells, modality)[:, None])[0]
+        numbers = numbers_of(name, cells, modality)[:, None]
+        return cls.learn_all([name], numbers, choose_transforms(numbers, [True]))[0]
 
     @classmethod
-    def learn_all(cls, names: list[Any], numbers: np.ndarray) -> list[Self]:
+    def learn_all(
+        cls, names: Sequence[Any], numbers: np.ndarray, transforms: Sequence[Chosen]
+    ) -> list[Self]:
         """Measure columns of numbers, (n, len(names)) float64, all at once."""
-        found = zip(names, *(m.tolist() for m in moments(numbers)), strict=True)
-        return [cls(name=name, center=center, spread=spread) for name, center, spread in found]
+        numbers = numbers.copy()
+        changes: list[dict[str, Any]] = [{} for _ in names]
+        for j, (transform, origin, unit) in enumerate(transforms):
+            if transform != "none":
+                numbers[:, j] = forward(numbers[:, j], transform, origin, unit)
+                changes[j] = {"transform": transform, "origin": origin, "unit": unit}
+        found = zip(names, *(m.tolist() for m in moments(numbers)), changes, strict=True)
+        return [
+            cls(name=name, center=center, spread=spread, **own)
+            for name, center, spread, own in found
+        ]
+
+    def encode(self, cells: Cells, modality: str) -> np.ndarray:
+        """Return numbers, (n, 1) float64; see :class:`Column`."""
+        numbers = numbers_of(self.name, cells, modality)
+        return self.encode_all([self], numbers[:, None])
+
+    @staticmethod
+    def encode_all(columns: Sequence[Any], numbers: np.ndarray) -> np.ndarray:
+        """Return the numbers (n, D) of D continuous columns as a model takes them, all at once."""
+        center, spread = np.array([column.scale for column in columns]).T
+        changed = [(j, own) for j, own in enumerate(columns) if own.transform != "none"]
+        numbers = numbers.copy() if changed else numbers
+        for j, own in changed:
+            numbers[:, j] = forward(numbers[:, j], own.transform, own.origin, own.unit)
+        return np.asarray(standardise(numbers, center, spread))
+
+    def decode(self, values: np.ndarray, sample: bool) -> Any:
+        """Return numbers in the units of the data; see :class:`Column`."""
+        return self.undo(super().decode(values, sample))
+
+    def undo(self, numbers: np.ndarray) -> np.ndarray:
+        """Return numbers that the transform led to in the units of the data."""
+        return backward(numbers, self.transform, self.origin, self.unit)
 
 
 class Binary(Column):
@@ -120,9 +163,21 @@ class Binary(Column):
 
 
 class Count(Column):
-    """Whole numbers from 0, as they are."""
+    """Whole numbers from 0, as they are.
+
+    Attributes:
+        mean: Their mean, or where all are 0 what half a count in all rows would make it; a model's
+            rates start there.
+    """
 
     kind: Literal["count"] = "count"
+    mean: PositiveFloat = 1.0
+
+    @classmethod
+    def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
+        """Measure the cells."""
+        mean = max(float(numbers_of(name, cells, modality).mean()), 0.5 / len(cells))
+        return cls(name=name, mean=float(f"{mean:.6g}"))
 
     def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
         """Refuse what is no whole number from 0."""

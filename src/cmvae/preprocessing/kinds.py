@@ -14,6 +14,8 @@ _FEW = 10  # an integer column with no more distinct values holds codes or grade
 _SPAN = 10  # and one whose largest value is not this many times its smallest ages or years
 _LONG = 20  # so many rows tell an identifier from a coincidence
 
+COUNTS_UP = "counts up by one from row to row"
+
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 _TEXTS = ("string", "mixed", "mixed-integer", "categorical", "empty")
 
@@ -98,7 +100,7 @@ def column_kinds(
     }
     if identifiers:
         raise IdentifierError(modality, identifiers)
-    return [kinds.get(name) or _kind_of(name, frame[name].dropna(), modality) for name in frame]
+    return [kinds.get(name) or _kind_of(name, others[name], modality) for name in frame]
 
 
 def as_frame(table: Any, modality: str) -> pd.DataFrame:
@@ -151,6 +153,8 @@ def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:
 def _inferred(column: "pd.Series[Any]") -> str:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return "categorical"
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        return "floating"  # without looking at each cell: there may be many columns
     return pd.api.types.infer_dtype(column, skipna=True)
 
 
@@ -162,8 +166,8 @@ def _identifies(column: "pd.Series[Any]") -> str | None:
     if len(column) < _LONG or inferred == "categorical":
         return None
     if inferred in _NUMBERS:
-        rises = np.diff(column.to_numpy(dtype=np.float64)) == 1
-        return "counts up by one from row to row" if rises.all() else None
+        rises = rows_count_up(column.to_numpy(dtype=np.float64))
+        return COUNTS_UP if rises else None
     if inferred not in _TEXTS or 0.5 <= _are_numbers(column).mean() < 1:
         return None
     distinct = column.astype(str).nunique()
@@ -172,6 +176,12 @@ def _identifies(column: "pd.Series[Any]") -> str | None:
         if distinct > len(column) / 2
         else None
     )
+
+
+def rows_count_up(numbers: np.ndarray) -> np.ndarray:
+    """Tell of which columns (n, ...) numbers go up by one from row to row, for 20 rows at least."""
+    up = (np.diff(numbers, axis=0) == 1).all(0)
+    return up & (len(numbers) >= _LONG)
 
 
 def _kind_of_numbers(values: np.ndarray) -> str:

@@ -19,8 +19,11 @@ from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.matching import numbers_from_zero
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer
+from cmvae.preprocessing.transforms import are_shares
+from cmvae.preprocessing.words import WordCodec, are_words
 
 if TYPE_CHECKING:
     from cmvae.data.datasets import IncompleteDataset
@@ -30,7 +33,8 @@ CHUNK_BYTES = 1 << 25
 MOST_ROWS = 8192
 
 AnyCodec = Annotated[
-    TableCodec | TextCodec | ImageCodec | ArrayCodec | CellCodec, Field(discriminator="type")
+    TableCodec | WordCodec | TextCodec | ImageCodec | ArrayCodec | CellCodec,
+    Field(discriminator="type"),
 ]
 
 
@@ -167,7 +171,9 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
 
     Args:
         rows: A DataFrame, whose columns are of the kinds that their values show; an array (n,) or
-            (n, columns), whose columns are numbers unless ``options.kinds`` says otherwise; bytes
+            (n, columns), whose columns are numbers unless ``options.kinds`` says otherwise; either,
+            where neither kinds nor a likelihood are chosen and the rows are words
+            (:func:`cmvae.preprocessing.words.are_words`) or shares, as such; bytes
             (n, H, W), (n, C, H, W) or (n, H, W, C), which are images; another array (n, *); paths
             of images; or :class:`cmvae.files.mudata.CellRows`.
         modality: Name for the errors.
@@ -199,7 +205,7 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
 
 def _learn_table(
     table: Any, kinds: Mapping[str, str], chosen: str | None, modality: str
-) -> TableCodec | TextCodec:
+) -> TableCodec | WordCodec | TextCodec:
     frame, where = as_frame(table, modality), f"modality {modality!r}"
     by_name = {str(column): column for column in frame}
     unknown = [column for column in kinds if column not in by_name]
@@ -223,9 +229,16 @@ def _learn_table(
             )
         words = Tokenizer.fit(frame[by_name[texts[0]]].dropna().astype(str))
         return TextCodec(column=texts[0], tokenizer=words, ignored=ignored)
+    named = {by_name[column]: kind for column, kind in kinds.items() if kind != IGNORE}
+    numbers = None if chosen or named else numbers_from_zero(frame)
+    if numbers is not None and are_words(numbers):
+        return WordCodec.learn(frame, modality, ignored)
     implied = LIKELIHOOD_KINDS.get(chosen or "")
-    if implied is None and isinstance(table, np.ndarray):
+    plain = list(frame) if implied else list(named)
+    if implied is None and (
+        isinstance(table, np.ndarray) or (numbers is not None and are_shares(numbers))
+    ):
         implied = "continuous"
-    given = dict.fromkeys(frame, implied) if implied else {}
-    given |= {by_name[column]: kind for column, kind in kinds.items() if kind != IGNORE}
-    return TableCodec.learn(frame, column_kinds(frame, given, modality), modality, ignored)
+    given = {**(dict.fromkeys(frame, implied) if implied else {}), **named}
+    found = column_kinds(frame, given, modality)
+    return TableCodec.learn(frame, found, modality, ignored, plain)

@@ -1,6 +1,6 @@
 """Tables of columns of any kind as numbers for a model, and numbers from a model as tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from cmvae.base.arrays import restore, standardise
+from cmvae.base.arrays import restore
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Likelihood, Params
-from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous, numbers_of
+from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
+from cmvae.preprocessing.transforms import SAID, choose_transforms
 
 IGNORE = "ignore"
 LIKELIHOOD_KINDS = {
@@ -28,8 +30,9 @@ LIKELIHOOD_KINDS = {
 class TableCodec(Codec):
     """A table, coded column by column; learned from one table and applied to others of its columns.
 
-    Continuous columns are standardised, binary ones and counts are taken as they are, categories
-    become one-hot vectors. The numbers are sorted by kind, in the order of
+    Continuous columns are standardised, shares and heavy tails after a transform
+    (:mod:`cmvae.preprocessing.transforms`); binary ones and counts are taken as they are,
+    categories become one-hot vectors. The numbers are sorted by kind, in the order of
     :data:`cmvae.preprocessing.kinds.KINDS`.
 
     Attributes:
@@ -59,7 +62,12 @@ class TableCodec(Codec):
 
     @classmethod
     def learn(
-        cls, table: Any, kinds: Sequence[str], modality: str, ignored: Sequence[str] = ()
+        cls,
+        table: Any,
+        kinds: Sequence[str],
+        modality: str,
+        ignored: Sequence[str] = (),
+        plain: Collection[Any] = (),
     ) -> Self:
         """Learn from a table; rows that are missing altogether are passed over.
 
@@ -68,6 +76,7 @@ class TableCodec(Codec):
             kinds: The kind of each column.
             modality: Name for the errors.
             ignored: Names of columns that were left out of the table.
+            plain: Continuous columns that are standardised and nothing else.
 
         Raises:
             ValueError: For other kinds or another number of them, single missing cells, no rows,
@@ -80,18 +89,16 @@ class TableCodec(Codec):
         if len(kinds) != frame.shape[1] or not set(kinds) <= set(KINDS):
             shown = list(kinds)[:SHOWN]
             raise ValueError(f"{where}: kinds must be {frame.shape[1]} of {KINDS}; got {shown}")
-        odd = [n for n in frame if isinstance(n, bool) or not isinstance(n, str | int | np.integer)]
-        if odd:
-            raise TypeError(f"{where}: column names must be strings or integers; got {odd[:SHOWN]}")
-        seen = frame[_observed(frame, modality)]
+        names = check_names(frame, modality)
+        seen = frame[observed_rows(frame, modality)]
         if not len(seen):
             raise ValueError(f"{where}: the table has no rows")
-        names = [name if isinstance(name, str) else int(name) for name in frame]
         measured = [n for n, kind in zip(frame, kinds, strict=True) if kind == "continuous"]
         learned: dict[Any, Column] = {}
         if measured:
-            numbers = np.ascontiguousarray(_block(seen, measured, modality))
-            learned = {column.name: column for column in Continuous.learn_all(measured, numbers)}
+            numbers = np.ascontiguousarray(number_block(seen, measured, modality))
+            found = choose_transforms(numbers, [name not in plain for name in measured])
+            learned = {own.name: own for own in Continuous.learn_all(measured, numbers, found)}
         for own, kind in zip(names, kinds, strict=True):
             if own not in learned:
                 learned[own] = COLUMNS[kind].learn(own, seen[own], modality)
@@ -121,16 +128,16 @@ class TableCodec(Codec):
 
         Columns of a DataFrame are found by their names, those of an array by their place.
         """
-        frame = self._own_columns(rows, modality)
-        observed = _observed(frame, modality)
+        own = [column.name for column in self.columns]
+        frame = own_columns(rows, own, self.ignored, modality)
+        observed = observed_rows(frame, modality)
         seen = frame[observed]
         parts = []
         for kind, group in groupby(self._sorted, key=lambda column: column.kind):
             columns = list(group)
             if kind == "continuous":
-                block = _block(seen, [column.name for column in columns], modality)
-                center, spread = np.array([column.scale for column in columns]).T
-                parts.append(standardise(block, center, spread))
+                block = number_block(seen, [column.name for column in columns], modality)
+                parts.append(Continuous.encode_all(columns, block))
             else:
                 parts += [column.encode(seen[column.name], modality) for column in columns]
         values = np.full((len(frame), *self.input_shape), np.nan, dtype=np.float32)
@@ -161,15 +168,28 @@ class TableCodec(Codec):
     def readable(self, values: np.ndarray) -> np.ndarray:
         """Return numbers (n, D) in the units of the columns, float64; categories stay shares."""
         center, spread = np.array([c.scale for c in self._sorted for _ in c.names]).T
-        return restore(values.astype(np.float64), center, spread)
+        numbers = np.asarray(restore(values.astype(np.float64), center, spread))
+        for j, column in enumerate(self._sorted):
+            # Continuous columns come first, and each is one number.
+            if isinstance(column, Continuous) and column.transform != "none":
+                numbers[..., j] = column.undo(numbers[..., j])
+        return numbers
 
     def describe(self) -> str:
         """Return the columns of each kind and those left out, by name where they are few."""
         by_kind: dict[str, list[Any]] = {
             kind: [c.name for c in self.columns if c.kind == kind] for kind in KINDS
         }
-        parts = {**by_kind, "left out": list(self.ignored)}.items()
+        parts = {**by_kind, **self._transformed(), "left out": list(self.ignored)}.items()
         return "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in parts if names)
+
+    def _transformed(self) -> dict[str, list[Any]]:
+        """Return what is said of the continuous columns that go through a transform: to those."""
+        found: dict[str, list[Any]] = {}
+        for column in self.columns:
+            if isinstance(column, Continuous) and column.transform != "none":
+                found.setdefault(f"of these {SAID[column.transform]}", []).append(column.name)
+        return found
 
     def _likelihood(self, chosen: str | None, params: Params, scale: float | str) -> Likelihood:
         """Return the likelihood of the kinds, with what was chosen for the columns it fits.
@@ -189,44 +209,26 @@ class TableCodec(Codec):
                 )
             return "mixed", {"columns": blocks}
         own = {**(blocks[0][2] if len(blocks[0]) > 2 else {}), **params}
-        if own.get("library_size") is True and self.median_total > 0:
-            own.setdefault("size", self.median_total)
+        if own.get("library_size") is True:
+            own = {name: value for name, value in own.items() if name != "means" or name in params}
+            if self.median_total > 0:
+                own.setdefault("size", self.median_total)
         return str(blocks[0][0]), own
 
     def _blocks(self, chosen: str | None, scale: float | str) -> list[list[Any]]:
         """Return neighbours of one likelihood: its name, width or widths, and parameters."""
         blocks: list[list[Any]] = []
+        means = [column.mean for column in self.columns if column.kind == "count"]
         names: dict[str, tuple[str, dict[str, Any]]] = {
             "continuous": ("laplace" if chosen == "laplace" else "normal", {"scale": scale}),
             "binary": ("bernoulli", {}),
-            "count": ("poisson" if chosen == "poisson" else "negative_binomial", {}),
+            "count": ("poisson" if chosen == "poisson" else "negative_binomial", {"means": means}),
         }
         for kind, (name, params) in names.items():
             width = sum(column.kind == kind for column in self.columns)
             blocks += [[name, width, params]] if width else []
         widths = [len(column.names) for column in self.columns if column.kind == "category"]
         return blocks + ([["categorical", widths]] if widths else [])
-
-    def _own_columns(self, rows: Any, modality: str) -> pd.DataFrame:
-        """Return a table's columns under the names that were learned."""
-        frame = as_frame(rows, modality)
-        own = [column.name for column in self.columns]
-        if not isinstance(rows, pd.DataFrame | pd.Series):
-            frame = frame[[place for place in frame if str(place) not in self.ignored]]
-            if frame.shape[1] != len(own):
-                shape = f"(n, {len(own)})"
-                raise ValueError(
-                    f"modality {modality!r}: expected rows {shape}, got {frame.shape[1]} columns"
-                )
-            return frame.set_axis(own, axis=1)
-        found = {str(name): name for name in frame if str(name) not in self.ignored}
-        unknown = [name for name in found if name not in set(map(str, own))]
-        missing = [name for name in own if str(name) not in found]
-        if unknown or missing:
-            both: dict[str, list[Any]] = {"unknown": unknown, "missing": missing}
-            said = [f"{what} columns {names[:SHOWN]}" for what, names in both.items() if names]
-            raise ValueError(f"modality {modality!r}: {', '.join(said)}")
-        return frame[[found[str(name)] for name in own]].set_axis(own, axis=1)
 
     @property
     def _sorted(self) -> list[AnyColumn]:
@@ -246,31 +248,6 @@ def encode_table(
     Returns:
         Numbers (n, D) float32, and the :class:`TableCodec`; errors as there.
     """
-    codec = TableCodec.learn(table, column_kinds(table, kinds, modality), modality)
+    found = column_kinds(table, kinds, modality)
+    codec = TableCodec.learn(table, found, modality, plain=list(kinds or {}))
     return codec.encode(table, modality)[0], codec
-
-
-def _block(frame: pd.DataFrame, names: list[Any], modality: str) -> np.ndarray:
-    """Return columns of numbers, (n, len(names)) float64; what is no number is told by column."""
-    try:
-        block = frame[names].to_numpy(dtype=np.float64)
-    except (TypeError, ValueError):
-        block = None
-    if block is None or not np.isfinite(block).all():
-        block = np.stack([numbers_of(name, frame[name], modality) for name in names], 1)
-    return block
-
-
-def _observed(frame: pd.DataFrame, modality: str) -> np.ndarray:
-    """Return which rows are there, (n,) boolean; refuse those that are there in part."""
-    missing = np.asarray(frame.isna())
-    observed = ~np.all(missing, axis=1)
-    partial = missing & observed[:, None]
-    if partial.any():
-        rows, columns = np.flatnonzero(partial.any(1)), frame.columns[partial.any(0)]
-        raise ValueError(
-            f"modality {modality!r}: single missing cells, which are not supported, in {len(rows)} "
-            f"rows, the first {frame.index[rows[:SHOWN]].tolist()}, of columns "
-            f"{columns[:SHOWN].tolist()}; fill them in, or leave out these rows or these columns"
-        )
-    return observed

@@ -68,8 +68,9 @@ def fit(
         start: Instead of these three, the whole plan: :class:`cmvae.training.start.Start`.
         measured: For :func:`initialize_clusters`: values of a modality to those measured.
         batch_size: Samples per step, where the data are no ``DataLoader``.
-        learning_rate: Step size of Adam, for a CMVAE with amsgrad.
-        optimizer: Parameters → optimiser, instead of it.
+        learning_rate: Step size of Adam, for a CMVAE with amsgrad; of learned scales of likelihoods
+            10 times that, so that they follow the residuals.
+        optimizer: Parameters → optimiser, instead of it; all parameters alike.
         seed: Of PyTorch, NumPy and Python: same seed, model and machine, same weights.
         run_dir: Where files go; by default the first free ``cmvae_runs/version_N``.
         resume_from: A checkpoint of an earlier ``fit``, whose training goes on. Lightning reads it
