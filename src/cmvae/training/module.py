@@ -17,13 +17,9 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
 from cmvae.training.checkpoints import settings_of
 
-<<<<<<< HEAD
 KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
 FLOOR = -1e4  # of log p(c|z), −∞ for clusters that are pruned
-SCALE_RATE = 20.0  # learning rates that the logarithm of a scale moves by in a step
-=======
 SCALE_RATE = 10.0  # learning rates that the logarithm of a scale moves by in a step
->>>>>>> prep
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -157,11 +153,7 @@ class CMVAEModule(ModelModule):
         """
         if self._optimizer is not None:
             return super().configure_optimizers()
-<<<<<<< HEAD
         scales = learned_scales(self)
-=======
-        scales = learned_scales(self.model.likelihoods)
->>>>>>> prep
         own = {id(scale) for scale in scales}
         others = [value for value in self.trained_parameters() if id(value) not in own]
         groups: list[dict[str, Any]] = [{"params": others}]
