@@ -86,7 +86,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     Attributes:
         labels_: Clusters of the samples fitted, (n,), consecutive from 0.
         n_clusters_: Clusters found.
-        h_values_: The paper's selection criterion by number of clusters (``CMVAE.prune_clusters``).
+        number_evidence_: What speaks for each number of clusters, and how sure the one found is
+            (:class:`cmvae.clusters.number.NumberEvidence`); None where the number was given.
+        stability_: How well the competing partitions agree on each cluster, (n_clusters_,): the
+            mean Jaccard index of the closest groups, from 0.75 a stable one (Hennig, 2007); NaN
+            where the start was another than a consensus.
         model_: The fitted :class:`cmvae.CMVAE`.
         modalities_: Names of the modalities the model has.
         index_: The samples' index, where DataFrames were given.
@@ -304,8 +308,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.model_ = run.model
         self.modalities_ = list(run.preprocessing.codecs)
         self.index_ = index
-        h_values = run.metrics["h_values"]
-        self.h_values_ = [np.inf if value is None else value for value in h_values]
+        self.number_evidence_ = run.evidence
+        self.stability_ = np.array(run.metrics["stability"], dtype=float)
         self.active_units_ = run.metrics["active_units"]
         self.n_clusters_ = run.model.n_clusters
         self.labels_ = run.samples["cluster"].to_numpy()

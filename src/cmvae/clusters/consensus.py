@@ -1,8 +1,7 @@
 """Competing partitions of the same samples, a judge that sees no labels, and their consensus."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -33,15 +32,6 @@ class Consensus:
     groups: np.ndarray
     memberships: np.ndarray
     stability: np.ndarray
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return {name: value.tolist() for name, value in vars(self).items()}
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Return what :meth:`to_plain` wrote."""
-        return cls(**{name: np.array(value) for name, value in plain.items()})
 
 
 def find_consensus(sources: Sequence[Source], number: int, seed: int) -> Consensus:

@@ -51,9 +51,8 @@ def fused(views: Sequence[np.ndarray], observed: np.ndarray) -> csr_array:
     n = observed.shape[1]
     total = csr_array((n, n))
     for view, seen in zip(views, observed, strict=True):
-        place = csr_array((np.ones(seen.sum()), (np.flatnonzero(seen), np.arange(seen.sum()))))
-        place.resize(n, int(seen.sum()))
-        total = total + place @ neighbour_graph(view[seen]) @ place.T
+        rows, own = np.flatnonzero(seen), neighbour_graph(view[seen]).tocoo()
+        total = total + csr_array((own.data, (rows[own.row], rows[own.col])), shape=(n, n))
     return normalised(total)
 
 

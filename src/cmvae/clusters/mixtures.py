@@ -72,7 +72,10 @@ def maximise(points: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.nd
     counts = members.sum(0) + np.finfo(float).eps
     means = members.T @ points / counts[:, None]
     scatter = np.stack(
-        [((points - mean) * own[:, None]).T @ (points - mean) for own, mean in zip(members.T, means, strict=True)]
+        [
+            ((points - mean) * own[:, None]).T @ (points - mean)
+            for own, mean in zip(members.T, means, strict=True)
+        ]
     )
     prior = dim + 2
     floor = _floor(points) * np.eye(dim)

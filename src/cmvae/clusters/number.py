@@ -112,20 +112,21 @@ def structure(views: Views | None, sources: Sequence[Source], seed: int) -> floa
         everywhere = np.ones((len(latents), len(latents[0])), dtype=bool)
         views = Views(latents, latents, everywhere)
     rows = np.sort(generator.permutation(views.observed.shape[1])[:NULL_SAMPLES])
-    # In coordinates as few as samples: distances and directions stay.
     seen = views.observed[:, rows]
-    own = Views(
-        [coordinates(np.where(s[:, None], v[rows], 0)) for v, s in zip(views.values, seen)],
-        [coordinates(np.where(s[:, None], v[rows], 0)) for v, s in zip(views.raw, seen)],
-        seen,
+    values, raw = (
+        # In coordinates as few as samples: neither distances nor directions change.
+        [coordinates(np.where(s[:, None], v[rows], 0)) for v, s in zip(part, seen, strict=True)]
+        for part in (views.values, views.raw)
     )
     chance = []
     for _ in range(NULLS):
         mixing = generator.normal(size=(len(rows), len(rows))) / np.sqrt(len(rows))
-        clouds = ([_cloud(v, s, mixing) for v, s in zip(part, seen)] for part in (own.values, own.raw))
-        chance.append(_second_eigenvalue(Views(*clouds, seen)))
-    found = _second_eigenvalue(own)
-    return found - max(chance)
+        clouds = [
+            [_cloud(view, s, mixing) for view, s in zip(part, seen, strict=True)]
+            for part in (values, raw)
+        ]
+        chance.append(_second_eigenvalue(Views(clouds[0], clouds[1], seen)))
+    return _second_eigenvalue(Views(values, raw, seen)) - max(chance)
 
 
 def _cloud(view: np.ndarray, seen: np.ndarray, mixing: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def families(sources: Sequence[Source]) -> dict[str, csr_array]:
     """Return family to the mean of its graphs."""
     names = dict.fromkeys(source.family for source in sources)
     graphs = {name: [s.graph for s in sources if s.family == name] for name in names}
-    return {name: sum(own[1:], own[0]) / len(own) for name, own in graphs.items()}
+    return {name: csr_array(sum(own[1:], own[0]) / len(own)) for name, own in graphs.items()}
 
 
 def mean_graph(sources: Sequence[Source]) -> csr_array:

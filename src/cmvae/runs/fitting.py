@@ -67,7 +67,9 @@ def change_clusters(
     run.log.to_csv(partial / TRAINING / EARLIER_LOG, index=False)
     return _trained(
         folder,
-        lambda run_dir: train_run(prepared, run_dir=run_dir, warm=run.model, **trainer_arguments),
+        lambda run_dir: train_run(
+            prepared, run_dir=run_dir, warm=run.model, latents=run.latents, **trainer_arguments
+        ),
     )
 
 

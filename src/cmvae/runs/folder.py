@@ -4,10 +4,12 @@ import hashlib
 import json
 import platform
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow
 
@@ -20,12 +22,14 @@ from cmvae.runs.record import RunRecord
 if TYPE_CHECKING:
     from cmvae.runs.run import Run
 
-VERSION = 2
+VERSION = 3
 MANIFEST = "manifest.json"
 CONFIG, PREPROCESSING, METRICS = "config.yaml", "preprocessing.json", "metrics.json"
 SAMPLES, LOG, VERSIONS, MODEL = "clusters.csv", "log.csv", "versions.json", "model"
 EXTRAS, INDEX = "estimator.json", "index.parquet"  # where the run is that of an estimator
+LATENTS = "start.safetensors"  # where clusters started from several models
 PAGE = "report.html"  # made on request; of no other run than that in the folder
+OPTIONAL = (EXTRAS, INDEX, LATENTS)
 OWN_FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
 FILES = (*OWN_FILES, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
@@ -103,8 +107,10 @@ def write_run(partial: Path, run: "Run") -> None:
     if run.index is not None:
         with atomic_write(partial / INDEX) as temporary:
             _write_index(run.index, temporary)
+    if run.latents:
+        _write_latents(run.latents, partial / LATENTS)
     run.model.save_pretrained(partial / MODEL)
-    files = [name for name in (*FILES, EXTRAS, INDEX) if (partial / name).is_file()]
+    files = [name for name in (*FILES, *OPTIONAL) if (partial / name).is_file()]
     content = {"version": VERSION, "files": {name: _digest(partial / name) for name in files}}
     _write_text(partial / MANIFEST, json.dumps(content, indent=1) + "\n")
 
@@ -118,7 +124,7 @@ def install(partial: Path, folder: Path) -> None:
     folder = link_target(folder)
     with taking_place(partial, folder) as old:
         shutil.rmtree(folder / TRAINING, ignore_errors=True)
-        own = {MANIFEST, PAGE, MODEL, EXTRAS, INDEX, *FILES}
+        own = {MANIFEST, PAGE, MODEL, *OPTIONAL, *FILES}
         for path in old.iterdir() if old.exists() else ():
             if path.name not in own:
                 path.rename(folder / path.name)
@@ -183,6 +189,7 @@ def read_record(folder: Path) -> RunRecord:
         log=pd.read_csv(folder / LOG),
         extras=json.loads(extras.read_text(encoding="utf-8")) if extras.is_file() else {},
         index=pd.read_parquet(index).index if index.is_file() else None,
+        latents=_read_latents(folder / LATENTS),
     )
 
 
@@ -208,11 +215,27 @@ def _check_files(folder: Path) -> None:
             f"version {VERSION}: {folder / CONFIG} repeats the run, {folder / MODEL} holds its "
             "model"
         )
-    for name in (*FILES, *(own for own in (EXTRAS, INDEX) if own in hashes)):
+    for name in (*FILES, *(own for own in OPTIONAL if own in hashes)):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: the file is missing from the run folder")
         if _digest(folder / name) != hashes.get(name):
             raise ValueError(f"{folder / name}: the file was altered since the run was written")
+
+
+def _write_latents(latents: Sequence[np.ndarray], path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    with atomic_write(path) as temporary:
+        save_file({str(place): means for place, means in enumerate(latents)}, temporary)
+
+
+def _read_latents(path: Path) -> tuple[np.ndarray, ...]:
+    if not path.is_file():
+        return ()
+    from safetensors.numpy import load_file
+
+    found = load_file(path)
+    return tuple(found[str(place)] for place in range(len(found)))
 
 
 def _write_index(index: pd.Index, path: Path) -> None:

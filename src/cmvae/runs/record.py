@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from cmvae.clusters.number import NumberEvidence
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 
@@ -21,6 +23,7 @@ class RunRecord:
         log: The terms of the loss, a row for each epoch.
         extras: What :class:`cmvae.CMVAEClusterer` keeps beside, as JSON can hold it; else empty.
         index: The index of its samples, where they have one.
+        latents: Where several models had samples when the clusters started, (n, d) each.
     """
 
     config: RunConfig
@@ -30,6 +33,7 @@ class RunRecord:
     log: pd.DataFrame
     extras: dict[str, Any] = field(default_factory=dict)
     index: pd.Index | None = None
+    latents: tuple[np.ndarray, ...] = ()
 
     @property
     def n_clusters(self) -> int:
@@ -37,6 +41,7 @@ class RunRecord:
         return len(self.metrics["sizes"])
 
     @property
-    def h_values(self) -> list[float]:
-        """The paper's criterion by number of clusters, infinite where it was not evaluated."""
-        return [float("inf") if value is None else value for value in self.metrics["h_values"]]
+    def evidence(self) -> NumberEvidence | None:
+        """What speaks for the number of clusters; None where it was given, or not counted so."""
+        plain = self.metrics["evidence"]
+        return None if plain is None else NumberEvidence(**plain)

@@ -1,6 +1,7 @@
 """A run: what a training leaves, and what it is asked for afterwards."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cmvae.clusters.groups import Groups
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
 from cmvae.models.cmvae import CMVAE
@@ -101,6 +103,7 @@ def train_run(
     run_dir: Path | None = None,
     resume: bool = False,
     warm: CMVAE | None = None,
+    latents: Sequence[np.ndarray] = (),
     **trainer_arguments: Any,
 ) -> Run:
     """Train a model, number its clusters, and return the run; the global generator is left alone.
@@ -113,6 +116,7 @@ def train_run(
         resume: Go on from the last checkpoint there.
         warm: A model whose networks and likelihoods are taken as they are: new clusters start at
             once.
+        latents: What their start is to group, where an earlier run has kept it.
         **trainer_arguments: For :func:`cmvae.fit`.
     """
     from cmvae.training.checkpoints import read_log
@@ -125,16 +129,20 @@ def train_run(
     with quiet_training(progress), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = CMVAE(prepared.settings)
+        torch.manual_seed(
+            seed
+        )  # the draws of training do not depend on how many clusters there are
         if warm is not None:
             # Their number may differ: the clusters are new.
             learned = {k: v for k, v in warm.state_dict().items() if not k.startswith("mixture.")}
             model.load_state_dict({**model.state_dict(), **learned})
         arguments: dict[str, Any] = {"accelerator": config.device, "enable_progress_bar": False}
         arguments |= {"run_dir": run_dir, "resume": resume, **trainer_arguments}
-        arguments["measured"] = prepared.preprocessing.restore
+        options = {"measured": prepared.preprocessing.restore, "latents": latents}
+        arguments["start_options"] = options
         groups = train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
         auto = recipe.n_clusters == "auto"
-        h_values = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
+        order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)
     run = Run(
         config=config,
@@ -143,8 +151,9 @@ def train_run(
         samples=pd.DataFrame(),
         metrics={},
         log=log,
+        latents=groups.known.latents if groups and groups.consensus else (),
     )
-    return _completed(run, prepared, h_values)
+    return _completed(run, prepared, groups, order)
 
 
 def drawn_seed(random_state: Any) -> int:
@@ -169,8 +178,8 @@ def samples_table(
     return pd.DataFrame({**columns, "modalities": rows.patterns()})
 
 
-def _completed(run: Run, prepared: Prepared, h_values: list[float]) -> Run:
-    """Return a run with its samples and figures."""
+def _completed(run: Run, prepared: Prepared, groups: Groups | None, order: np.ndarray) -> Run:
+    """Return a run with its samples and figures; its clusters had the places ``order`` before."""
     clusters, probabilities = run.assign(prepared.data)
     means = torch.from_numpy(run.embed(prepared.data))
     log = run.log
@@ -180,10 +189,19 @@ def _completed(run: Run, prepared: Prepared, h_values: list[float]) -> Run:
         "sizes": np.bincount(clusters, minlength=run.model.n_clusters).tolist(),
         "mean_probability": float(probabilities[np.arange(len(clusters)), clusters].mean()),
         "observed": {name: int(mask.sum()) for name, mask in prepared.rows.masks.items()},
-        "h_values": [value if np.isfinite(value) else None for value in h_values],
+        "evidence": asdict(groups.evidence) if groups and groups.evidence else None,
+        "stability": _stability(groups, order[: run.model.n_clusters]),
         "active_units": int(active_units(means)),
         "epochs": {str(p): int(n) for p, n in log["phase"].value_counts(sort=False).items()},
         "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
     }
     samples = samples_table(prepared.rows, clusters, probabilities)
     return replace(run, samples=samples, metrics=metrics)
+
+
+def _stability(groups: Groups | None, order: np.ndarray) -> list[float | None]:
+    """Return the stability of each cluster, in the order of their numbers; None if unknown."""
+    if groups is None or groups.consensus is None:
+        return [None] * len(order)
+    own = groups.consensus.stability[np.unique(groups.labels)]
+    return [float(own[place]) if place < len(own) else None for place in order]

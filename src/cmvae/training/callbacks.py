@@ -2,22 +2,28 @@
 
 import logging
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
-from cmvae.clusters.groups import Groups
+from cmvae.clusters.consensus import Consensus
+from cmvae.clusters.groups import Groups, Known
+from cmvae.clusters.number import NumberEvidence
 from cmvae.data.loading import as_dataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.checkpoints import BEST_CHECKPOINT, CHECKPOINTS, LAST_CHECKPOINT
-from cmvae.training.initialization import Measured, collapse_clusters, initialize_clusters
+from cmvae.training.initialization import collapse_clusters, initialize_clusters
 from cmvae.training.start import LEAST_GAIN, PHASES, Start
 
 logger = logging.getLogger(__name__)
+
+STATE = ("ended", "started", "least", "waited")
 
 
 class EpochCheckpoints(ModelCheckpoint):
@@ -51,17 +57,17 @@ class EpochCheckpoints(ModelCheckpoint):
 class StartCallback(Callback):
     """Carries out how training starts; a resumed training goes on in the phase that it was in.
 
-    The clusters are fitted to ``data``, anything that ``CMVAE.encode`` accepts, and ``measured`` is
-    for :func:`cmvae.initialize_clusters`. Logs ``phase``, an index into
+    The clusters are fitted to ``data``, anything that ``CMVAE.encode`` accepts; further
+    options are those of :func:`cmvae.initialize_clusters`. Logs ``phase``, an index into
     :data:`cmvae.training.start.PHASES`.
 
     Attributes:
         groups: What the clusters started from, once they have.
     """
 
-    def __init__(self, start: Start, data: Any, measured: Measured | None = None) -> None:
+    def __init__(self, start: Start, data: Any, **options: Any) -> None:
         super().__init__()
-        self.start, self.data, self.measured = start, data, measured
+        self.start, self.data, self.options = start, data, options
         self.groups: Groups | None = None
         self.ended: int | None = None  # how many epochs there were before the clusters, once known
         self.started = False
@@ -75,15 +81,33 @@ class StartCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training goes on from."""
-        own = {name: getattr(self, name) for name in ("ended", "started", "least", "waited")}
-        return own | {"groups": None if self.groups is None else self.groups.to_plain()}
+        own: dict[str, Any] = {name: getattr(self, name) for name in STATE}
+        groups = self.groups
+        if groups is not None:
+            known, consensus = groups.known, groups.consensus
+            own["evidence"] = groups.evidence and asdict(groups.evidence)
+            own["rows"], own["labels"] = map(torch.from_numpy, (known.rows, groups.labels))
+            own["latents"] = [torch.from_numpy(means) for means in known.latents]
+            own["consensus"] = consensus and {
+                name: torch.from_numpy(value) for name, value in vars(consensus).items()
+            }
+        return own
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up."""
-        groups = state_dict.pop("groups", None)
-        self.groups = None if groups is None else Groups.from_plain(groups)
-        for name, value in state_dict.items():
-            setattr(self, name, value)
+        for name in STATE:
+            setattr(self, name, state_dict[name])
+        if "labels" in state_dict:
+            latents = tuple(means.numpy() for means in state_dict["latents"])
+            none = np.zeros((0, 0))
+            known = Known(state_dict["rows"].numpy(), latents, none, none)
+            consensus, evidence = state_dict["consensus"], state_dict["evidence"]
+            self.groups = Groups(
+                known,
+                state_dict["labels"].numpy(),
+                consensus and Consensus(**{n: value.numpy() for n, value in consensus.items()}),
+                evidence and NumberEvidence(**evidence),
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Make one cluster of all and hold it, unless the clusters have started, or start now."""
@@ -162,8 +186,8 @@ class StartCallback(Callback):
         self.thaw()
         model: CMVAE = pl_module.model
         companions = [companion.model for companion in pl_module.companions]
-        options = {"companions": companions, "measured": self.measured}
-        groups = initialize_clusters(model, self.data, **self.start.initialization, **options)
+        options: dict[str, Any] = {**self.start.initialization, **self.options}
+        groups = initialize_clusters(model, self.data, companions=companions, **options)
         # On several devices each has fitted clusters of its own: those of the first count.
         state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
         state, self.groups = trainer.strategy.broadcast((state, groups))

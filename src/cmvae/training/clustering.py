@@ -2,11 +2,12 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cmvae.clusters.groups import Groups
@@ -15,7 +16,6 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import StartCallback
 from cmvae.training.checkpoints import can_resume, last_checkpoint
 from cmvae.training.fit import fit
-from cmvae.training.initialization import Measured
 from cmvae.training.recipe import Recipe
 
 
@@ -28,7 +28,7 @@ def train(
     warm: bool = False,
     run_dir: Path | None = None,
     resume: bool = False,
-    measured: Measured | None = None,
+    start_options: Mapping[str, Any] | None = None,
     **trainer_arguments: Any,
 ) -> Groups | None:
     """Warm up a new model with one cluster, or align; start the clusters, and train on with them.
@@ -43,7 +43,7 @@ def train(
         warm: The networks are trained already: the clusters start at once.
         run_dir: Where checkpoints and logs go; None: no files.
         resume: Go on from the last checkpoint in ``run_dir``, if there is one.
-        measured: Values of a modality to those measured (:func:`cmvae.initialize_clusters`).
+        start_options: ``measured`` and ``latents`` of :func:`cmvae.initialize_clusters`.
         **trainer_arguments: For :func:`cmvae.fit`, which says what is refused.
 
     Returns:
@@ -59,7 +59,7 @@ def train(
         model,
         data,
         start=start,
-        measured=measured,
+        start_options=start_options,
         max_epochs=start.before_objective + recipe.final_epochs(size, warm),
         batch_size=recipe.samples_per_step(size),
         learning_rate=recipe.learning_rate,
@@ -68,32 +68,29 @@ def train(
         **files,
         **trainer_arguments,
     )
-    (begin,) = (one for one in trainer.callbacks if isinstance(one, StartCallback))
+    callbacks: list[Any] = vars(trainer)["callbacks"]
+    (begin,) = (one for one in callbacks if isinstance(one, StartCallback))
     return begin.groups
 
 
 @torch.no_grad()
 def number_clusters(
     model: CMVAE, data: MultimodalBaseDataset, rule: str, drop_empty: bool
-) -> list[float]:
-    """Put the clusters that have samples first, and return the paper's criterion.
+) -> np.ndarray:
+    """Put the clusters in the order of their samples, most first; return their former places, (C,).
 
-    The number of a cluster is then its place in the model; with ``drop_empty`` those without
-    samples are deactivated. The criterion (``h_values`` of ``CMVAE.prune_clusters``) is only
-    evaluated, on a copy: started from tight clusters it keeps, or merges, too many.
+    The number of a cluster is then its place in the model. With ``drop_empty`` those without
+    samples are deactivated; others that are active come after those with samples.
     """
-    size, mixture = model.rows_at_once, model.mixture
-    copied = CMVAE(model.model_config)
-    copied.load_state_dict(model.state_dict())
-    h_values = copied.prune_clusters(data, batch_size=min(1024, size), rule=rule)
-    clusters = model.predict_clusters(data, rule=rule, batch_size=size).clusters
-    occupied = torch.bincount(clusters, minlength=len(mixture.active)) > 0
+    mixture = model.mixture
+    found = model.predict_clusters(data, rule=rule, batch_size=model.rows_at_once).clusters
+    counts = torch.bincount(found, minlength=len(mixture.active))
     if drop_empty:
-        mixture.keep(occupied)
-    # Sorting is stable: clusters of a kind stay in their order.
-    rank = 2 * occupied.int() + mixture.active.int()
-    mixture.reorder(rank.argsort(descending=True, stable=True))
-    return h_values
+        mixture.keep(counts > 0)
+    # Sorting is stable: clusters of equal size stay in their order.
+    order = (2 * counts + mixture.active.int()).argsort(descending=True, stable=True)
+    mixture.reorder(order)
+    return order.cpu().numpy()
 
 
 @contextmanager

@@ -25,8 +25,8 @@ class Companion(nn.Module):
         self.model = model
         self.alignment = alignment
 
-    def loss(self, batch: Any) -> Tensor:
-        """Return what it learns from a batch by: zero, and nothing, where that is not finite."""
+    def forward(self, batch: Any) -> Tensor:
+        """Return the loss that it learns from a batch by: zero, and nothing, where that is not finite."""
         loss: Tensor = self.model(batch).loss
         if self.alignment:
             experts = experts_of(self.model, read_batch(self.model, batch))

@@ -21,7 +21,7 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import EpochCheckpoints, StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, training_folder
 from cmvae.training.companions import companions_of
-from cmvae.training.initialization import Measured, check_number
+from cmvae.training.initialization import check_number
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.start import Start
 
@@ -36,7 +36,7 @@ def fit(
     alignment_epochs: tuple[int, int] | None = None,
     initial_clusters: int | Literal["auto"] | None = None,
     start: Start | None = None,
-    measured: Measured | None = None,
+    start_options: Mapping[str, Any] | None = None,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
@@ -66,7 +66,7 @@ def fit(
             them, and as many in which β rises.
         initial_clusters: How many clusters start then: a number, ``'auto'``, or None for all.
         start: Instead of these three, the whole plan: :class:`cmvae.training.start.Start`.
-        measured: For :func:`initialize_clusters`: values of a modality to those measured.
+        start_options: For :func:`initialize_clusters`, ``measured`` and ``latents``.
         batch_size: Samples per step, where the data are no ``DataLoader``.
         learning_rate: Step size of Adam, for a CMVAE with amsgrad; of learned scales of likelihoods
             10 times that, so that they follow the residuals.
@@ -112,7 +112,7 @@ def fit(
     if seed is not None:
         seed_everything(seed, verbose=False)
     model.train()
-    begin = [StartCallback(plan, data, measured)] if plan else []
+    begin = [StartCallback(plan, data, **(start_options or {}))] if plan else []
     if plan and plan.takes_companions and isinstance(module, CMVAEModule):
         module.companions = companions_of(bare)
     own: list[Callback] = [*begin]

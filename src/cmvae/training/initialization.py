@@ -1,6 +1,6 @@
 """Where the clusters start: one cluster for a warm-up, then a mixture fitted to the latents."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ def initialize_clusters(
     seed: int | None = None,
     batch_size: int = 512,
     companions: Iterable[CMVAE] = (),
+    latents: Sequence[np.ndarray] = (),
     measured: Measured | None = None,
 ) -> Groups:
     """Start the clusters where the latent means of the data lie.
@@ -71,6 +72,8 @@ def initialize_clusters(
         seed: Seed of the draws; without it, drawn from PyTorch's global generator.
         batch_size: Samples encoded at a time.
         companions: Other models of the same data, which propose groups too.
+        latents: Means of q(z|X), (n, d), that several models had of the samples at an earlier start
+            (``known.latents`` of what it returned): these are grouped instead.
         measured: Modality and values (n, D) to the values as they were measured; by default they
             are as given. Directions (cosines) among these are compared.
 
@@ -89,30 +92,17 @@ def initialize_clusters(
         seed = int(torch.randint(2**31, ()))
     # Latents are small matrices: more threads than one make these fits ten times slower.
     with threadpool_limits(1):
-        known, latents = read_known(model, data, method, seed, batch_size, companions, measured)
+        own = read_latents(model, data, batch_size, seed)
+        known = Known(own.rows, (own.means,), own.experts, own.observed)
+        if method == "consensus":
+            part = Subset(as_dataset(data), own.rows.tolist())
+            others = [read_latents(other, part, batch_size, seed).means for other in companions]
+            others = [means for means in others if np.isfinite(means).all()]
+            means = tuple(latents) or (own.means, *others)
+            known = replace(known, latents=means, views=read_views(model, part, measured))
         groups = find_groups(known, n_clusters or largest, largest, method, seed)
-        _start_components(model.mixture, latents, groups)
+        _start_components(model.mixture, own, groups)
     return groups
-
-
-def read_known(
-    model: CMVAE,
-    data: Any,
-    method: str,
-    seed: int,
-    batch_size: int,
-    companions: Iterable[CMVAE] = (),
-    measured: Measured | None = None,
-) -> tuple[Known, "Latents"]:
-    """Return what is known of the samples, or of MAX_SAMPLES of them, and the model's latents."""
-    latents = read_latents(model, data, batch_size, seed)
-    known = Known(latents.rows, latents.means, latents.views, latents.observed)
-    if method != "consensus":
-        return known, latents
-    part = Subset(as_dataset(data), latents.rows.tolist())
-    others = [read_latents(other, part, batch_size, seed).means for other in companions]
-    finite = tuple(means for means in others if np.isfinite(means).all())
-    return replace(known, others=finite, views=read_views(model, part, measured)), latents
 
 
 def check_number(model: CMVAE, n_clusters: object, argument: str) -> None:
@@ -131,7 +121,7 @@ class Latents:
 
     rows: np.ndarray  # which samples, (n,)
     means: np.ndarray  # of q(z|X), (n, d)
-    views: np.ndarray  # locations of q(z|x_m), (M, n, d)
+    experts: np.ndarray  # locations of q(z|x_m), (M, n, d)
     observed: np.ndarray  # (M, n) boolean
     spread: np.ndarray  # average covariance of q(z|X), (d, d), over those left out too
 
@@ -179,7 +169,7 @@ def read_views(model: CMVAE, data: Any, measured: Measured | None = None) -> Vie
 def _with_log_counts(values: np.ndarray, counts: list[CountBlock]) -> np.ndarray:
     """Return values (n, D) whose counts are log(1 + x), of shares where sizes differ, centred."""
     values = values.copy()
-    for start, stop, size in counts:
+    for start, stop, size, *_ in counts:
         own = values[:, start:stop]
         if size is not None:
             own = own * (size / np.maximum(own.sum(1, keepdims=True), 1))

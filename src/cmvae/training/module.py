@@ -166,7 +166,7 @@ class CMVAEModule(ModelModule):
         super().__init__(*arguments, **keywords)
         self.options: dict[str, float] = {}
         self.encoders_alone = False
-        self.companions = nn.ModuleList()
+        self.companions: nn.ModuleList = nn.ModuleList()
         self.warming = False
         self.memberships: Tensor | None = None
 
@@ -178,7 +178,8 @@ class CMVAEModule(ModelModule):
         """Return the loss of a batch, with those of companions and of memberships to keep."""
         loss = super().training_step(batch, batch_index)
         if self.warming:
-            loss = loss + sum(companion.loss(batch) for companion in self.companions)
+            for companion in self.companions:
+                loss = loss + companion(batch)
         if self.memberships is not None and "rows" in batch:
             wanted = self.memberships[batch["rows"]].to(loss)
             means = experts_of(self.model, read_batch(self.model, batch)).mean
