@@ -26,7 +26,7 @@ class Companion(nn.Module):
         self.alignment = alignment
 
     def forward(self, batch: Any) -> Tensor:
-        """Return the loss that it learns from a batch by: zero, and nothing, where that is not finite."""
+        """Return the loss that it learns from a batch by; zero where that is not finite."""
         loss: Tensor = self.model(batch).loss
         if self.alignment:
             experts = experts_of(self.model, read_batch(self.model, batch))
