@@ -6,8 +6,9 @@ from typing import Any, Literal
 import numpy as np
 
 from cmvae.clusters.consensus import Consensus, find_consensus
+from cmvae.clusters.evidence import MOST, NumberEvidence
 from cmvae.clusters.mixtures import gaussian_groups
-from cmvae.clusters.number import MOST, NumberEvidence, count_clusters
+from cmvae.clusters.number import count_clusters
 from cmvae.clusters.sources import Views, sources_of
 from cmvae.clusters.spectral import count_shared_groups, spectral_groups
 

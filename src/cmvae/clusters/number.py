@@ -1,44 +1,18 @@
 """How many groups there are: the evidence for each number, and for there being any."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from cmvae.clusters.evidence import NumberEvidence
 from cmvae.clusters.graphs import leading_vectors, modularity, normalised
 from cmvae.clusters.sources import Source, Views, coordinates, mean_graph, sources_of
 from cmvae.clusters.spectral import cut
 
-MOST = 100
 NULLS = 19  # structureless data as many: one in twenty shows more by chance
 NULL_SAMPLES = 500
 SUBSETS, SUBSET, SUBSET_SAMPLES = 20, 0.632, 1000
-
-
-@dataclass(frozen=True)
-class NumberEvidence:
-    """What speaks for each number of clusters.
-
-    Attributes:
-        numbers: The numbers compared, (k,) from 2; empty where nothing was compared.
-        scores: Their scores, (k,): modularity of that many groups, plus the gap between the
-            eigenvalues that follow, each standardised over the numbers; the larger the better.
-        chosen: The number found.
-        runner_up: The next best; None where there is none.
-        share: How often, of random subsets of the samples, the same number won; the closer to 1 the
-            surer.
-        strength: How much more structure there is than in a single cloud of the same covariance:
-            the second eigenvalue of the neighbour graph less the largest of such clouds. At most 0:
-            one cluster.
-    """
-
-    numbers: tuple[int, ...]
-    scores: tuple[float, ...]
-    chosen: int
-    runner_up: int | None
-    share: float
-    strength: float
 
 
 def count_clusters(

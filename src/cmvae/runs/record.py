@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmvae.clusters.number import NumberEvidence
+from cmvae.clusters.evidence import NumberEvidence
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 

@@ -120,7 +120,12 @@ def train_run(
         **trainer_arguments: For :func:`cmvae.fit`.
     """
     from cmvae.training.checkpoints import read_log
-    from cmvae.training.clustering import number_clusters, quiet_training, train
+    from cmvae.training.clustering import (
+        number_clusters,
+        quiet_training,
+        train,
+        without_spare_clusters,
+    )
 
     config, recipe = prepared.config, prepared.config.recipe
     if seed is None:
@@ -143,6 +148,7 @@ def train_run(
         groups = train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
         auto = recipe.n_clusters == "auto"
         order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
+        model = without_spare_clusters(model)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)
     run = Run(
         config=config,

@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from cmvae.clusters.consensus import Consensus
+from cmvae.clusters.evidence import NumberEvidence
 from cmvae.clusters.groups import Groups, Known
-from cmvae.clusters.number import NumberEvidence
 from cmvae.data.loading import as_dataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.checkpoints import BEST_CHECKPOINT, CHECKPOINTS, LAST_CHECKPOINT

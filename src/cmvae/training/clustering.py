@@ -93,6 +93,17 @@ def number_clusters(
     return order.cpu().numpy()
 
 
+def without_spare_clusters(model: CMVAE) -> CMVAE:
+    """Return a model that has room for its active clusters alone, which are its first."""
+    config = model.model_config.replace(number_of_clusters=model.n_clusters)
+    smaller = CMVAE(config).to(model.cluster_centers)
+    state = model.state_dict()
+    for name, value in smaller.state_dict().items():
+        state[name] = state[name][: len(value)] if name.startswith("mixture.") else state[name]
+    smaller.load_state_dict(state)
+    return smaller
+
+
 @contextmanager
 def quiet_training(verbose: bool = False) -> Iterator[None]:
     """Keep Lightning's notices to itself, unless progress is wanted."""

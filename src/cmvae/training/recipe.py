@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from cmvae.base.settings import PositiveFloat, PositiveInt, Settings, Sizes
+from cmvae.clusters.evidence import MOST
 from cmvae.training.start import PATIENCE, IntegerOrAuto, Pair, Start
 
 WARMUP_STEPS = 480
@@ -37,7 +38,7 @@ class Recipe(Settings):
     """
 
     n_clusters: IntegerOrAuto = "auto"
-    max_clusters: PositiveInt = 30
+    max_clusters: PositiveInt = MOST
     latent_dim: PositiveInt = 24
     private_dim: PositiveInt = 10
     hidden_dims: Sizes = (256,)
@@ -74,7 +75,7 @@ class Recipe(Settings):
             ValueError: If ``n_clusters`` exceeds the samples.
         """
         if self.n_clusters == "auto":
-            return min(self.max_clusters, n_samples)
+            return max(1, min(self.max_clusters, n_samples // 4))
         if self.n_clusters > n_samples:
             wanted = f"n_clusters = {self.n_clusters} clusters"
             raise ValueError(f"{wanted} cannot be found in n_samples = {n_samples}")
