@@ -1,0 +1,30 @@
+"""What is believed of the number of groups, as plain numbers."""
+
+from dataclasses import dataclass
+
+MOST = 100  # the largest number that is looked for
+
+
+@dataclass(frozen=True)
+class NumberEvidence:
+    """What speaks for each number of clusters.
+
+    Attributes:
+        numbers: The numbers compared, (k,) from 2; empty where nothing was compared.
+        scores: Their scores, (k,): modularity of that many groups, plus the gap between the
+            eigenvalues that follow, each standardised over the numbers; the larger the better.
+        chosen: The number found.
+        runner_up: The next best; None where there is none.
+        share: How often, of random subsets of the samples, the same number won; the closer to 1 the
+            surer.
+        strength: How much more structure there is than in a single cloud of the same covariance:
+            the second eigenvalue of the neighbour graph less the largest of such clouds. At most 0:
+            one cluster.
+    """
+
+    numbers: tuple[int, ...]
+    scores: tuple[float, ...]
+    chosen: int
+    runner_up: int | None
+    share: float
+    strength: float
