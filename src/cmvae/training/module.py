@@ -45,6 +45,7 @@ class ModelModule(LightningModule):
         self.model = model
         self.learning_rate = positive_float("learning_rate", learning_rate)
         self._optimizer = optimizer
+        self._sums: dict[str, tuple[Any, int]] = {}
 
     def prepare(self, data: Any) -> None:
         """Learn from the training data what has to be known before the first step."""
@@ -80,13 +81,31 @@ class ModelModule(LightningModule):
             what = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
             raise self._nonfinite(f"{what}; terms that are not finite: {bad}")
         size = len(next(iter(batch.get("data", batch).values())))
-        metrics = {name: value.float() for name, value in output.metrics.items()}
+        metrics = {name: value.detach().float() for name, value in output.metrics.items()}
         terms = {"loss": output.loss.detach(), **metrics}
-        logged = {f"{stage}/{name}": value for name, value in terms.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         if stage == "train":
-            self.log_dict(self._summary(terms), prog_bar=True, logger=False, batch_size=size)
+            self._keep(terms, size)
+            if self.trainer.progress_bar_callback is not None:
+                self.log_dict(self._summary(terms), prog_bar=True, logger=False, batch_size=size)
+        else:
+            logged = {f"{stage}/{name}": value for name, value in terms.items()}
+            self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return output.loss
+
+    def _keep(self, terms: Mapping[str, Tensor], size: int) -> None:
+        """Sum up the terms of an epoch, and log their means with its last batch.
+
+        Lightning's own means cost as much as the step of a small model.
+        """
+        for name, value in terms.items():
+            total, weight = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + value * size, weight + size
+        last = self.trainer.global_step + 1 == self.trainer.max_steps
+        if not (self.trainer.is_last_batch or last):
+            return
+        means = {f"train/{name}": total / weight for name, (total, weight) in self._sums.items()}
+        self._sums = {}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what the progress bar shows."""
