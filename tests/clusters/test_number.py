@@ -150,3 +150,9 @@ def test_structure_is_measured_against_clouds_of_the_same_covariance():
     assert structure(views, [], 0) <= 0
     grouped, _ = blobs(0, [100, 100], 6, 12.0)
     assert structure(views_of(grouped), [], 0) > 0.02
+
+
+@pytest.mark.xfail(strict=True, reason="in two columns groups have neighbour graphs that fall apart")
+def test_groups_in_two_columns_are_counted(few_subsets):
+    points, _ = blobs(0, [60, 60, 60], 2, 12.0)
+    assert count(views_of(points), 12).chosen == 3
