@@ -639,3 +639,72 @@ def test_alignment_is_reachable():
         CMVAEClusterer(3, **settings, alignment_epochs=(2, 2)).fit(tables["a"])
     with pytest.raises(ValueError, match="alignment_epochs must be two positive integers, got 3"):
         CMVAEClusterer(3, **settings, alignment_epochs=3).fit(tables)
+
+
+# Hard data
+# --------------------------------------------------------------------------------------------------
+
+SHORT = {**QUICK, "max_epochs": 4, "random_state": 0}
+
+
+def few(n, seed=0):
+    generator = np.random.default_rng(seed)
+    return {"a": generator.normal(size=(n, 3)), "b": generator.normal(size=(n, 2))}
+
+
+def two_seen(n=40):
+    tables = few(n)
+    tables["b"][2:] = np.nan
+    return tables
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [few(2), few(3), few(10), {"a": np.ones((20, 3)), "b": np.ones((20, 2))}, two_seen()],
+    ids=["2", "3", "10", "equal", "seen by two"],
+)
+def test_where_nothing_shows_groups_there_is_one_cluster_and_a_warning(tables):
+    with pytest.warns(UserWarning, match="no groups were found"):
+        model = CMVAEClusterer(**SHORT).fit(tables)
+    assert model.n_clusters_ == 1
+    assert (model.labels_ == 0).all()
+    assert (model.number_evidence_.chosen, model.number_evidence_.numbers) == (1, ())
+    assert (model.predict_proba(tables) == 1).all()
+
+
+COPIES = dict.fromkeys("ab", np.repeat([[0.0, 1.0, 2.0], [4.0, -1.0, 3.0]], 15, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("tables", "wanted", "message"),
+    [
+        (few(1), "auto", "n_samples = 1: at least 2 samples are needed"),
+        (few(5), 9, "n_clusters = 9 clusters cannot be found in n_samples = 5"),
+        (COPIES, 3, "3 clusters cannot start from 2 different samples"),
+    ],
+    ids=["one sample", "fewer samples", "fewer different ones"],
+)
+def test_more_clusters_than_there_can_be_are_refused(tables, wanted, message):
+    with pytest.raises(ValueError, match=message):
+        CMVAEClusterer(wanted, **SHORT).fit(tables)
+
+
+def test_copies_of_two_samples_are_two_clusters():
+    model = CMVAEClusterer(**SHORT).fit(COPIES)
+    assert adjusted_rand_score(np.repeat([0, 1], 15), model.labels_) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*clusters have no samples")
+@pytest.mark.parametrize("wanted", ["auto", 5])
+def test_samples_that_all_lie_alone_are_clustered(wanted):
+    alone = np.cumsum(10.0 ** np.arange(30))[:, None] * np.ones(3)
+    model = CMVAEClusterer(wanted, **SHORT).fit({"a": alone, "b": alone})
+    assert np.isfinite(model.transform({"a": alone, "b": alone})).all()
+    assert 1 <= len(np.unique(model.labels_)) <= model.n_clusters_
+
+
+@pytest.mark.filterwarnings("ignore:.*no groups were found")
+def test_many_more_columns_than_samples_are_clustered():
+    wide = {"a": np.random.default_rng(0).normal(size=(30, 50_000))}
+    model = CMVAEClusterer(**{**SHORT, "max_epochs": 1}).fit(wide)
+    assert model.n_clusters_ == 1

@@ -3,6 +3,7 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score
 
+from clusters.cases import all_sources, same_partition, two_views, views_of
 from cmvae.clusters import consensus
 from cmvae.clusters.consensus import (
     adjusted_rand,
@@ -13,7 +14,6 @@ from cmvae.clusters.consensus import (
 from cmvae.clusters.graphs import modularity
 from cmvae.clusters.mixtures import mixture_likelihood
 from cmvae.clusters.sources import Source, families, sources_of
-from clusters.cases import all_sources, same_partition, two_views, views_of
 
 
 def fixed(monkeypatch, candidates, scores):
@@ -102,9 +102,7 @@ def test_the_likelihood_counts_as_often_as_families_where_columns_are_few():
         Source(s.family, s.graph, np.zeros((60, 9)) if s.family == "joined" else s.points, False)
         for s in sources
     ]
-    difference = score_partitions(candidates, sources, 3) - score_partitions(
-        candidates, without, 3
-    )
+    difference = score_partitions(candidates, sources, 3) - score_partitions(candidates, without, 3)
     np.testing.assert_allclose(difference, 3 * (term - term.mean()) / term.std(), atol=1e-9)
 
 

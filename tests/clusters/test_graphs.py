@@ -3,6 +3,7 @@ import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from clusters.cases import blobs, same_partition
 from cmvae.clusters import graphs
 from cmvae.clusters.graphs import (
     fused,
@@ -12,7 +13,6 @@ from cmvae.clusters.graphs import (
     normalised,
     pieces_of,
 )
-from clusters.cases import blobs, same_partition
 
 
 def plain_affinity(points):

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clusters.cases import moons, rings, same_partition, views_of
 from cmvae.clusters.consensus import Consensus
 from cmvae.clusters.groups import METHODS, Groups, Known, find_groups
-from clusters.cases import moons, rings, same_partition, views_of
 
 
 def blobs(seed=0, sizes=(60, 25, 40), spread=0.4, dim=2):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from clusters.cases import same_partition
 from cmvae.clusters.mixtures import (
     best_of_kmeans,
     gaussian_groups,
@@ -9,7 +10,6 @@ from cmvae.clusters.mixtures import (
     mixture_groups,
     mixture_likelihood,
 )
-from clusters.cases import same_partition
 
 
 def blobs(seed=0, sizes=(60, 25, 40), spread=0.4):

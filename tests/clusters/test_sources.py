@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
+from clusters.cases import views_of
 from cmvae.clusters.graphs import neighbour_graph, normalised
 from cmvae.clusters.sources import coordinates, families, mean_graph, sources_of, unit
-from clusters.cases import views_of
 
 
 def pair(seed=0, n=40):

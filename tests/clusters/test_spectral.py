@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from clusters.cases import blobs, moons, rings, same_partition
 from cmvae.clusters.graphs import leading_vectors, neighbour_graph
 from cmvae.clusters.spectral import count_shared_groups, cut, group_agreement, spectral_groups
-from clusters.cases import blobs, moons, rings, same_partition
 
 
 @pytest.mark.parametrize("sizes", [[60, 60, 60], [200, 30, 60, 90], [400, 300], [250] * 8])
@@ -25,7 +25,7 @@ def far_groups(seed, n, number, singletons):
     large = number - singletons
     labels = np.concatenate([np.arange(n - singletons) % large, np.arange(large, number)])
     centers = 1e7 * np.arange(large)[:, None] * np.ones(3)
-    centers = np.concatenate([centers, centers[:singletons] + [1e6, 0, 0]])
+    centers = np.concatenate([centers, centers[:singletons] + np.array([1e6, 0, 0])])
     points = centers[labels] + generator.normal(size=(n, 3))
     order = generator.permutation(n)
     return points[order], labels[order]

@@ -167,7 +167,8 @@ def test_samples_weigh_as_much_as_they_have_observed():
 def test_unknown_methods_are_refused():
     points, _ = blobs(0, [20, 20])
     with pytest.raises(
-        ValueError, match=r"method must be one of \['consensus', 'spectral', 'shared', 'gmm'\], got 'magic'"
+        ValueError,
+        match=r"method must be one of \['consensus', 'spectral', 'shared', 'gmm'\], got 'magic'",
     ):
         initialize_clusters(model_of(), {"a": points, "b": points}, 2, method="magic")
 
@@ -255,7 +256,7 @@ def test_nothing_that_is_not_observed_changes_the_start(method):
             tables[name][~mask] = filler
         model = model_of(dim=3)
         initialize_clusters(model, {"data": tables, "masks": masks}, 2, method=method, seed=0)
-        centers.append(model.cluster_centers.detach())
+        centers.append(model.cluster_centers.detach()[:2])
     assert torch.equal(centers[0], centers[1])
     assert torch.equal(centers[0], centers[2])
 
