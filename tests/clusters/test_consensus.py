@@ -113,9 +113,12 @@ def test_scores_of_like_partitions_are_like():
     np.testing.assert_allclose(scores, 0, atol=1e-9)
 
 
-def test_partitions_with_empty_groups_compete_only_where_all_have_them():
+def test_partitions_with_empty_groups_compete_only_where_all_have_them(monkeypatch):
     views = two_views(3, np.arange(60) % 3)
-    assert all(len(np.unique(own)) == 3 for own in partitions(all_sources(views), 3, 0))
+    monkeypatch.setattr(consensus, "cut", lambda graph, *_: np.zeros(graph.shape[0], dtype=int))
+    found = partitions(all_sources(views), 3, 0)
+    assert found
+    assert all(len(np.unique(own)) == 3 for own in found)
     alike = [Source("latents", csr_array((6, 6)), np.zeros((6, 1)), False)]
     assert partitions(alike, 3, 0)
 

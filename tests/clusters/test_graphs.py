@@ -75,6 +75,14 @@ def test_copies_of_a_point_are_bound_fully():
     assert number >= 2
 
 
+def test_others_are_not_bound_to_copies_of_a_point():
+    # Eight copies fill the scale of each, but not its neighbours.
+    points = np.concatenate([np.zeros((8, 2)), [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])
+    graph = neighbour_graph(points).toarray()
+    assert (graph[:8, 8:] == 0).all()
+    assert (graph[:8, :8] + np.eye(8) > 0).all()
+
+
 # Eigenvectors
 # --------------------------------------------------------------------------------------------------
 
@@ -164,13 +172,14 @@ def test_the_smallest_pieces_join_the_nearest():
     assert same_partition(pieces_of(graph, points, 1), np.zeros(n))
 
 
-def test_merged_pieces_lie_at_the_mean_of_all_their_points():
-    # The third joins the second, whose mean the fourth is then nearer to than to the first.
+@pytest.mark.parametrize(("place", "joins"), [(2.9, 1), (2.7, 0)])
+def test_merged_pieces_lie_at_the_mean_of_all_their_points(place, joins):
+    # The third joins the second, at 5 2/3 together; the fourth then joins whichever is nearer.
     labels = np.repeat(np.arange(4), [9, 4, 2, 5])
-    places = np.array([[0.0], [6.0], [5.0], [2.9]])
+    places = np.array([[0.0], [6.0], [5.0], [place]])
     graph = csr_array((labels[:, None] == labels).astype(float) - np.eye(len(labels)))
     found = pieces_of(graph, places[labels], 2)
-    assert same_partition(found, np.array([0, 1, 1, 1])[labels])
+    assert same_partition(found, np.array([0, 1, 1, joins])[labels])
 
 
 def test_modularity_follows_its_definition():

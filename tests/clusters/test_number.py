@@ -77,9 +77,10 @@ def test_few_samples_never_fail(n, case):
 def test_a_view_of_two_samples_changes_nothing_much(n):
     generator = np.random.default_rng(1)
     observed = np.ones((2, n), dtype=bool)
-    observed[1, 2:] = False
+    # Of 700, two that the 500 which are judged against chance are not among.
+    observed[1, np.random.default_rng(0).permutation(n)[:-2]] = False
     first, second = generator.normal(size=(2, n, 3))
-    second[2:] = np.nan
+    second[~observed[1]] = np.nan
     views = views_of(first, second, observed=observed)
     assert count(views, 10).chosen == 1
 
@@ -148,6 +149,18 @@ def test_structure_is_measured_against_clouds_of_the_same_covariance():
     assert structure(views, [], 0) <= 0
     grouped, _ = blobs(0, [100, 100], 6, 12.0)
     assert structure(views_of(grouped), [], 0) > 0.02
+
+
+def test_clouds_have_mean_and_covariance_of_what_is_observed():
+    generator = np.random.default_rng(7)
+    view, seen = 3 + generator.normal(size=(80, 2)) * [1, 4], np.arange(80) < 30
+    view[~seen] = 0
+    draws = [
+        number._cloud(view, seen, generator.normal(size=(80, 80)) / np.sqrt(80)) for _ in range(200)
+    ]
+    drawn = np.concatenate(draws)
+    np.testing.assert_allclose(drawn.mean(0), view[seen].mean(0), atol=0.15)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(view[seen].T, bias=True), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.xfail(strict=True, reason="modularity grows with every cut of a plane")

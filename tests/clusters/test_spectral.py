@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from clusters.cases import blobs, moons, rings, same_partition
@@ -46,6 +47,10 @@ def test_pieces_are_merged_whole_and_cut_within(n, number, singletons):
     fewer = spectral_groups(points, number - 2)
     assert len(np.unique(fewer)) == number - 2
     assert all(len(np.unique(fewer[labels == piece])) == 1 for piece in range(number))
+    # Points alone join the groups that they lie beside.
+    large = number - singletons
+    joined = np.where(labels < large, labels, labels - large)
+    assert same_partition(spectral_groups(points, large), joined)
     more = spectral_groups(points, number + 2)
     assert all(len(np.unique(labels[more == group])) == 1 for group in np.unique(more))
     assert number < len(np.unique(more)) <= number + 2
@@ -66,6 +71,15 @@ def test_neither_rounding_nor_the_order_of_samples_matters(case):
 def test_the_scale_of_the_points_does_not_matter():
     points, _ = blobs(3, [50, 50, 50], 4, 4.0)
     assert np.array_equal(spectral_groups(points, 3), spectral_groups(1e3 * points + 7, 3))
+
+
+def test_cuts_by_kmeans_are_of_rows_of_length_one():
+    points, _ = blobs(4, [80, 40, 20], 4, 2.5)
+    graph = neighbour_graph(points)
+    vectors = leading_vectors(graph, 5)[1]
+    rows = vectors[:, :4] / np.linalg.norm(vectors[:, :4], axis=1, keepdims=True)
+    expected = KMeans(4, n_init=10, random_state=3).fit_predict(rows)
+    assert same_partition(cut(graph, vectors, points, 4, seed=3), expected)
 
 
 def test_cuts_by_kmeans_depend_on_their_seed_alone():

@@ -113,7 +113,8 @@ def structure(views: Views | None, sources: Sequence[Source], seed: int) -> floa
         everywhere = np.ones((len(latents), len(latents[0])), dtype=bool)
         views = Views(latents, latents, everywhere)
     rows = np.sort(generator.permutation(views.observed.shape[1])[:NULL_SAMPLES])
-    some = np.flatnonzero(views.observed[:, rows].any(1))  # views that any of these samples has
+    # Views that any of these samples has.
+    some = np.flatnonzero(views.observed[:, rows].any(1)).tolist()
     seen = views.observed[some][:, rows]
     values, raw = (
         # In coordinates as few as samples: neither distances nor directions change.
