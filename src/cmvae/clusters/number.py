@@ -69,7 +69,7 @@ def _share_of_subsets(
     won = []
     for _ in range(SUBSETS):
         rows = generator.permutation(n)[:size]
-        most = min(largest, size // 4)
+        most = max(2, min(largest, size // 4))
         part = normalised(graph[rows][:, rows])
         won.append(int(_scores(part, points[rows], most).argmax()) + 2 == chosen)
     return float(np.mean(won))
