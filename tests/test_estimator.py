@@ -116,23 +116,36 @@ def test_embedding_score_and_samples(fitted):
             model.sample(2, cluster=cluster)
 
 
-def test_h_values_are_there_also_where_the_number_is_given():
+def test_evidence_is_of_a_number_that_was_found_and_stability_of_every_cluster(fitted):
     tables, _ = groups()
-    model = CMVAEClusterer(n_clusters=4, **QUICK, max_epochs=3, random_state=0).fit(tables)
-    assert model.n_clusters_ == 4
-    assert len(model.h_values_) == 5
-    assert np.isfinite(model.h_values_[2:]).all()
+    given = CMVAEClusterer(n_clusters=4, **QUICK, max_epochs=3, random_state=0).fit(tables)
+    assert given.n_clusters_ == len(given.stability_) == 4
+    assert given.number_evidence_ is None
+    model = fitted[0]
+    assert model.number_evidence_.chosen == model.n_clusters_ == 3
+    assert model.number_evidence_.runner_up != 3
+    assert model.stability_.shape == (3,)
+    assert model.stability_.min() > 0.75
 
 
-def test_the_paper_s_criterion_is_evaluated_and_prunes_nothing(monkeypatch):
-    def prune(model, *_, **settings):
-        model.mixture.keep(model.active_clusters & (model.active_clusters.cumsum(0) == 1))
-        return [0.5]
+def test_the_start_of_the_clusters_prunes_nothing(monkeypatch):
+    monkeypatch.setattr("cmvae.models.cmvae.CMVAE.prune_clusters", lambda *_, **__: 1 / 0)
+    assert CMVAEClusterer(**QUICK, random_state=0).fit(groups()[0]).n_clusters_ == 3
 
-    monkeypatch.setattr("cmvae.models.cmvae.CMVAE.prune_clusters", prune)
-    model = CMVAEClusterer(**QUICK, random_state=0).fit(groups()[0])
-    assert model.h_values_ == [0.5]
-    assert model.n_clusters_ == 3
+
+def test_a_single_cluster_is_reported_with_what_to_try():
+    noise = np.random.default_rng(0).normal(size=(80, 4))
+    model = CMVAEClusterer(**QUICK, max_epochs=2, random_state=0)
+    with pytest.warns(UserWarning, match="one cluster explains .* give n_clusters, leave out"):
+        model.fit(noise)
+    assert model.number_evidence_.strength < 0
+    assert model.n_clusters_ == 1
+
+
+def test_a_warm_up_that_was_too_short_is_told(caplog):
+    with caplog.at_level("INFO", "cmvae"):
+        CMVAEClusterer(3, **QUICK, max_epochs=2, random_state=0).fit(groups()[0])
+    assert sum("a larger max_epochs" in record.message for record in caplog.records) == 1
 
 
 def test_same_seed_same_labels_and_the_global_generator_is_left_alone():
@@ -361,7 +374,7 @@ def test_clusters_without_samples_come_last_and_are_reported(monkeypatch):
 
     monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start)
     settings = {**QUICK, "covariance": "identity", "max_epochs": 2, "random_state": 0}
-    with pytest.warns(UserWarning, match="3 of 5 clusters have no samples"):
+    with pytest.warns(UserWarning, match="n_clusters = 5, but only 2 clusters have samples"):
         model = CMVAEClusterer(5, **settings).fit(tables)
     assert set(model.labels_) == {0, 1}
     assert model.predict_proba(tables).shape == (60, 5)
@@ -520,7 +533,8 @@ def test_what_is_saved_comes_back_to_the_bit(fitted, fitted_frames, tmp_path):
         assert same(model, loaded, X)
         assert loaded.get_params() == model.get_params()
         assert (loaded.index_ is None) == (model.index_ is None)
-        assert loaded.h_values_ == model.h_values_
+        assert loaded.number_evidence_ == model.number_evidence_
+        assert np.array_equal(loaded.stability_, model.stability_, equal_nan=True)
         assert loaded.active_units_ == model.active_units_
         names = {path.suffix for path in (tmp_path / str(i)).rglob("*") if path.is_file()}
         assert names - {".parquet"} == {".json", ".yaml", ".csv", ".safetensors"}
