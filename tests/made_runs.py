@@ -17,6 +17,15 @@ from cmvae.runs.config import RunConfig
 from cmvae.runs.run import Run
 from helpers import make_config, make_model, randomise
 
+EVIDENCE = {
+    "numbers": (2, 3, 4),
+    "scores": (0.5, 1.5, -2.0),
+    "chosen": 3,
+    "runner_up": 2,
+    "share": 0.85,
+    "strength": 0.125,
+}
+
 
 def numbers(names, center=0.0, spread=1.0):
     """Return the codec of a table of numbers."""
@@ -34,7 +43,7 @@ def make_rows(data, masks=None, ids=None):
     return JoinedRows([f"s{i}" for i in range(n)] if ids is None else ids, data, whole | given)
 
 
-def make_run(codecs, rows, n_clusters=3, n_pruned=0, log=None, h_values=(), rule="mean"):
+def make_run(codecs, rows, n_clusters=3, n_pruned=0, log=None, rule="mean", **metrics):
     """Return a run of a random model; centres lie at samples, so that clusters have some."""
     preprocessing = Preprocessing(codecs=codecs)
     shapes, n_all = preprocessing.input_dims, n_clusters + n_pruned
@@ -54,7 +63,12 @@ def make_run(codecs, rows, n_clusters=3, n_pruned=0, log=None, h_values=(), rule
         config=RunConfig.make({"modalities": files, "recipe": {"rule": rule}}),
         preprocessing=preprocessing,
         samples=pd.DataFrame({"id": rows.ids}),
-        metrics={"sizes": [0] * n_clusters, "h_values": list(h_values)},
+        metrics={
+            "sizes": [0] * n_clusters,
+            "evidence": None,
+            "stability": [None] * n_clusters,
+            **metrics,
+        },
         log=pd.DataFrame({"phase": [], "epoch": []}) if log is None else log,
         model=model,
     )

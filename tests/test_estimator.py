@@ -143,6 +143,26 @@ def test_the_largest_cluster_comes_first(fitted):
     assert (np.diff(sizes) <= 0).all()
 
 
+def test_the_start_of_the_clusters_prunes_nothing(monkeypatch):
+    monkeypatch.setattr("cmvae.models.cmvae.CMVAE.prune_clusters", lambda *_, **__: 1 / 0)
+    assert CMVAEClusterer(**QUICK, random_state=0).fit(groups()[0]).n_clusters_ == 3
+
+
+def test_a_single_cluster_is_reported_with_what_to_try():
+    noise = np.random.default_rng(0).normal(size=(80, 4))
+    model = CMVAEClusterer(**QUICK, max_epochs=2, random_state=0)
+    with pytest.warns(UserWarning, match="one cluster explains .* give n_clusters, leave out"):
+        model.fit(noise)
+    assert model.number_evidence_.strength < 0
+    assert model.n_clusters_ == 1
+
+
+def test_a_warm_up_that_was_too_short_is_told(caplog):
+    with caplog.at_level("INFO", "cmvae"):
+        CMVAEClusterer(3, **QUICK, max_epochs=2, random_state=0).fit(groups()[0])
+    assert sum("a larger max_epochs" in record.message for record in caplog.records) == 1
+
+
 def test_same_seed_same_labels_and_the_global_generator_is_left_alone():
     import torch
 
@@ -369,7 +389,7 @@ def test_clusters_without_samples_come_last_and_are_reported(monkeypatch):
 
     monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start)
     settings = {**QUICK, "covariance": "identity", "max_epochs": 2, "random_state": 0}
-    with pytest.warns(UserWarning, match="3 of 5 clusters have no samples"):
+    with pytest.warns(UserWarning, match="n_clusters = 5, but only 2 clusters have samples"):
         model = CMVAEClusterer(5, **settings).fit(tables)
     assert set(model.labels_) == {0, 1}
     assert model.predict_proba(tables).shape == (60, 5)

@@ -13,6 +13,7 @@ import torch
 
 import cmvae.base.arrays
 from cmvae import CMVAE, CMVAEConfig, fit
+from cmvae.clusters.evidence import NumberEvidence
 from cmvae.data import SparseRows, StandardisedRows
 from cmvae.metrics import clustering_scores
 from cmvae.omics import from_mudata, read_h5mu, to_mudata
@@ -333,8 +334,8 @@ def test_results_survive_a_file(tmp_path):
     mdata = make()
     cells = from_mudata(mdata)
     model = make_model(cells.coding)
-    h_values = model.prune_clusters(cells.dataset)
-    to_mudata(mdata, model, cells, h_values=h_values)
+    evidence = NumberEvidence((2, 3), (0.5, -0.5), 2, None, 0.9, 0.125)
+    to_mudata(mdata, model, cells, evidence=evidence)
     mdata.write(tmp_path / "cells.h5mu")
     again = read_h5mu(tmp_path / "cells.h5mu")
     np.testing.assert_array_equal(again.obsm["X_cmvae"], mdata.obsm["X_cmvae"])
@@ -343,7 +344,10 @@ def test_results_survive_a_file(tmp_path):
     account = again.uns["cmvae"]
     assert CMVAEConfig.from_json(account["config"]) == model.model_config
     assert Preprocessing.from_json(account["coding"]) == cells.coding
-    assert account["h_values"].tolist() == h_values
+    kept = account["evidence"]
+    assert kept.pop("numbers").tolist() == [2, 3]
+    assert kept.pop("scores").tolist() == [0.5, -0.5]
+    assert kept == {"chosen": 2, "share": 0.9, "strength": 0.125}
     assert account["active_clusters"].tolist() == model.active_clusters.nonzero().flatten().tolist()
     np.testing.assert_allclose(account["weights"], model.pc_params.detach().numpy())
     assert set(account["versions"]) == {"cmvae", "torch", "mudata"}

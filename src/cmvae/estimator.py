@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.plain import as_plain, read_state, stored_state
-from cmvae.base.words import quoted
+from cmvae.base.words import counted, quoted
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import ModalityFile
@@ -40,9 +40,10 @@ DEFAULT = Recipe()
 class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     """Cluster samples seen through one or several tables, parts of them missing, with a CMVAE.
 
-    A multimodal VAE with one cluster is trained on the tables; the clusters start from the groups
-    its latents show (:func:`cmvae.initialize_clusters`) and are trained on together with the
-    networks. A sample's cluster is the most probable one at the mean of its joint posterior.
+    Multimodal VAEs with one cluster are trained on the tables; the clusters start from the groups
+    that partitions of their latents and of the tables agree on (:func:`cmvae.initialize_clusters`),
+    and are trained on together with the networks. A sample's cluster is the most probable one at
+    the mean of its joint posterior.
 
     ``X`` is {modality: array or DataFrame (n, features)}, or one array or DataFrame. Arrays are
     numbers, which are standardised; the columns of DataFrames are of the kinds that their values
@@ -70,7 +71,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             Rybkin et al., 2021).
         beta: Weight β of the divergence.
         start: Where the clusters start, the ``method`` of :func:`cmvae.initialize_clusters`;
-            ``'auto'``: ``'spectral'``, with ``alignment_epochs`` ``'shared'``.
+            ``'auto'``: ``'consensus'``, with ``alignment_epochs`` ``'shared'``.
         rule: The assignment rule, ``'joint'``, ``'mean'`` or ``'vote'``.
         alignment_epochs: For modalities that share little but the cluster: so many epochs in which
             the encoders alone learn what modalities share, and so many in which decoders learn to
@@ -366,23 +367,26 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def _report_collapse(self) -> None:
         """Warn where the model does not tell samples apart."""
         in_use, units = len(np.unique(self.labels_)), self.active_units_
-        text = "%d of %d latent units and %d clusters in use"
-        logger.info(text, units, self.model_.latent_dim, in_use)
+        text = "%d of %s and %s in use"
+        possible = counted(self.model_.latent_dim, "latent unit")
+        logger.info(text, units, possible, counted(in_use, "cluster"))
+        if self._run.metrics["still_falling"]:
+            logger.info("the loss was still falling: a larger max_epochs may tell clusters apart")
         if units == 0:
             warnings.warn(
                 "no latent unit is in use: the embedding is the same for all samples", stacklevel=3
             )
-        if in_use == 1 and self.n_clusters != 1:
+        if self.n_clusters == "auto" and in_use == 1:
             warnings.warn(
-                "one cluster explains the data as well as several: no groups were found",
+                "one cluster explains the data as well as several: no groups were found; give "
+                "n_clusters, leave out modalities or columns that show nothing, or look at kinds",
                 stacklevel=3,
             )
         elif in_use < self.n_clusters_:
-            empty = self.n_clusters_ - in_use
+            asked = f"n_clusters = {self.n_clusters}"
+            have = "cluster has" if in_use == 1 else "clusters have"
             warnings.warn(
-                f"{empty} of {self.n_clusters_} clusters have no samples",
-                ConvergenceWarning,
-                stacklevel=3,
+                f"{asked}, but only {in_use} {have} samples", ConvergenceWarning, stacklevel=3
             )
 
 

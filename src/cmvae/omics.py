@@ -1,7 +1,7 @@
 """MuData in and out: modalities and layers as a dataset, embedding and clusters back into it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from cmvae.base.arguments import positive_int
 from cmvae.base.arrays import is_sparse
 from cmvae.base.extras import from_extra
 from cmvae.base.words import listed, quoted
+from cmvae.clusters.evidence import NumberEvidence
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.mudata import CellRows
 from cmvae.files.mudata_results import cell_rows, placed_results
@@ -120,7 +121,7 @@ def to_mudata(
     *,
     key: str = "cmvae",
     rule: str = "joint",
-    h_values: Sequence[float] | None = None,
+    evidence: NumberEvidence | None = None,
     copy: bool = False,
     batch_size: int = 1024,
 ) -> Any:
@@ -130,7 +131,7 @@ def to_mudata(
     categorical of the model's numbers, of which those without cells are left out;
     ``.obs["cmvae_probability"]``: its probability; ``.uns["cmvae"]``: ``config`` and ``coding``
     (JSON), ``rule``, ``versions``, ``active_clusters`` (their numbers), ``weights`` (π of all
-    clusters) and ``h_values``. Cells of ``mdata`` that ``cells`` does not have get NaN.
+    clusters) and ``evidence``. Cells of ``mdata`` that ``cells`` does not have get NaN.
 
     Args:
         mdata: The MuData that ``cells`` was read from, or one with at least these cells.
@@ -138,8 +139,8 @@ def to_mudata(
         cells: What :func:`from_mudata` returned.
         key: What the names start with, in place of ``cmvae``.
         rule: The assignment rule of ``CMVAE.predict_clusters``.
-        h_values: The selection criterion by number of clusters, as ``CMVAE.prune_clusters`` returns
-            it, to be kept.
+        evidence: What spoke for the number of clusters, to be kept: of a run, say
+            (``CMVAEClusterer.number_evidence_``).
         copy: Write into a copy instead.
         batch_size: So many cells are made dense at a time.
 
@@ -161,7 +162,7 @@ def to_mudata(
     target.obsm[f"X_{key}"] = embedding
     for name, values in columns.items():
         target.obs[f"{key}_{name}"] = values
-    target.uns[key] = account_of(model, cells.coding, rule, h_values)
+    target.uns[key] = account_of(model, cells.coding, rule, evidence)
     return target if copy else None
 
 
@@ -344,7 +345,7 @@ def _assigned(
 
 
 def account_of(
-    model: "CMVAE", coding: Preprocessing, rule: str, h_values: Sequence[float] | None
+    model: "CMVAE", coding: Preprocessing, rule: str, evidence: NumberEvidence | None
 ) -> dict[str, Any]:
     """Return what the results came from, of kinds that HDF5 can hold."""
     versions = {
@@ -360,6 +361,9 @@ def account_of(
         "active_clusters": model.active_clusters.nonzero().flatten().cpu().numpy(),
         "weights": model.pc_params.detach().double().cpu().numpy(),
     }
-    if h_values is not None:
-        account["h_values"] = np.asarray(h_values, dtype=np.float64)
+    if evidence is not None:
+        known = {name: value for name, value in asdict(evidence).items() if value is not None}
+        lists = {"numbers": np.int64, "scores": np.float64}
+        arrays = {name: np.array(known[name], dtype=kind) for name, kind in lists.items()}
+        account["evidence"] = known | arrays
     return account

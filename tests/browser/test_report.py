@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from cmvae.preprocessing.arrays import ImageCodec
 from cmvae.report import gather_report, write_report
-from made_runs import make_rows, make_run, numbers
+from made_runs import EVIDENCE, make_rows, make_run, numbers
 
 BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 OPTIONS = (
@@ -62,7 +62,8 @@ def report(tmp_path_factory):
         {"table": numbers(names), "photo": ImageCodec(shape=(1, 6, 5))},
         rows,
         log=pd.DataFrame(curves),
-        h_values=[None, None, 0.7, 0.4],
+        evidence=EVIDENCE,
+        stability=[0.75, 0.5, None],
     )
     title = "A report & <i>its</i> title"
     content = gather_report(run, rows, pd.Series(labels, index=rows.ids), title=title)
@@ -311,9 +312,47 @@ def test_the_chosen_number_of_clusters_is_marked(page):
         "const p = document.getElementById('selection-plot'); return [p.data, p.layout]"
     )
     (curve, mark), layout = drawn
-    assert (curve["x"], curve["y"]) == ([2, 3], [0.7, 0.4])
-    assert (mark["x"], mark["y"]) == ([3], [0.4])
-    assert layout["annotations"][0]["text"] == "kept: 3"
+    assert (curve["x"], curve["y"]) == ([2, 3, 4], [0.5, 1.5, -2])
+    assert (mark["x"], mark["y"]) == ([3], [1.5])
+    assert layout["annotations"][0]["text"] == "chosen: 3"
+    said = text(page, "#selection-note")
+    assert "in 85 % of random subsets of the samples the same number wins; next best: 2." in said
+    assert "more structure than in single clouds of the same covariance, by 0.125" in said
+    page.execute_script("document.querySelector('#selection details').open = true")
+    assert text(page, "#selection-table tbody") == "2 0.5 next best\n3 1.5 chosen\n4 −2"
+
+
+def test_each_cluster_says_how_stable_it_is(page):
+    cards = page.find_elements(By.CSS_SELECTOR, "#cards .cluster")
+    facts = [card.find_element(By.CSS_SELECTOR, ".facts").text for card in cards]
+    assert "0.75, stable" in facts[0]
+    assert "0.50" in facts[1]
+    assert "stable" not in facts[1]
+    assert "Stability" not in facts[2]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        (None, None),
+        (
+            {"numbers": (), "scores": (), "runner_up": None, "strength": -0.25},
+            "(the difference is −0.25): one cluster",
+        ),
+    ],
+)
+def test_without_scores_there_is_no_curve(browser, tmp_path, evidence, said):
+    rows = make_rows({"a": np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)})
+    evidence = evidence and {**EVIDENCE, "chosen": 1, **evidence}
+    run = make_run({"a": numbers(["x", "y"])}, rows, n_clusters=1, evidence=evidence)
+    write_report(tmp_path / "report.html", gather_report(run, rows))
+    browser.get((tmp_path / "report.html").as_uri())
+    assert browser.execute_script("return document.documentElement.dataset.ready") == "yes"
+    assert "in 1 cluster." in text(browser, "#lead")
+    assert "1\ncluster\n" in text(browser, "#tiles")
+    assert not browser.find_elements(By.ID, "selection-plot")
+    assert len(browser.find_elements(By.ID, "selection")) == (said is not None)
+    assert said is None or said in text(browser, "#selection-note")
 
 
 def test_another_training_curve_can_be_chosen(page):

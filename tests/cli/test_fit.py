@@ -1,5 +1,6 @@
 import errno
 import json
+import re
 import shutil
 from pathlib import Path
 from unittest import mock
@@ -50,7 +51,8 @@ def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
         "10 × 12 pixels",
     ):
         assert words in out
-    assert "3 clusters\n" in out
+    assert re.search(r"\n3 clusters found \(next best: \d+; the same in \d+ % of subsets\)\n", out)
+    assert "1.00, stable" in out
     samples = pd.read_csv(folder / "clusters.csv", dtype={"id": str})
     assert list(samples) == ["id", "cluster", "probability", "modalities"]
     assert samples["id"].tolist()[:50] == IDS[:50]
@@ -76,6 +78,7 @@ def test_the_run_folder_holds_what_repeats_it(fitted):
             "log.csv",
             "versions.json",
             "manifest.json",
+            "start.safetensors",
             "model",
             "model/config.json",
             "model/model.safetensors",
@@ -85,7 +88,9 @@ def test_the_run_folder_holds_what_repeats_it(fitted):
     assert metrics["n_clusters"] == CMVAE.from_pretrained(folder / "model").n_clusters == 3
     assert sum(metrics["sizes"]) == metrics["n_samples"] == N
     assert metrics["observed"] == {"a": 50, "b": 55, "img": 51}
-    assert metrics["h_values"][:2] == [None, None]
+    assert metrics["evidence"]["chosen"] == 3
+    assert len(metrics["stability"]) == 3
+    assert min(metrics["stability"]) > 0.75
     assert metrics["epochs"] == {"warm-up": 12, "clusters": 2}
     log = pd.read_csv(folder / "log.csv")
     assert log["phase"].tolist() == ["warm-up"] * 12 + ["clusters"] * 2

@@ -213,7 +213,8 @@ def test_results_go_back_into_a_copy_of_the_file(fitted, cells, tmp_path):
     assert mdata.obs["group"].tolist() == make_mudata().obs["group"].tolist()
     account = mdata.uns["cmvae"]
     assert account["active_clusters"].tolist() == list(range(found.n_clusters))
-    assert account["h_values"][2] == pytest.approx(found.metrics["h_values"][2])
+    assert account["evidence"]["chosen"] == found.evidence.chosen
+    assert account["evidence"]["scores"].tolist() == list(found.evidence.scores)
     assert Preprocessing.from_json(account["coding"]) == found.preprocessing
 
 
@@ -223,7 +224,7 @@ def test_to_mudata_writes_the_same(fitted, cells, tmp_path):
     mdata = read_mudata(out)
     own = from_mudata(other, coding=found.preprocessing)
     rule = found.config.recipe.rule
-    to_mudata(other, found.model, own, rule=rule, h_values=found.h_values)
+    to_mudata(other, found.model, own, rule=rule, evidence=found.evidence)
     assert mdata.obs_names.tolist() == other.obs_names.tolist()
     assert set(other.obs) - set(make_mudata().obs) == {"cmvae_cluster", "cmvae_probability"}
     assert (set(mdata.obs), set(mdata.obsm), set(mdata.uns)) == (

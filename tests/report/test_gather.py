@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from cmvae.clusters.evidence import NumberEvidence
 from cmvae.models.inference import latent_means
 from cmvae.preprocessing import encode_table
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
@@ -12,7 +13,7 @@ from cmvae.preprocessing.texts import TextCodec, Tokenizer
 from cmvae.report import Shown, gather_report
 from cmvae.report.counting import NO_LABEL
 from helpers import assert_same_snapshot, snapshot
-from made_runs import make_rows, make_run, numbers, pictures_of
+from made_runs import EVIDENCE, make_rows, make_run, numbers, pictures_of
 
 N = 40
 IMAGES = ImageCodec(shape=(1, 4, 6))
@@ -275,7 +276,7 @@ def test_an_array_is_a_table_without_names():
             assert value == pytest.approx(50 + 10 * values[row].ravel()[j], rel=1e-5)
 
 
-def test_curves_and_criterion_are_those_of_the_run(rows):
+def test_curves_evidence_and_stability_are_those_of_the_run(rows):
     log = pd.DataFrame(
         {
             "phase": ["warm-up", "warm-up", "clusters"],
@@ -284,10 +285,11 @@ def test_curves_and_criterion_are_those_of_the_run(rows):
             "val/loss": [None, 3.5, float("nan")],
         }
     )
-    made = make_run(CODECS, rows, log=log, h_values=[None, None, 0.5, 0.25])
+    made = make_run(CODECS, rows, log=log, evidence=EVIDENCE, stability=[0.9, None, 0.4])
     content = gather_report(made, rows)
     assert content.history == {"train/loss": (4.0, 3.0, 2.0), "val/loss": (None, 3.5, None)}
-    assert content.selection == ((2, 0.5), (3, 0.25))
+    assert content.evidence == NumberEvidence(**EVIDENCE)
+    assert [cluster.stability for cluster in content.clusters] == [0.9, None, 0.4]
 
 
 def test_an_absent_modality_is_generated_all_the_same(found, rows):

@@ -41,7 +41,7 @@ def test_config_survives_yaml(tmp_path):
             {"recipe": {"latent_dim": "big"}},
             "recipe.latent_dim must be a positive integer, got 'big'",
         ),
-        ({"recipe": {"start": "random"}}, "recipe.start must be 'auto', 'spectral'"),
+        ({"recipe": {"start": "random"}}, "recipe.start must be 'auto', 'consensus', 'spectral'"),
         ({"modalities": {"a": {"path": "x", "size": [3]}}}, "modalities.a.size"),
         ({"modalities": "a.csv"}, "modalities must be a mapping, got 'a.csv'"),
     ],

@@ -144,7 +144,7 @@ def first_version(folder):
 HARM = {
     "another version": (
         lambda folder: manifest(folder, version=99),
-        r"run is a run folder of version 99; this cmvae \S+ reads version 2: .*config\.yaml "
+        r"run is a run folder of version 99; this cmvae \S+ reads version 3: .*config\.yaml "
         r"repeats the run, .*model holds its model",
     ),
     "the first version": (first_version, "run is a run folder of version 1; this cmvae"),

@@ -96,9 +96,9 @@ def test_figures_agree_with_the_samples(run, prepared):
     assert metrics["mean_probability"] == pytest.approx(samples["probability"].mean(), abs=1e-6)
     assert metrics["observed"] == {"a": 50, "b": 55}
     assert metrics["epochs"] == {"warm-up": 6, "clusters": 1}
-    assert len(run.h_values) == 4
-    assert run.h_values[:2] == [np.inf, np.inf]
-    assert np.isfinite(run.h_values[2:]).all()
+    assert run.evidence is None
+    assert len(metrics["stability"]) == 3
+    assert all(0 < value <= 1 for value in metrics["stability"])
     clusters, probabilities = run.assign(prepared.data)
     assert probabilities.shape == (60, 3)
     np.testing.assert_allclose(probabilities.sum(1), 1)

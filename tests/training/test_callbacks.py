@@ -107,7 +107,7 @@ def test_a_warm_up_that_fails_leaves_the_mixture_as_it_was(name):
 def test_clusters_that_cannot_start_leave_nothing_frozen():
     alike = MultimodalBaseDataset({"a": torch.ones(9, 4), "b": torch.ones(9, 3)})
     trained = model()
-    with pytest.raises(ValueError, match="4 clusters cannot start from 1 different samples"):
+    with pytest.raises(ValueError, match="4 clusters cannot start from 1 different sample"):
         train(trained, alike, max_epochs=3, warmup_epochs=2)
     assert all(parameter.requires_grad for parameter in trained.parameters())
 

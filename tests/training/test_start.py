@@ -1,10 +1,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from cmvae.training.recipe import Recipe
-from cmvae.training.start import ALIGNMENT_WEIGHT, Start
+from cmvae.training.start import ALIGNMENT_WEIGHT, Start, still_falling
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,19 @@ cmvae.initialize_clusters
 assert not {"lightning", "sklearn", "pandas"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("losses", "falls"),
+    [
+        (np.linspace(9, 1, 50), True),
+        (np.exp(-np.arange(50) / 4), False),
+        ([5.0, 1.0], True),
+        ([5.0], False),
+        ([], False),
+        (np.ones(20), False),
+        (np.linspace(1, 9, 20), False),
+    ],
+)
+def test_a_loss_that_has_not_settled_still_falls(losses, falls):
+    assert still_falling(list(losses)) == falls

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from cmvae.base.words import counted
 from cmvae.cli.console import EXIT_FAILED, console, one_line_errors, quieten, say
 from cmvae.cli.demo_folder import CHECKPOINT, DemoSettings, prepare_folder
 
@@ -80,7 +81,8 @@ def demo(
 
 
 def _show_demo(result: "DemoResult", folder: Path) -> None:
-    say(f"\n{result.n_clusters} clusters found (there are 10 digits; labels only score)\n")
+    found = counted(result.n_clusters, "cluster")
+    say(f"\n{found} found (there are 10 digits; labels only score)\n")
     table = Table("method", "ACC", "NMI", "ARI", title="Clusters against digits, %")
     for method, scores in result.scores.items():
         table.add_row(method, *(f"{100 * scores[name]:.1f}" for name in ("ACC", "NMI", "ARI")))

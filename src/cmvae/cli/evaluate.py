@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from cmvae.base.words import counted
 from cmvae.cli.console import console, one_line_errors, say
 
 
@@ -56,4 +57,5 @@ def evaluate(
             scores = clustering_scores(known[ids].tolist(), found.loc[ids, "cluster"].tolist())
             table.add_row(name, str(len(ids)), *(f"{100 * scores[key]:.1f}" for key in names))
         console.print(table)
-        say(f"{len(both)} of {len(samples)} samples have a label; {known.nunique()} labels")
+        labels_found = counted(known.nunique(), "label")
+        say(f"{len(both)} of {counted(len(samples), 'sample')} have a label; {labels_found}")

@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from cmvae.base.words import counted
 from cmvae.cli.console import console, one_line_errors, quieten, say
 
 if TYPE_CHECKING:
     from cmvae.files.modality import ModalityFile
     from cmvae.runs.config import RunConfig
+    from cmvae.runs.record import RunRecord
     from cmvae.runs.run import Prepared, Run
 
 Options = list[str] | None
+
+STABLE = 0.75  # Hennig, 2007
+ONE_CLUSTER = (
+    "One cluster explains the data as well as several. To look for groups all the same, give a "
+    "number (--clusters), leave out modalities or columns that show nothing "
+    "(--kind NAME.COLUMN=ignore), or correct what columns were taken for (--kind)."
+)
+STILL_FALLING = "more (--epochs) may tell clusters apart better."
 
 
 def fit(
@@ -168,18 +178,47 @@ def training_bar() -> dict[str, Any]:
 
 
 def show_clusters(run: "Run", out: Path) -> None:
-    """Print how many clusters there are, and their sizes."""
-    sizes = run.metrics["sizes"]
-    empty = f", {sizes.count(0)} of them without samples" if 0 in sizes else ""
-    say(f"{len(sizes)} clusters{empty}")
-    table = Table("cluster", "samples", title="Clusters")
+    """Print how many clusters there are and how sure that is, and each one's size and stability."""
+    sizes, stability = run.metrics["sizes"], run.metrics["stability"]
+    say(how_many(run))
+    known = any(value is not None for value in stability)
+    table = Table("cluster", "samples", *["stability"] * known, title="Clusters")
     for number, size in enumerate(sizes):
-        table.add_row(str(number), str(size))
+        table.add_row(str(number), str(size), *[_stability_words(stability[number])] * known)
     console.print(table)
+    if len(sizes) == 1 and run.config.recipe.n_clusters == "auto":
+        say(ONE_CLUSTER)
+    if run.metrics["still_falling"]:
+        epochs = run.metrics["epochs"]["warm-up"]
+        say(f"The loss was still falling after {counted(epochs, 'epoch')}: {STILL_FALLING}")
     say(
         f"Written to {out}: clusters.csv, model/, config.yaml, preprocessing.json, metrics.json, "
         "log.csv"
     )
+
+
+def how_many(run: "RunRecord") -> str:
+    """Say how many clusters there are, where that is from, and how sure it is."""
+    sizes, wanted, evidence = run.metrics["sizes"], run.config.recipe.n_clusters, run.evidence
+    found = counted(len(sizes), "cluster")
+    if wanted != "auto":
+        in_use = len(sizes) - sizes.count(0)
+        return f"{found}, of which only {in_use} {_have(in_use)} samples" if 0 in sizes else found
+    if evidence is None:
+        return f"{found} found"
+    lost = evidence.chosen - len(sizes)
+    others = f"; {lost} more ended without samples" if lost > 0 else ""
+    return f"{found} found ({evidence.describe()}{others})"
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
+
+
+def _stability_words(stability: float | None) -> str:
+    if stability is None:
+        return ""
+    return f"{stability:.2f}{', stable' if stability >= STABLE else ''}"
 
 
 def _files(
@@ -235,7 +274,7 @@ def _show_data(prepared: "Prepared") -> None:
     """Print what each modality is taken for."""
     from cmvae.networks.build import choose_networks
 
-    title = f"{len(prepared.rows.ids)} samples"
+    title = counted(len(prepared.rows.ids), "sample")
     table = Table("modality", "samples", "what", "likelihood", "network", title=title)
     for name, codec in prepared.preprocessing.codecs.items():
         dist, params = prepared.settings.likelihood_of(name)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cmvae.base.words import counted
 from cmvae.cli.console import one_line_errors, say
 
 
@@ -66,4 +67,4 @@ def predict(
         else:
             counts = predict_files(run, record, files, out)
         sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
-        say(f"Written to {out}: {counts.sum()} samples; in cluster {sizes}")
+        say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from cmvae.cli.console import console, one_line_errors, quieten, say
-from cmvae.cli.fit import show_clusters, training_bar, what_is_left
+from cmvae.cli.fit import how_many, show_clusters, training_bar, what_is_left
 
-BAR = 40
+if TYPE_CHECKING:
+    from cmvae.clusters.evidence import NumberEvidence
+    from cmvae.runs.record import RunRecord
+
+BAR, MOST_ROWS, NEIGHBOURS = 40, 25, 2
 
 
 def select(
@@ -25,7 +29,7 @@ def select(
         str | None, typer.Option(help="auto, cpu, cuda, mps …", show_default="as in the run")
     ] = None,
 ) -> None:
-    """Show the entropy curve of a run, the smaller the better, and set another number of clusters.
+    """Show what speaks for each number of clusters of a run, and set another number.
 
     Example: cmvae select runs/mine --clusters 5
     """
@@ -34,7 +38,7 @@ def select(
 
         record = read_record(run)
         if clusters is None:
-            _show_curve(record.metrics["h_values"], record.n_clusters)
+            _show_evidence(record)
             return
         may_write_run(run, overwrite=True, resume=False)
         if device is not None:
@@ -55,17 +59,39 @@ def select(
             )
 
 
-def _show_curve(h_values: list[float | None], now: int) -> None:
-    known = {size: value for size, value in enumerate(h_values) if value is not None}
-    say(f"{now} clusters")
-    if not known:
-        say("a curve needs at least two clusters")
-        return
-    low, high = min(known.values()), max(known.values())
-    table = Table("clusters", "penalised entropy", "", title="Selection curve")
-    for size, value in known.items():
-        length = 1 + round((BAR - 1) * (value - low) / ((high - low) or 1.0))
-        is_marked = {"smallest": value == low, "the run's": size == now}
+def _show_evidence(record: "RunRecord") -> None:
+    """Print the scores of the numbers compared, or why there are none."""
+    evidence = record.evidence
+    say(how_many(record))
+    if evidence is None:
+        auto = record.config.recipe.n_clusters == "auto"
+        say("they were counted without scores" if auto else "the number was given: none compared")
+    elif evidence.numbers:
+        _show_scores(evidence, record.n_clusters)
+
+
+def _show_scores(evidence: "NumberEvidence", now: int) -> None:
+    scores = dict(zip(evidence.numbers, evidence.scores, strict=True))
+    low, high = min(scores.values()), max(scores.values())
+    table = Table("clusters", "score", "", title="Numbers of clusters, the larger the better")
+    shown = worth_showing(scores, evidence.chosen)
+    for size in shown:
+        length = 1 + round((BAR - 1) * (scores[size] - low) / ((high - low) or 1.0))
+        is_marked = {
+            "chosen": size == evidence.chosen,
+            "the run's": size == now != evidence.chosen,
+            "next best": size == evidence.runner_up,
+        }
         marks = ", ".join(text for text, holds in is_marked.items() if holds)
-        table.add_row(str(size), f"{value:.4f}", f"{'█' * length} {marks}")
+        table.add_row(str(size), f"{scores[size]:.2f}", f"{'█' * length} {marks}")
     console.print(table)
+    rest = [score for size, score in scores.items() if size not in shown]
+    if rest:
+        say(f"{len(rest)} more up to {evidence.numbers[-1]} have scores of at most {max(rest):.2f}")
+
+
+def worth_showing(scores: dict[int, float], chosen: int) -> list[int]:
+    """Return the numbers to show: the neighbours of the one chosen, and the best."""
+    near = [size for size in scores if abs(size - chosen) <= NEIGHBOURS]
+    best = sorted(scores, key=lambda size: -scores[size])
+    return sorted(list(dict.fromkeys([*near, *best]))[:MOST_ROWS])

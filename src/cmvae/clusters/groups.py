@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cmvae.base.words import counted
 from cmvae.clusters.consensus import Consensus, find_consensus
 from cmvae.clusters.evidence import MOST, NumberEvidence
 from cmvae.clusters.mixtures import gaussian_groups
@@ -76,7 +77,8 @@ def find_groups(known: Known, wanted: Any, largest: int, method: str, seed: int)
     distinct = len(np.unique(points, axis=0))
     largest = min(largest, distinct)
     if wanted != "auto" and wanted > distinct:
-        raise ValueError(f"{wanted} clusters cannot start from {distinct} different samples")
+        different = counted(distinct, "different sample")
+        raise ValueError(f"{counted(wanted, 'cluster')} cannot start from {different}")
     if method == "gmm":
         numbers = range(1, largest + 1) if wanted == "auto" else [wanted]
         return Groups(known, gaussian_groups(points, numbers, seed))

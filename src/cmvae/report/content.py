@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from cmvae.clusters.evidence import NumberEvidence
+
 Telling = tuple[int, int, float, float]
 """Modality, feature, value in units of the data, standard deviations from the mean."""
 
@@ -52,6 +54,7 @@ class Cluster:
     certainty: float | None  # mean probability with which they are; None where there are none
     unsure: int  # how many of them have a probability below one half
     weight: float  # π, the share that the model expects
+    stability: float | None  # how well competing partitions agree on it; None where unknown
     nearest: tuple[int, ...]  # members closest to its centre, places among the samples shown
     differences: tuple[Difference, ...]  # the largest first
     texts: dict[str, str] = field(default_factory=dict)  # what is generated at its centre
@@ -103,4 +106,4 @@ class ReportContent:
     samples: Samples
     agreement: Agreement | None
     history: dict[str, tuple[float | None, ...]]  # by epoch; None where it was not measured
-    selection: tuple[tuple[int, float], ...]  # numbers of clusters tried, with their criterion
+    evidence: NumberEvidence | None  # for the number of clusters; None where it was given

@@ -112,7 +112,7 @@ def entropy_figure(h_values: Sequence[float] | Any, chosen: int) -> Figure:
     (curve,) = panel.plot(sizes, values[sizes], "o-", color=PALETTE[0], label="criterion")
     curve.set(markersize=4, linewidth=1.5)
     panel.axvline(chosen, color=PALETTE[3], linestyle="--", linewidth=1, zorder=1)
-    mark = f"chosen: {chosen} clusters"
+    mark = f"chosen: {counted(chosen, 'cluster')}"
     panel.plot(chosen, values[chosen], "o", color=PALETTE[3], markersize=9, zorder=3, label=mark)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.margins(y=0.1)

@@ -66,7 +66,7 @@ def gather_report(
     :func:`cmvae.report.embedding_figure`.
 
     Args:
-        run: A run: its model, preprocessing, rule, curves and criterion.
+        run: A run: its model, preprocessing, rule, curves and evidence.
         rows: n samples, as the preprocessing of the run encodes them.
         labels: What to compare clusters with, by id; others than those of the samples are passed
             over. Samples without a label, or with ``'(none)'``, are counted, not scored.
@@ -108,7 +108,7 @@ def gather_report(
         samples=samples,
         agreement=None if named is None else score_labels(*named, clusters, run.n_clusters),
         history=_history(run),
-        selection=tuple((k, h) for k, h in enumerate(run.h_values) if math.isfinite(h)),
+        evidence=run.evidence,
     )
 
 
@@ -200,6 +200,7 @@ class _Gathering:
             certainty=float(probability.mean()) if len(probability) else None,
             unsure=int((probability < 0.5).sum()),
             weight=float(self.run.model.pc_params.detach()[number]),
+            stability=self.run.metrics["stability"][number],
             nearest=tuple(np.searchsorted(self.rows, self.nearest[number]).tolist()),
             differences=self._differences(number),
             texts={m: _text(self.prototypes.centres[m][number]) for m in texts},

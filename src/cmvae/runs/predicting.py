@@ -68,7 +68,7 @@ def predict_h5mu(
             ids += rows.ids
             found.append((clusters, chosen, run.embed(data)))
     clusters, chosen, embedding = map(np.concatenate, zip(*found, strict=True))
-    account = account_of(run.model, run.preprocessing, run.config.recipe.rule, run.h_values)
+    account = account_of(run.model, run.preprocessing, run.config.recipe.rule, run.evidence)
     write_results(source, out, ids, clusters, chosen, embedding, account)
     return np.bincount(clusters, minlength=run.n_clusters)
 

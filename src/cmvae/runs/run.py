@@ -145,17 +145,18 @@ def train_run(
         arguments |= {"run_dir": run_dir, "resume": resume, **trainer_arguments}
         options = {"measured": prepared.preprocessing.restore, "latents": latents}
         arguments["start_options"] = options
-        groups = train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
+        begin = train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
         auto = recipe.n_clusters == "auto"
         order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
         model = without_spare_clusters(model)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)
+    groups = begin.groups
     run = Run(
         config=config,
         preprocessing=prepared.preprocessing,
         model=model.eval(),
         samples=pd.DataFrame(),
-        metrics={},
+        metrics={"still_falling": begin.still_falling},
         log=log,
         latents=groups.known.latents if groups and groups.consensus else (),
     )
@@ -198,6 +199,7 @@ def _completed(run: Run, prepared: Prepared, groups: Groups | None, order: np.nd
         "evidence": asdict(groups.evidence) if groups and groups.evidence else None,
         "stability": _stability(groups, order[: run.model.n_clusters]),
         "active_units": int(active_units(means)),
+        **run.metrics,
         "epochs": {str(p): int(n) for p, n in log["phase"].value_counts(sort=False).items()},
         "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
     }

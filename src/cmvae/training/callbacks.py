@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
+from cmvae.base.words import counted
 from cmvae.clusters.consensus import Consensus
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.clusters.groups import Groups, Known
@@ -19,11 +20,11 @@ from cmvae.data.loading import as_dataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.checkpoints import BEST_CHECKPOINT, CHECKPOINTS, LAST_CHECKPOINT
 from cmvae.training.initialization import collapse_clusters, initialize_clusters
-from cmvae.training.start import LEAST_GAIN, PHASES, Start
+from cmvae.training.start import LEAST_GAIN, PHASES, Start, still_falling
 
 logger = logging.getLogger(__name__)
 
-STATE = ("ended", "started", "least", "waited")
+STATE = ("ended", "started", "least", "waited", "losses")
 
 
 class EpochCheckpoints(ModelCheckpoint):
@@ -72,12 +73,19 @@ class StartCallback(Callback):
         self.ended: int | None = None  # how many epochs there were before the clusters, once known
         self.started = False
         self.least, self.waited = math.inf, 0
+        self.losses: list[float] = []  # of the warm-up's epochs
         self._frozen: list[nn.Parameter] = []
 
     @property
     def before(self) -> int:
         """Epochs before the clusters start, as far as is known."""
         return self.start.before_clusters if self.ended is None else self.ended
+
+    @property
+    def still_falling(self) -> bool:
+        """Whether the warm-up has ended by its number of epochs while its loss still fell."""
+        planned = self.start.warmup_epochs
+        return 0 < planned == len(self.losses) and still_falling(self.losses)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training goes on from."""
@@ -95,7 +103,7 @@ class StartCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up."""
-        for name in STATE:
+        for name in set(STATE) & set(state_dict):
             setattr(self, name, state_dict[name])
         if "labels" in state_dict:
             latents = tuple(means.numpy() for means in state_dict["latents"])
@@ -148,11 +156,16 @@ class StartCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """End the warm-up where it has not improved for long."""
-        if self.started or self.start.patience is None:
+        if self.started or not self.start.warmup_epochs:
             return
-        loss = trainer.callback_metrics["train/loss"]
-        if bool(loss + LEAST_GAIN < self.least):
-            self.least, self.waited = float(loss), 0
+        loss = float(trainer.callback_metrics["train/loss"])
+        self.losses.append(loss)
+        if self.still_falling:
+            logger.info("the loss was still falling when the warm-up ended: try more epochs")
+        if self.start.patience is None:
+            return
+        if loss + LEAST_GAIN < self.least:
+            self.least, self.waited = loss, 0
             return
         self.waited += 1
         if self.waited >= self.start.patience:
@@ -195,4 +208,4 @@ class StartCallback(Callback):
         model.mixture.load_state_dict(state)
         if self.start.fresh_optimizer:
             trainer.strategy.setup_optimizers(trainer)
-        logger.info("clusters started after %d epochs", self.before)
+        logger.info("clusters started after %s", counted(self.before, "epoch"))

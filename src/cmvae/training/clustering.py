@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from cmvae.clusters.groups import Groups
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import StartCallback
@@ -30,7 +29,7 @@ def train(
     resume: bool = False,
     start_options: Mapping[str, Any] | None = None,
     **trainer_arguments: Any,
-) -> Groups | None:
+) -> StartCallback:
     """Warm up a new model with one cluster, or align; start the clusters, and train on with them.
 
     Draws come from PyTorch's global generator, apart from those that start the clusters.
@@ -47,7 +46,7 @@ def train(
         **trainer_arguments: For :func:`cmvae.fit`, which says what is refused.
 
     Returns:
-        What the clusters started from.
+        How it started: the groups, and whether the warm-up should have been longer.
     """
     size = len(data)
     start = recipe.start_of_training(size, warm).replace(seed=seed, batch_size=model.rows_at_once)
@@ -70,7 +69,7 @@ def train(
     )
     callbacks: list[Any] = vars(trainer)["callbacks"]
     (begin,) = (one for one in callbacks if isinstance(one, StartCallback))
-    return begin.groups
+    return begin
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """How training starts: the plan of it, as plain settings."""
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +12,7 @@ PHASES = ("warm-up", "alignment", "clusters")
 ALIGNMENT_WEIGHT = 100.0
 ALIGNMENT_BETA = 1.0
 PATIENCE, LEAST_GAIN = 10, 1e-3
+STILL_FALLING = 0.05
 
 
 def _integer_or_auto(value: object) -> object:
@@ -147,3 +149,16 @@ class Start(Settings):
         lowest = min(ALIGNMENT_BETA, beta)
         options = {"beta": lowest + max(0.0, progress / self.reading - 1) * (beta - lowest)}
         return options | ({"alignment": ALIGNMENT_WEIGHT} if progress < self.reading else {})
+
+
+def still_falling(losses: Sequence[float]) -> bool:
+    """Tell whether more epochs would have lowered a loss by much.
+
+    So it is where its mean over the last tenth of the epochs is lower than over the tenth before by
+    more than a twentieth of what it has fallen in all.
+    """
+    last = max(1, len(losses) // 10)
+    if len(losses) <= last:
+        return False
+    gain = sum(losses[-2 * last : -last]) / last - sum(losses[-last:]) / last
+    return gain > STILL_FALLING * max(0.0, losses[0] - losses[-1])

@@ -199,31 +199,55 @@ function drawTraining() {
   byId("training-plot").setAttribute("aria-label", `Curve of ${readable(quantity)}: ${told}`);
 }
 
-// Selection: the criterion by number of clusters.
+// The number of clusters: the score of each that was compared.
 function buildSelection() {
-  if (!data.selection.length) { byId("selection").remove(); return; }
-  const kept = data.clusters.length;
-  byId("selection-note").textContent = `The penalised normalised entropy by number of clusters: lower is better. Kept were ${plural(kept, "cluster")}.`;
-  const rows = data.selection.map(([size, value]) => el("tr", {}, el("th", { scope: "row", class: "number" }, size), el("td", { class: "number" }, number(value)), el("td", {}, size === kept ? "kept" : "")));
-  fill("selection-table", table("", [{ text: "Clusters", kind: "number" }, { text: "Criterion", kind: "number" }, { text: "" }], rows), "Criterion by number of clusters");
+  if (!data.evidence) { byId("selection").remove(); return; }
+  const { numbers, scores } = data.evidence;
+  byId("selection-note").textContent = howSure();
+  if (!numbers.length) {
+    byId("selection-plot").remove();
+    byId("selection-table").parentElement.remove();
+    return;
+  }
+  const rows = numbers.map((size, i) => el("tr", {}, el("th", { scope: "row", class: "number" }, size), el("td", { class: "number" }, number(scores[i])), el("td", {}, remark(size))));
+  fill("selection-table", table("", [{ text: "Clusters", kind: "number" }, { text: "Score", kind: "number" }, { text: "" }], rows), "Score by number of clusters");
   drawSelection();
 }
 
-function drawSelection() {
-  if (!byId("selection")) return;
-  const t = theme();
+function remark(size) {
+  const { chosen: best, runner_up: next } = data.evidence;
+  const remarks = [[best, "chosen"], [next, "next best"], [data.clusters.length, size === best ? "" : "kept"]];
+  return remarks.filter(([of, text]) => of === size && text).map(([, text]) => text).join(", ");
+}
+
+function howSure() {
+  const { numbers, chosen: best, runner_up: next, share, strength } = data.evidence;
   const kept = data.clusters.length;
-  const found = data.selection.find(([size]) => size === kept);
+  if (!numbers.length) {
+    return strength < 0
+      ? `The neighbour graph of the samples shows no more structure than those of single clouds of the same covariance (the difference is ${number(strength)}): one cluster.`
+      : "No numbers were compared.";
+  }
+  return "The score of each number of clusters, by how well the samples’ neighbour graph falls into so many groups: higher is better. "
+    + `Chosen: ${best}; in ${percent(share)} of random subsets of the samples the same number wins${next === null ? "" : `; next best: ${next}`}. `
+    + `There is more structure than in single clouds of the same covariance, by ${number(strength)} (at most 0 would mean one cluster).`
+    + (kept === best ? "" : ` ${plural(kept, "cluster")} kept samples.`);
+}
+
+function drawSelection() {
+  if (!byId("selection-plot")) return;
+  const t = theme();
+  const { numbers, scores, chosen: best } = data.evidence;
+  const top = scores[numbers.indexOf(best)];
   const traces = [{
-    type: "scatter", mode: "lines+markers", x: data.selection.map((s) => s[0]), y: data.selection.map((s) => s[1]),
-    line: { color: t.g0, width: 2.2 }, marker: { size: 7 }, hovertemplate: "%{x} clusters: %{y:.5g}<extra></extra>",
-  }];
-  if (found) traces.push({ type: "scatter", mode: "markers", x: [found[0]], y: [found[1]], hoverinfo: "skip", marker: { symbol: "star", size: 17, color: t.g3, line: { width: 1, color: t.ink } } });
+    type: "scatter", mode: "lines+markers", x: numbers, y: scores,
+    line: { color: t.g0, width: 2.2 }, marker: { size: 7 }, hovertemplate: "%{x} clusters: %{y:.3g}<extra></extra>",
+  }, { type: "scatter", mode: "markers", x: [best], y: [top], hoverinfo: "skip", marker: { symbol: "star", size: 17, color: t.g3, line: { width: 1, color: t.ink } } }];
   const changes = {
-    xaxis: { title: { text: "number of clusters" }, dtick: data.selection.length <= 16 ? 1 : undefined }, yaxis: { title: { text: "criterion" } },
-    shapes: [{ type: "line", x0: kept, x1: kept, yref: "paper", y0: 0, y1: 1, line: { color: t.g3, width: 1.5, dash: "dot" } }],
-    annotations: [{ x: kept, yref: "paper", y: 1, yanchor: "bottom", text: `kept: ${kept}`, showarrow: false, font: { size: 13, color: t.ink } }], margin: { l: 50, r: 16, t: 30, b: 44 },
+    xaxis: { title: { text: "number of clusters" }, dtick: numbers.length <= 16 ? 1 : undefined }, yaxis: { title: { text: "score" } },
+    shapes: [{ type: "line", x0: best, x1: best, yref: "paper", y0: 0, y1: 1, line: { color: t.g3, width: 1.5, dash: "dot" } }],
+    annotations: [{ x: best, yref: "paper", y: 1, yanchor: "bottom", text: `chosen: ${best}`, showarrow: false, font: { size: 13, color: t.ink } }], margin: { l: 50, r: 16, t: 30, b: 44 },
   };
   Plotly.react("selection-plot", traces, layout(changes, 300), config);
-  byId("selection-plot").setAttribute("aria-label", `Criterion by number of clusters; ${kept} kept${found ? `, where it is ${number(found[1])}` : ""}.`);
+  byId("selection-plot").setAttribute("aria-label", `Score by number of clusters; the best is ${best}, with ${number(top)}.`);
 }

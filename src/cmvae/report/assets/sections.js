@@ -10,9 +10,9 @@ function buildOverview() {
     ));
     const sure = shownSum(data.clusters.map((cluster) => cluster.size * (cluster.certainty ?? 0)));
     byId("tiles").replaceChildren(
-      tile(count(n), chosen.size ? `of ${plural(data.n_samples, "sample")}` : "samples"),
+      tile(count(n), chosen.size ? `of ${plural(data.n_samples, "sample")}` : n === 1 ? "sample" : "samples"),
       tile(count(data.modalities.length), data.modalities.length === 1 ? "modality" : "modalities"),
-      tile(count(chosen.size || data.clusters.length), chosen.size ? `of ${plural(data.clusters.length, "cluster")}` : "clusters"),
+      tile(count(chosen.size || data.clusters.length), chosen.size ? `of ${plural(data.clusters.length, "cluster")}` : data.clusters.length === 1 ? "cluster" : "clusters"),
       tile(n ? percent(complete / n) : "–", "have every modality"),
       tile(n ? percent(sure / n) : "–", "mean certainty"),
     );
@@ -126,10 +126,13 @@ function commonLabel(c) {
   return data.clusters[c].size ? `${data.agreement.labels[best]} (${percent(counts[best] / data.clusters[c].size)})` : "–";
 }
 
+const STABLE = 0.75;
+
 function clusterCard(cluster, c) {
   const only = el("button", { type: "button", "aria-pressed": "false", "aria-label": `Show only cluster ${cluster.name}`, onclick: () => toggle(c) }, "Show only this");
   const facts = [["Size", `${plural(cluster.size, "sample")} (${percent(cluster.size / data.n_samples)}); the model expects ${percent(cluster.weight)}`]];
   if (cluster.size) facts.push(["Certainty", `${percent(cluster.certainty)} on average; ${cluster.unsure ? count(cluster.unsure) : "none"} below 50 %`]);
+  if (cluster.stability !== null) facts.push(["Stability", `${cluster.stability.toFixed(2)}${cluster.stability >= STABLE ? ", stable" : ""}`]);
   if (data.agreement) facts.push(["Mostly", commonLabel(c)]);
   const card = el("article", { class: "card cluster", "data-cluster": c, "aria-labelledby": `cluster-${c}` },
     el("header", {}, el("h3", { id: `cluster-${c}` }, mark(c), `Cluster ${cluster.name}`), only),
@@ -186,6 +189,7 @@ function differences(cluster) {
 function buildClusters() {
   const hasTable = data.clusters.some((cluster) => cluster.differences.length);
   byId("clusters-note").textContent = "Certainty is the mean probability with which members belong to their cluster."
+    + (data.clusters.some((cluster) => cluster.stability !== null) ? ` Stability is how closely the competing partitions, from which the clusters started, agree on a cluster: 1 where all have the same samples in it; from ${STABLE} it is called stable.` : "")
     + (hasTable ? " A feature sets a cluster apart by the difference of its mean there and elsewhere, in standard deviations (SD) of all samples; “generated” is what the model makes at the centre of the cluster." : "");
   byId("cards").append(...data.clusters.map(clusterCard));
 }
