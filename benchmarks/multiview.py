@@ -21,6 +21,7 @@ import numpy as np
 from multiview_records import FOUND, GIVEN, write_ablation, write_main, write_reliability
 from opponents import OPPONENTS
 from rows import Rows, quiet, source_state, timed
+from start_variants import BEST, HINDSIGHT, START_VARIANTS, start_rows
 from tables import read_table, sources
 from timing import RECORDS
 
@@ -28,22 +29,24 @@ from cmvae import CMVAEClusterer
 
 # Settings of the estimator; the number of clusters is given where they do not say otherwise.
 OURS = {GIVEN: {}, FOUND: {"n_clusters": "auto"}}
+# Fits of their own; the number of other starts of the same fits is larger (start_variants.py).
 VARIANTS = {
+    "start: the model's normalised cut": {"start": "spectral"},
     "start: Gaussian mixture": {"start": "gmm"},
-    "hidden layer of 64": {"hidden_dims": (64,)},
-    "latent_dim 10": {"latent_dim": 10},
+    "linear model": {"hidden_dims": ()},
 }
+STARTS = (*START_VARIANTS, BEST, HINDSIGHT)
 RELIABILITY = ("msrc_v1", "tcga_breast", "wikipedia", "bbc4view", "wine", "digits 720")
 
 
-def row_of(table, folder, method, seed):
-    """Return the row of one fit."""
+def rows_of(table, folder, method, seed):
+    """Return the row of one fit; where the number is given, also those of other starts."""
     quiet()
     views, labels = read_table(table, folder)
     number = len(np.unique(labels))
     key = {"table": table, "method": method, "seed": seed, "samples": len(labels), "true": number}
     if method in OPPONENTS:
-        return {**key, **timed(labels, OPPONENTS[method], views, number, seed)}
+        return [{**key, **timed(labels, OPPONENTS[method], views, number, seed)}]
     settings = {"n_clusters": number, **(OURS | VARIANTS)[method]}
     model = CMVAEClusterer(random_state=seed, **settings)
     scores = timed(labels, model.fit_predict, views)
@@ -51,7 +54,11 @@ def row_of(table, folder, method, seed):
     confidence = model.predict_proba(views)[np.arange(len(partition)), partition]
     # What the reliability is computed from; the records leave it out.
     kept = {"partition": partition.tolist(), "confidence": np.round(confidence, 4).tolist()}
-    return {**key, **scores, **kept}
+    rows = [{**key, **scores, **kept}]
+    if method == GIVEN:
+        others = start_rows(model, views, labels, number, seed)
+        rows += [{**key, **own, "method": name} for name, own in others.items()]
+    return rows
 
 
 def methods_of(part):
@@ -85,7 +92,7 @@ def compute(options, rows, keys):
     print(f"{known}, {len(waiting)} to compute; the commit is {state['commit']}", flush=True)
     with ProcessPoolExecutor(options.jobs) as pool:
         futures = {
-            pool.submit(row_of, table, options.data, method, seed): (table, method, seed)
+            pool.submit(rows_of, table, options.data, method, seed): (table, method, seed)
             for table, method, seed in waiting
         }
         for future in as_completed(futures):
@@ -93,8 +100,9 @@ def compute(options, rows, keys):
                 failed += 1
                 print(*futures[future], repr(error), flush=True)
                 continue
-            row = future.result()
-            rows.add({**row, **state})
+            row, *others = future.result()
+            for own in (row, *others):
+                rows.add({**own, **state})
             told = f"ACC {row['ACC']:.1f}, {row['clusters']} clusters, {row['seconds']:.1f} s"
             print(*futures[future], told, flush=True)
     return failed
@@ -102,7 +110,7 @@ def compute(options, rows, keys):
 
 def write(options, rows, origins):
     """Write the records of rows that are known, in the order of the tables and methods."""
-    methods = [*OURS, *OPPONENTS, *VARIANTS]
+    methods = [*OURS, *OPPONENTS, *STARTS, *VARIANTS]
     known = sorted(
         (
             row
@@ -112,11 +120,11 @@ def write(options, rows, origins):
         key=lambda row: ([*origins].index(row["table"]), methods.index(row["method"]), row["seed"]),
     )
     parts = ("main", "ablation", "reliability") if options.part == "summary" else (options.part,)
-    chosen = [row for row in known if row["method"] not in VARIANTS]
+    chosen = [row for row in known if row["method"] in (*OURS, *OPPONENTS)]
     if "main" in parts and chosen:
         write_main(chosen, origins, options)
-    chosen = [row for row in known if row["method"] in (GIVEN, *VARIANTS)]
-    if "ablation" in parts and any(row["method"] in VARIANTS for row in chosen):
+    chosen = [row for row in known if row["method"] in (GIVEN, *STARTS, *VARIANTS)]
+    if {"main", "ablation"} & {*parts} and chosen:
         write_ablation(chosen, VARIANTS, options)
     if "reliability" in parts:
         chosen = [r for r in known if r["method"] in OURS and r["table"] in RELIABILITY]

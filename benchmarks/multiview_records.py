@@ -223,27 +223,25 @@ def write_ablation(rows, variants, options):
     """Write mean ACC and counting error of every variant, overall and by table."""
     by = grouped(rows, "table", "method")
     tables, methods = tables_and_methods(by)
-    lines = ["| table | " + " | ".join(methods) + " |", "|" + "---|" * (len(methods) + 1)]
-    for told, names in (("mean", tables), ("nine", NINE), ("six", LOW_DIMENSIONAL)):
-        # A mean over other tables than the first column's would compare nothing.
-        common = [t for t in names if all((t, method) in by for method in methods)]
-        cells = [number(mean_over(by, common, method)[0]) for method in methods]
-        lines.append(f"| {told} (of {len(common)}) | " + " | ".join(cells) + " |")
-    for table in tables:
-        accuracies = [[row["ACC"] for row in by.get((table, m), [])] for m in methods]
+    head = ["variant", "mean", "nine", "six", "spread", "number off", *tables]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    common = [t for t in tables if all((t, method) in by for method in methods)]
+    for method in methods:
+        groups = [by.get((table, method), []) for table in tables]
+        accuracies = [[row["ACC"] for row in group] for group in groups]
+        kinds = (common, *([t for t in names if t in common] for names in (NINE, LOW_DIMENSIONAL)))
+        means = [mean_over(by, own, method)[0] for own in kinds]
+        spread = np.mean([np.ptp(own) for own in accuracies if own])
+        off = np.mean([counting_error(group) for group in groups if group])
         cells = [number(np.mean(own) if own else np.nan) for own in accuracies]
-        lines.append(f"| {table} | " + " | ".join(cells) + " |")
-    off = [
-        np.mean([counting_error(found) for (_, m), found in by.items() if m == method])
-        for method in methods
-    ]
-    lines.append("| abs ln(found / true) | " + " | ".join(f"{value:.2f}" for value in off) + " |")
+        own = [*map(number, means), number(spread), f"{off:.2f}", *cells]
+        lines.append(f"| {method} | " + " | ".join(own) + " |")
     lines += [
         "",
-        "Means over seeds by table; of medians in the first rows, over tables that all have.",
+        f"Means over seeds by table; of medians in the first columns, over the {len(common)} tables "
+        "that all variants have. Starts are scored before the model is trained on.",
     ]
-    shown = {name: {key: repr(v) for key, v in own.items()} for name, own in variants.items()}
-    write_rows("ablation", rows, lines, options, variants=shown)
+    write_rows("ablation", rows, lines, options, variants=repr(variants))
 
 
 def write_reliability(rows, options):
