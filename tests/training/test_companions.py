@@ -100,7 +100,8 @@ def test_a_companion_whose_loss_is_not_finite_is_left_out(monkeypatch):
     monkeypatch.setattr("cmvae.training.fit.companions_of", broken)
     watch, trained = Watch(), model()
     plan = {"max_epochs": 3, "warmup_epochs": 2, "initial_clusters": 3, "seed": 0}
-    train(trained, data(), callbacks=[watch], **plan)
+    # Clipping takes the gradients of all together.
+    train(trained, data(), callbacks=[watch], gradient_clip_val=1.0, **plan)
     assert trained.n_clusters == 3
     assert all(p.isfinite().all() for p in trained.parameters())
     others = list(watch.module.companions)[1:]
@@ -122,6 +123,16 @@ def test_latents_of_companions_take_part_in_the_start(monkeypatch):
     assert [means.shape for means in known.latents] == [(60, 2)] * 4
     assert not any(np.array_equal(known.latents[0], other) for other in known.latents[1:])
     assert known.views is not None
+
+
+def test_a_model_of_double_precision_has_companions_too():
+    trained = model().double()
+    plan = {"max_epochs": 2, "warmup_epochs": 1, "initial_clusters": 3, "seed": 0}
+    watch = Watch()
+    train(trained, data(), callbacks=[watch], **plan)
+    assert {p.dtype for p in trained.parameters()} == {torch.float64}
+    assert watch.moved == [True, False]
+    assert trained.n_clusters == 3
 
 
 def test_batches_without_two_modalities_leave_companions_finite():
