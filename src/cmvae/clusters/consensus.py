@@ -145,7 +145,7 @@ def _closest_jaccard(groups: np.ndarray, best: np.ndarray, number: int) -> np.nd
 def _dense(source: Source, number: int) -> bool:
     """Tell whether there are more samples than parameters of ``number`` full covariances."""
     n, dim = source.points.shape
-    return source.family == "joined" and n >= number * (dim + 1) * (dim + 2) / 2
+    return source.has_density and n >= number * (dim + 1) * (dim + 2) / 2
 
 
 def _standard(values: np.ndarray) -> np.ndarray:

@@ -11,15 +11,14 @@ class NumberEvidence:
 
     Attributes:
         numbers: The numbers compared, (k,) from 2; empty where nothing was compared.
-        scores: Their scores, (k,): modularity of that many groups, plus the gap between the
-            eigenvalues that follow, each standardised over the numbers; the larger the better.
+        scores: Their scores, (k,), the larger the better, as
+            :func:`cmvae.clusters.number.count_clusters` says.
         chosen: The number found.
         runner_up: The next best; None where there is none.
         share: How often, of random subsets of the samples, the same number won; the closer to 1 the
             surer.
-        strength: How much more structure there is than in a single cloud of the same covariance:
-            the second eigenvalue of the neighbour graph less the largest of such clouds. At most 0:
-            one cluster.
+        strength: How much more structure there is than in a single cloud of the same covariance
+            (:func:`cmvae.clusters.number.structure`). At most 0: one cluster.
     """
 
     numbers: tuple[int, ...]

@@ -1,15 +1,18 @@
 """How many groups there are: the evidence for each number, and for there being any."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.clusters.graphs import leading_vectors, modularity, normalised
+from cmvae.clusters.mixtures import mixture_likelihood
 from cmvae.clusters.sources import Source, Views, coordinates, mean_graph, sources_of
 from cmvae.clusters.spectral import cut
 
+FEW_COLUMNS = 10  # samples for each parameter, from which densities are believed
 NULLS = 19  # so many structureless clouds: one in twenty shows more by chance
 NULL_SAMPLES = 300
 NULL_NUMBERS = (2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 47, 60)
@@ -23,17 +26,21 @@ def count_clusters(
 
     For each number k the mean neighbour graph of all sources is cut into k groups. Its score adds
     up their modularity (Newman, 2006) and the gap between the k-th eigenvalue of the graph and the
-    next (von Luxburg, 2007), standardised over k. There is one group where the graph of the data
-    has no second eigenvalue larger than those of Gaussian clouds of the same covariances have
-    (parallel analysis; Horn, 1965).
+    next (von Luxburg, 2007), standardised over k. Where there are ten times more samples than a
+    covariance of all columns of the data has parameters, the graph tells little and densities much:
+    the score is then the BIC (Schwarz, 1978; half of it, per sample, the larger the better) of a
+    Gaussian mixture with these groups as components. There is one group where the data show no more
+    structure than Gaussian clouds of the same covariance (:func:`structure`).
     """
     n = sources[0].graph.shape[0]
-    largest = min(largest, n // 4)
+    columns = next((source.points for source in sources if source.has_density), None)
+    few = columns is not None and n >= FEW_COLUMNS * _parameters(columns)
+    known = _Known(mean_graph(sources), sources[0].points, columns if few else None)
+    largest = min(largest, known.most)
     strength = structure(views, sources, seed) if largest > 1 else 0.0
     if strength <= 0:
         return NumberEvidence((), (), 1, None, 1.0, strength)
-    graph, points = mean_graph(sources), sources[0].points
-    scores = _scores(graph, points, largest)
+    scores = known.scores(largest)
     order = np.argsort(-scores, kind="stable")
     chosen = int(order[0]) + 2
     return NumberEvidence(
@@ -41,18 +48,49 @@ def count_clusters(
         tuple(scores.tolist()),
         chosen,
         int(order[1]) + 2 if len(order) > 1 else None,
-        _share_of_subsets(graph, points, largest, chosen, seed),
+        _share_of_subsets(known, largest, chosen, seed),
         strength,
     )
 
 
-def _scores(graph: csr_array, points: np.ndarray, largest: int) -> np.ndarray:
-    """Return the score of each number from 2 to ``largest``."""
-    values, vectors = leading_vectors(graph, largest + 1)
-    numbers = range(2, largest + 1)
-    cuts = [modularity(graph, cut(graph, vectors, points, k)) for k in numbers]
-    gaps = values[1:largest] - np.append(values, 0.0)[2 : largest + 1]
-    return _standard(np.array(cuts)) + _standard(gaps)
+def _parameters(columns: np.ndarray) -> float:
+    """Return how many parameters a component of a Gaussian mixture of points (n, d) has."""
+    dim = columns.shape[1]
+    return (dim + 1) * (dim + 2) / 2
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What numbers are scored by: a graph, where samples lie, and their columns where few."""
+
+    graph: csr_array
+    points: np.ndarray
+    columns: np.ndarray | None
+
+    @property
+    def most(self) -> int:
+        """The largest number that so many samples can show."""
+        n = len(self.points)
+        return n // 4 if self.columns is None else min(n // 4, int(n / _parameters(self.columns)))
+
+    def subset(self, rows: np.ndarray) -> "_Known":
+        """Return the same of some samples, the graph between them alone."""
+        columns = None if self.columns is None else self.columns[rows]
+        return _Known(normalised(self.graph[rows][:, rows]), self.points[rows], columns)
+
+    def scores(self, largest: int) -> np.ndarray:
+        """Return the score of each number from 2 to ``largest``."""
+        numbers = range(2, largest + 1)
+        values, vectors = leading_vectors(self.graph, largest + 1)
+        groups = [cut(self.graph, vectors, self.points, k) for k in numbers]
+        if self.columns is not None:
+            n, own = len(self.columns), self.columns
+            cost = _parameters(own) * np.log(n) / (2 * n)
+            pairs = zip(groups, numbers, strict=True)
+            return np.array([mixture_likelihood(own, cuts, k) - cost * k for cuts, k in pairs])
+        cuts = np.array([modularity(self.graph, own) for own in groups])
+        gaps = values[1:largest] - np.append(values, 0.0)[2 : largest + 1]
+        return _standard(cuts) + _standard(gaps)
 
 
 def _standard(values: np.ndarray) -> np.ndarray:
@@ -60,20 +98,15 @@ def _standard(values: np.ndarray) -> np.ndarray:
     return (values - values.mean()) / spread if spread > 0 else np.zeros_like(values)
 
 
-def _share_of_subsets(
-    graph: csr_array, points: np.ndarray, largest: int, chosen: int, seed: int
-) -> float:
-    """Return how often a number wins in random subsets, of the graph between their samples."""
-    generator, n = np.random.default_rng(seed), len(points)
+def _share_of_subsets(known: _Known, largest: int, chosen: int, seed: int) -> float:
+    """Return how often a number wins in random subsets."""
+    generator, n = np.random.default_rng(seed), len(known.points)
     size = min(int(SUBSET * n), SUBSET_SAMPLES)
-    most, won = min(largest, size // 4), []
+    parts = [known.subset(generator.permutation(n)[:size]) for _ in range(SUBSETS)]
+    most = min(largest, parts[0].most)
     if most < 2:  # too few samples for any number to win
         return 0.0
-    for _ in range(SUBSETS):
-        rows = generator.permutation(n)[:size]
-        part = normalised(graph[rows][:, rows])
-        won.append(int(_scores(part, points[rows], most).argmax()) + 2 == chosen)
-    return float(np.mean(won))
+    return float(np.mean([int(part.scores(most).argmax()) + 2 == chosen for part in parts]))
 
 
 def structure(views: Views | None, sources: Sequence[Source], seed: int) -> float:

@@ -45,12 +45,14 @@ class Source:
         graph: Normalised neighbour graph.
         points: Where the samples lie, (n, d).
         cuts_points: Whether groups are sought among the points too, beside those of the graph.
+        has_density: Whether the points are columns of the data, none of them filled in.
     """
 
     family: str
     graph: csr_array
     points: np.ndarray
     cuts_points: bool
+    has_density: bool = False
 
 
 def sources_of(views: Views | None, latents: Sequence[np.ndarray]) -> list[Source]:
@@ -70,7 +72,8 @@ def sources_of(views: Views | None, latents: Sequence[np.ndarray]) -> list[Sourc
         Source(family, fused(own, views.observed), joined, False)
         for family, own in by_family.items()
     ]
-    return [*found, Source("joined", neighbour_graph(joined), joined, True)]
+    whole = bool(views.observed.all())
+    return [*found, Source("joined", neighbour_graph(joined), joined, True, whole)]
 
 
 def families(sources: Sequence[Source]) -> dict[str, csr_array]:
