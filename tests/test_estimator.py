@@ -622,9 +622,9 @@ def test_folders_that_hold_no_whole_estimator_are_named(fitted, tmp_path):
             CMVAEClusterer.load(tmp_path / "run")
         path.write_bytes(content)
     manifest = tmp_path / "run" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 1'))
+    manifest.write_text(manifest.read_text().replace('"version": 3', '"version": 1'))
     with pytest.raises(
-        ValueError, match=r"version 1; this cmvae .* reads version 2: .*config\.yaml"
+        ValueError, match=r"version 1; this cmvae .* reads version 3: .*config\.yaml"
     ):
         CMVAEClusterer.load(tmp_path / "run")
     manifest.unlink()

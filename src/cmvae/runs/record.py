@@ -44,4 +44,7 @@ class RunRecord:
     def evidence(self) -> NumberEvidence | None:
         """What speaks for the number of clusters; None where it was given, or not counted so."""
         plain = self.metrics["evidence"]
-        return None if plain is None else NumberEvidence(**plain)
+        if plain is None:
+            return None
+        lists = {name: tuple(plain[name]) for name in ("numbers", "scores")}
+        return NumberEvidence(**{**plain, **lists})
