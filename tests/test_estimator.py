@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from cmvae import CMVAEClusterer
+from cmvae.runs.folder import VERSION
 from made_files import run
 
 QUICK = {
@@ -116,16 +117,30 @@ def test_embedding_score_and_samples(fitted):
             model.sample(2, cluster=cluster)
 
 
-def test_evidence_is_of_a_number_that_was_found_and_stability_of_every_cluster(fitted):
-    tables, _ = groups()
-    given = CMVAEClusterer(n_clusters=4, **QUICK, max_epochs=3, random_state=0).fit(tables)
-    assert given.n_clusters_ == len(given.stability_) == 4
-    assert given.number_evidence_ is None
+def test_evidence_is_there_where_the_number_was_counted_and_stability_of_each_cluster(fitted):
     model = fitted[0]
-    assert model.number_evidence_.chosen == model.n_clusters_ == 3
-    assert model.number_evidence_.runner_up != 3
+    evidence = model.number_evidence_
+    assert (model.n_clusters_, evidence.chosen, evidence.numbers[0]) == (3, 3, 2)
+    assert evidence.strength > 0
+    assert np.argmax(evidence.scores) == evidence.chosen - 2
     assert model.stability_.shape == (3,)
-    assert model.stability_.min() > 0.75
+    assert (model.stability_ > 0.75).all()
+    given = CMVAEClusterer(n_clusters=4, **QUICK, max_epochs=3, random_state=0).fit(groups()[0])
+    assert (given.n_clusters_, given.number_evidence_) == (4, None)
+    assert given.stability_.shape == (4,)
+    assert ((given.stability_ > 0) & (given.stability_ < 1)).all()
+    other = CMVAEClusterer(3, start="gmm", **QUICK, max_epochs=3, random_state=0).fit(groups()[0])
+    assert np.isnan(other.stability_).all()
+
+
+def test_the_largest_cluster_comes_first(fitted):
+    tables, labels = groups(n=150)
+    keep = np.flatnonzero((labels == 2) | ((labels == 0) & (np.arange(150) < 90)) | (labels == 1))
+    keep = keep[: int(0.9 * len(keep))]
+    rows = {name: table[keep] for name, table in tables.items()}
+    model = CMVAEClusterer(3, **QUICK, max_epochs=20, random_state=0).fit(rows)
+    sizes = np.bincount(model.labels_)
+    assert (np.diff(sizes) <= 0).all()
 
 
 def test_the_start_of_the_clusters_prunes_nothing(monkeypatch):
@@ -533,8 +548,8 @@ def test_what_is_saved_comes_back_to_the_bit(fitted, fitted_frames, tmp_path):
         assert same(model, loaded, X)
         assert loaded.get_params() == model.get_params()
         assert (loaded.index_ is None) == (model.index_ is None)
-        assert loaded.number_evidence_ == model.number_evidence_
-        assert np.array_equal(loaded.stability_, model.stability_, equal_nan=True)
+        assert loaded.number_evidence_ == model.number_evidence_ is not None
+        np.testing.assert_array_equal(loaded.stability_, model.stability_)
         assert loaded.active_units_ == model.active_units_
         names = {path.suffix for path in (tmp_path / str(i)).rglob("*") if path.is_file()}
         assert names - {".parquet"} == {".json", ".yaml", ".csv", ".safetensors"}
@@ -622,9 +637,9 @@ def test_folders_that_hold_no_whole_estimator_are_named(fitted, tmp_path):
             CMVAEClusterer.load(tmp_path / "run")
         path.write_bytes(content)
     manifest = tmp_path / "run" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": 3', '"version": 1'))
+    manifest.write_text(manifest.read_text().replace(f'"version": {VERSION}', '"version": 1'))
     with pytest.raises(
-        ValueError, match=r"version 1; this cmvae .* reads version 3: .*config\.yaml"
+        ValueError, match=rf"version 1; this cmvae .* reads version {VERSION}: .*config\.yaml"
     ):
         CMVAEClusterer.load(tmp_path / "run")
     manifest.unlink()
@@ -644,3 +659,72 @@ def test_alignment_is_reachable():
         CMVAEClusterer(3, **settings, alignment_epochs=(2, 2)).fit(tables["a"])
     with pytest.raises(ValueError, match="alignment_epochs must be two positive integers, got 3"):
         CMVAEClusterer(3, **settings, alignment_epochs=3).fit(tables)
+
+
+# Hard data
+# --------------------------------------------------------------------------------------------------
+
+SHORT = {**QUICK, "max_epochs": 4, "random_state": 0}
+
+
+def few(n, seed=0):
+    generator = np.random.default_rng(seed)
+    return {"a": generator.normal(size=(n, 3)), "b": generator.normal(size=(n, 2))}
+
+
+def two_seen(n=40):
+    tables = few(n)
+    tables["b"][2:] = np.nan
+    return tables
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [few(2), few(3), few(10), {"a": np.ones((20, 3)), "b": np.ones((20, 2))}, two_seen()],
+    ids=["2", "3", "10", "equal", "seen by two"],
+)
+def test_where_nothing_shows_groups_there_is_one_cluster_and_a_warning(tables):
+    with pytest.warns(UserWarning, match="no groups were found"):
+        model = CMVAEClusterer(**SHORT).fit(tables)
+    assert model.n_clusters_ == 1
+    assert (model.labels_ == 0).all()
+    assert (model.number_evidence_.chosen, model.number_evidence_.numbers) == (1, ())
+    assert (model.predict_proba(tables) == 1).all()
+
+
+COPIES = dict.fromkeys("ab", np.repeat([[0.0, 1.0, 2.0], [4.0, -1.0, 3.0]], 15, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("tables", "wanted", "message"),
+    [
+        (few(1), "auto", "n_samples = 1: at least 2 samples are needed"),
+        (few(5), 9, "n_clusters = 9 clusters cannot be found in n_samples = 5"),
+        (COPIES, 3, "3 clusters cannot start from 2 different samples"),
+    ],
+    ids=["one sample", "fewer samples", "fewer different ones"],
+)
+def test_more_clusters_than_there_can_be_are_refused(tables, wanted, message):
+    with pytest.raises(ValueError, match=message):
+        CMVAEClusterer(wanted, **SHORT).fit(tables)
+
+
+def test_copies_of_two_samples_are_two_clusters():
+    model = CMVAEClusterer(**SHORT).fit(COPIES)
+    assert adjusted_rand_score(np.repeat([0, 1], 15), model.labels_) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*clusters have no samples")
+@pytest.mark.parametrize("wanted", ["auto", 5])
+def test_samples_that_all_lie_alone_are_clustered(wanted):
+    alone = np.cumsum(10.0 ** np.arange(30))[:, None] * np.ones(3)
+    model = CMVAEClusterer(wanted, **SHORT).fit({"a": alone, "b": alone})
+    assert np.isfinite(model.transform({"a": alone, "b": alone})).all()
+    assert 1 <= len(np.unique(model.labels_)) <= model.n_clusters_
+
+
+@pytest.mark.filterwarnings("ignore:.*no groups were found")
+def test_many_more_columns_than_samples_are_clustered():
+    wide = {"a": np.random.default_rng(0).normal(size=(30, 50_000))}
+    model = CMVAEClusterer(**{**SHORT, "max_epochs": 1}).fit(wide)
+    assert model.n_clusters_ == 1

@@ -63,7 +63,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             For one table without ``modalities``, {column: kind}.
         latent_dim: Dimension of the shared latent.
         private_dim: Dimension of each private latent.
-        hidden_dims: Sizes of the hidden layers; ``()`` makes encoders and decoders linear.
+        hidden_dims: Sizes of the hidden layers; ``()`` makes encoders and decoders linear,
+            ``'auto'``: one of 256 units, of fewer where there are thousands of columns.
         covariance: Form of the clusters' covariances, ``'full'``, ``'diagonal'`` or ``'identity'``.
         latent_family: The latent family (``prior_and_posterior_dist``).
         scale: Scale of the likelihoods of standardised features, a number or ``'learned'`` (σ-VAE;
@@ -112,7 +113,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         kinds: Mapping[Any, Any] | None = None,
         latent_dim: int = DEFAULT.latent_dim,
         private_dim: int = DEFAULT.private_dim,
-        hidden_dims: tuple[int, ...] = DEFAULT.hidden_dims,
+        hidden_dims: tuple[int, ...] | Literal["auto"] = DEFAULT.hidden_dims,
         covariance: str = DEFAULT.covariance,
         latent_family: str = DEFAULT.latent_family,
         scale: float | Literal["learned"] = DEFAULT.scale,

@@ -75,6 +75,17 @@ def test_a_loader_gives_the_dataset_s_samples_in_batches(dataset):
     for start, batch in zip(range(0, len(dataset), 4), batches, strict=True):
         rows = range(start, min(start + 4, len(dataset)))
         expected = batch_at(dataset, rows)
-        assert batch.keys() == expected.keys()
+        whole = type(dataset) in (MultimodalBaseDataset, IncompleteDataset)
+        assert batch.keys() == expected.keys() | ({"rows"} if whole else set())
         for i, row in enumerate(rows):
             assert torch.equal(batch["data"]["a"][i], dataset[row]["data"]["a"])
+
+
+def test_batches_say_which_rows_they_have_in_whatever_order():
+    dataset = IncompleteDataset(DATA, MASKS, LABELS)
+    seen = []
+    for batch in batch_loader(dataset, 4, shuffle=True):
+        assert torch.equal(batch["data"]["b"], DATA["b"][batch["rows"]])
+        assert torch.equal(batch["masks"]["a"], dataset.masks["a"][batch["rows"]])
+        seen += batch["rows"].tolist()
+    assert sorted(seen) == list(range(6))

@@ -52,10 +52,12 @@ def test_clusters_start_on_the_training_data_as_the_plan_says(monkeypatch):
     start = Start(warmup_epochs=1, method="gmm", seed=9, batch_size=3, initial_clusters="auto")
     train(trained, samples, max_epochs=2, start=start)
     wanted = [
-        {"n_clusters": 3, "method": "spectral", "seed": 7, "batch_size": 512},
+        {"n_clusters": 3, "method": "consensus", "seed": 7, "batch_size": 512},
         {"n_clusters": None, "method": "shared", "seed": 8, "batch_size": 512},
         {"n_clusters": "auto", "method": "gmm", "seed": 9, "batch_size": 3},
     ]
+    companions = [len(keywords.pop("companions")) for *_, keywords in calls]
+    assert companions == [3, 0, 0]
     assert calls == [(trained, samples, keywords) for keywords in wanted]
 
 
@@ -198,7 +200,9 @@ class Steps(Callback):
 
 def test_alignment_finds_groups_that_training_from_scratch_does_not():
     samples, scores = shares_the_group_alone(), []
-    for plan in ({"alignment_epochs": (15, 2)}, {"warmup_epochs": 15}):
+    # Beside the model itself, companions that align would find them too.
+    alone = Start(warmup_epochs=15, method="spectral", seed=0)
+    for plan in ({"alignment_epochs": (15, 2)}, {"start": alone}):
         trained = aligned_model(number_of_clusters=3)
         train(trained, samples, max_epochs=21, batch_size=50, learning_rate=3e-3, seed=0, **plan)
         found = trained.predict_clusters(samples).clusters
@@ -260,16 +264,23 @@ def test_clusters_do_not_start_again_where_a_run_goes_on_within_their_first_epoc
 @pytest.mark.parametrize("plan", [{"alignment_epochs": (2, 2)}, {"warmup_epochs": 3}])
 @pytest.mark.parametrize("stop", [1, 2, 3, 5])
 @pytest.mark.parametrize("of_before", [False, True])
-def test_a_resumed_run_ends_where_the_whole_one_does(plan, stop, of_before):
+def test_a_resumed_run_ends_where_the_whole_one_does(monkeypatch, plan, stop, of_before):
     samples, arguments = shares_the_group_alone(60), {"seed": 1, "max_epochs": 7, **plan}
     whole, part, resumed = aligned_model(), aligned_model(), aligned_model(seed=5)
-    train(whole, samples, "whole", **arguments)
-    train(part, samples, "part", callbacks=[StopAfter(stop)], **arguments)
-    if of_before:  # checkpoints of cmvae 0.1.0 know of no plan
+    with monkeypatch.context() as before:
+        if of_before:  # cmvae 0.1.0 had neither companions nor memberships to keep
+            before.setattr("cmvae.training.fit.companions_of", lambda _: torch.nn.ModuleList())
+            before.setattr("cmvae.clusters.groups.Groups.memberships_of", lambda *_: None)
+        train(whole, samples, "whole", **arguments)
+        train(part, samples, "part", callbacks=[StopAfter(stop)], **arguments)
+    if of_before:  # its checkpoints know of no plan
         saved = torch.load("part/checkpoints/last.ckpt", weights_only=True)
         del saved["callbacks"]["StartCallback"]
         torch.save(saved, "part/checkpoints/last.ckpt")
-    train(resumed, samples, "part", resume_from="part/checkpoints/last.ckpt", **arguments)
+    with monkeypatch.context() as after:
+        if of_before:  # of what ended such a warm-up this version would keep the groups
+            after.setattr("cmvae.clusters.groups.Groups.memberships_of", lambda *_: None)
+        train(resumed, samples, "part", resume_from="part/checkpoints/last.ckpt", **arguments)
     assert torch.equal(weights(whole), weights(resumed))
 
 

@@ -16,7 +16,7 @@ class _Shared(torch.nn.Module):
         self.anchor = torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, x):
-        zeros = torch.zeros(len(x), 2, dtype=x.dtype) + self.anchor
+        zeros = torch.zeros_like(x) + self.anchor
         return {
             "embedding": x + self.anchor,
             "log_covariance": zeros,
@@ -25,22 +25,23 @@ class _Shared(torch.nn.Module):
         }
 
 
-def blobs(seed, sizes, spread=0.3):
+def blobs(seed, sizes, spread=0.3, dim=2):
     generator = np.random.default_rng(seed)
-    centers = np.array([[0.0, 6.0], [6.0, 0.0], [-6.0, -3.0], [4.0, 9.0]])[: len(sizes)]
+    centers = np.zeros((len(sizes), dim))
+    centers[:, :2] = np.array([[0.0, 6.0], [6.0, 0.0], [-6.0, -3.0], [4.0, 9.0]])[: len(sizes)]
     points = [
-        center + spread * generator.normal(size=(n, 2))
+        center + spread * generator.normal(size=(n, dim))
         for center, n in zip(centers, sizes, strict=True)
     ]
     return torch.as_tensor(np.concatenate(points)), centers
 
 
-def model_of(covariance="full", family="normal", clusters=8, **changes):
+def model_of(covariance="full", family="normal", clusters=8, dim=2, **changes):
     config = CMVAEConfig(
         n_modalities=2,
-        input_dims={"a": 2, "b": 2},
-        latent_dim=2,
-        modalities_specific_dim=2,
+        input_dims={"a": dim, "b": dim},
+        latent_dim=dim,
+        modalities_specific_dim=dim,
         prior_and_posterior_dist=family,
         covariance=covariance,
         number_of_clusters=clusters,
@@ -51,8 +52,8 @@ def model_of(covariance="full", family="normal", clusters=8, **changes):
 
 @pytest.mark.parametrize("covariance", ["identity", "diagonal", "full"])
 def test_auto_finds_the_blobs_and_their_centres(covariance):
-    points, centers = blobs(0, [60, 40, 80])
-    model = model_of(covariance)
+    points, centers = blobs(0, [60, 40, 80], dim=6)
+    model = model_of(covariance, dim=6)
     initialize_clusters(model, {"a": points, "b": points}, "auto", seed=0)
     assert model.n_clusters == 3
     found = model.cluster_centers[model.active_clusters].detach().numpy()
@@ -145,8 +146,8 @@ def test_identical_samples_are_one_cluster():
     assert model.n_clusters == 1
 
 
-@pytest.mark.parametrize("method", ["spectral", "gmm"])
-def test_both_methods_find_unequal_groups(method):
+@pytest.mark.parametrize("method", ["consensus", "spectral", "shared", "gmm"])
+def test_all_methods_find_unequal_groups(method):
     points, centers = blobs(5, [50, 200, 12])
     model = model_of()
     initialize_clusters(model, {"a": points, "b": points}, 3, method=method, seed=0)
@@ -166,19 +167,20 @@ def test_samples_weigh_as_much_as_they_have_observed():
 def test_unknown_methods_are_refused():
     points, _ = blobs(0, [20, 20])
     with pytest.raises(
-        ValueError, match=r"method must be one of \['spectral', 'shared', 'gmm'\], got 'magic'"
+        ValueError,
+        match=r"method must be one of \['consensus', 'spectral', 'shared', 'gmm'\], got 'magic'",
     ):
         initialize_clusters(model_of(), {"a": points, "b": points}, 2, method="magic")
 
 
 def test_shared_groups_are_those_that_each_modality_shows():
-    points, _ = blobs(0, [60, 60, 60])
-    again, _ = blobs(1, [60, 60, 60])
+    points, _ = blobs(0, [60, 60, 60], dim=6)
+    again, _ = blobs(1, [60, 60, 60], dim=6)
     shuffled = again[torch.as_tensor(np.random.default_rng(0).permutation(180))]
     counts = {}
     for other, name in ((again, "agreeing"), (shuffled, "independent")):
         for method in ("spectral", "shared"):
-            model = model_of(clusters=12)
+            model = model_of(clusters=12, dim=6)
             initialize_clusters(model, {"a": points, "b": other}, "auto", method=method, seed=0)
             counts[name, method] = model.n_clusters
     assert counts["agreeing", "spectral"] == counts["agreeing", "shared"] == 3
@@ -206,3 +208,64 @@ def test_of_many_samples_some_are_counted(monkeypatch):
         model, {"a": points[order], "b": again[order]}, "auto", method="shared", seed=0
     )
     assert model.n_clusters == 3
+
+
+def test_latents_of_an_earlier_start_repeat_it_whatever_the_model_has_become():
+    points, _ = blobs(0, [40, 40, 40], spread=2.5, dim=3)
+    data = {"a": points, "b": points.flip(1)}
+    model = model_of(dim=3)
+    first = initialize_clusters(model, data, 3, seed=1)
+    with torch.no_grad():
+        for encoder in model.encoders.values():
+            encoder.anchor += 5.0
+        model.encoders["a"].anchor -= 9.0
+    repeated = initialize_clusters(model, data, 3, seed=1, latents=first.known.latents)
+    assert np.array_equal(first.labels, repeated.labels)
+    assert np.array_equal(first.consensus.memberships, repeated.consensus.memberships)
+    # The components lie where the model has the samples now.
+    own = latent_means(model, data, batch_size=50).numpy()
+    weights = [own[repeated.labels == k].mean(0) for k in range(3)]
+    np.testing.assert_allclose(model.cluster_centers[:3].detach(), weights)
+
+
+def test_directions_are_those_of_values_as_they_were_measured():
+    points, _ = blobs(0, [30, 30], dim=3)
+    seen = []
+
+    def measured(name, values):
+        seen.append(name)
+        return 1 + 2 * values
+
+    known = initialize_clusters(
+        model_of(dim=3), {"a": points, "b": points}, 2, seed=0, measured=measured
+    ).known
+    assert seen == ["a", "b"]
+    np.testing.assert_allclose(known.views.raw[0], 1 + 2 * points)
+    np.testing.assert_allclose(known.views.values[0], points)
+
+
+@pytest.mark.parametrize("method", ["consensus", "spectral", "shared", "gmm"])
+def test_nothing_that_is_not_observed_changes_the_start(method):
+    points, _ = blobs(0, [40, 40], dim=3)
+    other, _ = blobs(1, [40, 40], dim=3)
+    masks = {"a": torch.arange(80) % 5 != 0, "b": torch.arange(80) % 5 != 1}
+    centers = []
+    for filler in (0.0, torch.nan, 1e6):
+        tables = {"a": points.clone(), "b": other.clone()}
+        for name, mask in masks.items():
+            tables[name][~mask] = filler
+        model = model_of(dim=3)
+        initialize_clusters(model, {"data": tables, "masks": masks}, 2, method=method, seed=0)
+        centers.append(model.cluster_centers.detach()[:2])
+    assert torch.equal(centers[0], centers[1])
+    assert torch.equal(centers[0], centers[2])
+
+
+def test_one_modality_alone_starts_clusters():
+    points, _ = blobs(0, [40, 40, 40], dim=6)
+    masks = {"a": torch.ones(120, dtype=torch.bool), "b": torch.zeros(120, dtype=torch.bool)}
+    model = model_of(dim=6)
+    data = {"data": {"a": points, "b": points}, "masks": masks}
+    groups = initialize_clusters(model, data, "auto", seed=0)
+    assert model.n_clusters == 3
+    assert len(groups.known.views.values) == 1

@@ -21,7 +21,10 @@ from cmvae.training.start import ALIGNMENT_WEIGHT, Start, still_falling
         ({"alignment_epochs": (1, 1), "warmup_epochs": 1}, "two ways to begin: give one"),
         ({"alignment_epochs": (1, 1), "patience": 1}, "patience ends a warm-up: leave it"),
         ({"initial_clusters": "x"}, "initial_clusters must be a positive integer or 'auto'"),
-        ({"method": "magic"}, "method must be 'auto', 'spectral', 'shared' or 'gmm', got 'magic'"),
+        (
+            {"method": "magic"},
+            "method must be 'auto', 'consensus', 'spectral', 'shared' or 'gmm', got",
+        ),
         ({"seed": -1}, "seed must be an integer from 0, got -1"),
     ],
 )

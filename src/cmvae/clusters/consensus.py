@@ -41,6 +41,9 @@ def find_consensus(sources: Sequence[Source], number: int, seed: int) -> Consens
     (:func:`score_partitions`), and weighs by its exponential. The best one names the groups, which
     those of the others are matched to by their common samples.
     """
+    if number == 1:
+        n = len(sources[0].points)
+        return Consensus(np.zeros(n, dtype=int), np.ones((n, 1)), np.ones(1))
     candidates = partitions(sources, number, seed)
     scores = score_partitions(candidates, sources, number)
     best, weights = candidates[scores.argmax()], np.exp(scores - scores.max())

@@ -17,6 +17,8 @@ def gaussian_groups(points: np.ndarray, numbers: Any, seed: int) -> np.ndarray:
     the same covariance for all clusters is a step on the way: large groups are then not merged in
     favour of small dense ones, as they are where the start of the largest likelihood is taken.
     """
+    if len(points) == 1:
+        return np.zeros(1, dtype=int)
     fits = []
     for number in numbers:
         tied = _fitted(points, best_of_kmeans(points, number, seed), "tied")
@@ -42,9 +44,10 @@ def _fitted(
     from sklearn.mixture import GaussianMixture
 
     if means is None:
-        members = np.eye(groups.max() + 1)[groups]
+        own = np.unique(groups, return_inverse=True)[1]
+        members = np.eye(own.max() + 1)[own]
         counts = members.sum(0)
-        means = members.T @ points / np.maximum(counts, 1)[:, None]
+        means = members.T @ points / counts[:, None]
         weights = counts / counts.sum()
     start = {"means_init": means, "weights_init": weights}
     settings = {"covariance_type": form, "reg_covar": _floor(points), "max_iter": 200}

@@ -66,10 +66,11 @@ def _share_of_subsets(
     """Return how often a number wins in random subsets, of the graph between their samples."""
     generator, n = np.random.default_rng(seed), len(points)
     size = min(int(SUBSET * n), SUBSET_SAMPLES)
-    won = []
+    most, won = min(largest, size // 4), []
+    if most < 2:  # too few samples for any number to win
+        return 0.0
     for _ in range(SUBSETS):
         rows = generator.permutation(n)[:size]
-        most = max(2, min(largest, size // 4))
         part = normalised(graph[rows][:, rows])
         won.append(int(_scores(part, points[rows], most).argmax()) + 2 == chosen)
     return float(np.mean(won))
@@ -89,10 +90,15 @@ def structure(views: Views | None, sources: Sequence[Source], seed: int) -> floa
         everywhere = np.ones((len(latents), len(latents[0])), dtype=bool)
         views = Views(latents, latents, everywhere)
     rows = np.sort(generator.permutation(views.observed.shape[1])[:NULL_SAMPLES])
-    seen = views.observed[:, rows]
+    # Views that any of these samples has.
+    some = np.flatnonzero(views.observed[:, rows].any(1)).tolist()
+    seen = views.observed[some][:, rows]
     values, raw = (
         # In coordinates as few as samples: neither distances nor directions change.
-        [coordinates(np.where(s[:, None], v[rows], 0)) for v, s in zip(part, seen, strict=True)]
+        [
+            coordinates(np.where(own[:, None], part[m][rows], 0))
+            for m, own in zip(some, seen, strict=True)
+        ]
         for part in (views.values, views.raw)
     )
     chance = []

@@ -109,6 +109,11 @@ class Preprocessing(Settings):
         """Modality to input shape."""
         return {name: codec.input_shape for name, codec in self.codecs.items()}
 
+    @property
+    def n_columns(self) -> int:
+        """How many numbers a sample's vectors have, of all modalities together; 1 at least."""
+        return max(1, sum(shape[0] for shape in self.input_dims.values() if len(shape) == 1))
+
     def likelihoods(
         self,
         options: Mapping[str, ModalityFile] | None = None,

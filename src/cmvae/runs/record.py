@@ -46,5 +46,5 @@ class RunRecord:
         plain = self.metrics["evidence"]
         if plain is None:
             return None
-        lists = {name: tuple(plain[name]) for name in ("numbers", "scores")}
-        return NumberEvidence(**{**plain, **lists})
+        listed = {name: tuple(plain[name]) for name in ("numbers", "scores")}
+        return NumberEvidence(**{**plain, **listed})

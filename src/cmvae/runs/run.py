@@ -90,7 +90,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
         number_of_clusters=recipe.largest(n),
         **preprocessing.model_settings(files, recipe.scale),
         networks={name: file.network for name, file in files.items() if file.network} or None,
-        **recipe.model_settings,
+        **recipe.model_settings(preprocessing.n_columns),
     )
     data = preprocessing.dataset(rows)
     with torch.random.fork_rng():

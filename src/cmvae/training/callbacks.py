@@ -193,7 +193,8 @@ class StartCallback(Callback):
         if self.groups is not None and self.start.keep:
             clusters = len(pl_module.model.mixture.logits)
             wanted = self.groups.memberships_of(len(as_dataset(self.data)), clusters)
-            pl_module.memberships = None if wanted is None else torch.from_numpy(wanted)
+            own = None if wanted is None else torch.from_numpy(wanted).to(pl_module.device)
+            pl_module.memberships = own
 
     def _fit_clusters(self, trainer: Trainer, pl_module: Any) -> None:
         self.thaw()

@@ -206,6 +206,12 @@ class CMVAEModule(ModelModule):
             loss = loss + KEEPING_WEIGHT * kept.sum() / len(wanted)
         return loss
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on without companions where a training had none, as those of cmvae 0.1.0."""
+        super().on_load_checkpoint(checkpoint)
+        if not any(name.startswith("companions.") for name in checkpoint["state_dict"]):
+            self.companions = nn.ModuleList()
+
     @torch.no_grad()
     def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:
         """Name what is not finite; encoders come first, from which it spreads to every term."""

@@ -4,7 +4,7 @@ import math
 from numbers import Real
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, TypeAdapter
 
 from cmvae.base.settings import PositiveFloat, PositiveInt, Settings, Sizes
 from cmvae.clusters.evidence import MOST
@@ -13,6 +13,10 @@ from cmvae.training.start import PATIENCE, IntegerOrAuto, Pair, Start
 WARMUP_STEPS = 480
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 MIXTURE_SHARE = 6
+FEWEST_HIDDEN, MOST_HIDDEN = 64, 256
+FIRST_WEIGHTS = 2**20  # of all encoders together, beyond which hidden layers get smaller
+
+_SIZES = TypeAdapter(Sizes)
 
 
 def _scale(value: object) -> object:
@@ -22,6 +26,10 @@ def _scale(value: object) -> object:
     if not 0 < number < math.inf:
         raise ValueError("must be a positive number or 'learned'")
     return number
+
+
+def _layers(value: object) -> object:
+    return value if isinstance(value, str) and value == "auto" else _SIZES.validate_python(value)
 
 
 class Recipe(Settings):
@@ -41,7 +49,7 @@ class Recipe(Settings):
     max_clusters: PositiveInt = MOST
     latent_dim: PositiveInt = 24
     private_dim: PositiveInt = 10
-    hidden_dims: Sizes = (256,)
+    hidden_dims: Annotated[Any, BeforeValidator(_layers)] = "auto"
     covariance: Literal["full", "diagonal", "identity"] = "full"
     latent_family: Literal["normal_with_softplus", "normal", "laplace_with_softmax"] = (
         "normal_with_softplus"
@@ -55,15 +63,23 @@ class Recipe(Settings):
     batch_size: IntegerOrAuto = "auto"
     learning_rate: PositiveFloat = 1e-3
 
-    @property
-    def model_settings(self) -> dict[str, Any]:
-        """The arguments of ``CMVAEConfig`` that do not follow from the data."""
+    def hidden_layers(self, n_columns: int) -> tuple[int, ...]:
+        """Return the sizes of hidden layers: of 256 units, fewer where there are many columns."""
+        if self.hidden_dims != "auto":
+            return tuple(self.hidden_dims)
+        return (min(MOST_HIDDEN, max(FEWEST_HIDDEN, FIRST_WEIGHTS // n_columns)),)
+
+    def model_settings(self, n_columns: int) -> dict[str, Any]:
+        """Return the arguments of ``CMVAEConfig`` that follow from the data's size alone.
+
+        ``n_columns`` is how many numbers a sample has, of all its modalities.
+        """
         return {
             "latent_dim": self.latent_dim,
             "modalities_specific_dim": self.private_dim,
             "prior_and_posterior_dist": self.latent_family,
             "covariance": self.covariance,
-            "hidden_dims": self.hidden_dims,
+            "hidden_dims": self.hidden_layers(n_columns),
             "beta": self.beta,
             "K": 1,
         }
