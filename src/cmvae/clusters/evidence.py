@@ -17,9 +17,8 @@ class NumberEvidence:
         runner_up: The next best; None where there is none.
         share: How often, of random subsets of the samples, the same number won; the closer to 1 the
             surer.
-        strength: How much more structure there is than in a single cloud of the same covariance:
-            the second eigenvalue of the neighbour graph less the largest of such clouds. At most 0:
-            one cluster.
+        strength: How much more structure there is than in single clouds of the same covariance
+            (:func:`cmvae.clusters.number.structure`). At most 0: one cluster.
     """
 
     numbers: tuple[int, ...]
