@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -14,8 +15,11 @@ from safetensors.torch import load_file
 from sklearn.metrics import adjusted_rand_score
 
 from cmvae import CMVAE, CMVAEClusterer
+from cmvae.cli.fit import how_many
+from cmvae.clusters.evidence import NumberEvidence
 from cmvae.runs.folder import read_run
 from cmvae.training.module import CMVAEModule
+from cmvae.training.recipe import Recipe
 from made_files import (
     IDS,
     LABELS,
@@ -566,3 +570,40 @@ def test_help_has_an_example():
         status, out, _ = run(command, "--help")
         assert status == 0
         assert f"Example: cmvae {command}" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "sizes", "chosen", "said"),
+    [
+        ("auto", [9, 3], 2, "2 clusters found (next best: 4; the same in 90 % of subsets)"),
+        ("auto", [9, 3], 3, "of subsets; 1 more ended without samples)"),
+        ("auto", [12], None, "1 cluster found"),
+        (2, [9, 3], None, "2 clusters"),
+        (1, [12], None, "1 cluster"),
+        (3, [9, 3, 0], None, "3 clusters, of which only 2 have samples"),
+        (3, [12, 0, 0], None, "3 clusters, of which only 1 has samples"),
+    ],
+)
+def test_how_many_clusters_there_are_is_said_with_how_sure_that_is(n_clusters, sizes, chosen, said):
+    evidence = NumberEvidence((2, 3, 4), (0.0, 1.0, 0.5), chosen or 0, 4, 0.9, 0.1)
+    record = SimpleNamespace(
+        metrics={"sizes": sizes},
+        config=SimpleNamespace(recipe=Recipe(n_clusters=n_clusters)),
+        evidence=evidence if chosen else None,
+    )
+    assert how_many(record).endswith(said)
+
+
+def test_a_single_cluster_and_a_short_warm_up_are_said_with_what_to_try(tmp_path):
+    noise = np.random.default_rng(3).normal(size=(60, 3))
+    np.save(tmp_path / "a.npy", noise)
+    command = ["fit", *given(a=tmp_path / "a.npy"), *QUICK, "--out"]
+    status, out, err = run(*command, tmp_path / "run")
+    assert status == 0, err
+    assert "1 cluster found (no more structure than in a single cloud)\n" in out
+    assert "One cluster explains the data as well as several." in out
+    assert "--clusters" in out
+    assert "The loss was still falling after 2 epochs: more (--epochs)" in out
+    status, out, _ = run(*command, tmp_path / "given", "--clusters", 1)
+    assert "One cluster explains" not in out
+    assert "\n1 cluster\n" in out

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from cmvae.clusters.groups import Groups
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
 from cmvae.models.cmvae import CMVAE
@@ -19,6 +18,9 @@ from cmvae.models.objectives import active_units
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.record import RunRecord
+
+if TYPE_CHECKING:
+    from cmvae.clusters.groups import Groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +187,7 @@ def samples_table(
     return pd.DataFrame({**columns, "modalities": rows.patterns()})
 
 
-def _completed(run: Run, prepared: Prepared, groups: Groups | None, order: np.ndarray) -> Run:
+def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.ndarray) -> Run:
     """Return a run with its samples and figures; its clusters had the places ``order`` before."""
     clusters, probabilities = run.assign(prepared.data)
     means = torch.from_numpy(run.embed(prepared.data))
@@ -207,7 +209,7 @@ def _completed(run: Run, prepared: Prepared, groups: Groups | None, order: np.nd
     return replace(run, samples=samples, metrics=metrics)
 
 
-def _stability(groups: Groups | None, order: np.ndarray) -> list[float | None]:
+def _stability(groups: "Groups | None", order: np.ndarray) -> list[float | None]:
     """Return the stability of each cluster, in the order of their numbers; None if unknown."""
     if groups is None or groups.consensus is None:
         return [None] * len(order)

@@ -16,6 +16,7 @@ from cmvae.clusters.mixtures import maximise
 from cmvae.clusters.sources import Views
 from cmvae.data.batches import iterate
 from cmvae.data.loading import as_dataset
+from cmvae.data.stored import Stored
 from cmvae.likelihoods import CountBlock
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import evaluating, experts_of, likelihood_of, read_batch
@@ -148,7 +149,13 @@ def read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> Latents
 
 
 def read_views(model: CMVAE, data: Any, measured: Measured | None = None) -> Views | None:
-    """Return the samples' own vectors, counts as their logarithms; None where some are none."""
+    """Return the samples' own vectors, counts as their logarithms; None where some are none.
+
+    Nor are there any of values that are kept compact, such as sparse ones, which would be dense.
+    """
+    whole = data.dataset if isinstance(data, Subset) else data
+    if any(isinstance(own, Stored) for own in getattr(whole, "data", {}).values()):
+        return None
     shapes = (model.model_config.input_dims or {}).values()
     if not shapes or any(len(shape) != 1 for shape in shapes):
         return None
