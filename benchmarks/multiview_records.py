@@ -238,8 +238,8 @@ def write_ablation(rows, variants, options):
         lines.append(f"| {method} | " + " | ".join(own) + " |")
     lines += [
         "",
-        f"Means over seeds by table; of medians in the first columns, over the {len(common)} tables "
-        "that all variants have. Starts are scored before the model is trained on.",
+        "Means over seeds by table; of medians in the first columns, over the "
+        f"{len(common)} tables that all variants have. Starts are scored before the model is trained on.",
     ]
     write_rows("ablation", rows, lines, options, variants=repr(variants))
 
