@@ -77,7 +77,7 @@ def test_few_samples_never_fail(n, case):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("n", [60, 700])
 def test_a_view_of_two_samples_changes_nothing_much(n):
-    generator = np.random.default_rng(1)
+    generator = np.random.default_rng(2)
     observed = np.ones((2, n), dtype=bool)
     # Of 700, two that the 500 which are judged against chance are not among.
     observed[1, np.random.default_rng(0).permutation(n)[:-2]] = False
