@@ -239,7 +239,8 @@ def write_ablation(rows, variants, options):
     lines += [
         "",
         "Means over seeds by table; of medians in the first columns, over the "
-        f"{len(common)} tables that all variants have. Starts are scored before the model is trained on.",
+        f"{len(common)} tables that all variants have. Starts are scored before the model is "
+        "trained on.",
     ]
     write_rows("ablation", rows, lines, options, variants=repr(variants))
 

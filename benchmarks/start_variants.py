@@ -41,7 +41,7 @@ def start_rows(model, views, labels, number, seed):
     """Return {method: scores} of every variant, for a fitted estimator of a single data set."""
     run, learned = model._run, model._run.preprocessing
     data = model._dataset(views)
-    seen = read_views(run.model, data, learned.restore)
+    seen = read_views(run.model, data, measured=learned.restore)
     latents = dict(zip(MEMBERS, run.latents, strict=False))
     found = {}
     for name, (members, with_data, weights) in START_VARIANTS.items():

@@ -16,13 +16,13 @@ from cmvae.clusters.mixtures import maximise
 from cmvae.clusters.sources import Views
 from cmvae.data.batches import iterate
 from cmvae.data.loading import as_dataset
-from cmvae.data.stored import Stored
 from cmvae.likelihoods import CountBlock
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import evaluating, experts_of, likelihood_of, read_batch
 from cmvae.models.mixture import MixturePrior
 
 MAX_SAMPLES = 4000
+MOST_ENTRIES = 2**25
 
 Measured = Callable[[str, np.ndarray], Any]
 
@@ -100,7 +100,8 @@ def initialize_clusters(
             others = [read_latents(other, part, batch_size, seed).means for other in companions]
             others = [means for means in others if np.isfinite(means).all()]
             means = tuple(latents) or (own.means, *others)
-            known = replace(known, latents=means, views=read_views(model, part, measured))
+            views = read_views(model, part, batch_size, measured)
+            known = replace(known, latents=means, views=views)
         groups = find_groups(known, n_clusters or largest, largest, method, seed)
         _start_components(model.mixture, own, groups)
     return groups
@@ -148,28 +149,28 @@ def read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> Latents
     return Latents(rows, points[rows], loc[:, rows], observed[:, rows] > 0, spread)
 
 
-def read_views(model: CMVAE, data: Any, measured: Measured | None = None) -> Views | None:
+def read_views(
+    model: CMVAE, data: Any, batch_size: int = 512, measured: Measured | None = None
+) -> Views | None:
     """Return the samples' own vectors, counts as their logarithms; None where some are none.
 
-    Nor are there any of values that are kept compact, such as sparse ones, which would be dense.
+    Nor are there any where they would take too much memory (``MOST_ENTRIES`` numbers).
     """
-    whole = data.dataset if isinstance(data, Subset) else data
-    if any(isinstance(own, Stored) for own in getattr(whole, "data", {}).values()):
-        return None
     shapes = (model.model_config.input_dims or {}).values()
     if not shapes or any(len(shape) != 1 for shape in shapes):
         return None
-    batch = read_batch(model, data)
+    if sum(shape[0] for shape in shapes) * len(data) > MOST_ENTRIES:
+        return None
+    parts = [read_batch(model, part) for part in iterate(data, batch_size)]
+    observed = torch.cat([part.observed for part in parts], 1).cpu().numpy()
     values, raw = [], []
-    for place, name in enumerate(model.modalities):
-        seen = batch.observed[place].cpu().numpy()
-        if name not in batch.data or not seen.any():
+    for name, seen in zip(model.modalities, observed, strict=True):
+        if not seen.any():
             continue
-        own = batch.data[name].double().cpu().numpy()
+        own = torch.cat([part.data[name] for part in parts]).double().cpu().numpy()
         own = np.where(seen[:, None], own, 0.0)
         raw.append(own if measured is None else np.asarray(measured(name, own), dtype=float))
         values.append(_with_log_counts(own, likelihood_of(model, name).counts))
-    observed = batch.observed.cpu().numpy()
     return Views(values, raw, observed[observed.any(1)])
 
 
