@@ -11,6 +11,7 @@ from cmvae.clusters.mixtures import best_of_kmeans, mixture_groups, mixture_like
 from cmvae.clusters.sources import Source, families
 from cmvae.clusters.spectral import cut
 
+RESTARTS = 3
 # How often the modularity in a family's graphs counts. Side by side the columns say what no view
 # says alone; separate views have two families.
 WEIGHTS = {"columns": 1.0, "directions": 1.0, "joined": 2.0, "latents": 1.0}
@@ -60,9 +61,9 @@ def partitions(sources: Sequence[Source], number: int, seed: int) -> list[np.nda
     """Return the partitions of samples that sources propose, each of ``number`` groups.
 
     The normalised cut of the graph by pivoted QR and by k-means of the eigenvectors; of points also
-    k-means and a Gaussian mixture of one covariance; and where the columns of the data are so few
-    that each group's covariance can be estimated, one of full covariances. Those that leave groups
-    empty are left out, unless all do.
+    k-means and a Gaussian mixture of one covariance, restarted several times; and where the columns
+    of the data are so few that each group's covariance can be estimated, one of full covariances.
+    Those that leave groups empty are left out, unless all do.
     """
     found = []
     for source in sources:
@@ -70,10 +71,11 @@ def partitions(sources: Sequence[Source], number: int, seed: int) -> list[np.nda
         for how in (None, seed):
             found.append(cut(source.graph, vectors, source.points, number, how))
         if source.cuts_points:
-            kmeans = best_of_kmeans(source.points, number, seed)
             forms = ["tied"] if source.family == "latents" else []
             forms = ["tied", "full"] if _dense(source, number) else forms
-            found += [kmeans, *(mixture_groups(source.points, kmeans, form) for form in forms)]
+            for restart in range(RESTARTS):
+                kmeans = best_of_kmeans(source.points, number, seed + restart)
+                found += [kmeans, *(mixture_groups(source.points, kmeans, form) for form in forms)]
     whole = [groups for groups in found if len(np.unique(groups)) == number]
     return whole or found
 
