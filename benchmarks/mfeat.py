@@ -1,11 +1,11 @@
-"""Clustering quality on UCI Multiple Features, and on other tables that packages carry.
+"""Clustering quality on UCI Multiple Features.
 
-Usage: python benchmarks/mfeat.py main|entries|ablation|tables [--jobs 2]
+Usage: python benchmarks/mfeat.py main|entries|ablation [--jobs 2]
 
 Writes a JSON record, a table and, for ``main`` and ``entries``, a figure into benchmarks/records.
 Labels score, nothing else. "Missing rate" has two meanings in print: the share of samples that are
 incomplete, in ``main``, and the share of (sample, modality) entries that are missing, in
-``entries``. ``tables`` also reads what two packages carry, where they are installed (tables.py).
+``entries``.
 """
 
 import argparse
@@ -18,19 +18,15 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 import sklearn
 from mfeat_variants import (
-    INCOMPLETE_STARTS,
-    NUMBERS,
-    STARTS,
     TEN,
     VARIANTS,
-    from_one_warmup,
     paper,
     paper_entropy,
     without_warmup,
 )
 from opponents import OPPONENTS
 from rows import grouped, medians, middle, quiet, spread_of, timed
-from tables import described, mfeat_views, other_tables
+from tables import mfeat_views
 from timing import RECORDS, write_record
 
 from cmvae import CMVAEClusterer
@@ -78,43 +74,21 @@ def baselines(rate, seed, entries=False):
     ]
 
 
-def other(name, seed, given):
-    quiet()
-    views, labels = other_tables()[name]
-    number = len(np.unique(labels))
-    model = CMVAEClusterer(n_clusters=number if given else "auto", random_state=seed)
-    ours = "CMVAE, number given" if given else "CMVAE, number found"
-    rows = [{"method": ours, **timed(labels, model.fit_predict, views)}]
-    if given:
-        rows += [
-            {"method": f"{m}, number given", **timed(labels, method, views, number, seed)}
-            for m, method in OPPONENTS.items()
-        ]
-    return [{"rate": described(name, labels), "seed": seed, **row} for row in rows]
-
-
 def jobs_of(part):
     if part in MEANINGS:
         entries = part == "entries"
         for rate in RATES[1:] if entries else RATES:
             for seed in SEEDS:
                 yield cluster, ("CMVAE, 10 given", rate, seed, TEN, entries)
-                yield cluster, ("CMVAE, found from 30", rate, seed, {}, entries)
+                yield cluster, ("CMVAE, number found", rate, seed, {}, entries)
                 yield baselines, (rate, seed, entries)
-    elif part == "ablation":
+    else:
         for seed in SEEDS:
-            yield from_one_warmup, ("the defaults", 0.0, seed, TEN, STARTS)
-            yield from_one_warmup, ("the defaults", 0.5, seed, TEN, INCOMPLETE_STARTS)
-            yield from_one_warmup, ("number found", 0.0, seed, {}, NUMBERS)
+            yield cluster, ("the defaults", 0.0, seed, TEN)
             for name, settings in VARIANTS.items():
                 yield cluster, (name, 0.0, seed, settings)
             for job in (paper, without_warmup, paper_entropy):
                 yield job, (0.0, seed)
-    else:
-        for name in other_tables():
-            for seed in SEEDS:
-                for given in (True, False):
-                    yield other, (name, seed, given)
 
 
 def published_lines():
@@ -149,7 +123,7 @@ def draw(rows, meaning, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["main", "entries", "ablation", "tables"])
+    parser.add_argument("part", choices=["main", "entries", "ablation"])
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     rows = []

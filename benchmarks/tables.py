@@ -76,15 +76,6 @@ def other_tables():
     return tables
 
 
-def described(name, labels):
-    """Return a table's name with its number of samples and the sizes of its groups."""
-    sizes = np.bincount(np.unique(labels, return_inverse=True)[1])
-    shown = ", ".join(map(str, sizes)) if len(sizes) < 5 else f"{sizes.min()} to {sizes.max()}"
-    if len(set(sizes.tolist())) == 1:
-        shown = f"{sizes[0]} each"
-    return f"{name} ({len(labels)}; {shown})"
-
-
 def given_sources(folder):
     """Return name → origin of the tables of a folder, as its SOURCES.tsv tells."""
     lines = (folder / "SOURCES.tsv").read_text(encoding="utf-8").splitlines()
