@@ -61,9 +61,9 @@ def test_documents_are_clustered_and_generated_in_their_units(tmp_path):
     rates = np.full((3, 90), 0.02)
     for kind in range(3):
         rates[kind, 30 * kind : 30 * kind + 30] = 0.5
-    words = pd.DataFrame(RNG.poisson(rates[labels])).add_prefix("w")
+    words = pd.DataFrame(np.random.default_rng(0).poisson(rates[labels])).add_prefix("w")
     settings = {"hidden_dims": (32,), "latent_dim": 4, "private_dim": 2, "device": "cpu"}
-    model = CMVAEClusterer(n_clusters=3, **settings, max_epochs=60, random_state=0).fit(words)
+    model = CMVAEClusterer(3, **settings, max_epochs=60, random_state=0).fit(words)
     means = words.groupby(model.labels_).mean().to_numpy()
     assert all(rates[:, means.argmax(1)].max(0) == 0.5)
     drawn, clusters = model.sample(300)
