@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from cmvae.base.arrays import moments, standardise
 from cmvae.clusters.graphs import leading_vectors, modularity
 from cmvae.clusters.mixtures import best_of_kmeans, mixture_groups, mixture_likelihood
 from cmvae.clusters.sources import Source, families
 from cmvae.clusters.spectral import cut
 
-RESTARTS = 3
 # How often the modularity in a family's graphs counts. Side by side the columns say what no view
 # says alone; separate views have two families.
 WEIGHTS = {"columns": 1.0, "directions": 1.0, "joined": 2.0, "latents": 1.0}
@@ -61,9 +61,9 @@ def partitions(sources: Sequence[Source], number: int, seed: int) -> list[np.nda
     """Return the partitions of samples that sources propose, each of ``number`` groups.
 
     The normalised cut of the graph by pivoted QR and by k-means of the eigenvectors; of points also
-    k-means and a Gaussian mixture of one covariance, restarted several times; and where the columns
-    of the data are so few that each group's covariance can be estimated, one of full covariances.
-    Those that leave groups empty are left out, unless all do.
+    k-means and a Gaussian mixture of one covariance; and where the columns of the data are so few
+    that each group's covariance can be estimated, one of full covariances. Those that leave groups
+    empty are left out, unless all do.
     """
     found = []
     for source in sources:
@@ -73,9 +73,8 @@ def partitions(sources: Sequence[Source], number: int, seed: int) -> list[np.nda
         if source.cuts_points:
             forms = ["tied"] if source.family == "latents" else []
             forms = ["tied", "full"] if _dense(source, number) else forms
-            for restart in range(RESTARTS):
-                kmeans = best_of_kmeans(source.points, number, seed + restart)
-                found += [kmeans, *(mixture_groups(source.points, kmeans, form) for form in forms)]
+            kmeans = best_of_kmeans(source.points, number, seed)
+            found += [kmeans, *(mixture_groups(source.points, kmeans, form) for form in forms)]
     whole = [groups for groups in found if len(np.unique(groups)) == number]
     return whole or found
 
@@ -100,7 +99,9 @@ def score_partitions(
             weights.append(float(len(graphs)))
             own = [mixture_likelihood(source.points, groups, number) for groups in candidates]
             terms.append(np.array(own))
-    return np.average([_standard(term) for term in terms], 0, weights) * sum(weights)
+    return np.average([standardise(term, *moments(term)) for term in terms], 0, weights) * sum(
+        weights
+    )
 
 
 def adjusted_rand(candidates: Sequence[np.ndarray]) -> np.ndarray:
@@ -148,8 +149,3 @@ def _dense(source: Source, number: int) -> bool:
     """Tell whether there are more samples than parameters of ``number`` full covariances."""
     n, dim = source.points.shape
     return source.has_density and n >= number * (dim + 1) * (dim + 2) / 2
-
-
-def _standard(values: np.ndarray) -> np.ndarray:
-    spread = values.std()
-    return (values - values.mean()) / spread if spread > 1e-12 else np.zeros_like(values)

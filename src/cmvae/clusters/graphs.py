@@ -59,9 +59,9 @@ def fused(views: Sequence[np.ndarray], observed: np.ndarray) -> csr_array:
 def leading_vectors(graph: csr_array, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest eigenvalues of a normalised graph, (number,), and vectors (n, number).
 
-    Where the graph falls into pieces, each has the eigenvalue 1 once, and its vector is known: the
-    root of the degrees. Iterative solvers find such copies in part only, depending on rounding; so
-    they are given the pieces one by one. Larger pieces come first.
+    Where the graph falls into pieces, each has the eigenvalue 1 once. Iterative solvers find such
+    copies in part only, depending on rounding; so they are given the pieces one by one. Larger
+    pieces come first.
     """
     n = graph.shape[0]
     number = min(number, n)
@@ -83,7 +83,7 @@ def leading_vectors(graph: csr_array, number: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _of_piece(graph: csr_array, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return leading eigenvalues and vectors of a connected graph, the known first pair exact."""
+    """Return leading eigenvalues and vectors of a connected graph."""
     n = graph.shape[0]
     if n == 1:
         return np.ones(1), np.ones((1, 1))

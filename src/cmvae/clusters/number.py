@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
+from cmvae.base.arrays import moments, standardise
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.clusters.graphs import leading_vectors, modularity, normalised
 from cmvae.clusters.mixtures import mixture_likelihood
@@ -90,12 +91,7 @@ class _Known:
             return np.array([mixture_likelihood(own, cuts, k) - cost * k for cuts, k in pairs])
         cuts = np.array([modularity(self.graph, own) for own in groups])
         gaps = values[1:largest] - np.append(values, 0.0)[2 : largest + 1]
-        return _standard(cuts) + _standard(gaps)
-
-
-def _standard(values: np.ndarray) -> np.ndarray:
-    spread = values.std()
-    return (values - values.mean()) / spread if spread > 0 else np.zeros_like(values)
+        return np.asarray(sum(standardise(own, *moments(own)) for own in (cuts, gaps)))
 
 
 def _share_of_subsets(known: _Known, largest: int, chosen: int, seed: int) -> float:
