@@ -3,29 +3,24 @@
 Usage: python benchmarks/mfeat.py main|entries|ablation [--jobs 2]
 
 Writes a JSON record, a table and, for ``main`` and ``entries``, a figure into benchmarks/records.
-Labels score, nothing else. "Missing rate" has two meanings in print: the share of samples that are
-incomplete, in ``main``, and the share of (sample, modality) entries that are missing, in
-``entries``.
+Labels score, nothing else. A run that was cut off goes on where it was: finished rows are in
+--work. "Missing rate" has two meanings in print: the share of samples that are incomplete, in
+``main``, and the share of (sample, modality) entries that are missing, in ``entries``.
 """
 
 import argparse
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import numpy as np
 import sklearn
-from mfeat_variants import (
-    TEN,
-    VARIANTS,
-    paper,
-    paper_entropy,
-    without_warmup,
-)
+from mfeat_variants import MODELS, TEN, VARIANTS
 from opponents import OPPONENTS
-from rows import grouped, medians, middle, quiet, spread_of, timed
+from rows import Rows, grouped, medians, middle, quiet, source_state, spread_of, timed
 from tables import mfeat_views
 from timing import RECORDS, write_record
 
@@ -52,43 +47,35 @@ PUBLISHED = {
 MEANINGS = {"main": "missing rate", "entries": "share of entries missing"}
 
 
-def cluster(method, rate, seed, settings, entries=False):
+def cluster(rate, seed, settings, entries=False):
     quiet()
     views, labels = mfeat_views(rate, seed, entries)
     model = CMVAEClusterer(random_state=seed, **settings)
-    row = {"method": method, **timed(labels, model.fit_predict, views)}
-    return [{"rate": rate, "seed": seed, **row}]
+    return timed(labels, model.fit_predict, views)
 
 
-def baselines(rate, seed, entries=False):
+def oppose(rate, seed, name, entries):
     quiet()
     views, labels = mfeat_views(rate, seed, entries)
-    return [
-        {
-            "rate": rate,
-            "seed": seed,
-            "method": f"{name}, 10 given",
-            **timed(labels, method, views, 10, seed),
-        }
-        for name, method in OPPONENTS.items()
-    ]
+    return timed(labels, OPPONENTS[name], views, 10, seed)
 
 
 def jobs_of(part):
+    """Yield method, rate, seed, and what scores it with further arguments."""
     if part in MEANINGS:
         entries = part == "entries"
-        for rate in RATES[1:] if entries else RATES:
-            for seed in SEEDS:
-                yield cluster, ("CMVAE, 10 given", rate, seed, TEN, entries)
-                yield cluster, ("CMVAE, number found", rate, seed, {}, entries)
-                yield baselines, (rate, seed, entries)
+        for seed in SEEDS:
+            for rate in RATES[1:] if entries else RATES:
+                yield "CMVAE, 10 given", rate, seed, cluster, TEN, entries
+                yield "CMVAE, number found", rate, seed, cluster, {}, entries
+                for name in OPPONENTS:
+                    yield f"{name}, 10 given", rate, seed, oppose, name, entries
     else:
         for seed in SEEDS:
-            yield cluster, ("the defaults", 0.0, seed, TEN)
-            for name, settings in VARIANTS.items():
-                yield cluster, (name, 0.0, seed, settings)
-            for job in (paper, without_warmup, paper_entropy):
-                yield job, (0.0, seed)
+            for name, settings in {"the defaults": TEN, **VARIANTS}.items():
+                yield name, 0.0, seed, cluster, settings
+            for name, score in MODELS.items():
+                yield name, 0.0, seed, score
 
 
 def published_lines():
@@ -125,13 +112,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["main", "entries", "ablation"])
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=RECORDS / ".mfeat-rows", help="rows")
     options = parser.parse_args()
-    rows = []
+    known = Rows(options.work)
+    jobs = {(f"{options.part} {job[1]}", job[0], job[2]): job for job in jobs_of(options.part)}
     with ProcessPoolExecutor(options.jobs) as pool:
-        futures = [pool.submit(job, *given) for job, given in jobs_of(options.part)]
-        for future in futures:
-            rows += future.result()
-            print(rows[-1], flush=True)
+        futures = {
+            pool.submit(score, rate, seed, *given): (key, rate)
+            for key, (_, rate, seed, score, *given) in jobs.items()
+            if key not in known.known
+        }
+        for future in as_completed(futures):
+            (table, method, seed), rate = futures[future]
+            row = {"table": table, "rate": rate, "seed": seed, "method": method}
+            known.add({**row, **future.result(), **source_state()})
+            print(*row.values(), flush=True)
+    rows = [known.known[key] for key in jobs]
     rows.sort(key=lambda row: (str(row["rate"]), row["method"], row["seed"]))
     record(options, rows)
 

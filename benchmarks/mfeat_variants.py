@@ -20,9 +20,7 @@ VARIANTS = {
 
 def paper(rate, seed):
     """Train the paper's model: random centres, Laplace latents, unit scales, ten clusters, vote."""
-    return trained_outright(
-        "the paper's model and rule", "vote", rate, seed, modalities_specific_dim=10
-    )
+    return trained_outright("vote", rate, seed, modalities_specific_dim=10)
 
 
 def without_warmup(rate, seed):
@@ -34,10 +32,10 @@ def without_warmup(rate, seed):
         "covariance": "full",
         "decoder_dist_params": {name: {"scale": "learned"} for name in mfeat(0.0, 0).modalities},
     }
-    return trained_outright("no warm-up, random centres", "joint", rate, seed, **ours)
+    return trained_outright("joint", rate, seed, **ours)
 
 
-def trained_outright(method, rule, rate, seed, **settings):
+def trained_outright(rule, rate, seed, **settings):
     quiet()
     data = mfeat(rate, seed)
     torch.manual_seed(seed)
@@ -49,7 +47,7 @@ def trained_outright(method, rule, rate, seed, **settings):
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     fit(model, data, max_epochs=35, enable_model_summary=False, **silent)
     found = model.predict_clusters(data, rule=rule).clusters
-    return [{"rate": rate, "seed": seed, "method": method, **scored(data.labels, found)}]
+    return scored(data.labels, found)
 
 
 def paper_entropy(rate, seed):
@@ -60,8 +58,13 @@ def paper_entropy(rate, seed):
     data = mfeat(rate, seed)
     model.model_.prune_clusters(data, rule="joint")
     found = model.model_.predict_clusters(data, rule="joint").clusters
-    method = "number found: the paper's entropy from 30"
     number = int(model.model_.active_clusters.sum())
-    return [
-        {"rate": rate, "seed": seed, "method": method, **scored(labels, found), "clusters": number}
-    ]
+    return {**scored(labels, found), "clusters": number}
+
+
+# Model → what trains and scores it.
+MODELS = {
+    "the paper's model and rule": paper,
+    "no warm-up, random centres": without_warmup,
+    "number found: the paper's entropy from 30": paper_entropy,
+}
