@@ -17,7 +17,7 @@ def test_results_are_never_overwritten_unasked(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == content
     fit(model(), data(), max_epochs=2, run_dir=tmp_path / "run", overwrite=True, **QUIET)
     names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    assert names == {"best.ckpt", "last.ckpt"}
+    assert names == {"best.ckpt", "before-last.ckpt", "last.ckpt"}
 
 
 def test_without_a_folder_every_run_gets_its_own(tmp_path):

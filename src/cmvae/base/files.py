@@ -61,7 +61,7 @@ def link_target(folder: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a path to write to, and rename it to ``path`` when all went well.
+    """Give a path to write to, and rename it to ``path`` once it is on the disk and all went well.
 
     Example:
         >>> with atomic_write("notes.txt") as temporary:  # doctest: +SKIP
@@ -76,6 +76,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,15 +1,13 @@
-"""What happens between the epochs of a training: checkpoints, and how it starts."""
+"""How a training starts, and what its phases are."""
 
 import logging
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from cmvae.base.words import counted
@@ -18,41 +16,13 @@ from cmvae.clusters.evidence import NumberEvidence
 from cmvae.clusters.groups import Groups, Known
 from cmvae.data.loading import as_dataset
 from cmvae.models.cmvae import CMVAE
-from cmvae.training.checkpoints import BEST_CHECKPOINT, CHECKPOINTS, LAST_CHECKPOINT
 from cmvae.training.initialization import collapse_clusters, initialize_clusters
+from cmvae.training.saving import EpochCheckpoints
 from cmvae.training.start import LEAST_GAIN, PHASES, Start, still_falling
 
 logger = logging.getLogger(__name__)
 
 STATE = ("ended", "started", "least", "waited", "losses")
-
-
-class EpochCheckpoints(ModelCheckpoint):
-    """Checkpoints after every epoch, and one before the first: there is always one to return to."""
-
-    CHECKPOINT_NAME_LAST = LAST_CHECKPOINT.removesuffix(".ckpt")
-
-    def __init__(self, folder: Path, monitor: str) -> None:
-        super().__init__(
-            folder / CHECKPOINTS,
-            filename=BEST_CHECKPOINT.removesuffix(".ckpt"),
-            monitor=monitor,
-            save_last=True,
-            save_on_train_epoch_end=monitor.startswith("train") or None,
-            enable_version_counter=False,
-        )
-
-    def forget_best(self) -> None:
-        """Let the next epoch be the best so far, because the loss changes its meaning."""
-        self.best_k_models, self.best_model_score, self.best_model_path = {}, None, ""
-        self.kth_best_model_path, self.current_score = "", None
-        self.kth_value = torch.tensor(torch.inf)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the state that training starts from."""
-        super().on_train_start(trainer, pl_module)
-        self.last_model_path = str(Path(str(self.dirpath)) / LAST_CHECKPOINT)
-        trainer.save_checkpoint(self.last_model_path)
 
 
 class StartCallback(Callback):

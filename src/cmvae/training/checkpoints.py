@@ -1,8 +1,10 @@
 """The folder of a training: checkpoints to go on from, and the log; read without Lightning."""
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
 from cmvae.training.start import PHASES
 
@@ -10,8 +12,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+logger = logging.getLogger(__name__)
+
 CHECKPOINTS, LOGS = "checkpoints", "logs"
 LAST_CHECKPOINT = "last.ckpt"
+BEFORE_LAST_CHECKPOINT = "before-last.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
 
 
@@ -40,12 +45,27 @@ def training_folder(
 
 def can_resume(run_dir: str | Path) -> bool:
     """Tell whether a training's folder has a checkpoint to go on from."""
-    return last_checkpoint(run_dir).is_file()
+    folder = Path(run_dir) / CHECKPOINTS
+    return any((folder / name).is_file() for name in (LAST_CHECKPOINT, BEFORE_LAST_CHECKPOINT))
 
 
 def last_checkpoint(run_dir: str | Path) -> Path:
-    """Return where a training's last checkpoint is."""
-    return Path(run_dir) / CHECKPOINTS / LAST_CHECKPOINT
+    """Return where a training's last whole checkpoint is; one that is not the last is logged."""
+    last = Path(run_dir) / CHECKPOINTS / LAST_CHECKPOINT
+    before = last.with_name(BEFORE_LAST_CHECKPOINT)
+    if _is_whole(last) or not _is_whole(before):
+        return last
+    logger.warning("%s is missing or damaged: going on from the one before", last)
+    return before
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a checkpoint, which is a zip file, can be read to its end."""
+    try:
+        with ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, BadZipFile):
+        return False
 
 
 def read_log(run_dir: str | Path) -> "pd.DataFrame":

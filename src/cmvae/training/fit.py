@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -18,11 +19,12 @@ from torch.utils.data import DataLoader
 from cmvae.base.arguments import positive_int
 from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
-from cmvae.training.callbacks import EpochCheckpoints, StartCallback
+from cmvae.training.callbacks import StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, training_folder
 from cmvae.training.companions import companions_of
 from cmvae.training.initialization import check_number
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
+from cmvae.training.saving import CheckpointFiles, EpochCheckpoints
 from cmvae.training.start import Start
 
 
@@ -49,7 +51,8 @@ def fit(
 ) -> Trainer:
     """Train a CMVAE, or the diffusion decoders of a D-CMVAE.
 
-    After every epoch the run folder gets ``checkpoints/last.ckpt``, the terms of the loss as CSV in
+    After every epoch the run folder gets ``checkpoints/last.ckpt``, whose forerunner stays beside
+    it as ``before-last.ckpt``, the terms of the loss as CSV in
     ``logs`` and, when the loss (of validation, where there are data for it) is the lowest since the
     clusters started and the objective stands alone, ``checkpoints/best.ckpt``. The model holds the
     last weights. A D-CMVAE's scale of the data is estimated on ``train_data``.
@@ -177,6 +180,8 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
         trainer = Trainer(default_root_dir=folder, **arguments)
     except MisconfigurationException as error:
         raise ValueError(f"the trainer refuses its arguments: {error}") from error
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = CheckpointFiles()
     if isinstance(trainer.strategy, DDPStrategy):
         # The networks of a modality that a batch lacks have no gradients there.
         trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
