@@ -1,9 +1,15 @@
 """Run folders: written as a whole or not at all, and refused where anything is harmed."""
 
+import contextlib
 import errno
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import warnings
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -20,6 +26,7 @@ from cmvae.runs.folder import (
     read_run,
     save_run,
     start_again,
+    writing_run,
 )
 from made_files import contents, names
 
@@ -77,6 +84,95 @@ def test_a_failure_leaves_what_there_was(run, folder, tmp_path, place, error):
     with mock.patch(place, side_effect=error), pytest.raises(type(error)):
         save_run(tmp_path / "run", run, overwrite=True)
     assert contents(tmp_path) == before
+
+
+def killed_at_rename(number, target, *arguments):
+    """Call in another process, which is killed at its n-th renaming of a folder."""
+
+    def run_and_die():
+        own, left = Path.rename, [number]
+
+        def rename(path, place):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return own(path, place)
+
+        with mock.patch.object(Path, "rename", rename):
+            target(*arguments)
+
+    process = multiprocessing.get_context("fork").Process(target=run_and_die)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_kill_while_a_run_is_replaced_loses_nothing(run, folder, tmp_path, number):
+    target = tmp_path / "run"
+    shutil.copytree(folder, target)
+    (target / "notes.txt").write_text("mine")
+    exitcode = killed_at_rename(number, save_run, target, run, True)
+    assert exitcode == (-signal.SIGKILL if number < 4 else 0)  # two of the folder of the config
+    if not target.exists():
+        with pytest.raises(
+            ValueError, match=r"no such run folder: .*the run before is in .*old/run"
+        ):
+            read_record(target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(ValueError):  # it is there, or was interrupted
+            may_write_run(target, overwrite=False, resume=False)
+    assert (target / "notes.txt").read_text() == "mine"
+    read_record(target)
+    save_run(target, run, overwrite=True)
+    assert (target / "notes.txt").read_text() == "mine"
+    # What a kill leaves hidden holds nothing of anyone's.
+    hidden = [names(path) for path in tmp_path.iterdir() if path.name != "run"]
+    assert all(own in ([], ["config.yaml"]) for own in hidden), hidden
+
+
+def test_what_is_put_back_is_said_and_replaces_nothing(run, folder, tmp_path):
+    target, old = tmp_path / "run", tmp_path / ".run-abc.old" / "run"
+    old.mkdir(parents=True)
+    shutil.copytree(folder, old, dirs_exist_ok=True)
+    with pytest.warns(UserWarning, match="run was broken off: the run before is back"):
+        may_write_run(target, overwrite=True, resume=False)
+    assert contents(target) == contents(folder)
+    old.mkdir(parents=True)
+    for path, text in ((old, "old"), (target, "new")):
+        (path / "notes.txt").write_text(text)
+    (old / "more.txt").write_text("mine")
+    with pytest.warns(UserWarning, match=r"old/run still holds \['notes.txt'\]"):
+        may_write_run(target, overwrite=True, resume=False)
+    assert (target / "notes.txt").read_text() == "new"
+    assert (target / "more.txt").read_text() == "mine"
+    assert (old / "notes.txt").read_text() == "old"
+
+
+def test_an_empty_partial_folder_is_no_interrupted_run(run, tmp_path):
+    partial_folder(tmp_path / "run").mkdir()
+    with pytest.raises(ValueError, match="no interrupted run to go on with"):
+        may_write_run(tmp_path / "run", overwrite=False, resume=True)
+    save_run(tmp_path / "run", run, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_one_process_writes_a_run_and_its_lock_dies_with_it(run, tmp_path):
+    with writing_run(tmp_path / "run"):
+        with pytest.raises(ValueError, match=r"another process is writing to .*run"):
+            save_run(tmp_path / "run", run, overwrite=False)
+        save_run(tmp_path / "other", run, overwrite=False)
+
+    def hold_and_die():
+        with writing_run(tmp_path / "run"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=hold_and_die)
+    process.start()
+    process.join()
+    save_run(tmp_path / "run", run, overwrite=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run"]
 
 
 # Refusals

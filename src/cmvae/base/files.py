@@ -4,8 +4,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from shutil import rmtree
+
+from filelock import FileLock, Timeout
 
 
 def may_write_file(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
@@ -100,7 +103,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def taking_place(new: Path, path: Path) -> Iterator[Path]:
     """Put a folder in the place of another, which is there until then and is removed at the end.
 
-    Gives where the other one is now, for what shall be taken out of it; there may be none.
+    Gives where the other one is now, for what shall be taken out of it; there may be none. A kill
+    leaves it there, where :func:`moved_away` finds it.
 
     Raises:
         OSError: If it cannot be put there; the other one is in its place then.
@@ -118,3 +122,26 @@ def taking_place(new: Path, path: Path) -> Iterator[Path]:
         raise
     yield old
     rmtree(place, ignore_errors=True)
+
+
+def moved_away(path: Path) -> list[Path]:
+    """Return where writers that were killed have left what was in a folder's place."""
+    places = sorted(path.parent.glob(f".{escape(path.name)}-*.old"))
+    return [place / path.name for place in places if (place / path.name).is_dir()]
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Keep other processes from writing to a place; ``ValueError`` where one does.
+
+    The lock is a file beside it that the operating system releases when its process ends, however.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+    except Timeout:
+        raise ValueError(f"out: another process is writing to {path}") from None

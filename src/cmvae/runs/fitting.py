@@ -15,6 +15,7 @@ from cmvae.runs.folder import (
     partial_folder,
     start_again,
     write_run,
+    writing_run,
 )
 from cmvae.runs.run import Prepared, Run, prepare, train_run
 
@@ -34,12 +35,15 @@ def fit_run(
         resume: Go on from the last checkpoint of an interrupted run.
         **trainer_arguments: For :func:`cmvae.fit`.
     """
-    if not resume:
-        start_again(partial_folder(folder), prepared.config)
-    return _trained(
-        folder,
-        lambda run_dir: train_run(prepared, run_dir=run_dir, resume=resume, **trainer_arguments),
-    )
+    with writing_run(folder):
+        if not resume:
+            start_again(partial_folder(folder), prepared.config)
+        return _trained(
+            folder,
+            lambda run_dir: train_run(
+                prepared, run_dir=run_dir, resume=resume, **trainer_arguments
+            ),
+        )
 
 
 def change_clusters(
@@ -62,15 +66,16 @@ def change_clusters(
     config = run.config.replace(recipe=run.config.recipe.replace(n_clusters=n_clusters))
     prepared = prepare(config, run.preprocessing, rows)
     partial = partial_folder(folder)
-    start_again(partial, config)
-    (partial / TRAINING).mkdir()
-    run.log.to_csv(partial / TRAINING / EARLIER_LOG, index=False)
-    return _trained(
-        folder,
-        lambda run_dir: train_run(
-            prepared, run_dir=run_dir, warm=run.model, latents=run.latents, **trainer_arguments
-        ),
-    )
+    with writing_run(folder):
+        start_again(partial, config)
+        (partial / TRAINING).mkdir()
+        run.log.to_csv(partial / TRAINING / EARLIER_LOG, index=False)
+        return _trained(
+            folder,
+            lambda run_dir: train_run(
+                prepared, run_dir=run_dir, warm=run.model, latents=run.latents, **trainer_arguments
+            ),
+        )
 
 
 def _trained(folder: Path, train: Callable[[Path], Run]) -> Run:

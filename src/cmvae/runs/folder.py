@@ -4,7 +4,9 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,15 @@ import pandas as pd
 import pyarrow
 
 from cmvae._version import __version__
-from cmvae.base.files import atomic_write, link_target, may_write_folder, taking_place
+from cmvae.base.files import (
+    atomic_folder,
+    atomic_write,
+    link_target,
+    may_write_folder,
+    moved_away,
+    sole_writer,
+    taking_place,
+)
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.record import RunRecord
@@ -50,15 +60,20 @@ def partial_folder(folder: Path) -> Path:
 
 
 def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
-    """Check that a run may be written, and return its partial folder; nothing is made or changed.
+    """Check that a run may be written, and return its partial folder.
+
+    Nothing is made or changed, but what a writer that was killed had moved away is put back.
 
     Raises:
         ValueError: If the folder is a file, holds results or something else that may not be
-            replaced, or there is nothing to resume.
+            replaced, another process writes there, or there is nothing to resume.
     """
     partial = partial_folder(folder)
     if overwrite and resume:
         raise ValueError("overwrite and resume exclude each other")
+    if partial.exists() or moved_away(link_target(folder)):
+        with sole_writer(link_target(folder)):
+            put_back(folder)
     if resume and not (partial / CONFIG).is_file():
         missing = partial / CONFIG
         raise ValueError(f"resume: no interrupted run to go on with: {missing} is missing")
@@ -66,12 +81,21 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     if partial.exists() and not _is_interrupted(partial):
         what = "holds something else than an interrupted run, which would be written there"
         raise ValueError(f"{partial} {what}: move it away, or name another folder")
-    if partial.exists() and not (overwrite or resume):
+    if (partial / CONFIG).is_file() and not (overwrite or resume):
         raise ValueError(
             f"{partial} holds an interrupted run; pass resume=True to go on with it, "
             "overwrite=True to drop it"
         )
     return partial
+
+
+@contextmanager
+def writing_run(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing a run's folder; ``ValueError`` where one does."""
+    partial = partial_folder(folder)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(link_target(folder)):
+        yield
 
 
 def _holds_run(folder: Path) -> bool:
@@ -82,11 +106,31 @@ def _is_interrupted(partial: Path) -> bool:
     return partial.is_dir() and ((partial / CONFIG).is_file() or not any(partial.iterdir()))
 
 
+def put_back(folder: Path) -> None:
+    """Put back what a writer that was killed had moved out of a run's folder, with a warning.
+
+    Where the new run is in its place already, only what is no part of a run is.
+    """
+    folder = link_target(folder)
+    for old in moved_away(folder):
+        what = f"the writing of {folder} was broken off"
+        if not folder.exists():
+            old.rename(folder)
+            old.parent.rmdir()
+            warnings.warn(f"{what}: the run before is back in its place", stacklevel=2)
+        elif left := _keep_others(old, folder):
+            warnings.warn(f"{what}: {old} still holds {left}, which are there too", stacklevel=2)
+        else:
+            shutil.rmtree(old.parent)
+
+
 def start_again(partial: Path, config: RunConfig) -> None:
     """Make an empty partial folder that holds the run's config, so that it can be resumed."""
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _write_text(partial / CONFIG, config.to_yaml())
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(partial) as temporary:
+        _write_text(temporary / CONFIG, config.to_yaml())
+    for old in moved_away(partial):  # of writers that were killed while they dropped it
+        shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def write_run(partial: Path, run: "Run") -> None:
@@ -124,10 +168,22 @@ def install(partial: Path, folder: Path) -> None:
     folder = link_target(folder)
     with taking_place(partial, folder) as old:
         shutil.rmtree(folder / TRAINING, ignore_errors=True)
-        own = {MANIFEST, PAGE, MODEL, *OPTIONAL, *FILES}
-        for path in old.iterdir() if old.exists() else ():
-            if path.name not in own:
-                path.rename(folder / path.name)
+        _keep_others(old, folder)
+
+
+def _keep_others(old: Path, folder: Path) -> list[str]:
+    """Move what is no part of a run from the folder of the run before to that of the new one.
+
+    Returns:
+        Names of what is in the new one already.
+    """
+    own = {MANIFEST, PAGE, MODEL, TRAINING, *OPTIONAL, *FILES}
+    others = [path for path in old.iterdir() if path.name not in own] if old.exists() else []
+    left = [path.name for path in others if (folder / path.name).exists()]
+    for path in others:
+        if path.name not in left:
+            path.rename(folder / path.name)
+    return left
 
 
 def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
@@ -137,13 +193,14 @@ def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
         ValueError: If the folder holds something that may not be replaced.
     """
     partial = may_write_run(folder, overwrite=overwrite, resume=False)
-    try:
-        start_again(partial, run.config)
-        write_run(partial, run)
-        install(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with writing_run(folder):
+        try:
+            start_again(partial, run.config)
+            write_run(partial, run)
+            install(partial, folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def read_run(folder: Path) -> "Run":
@@ -196,7 +253,9 @@ def read_record(folder: Path) -> RunRecord:
 def _check_files(folder: Path) -> None:
     """Refuse a folder that holds no whole run of this version."""
     if not folder.is_dir():
-        raise ValueError(f"no such run folder: {folder}")
+        left = [str(path) for path in moved_away(folder)]
+        hint = f"; its writing was broken off, the run before is in {left[0]}" if left else ""
+        raise ValueError(f"no such run folder: {folder}{hint}")
     if not (folder / MANIFEST).is_file():
         if (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file():
             raise ValueError(
