@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import resource
 import warnings
 
 import pytest
@@ -239,6 +240,22 @@ def test_config_of_another_kind(saved, content):
 def test_weights_of_another_model(saved, changes):
     edit(saved, **changes)
     refused(saved, "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latent_dim": 2**28},
+        {"number_of_clusters": 2**34},
+        {"hidden_dims": [2**20, 2**20]},
+        {"input_dims": {"a": [2**30], "b": [3], "c": [2, 8, 8]}},
+    ],
+)
+def test_sizes_that_no_machine_has_are_refused_before_anything_is_built(saved, changes):
+    edit(saved, **changes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(saved, "config.json", "the model is not that of the weights")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 300_000
 
 
 @pytest.mark.parametrize("name", ["mixture.centers", "mixture.active", "encoders.a.head.weight"])

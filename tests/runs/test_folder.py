@@ -250,7 +250,7 @@ HARM = {
     ),
     "no JSON": (
         lambda folder: (folder / "manifest.json").write_text("{"),
-        "manifest.json is damaged: Expecting",
+        "manifest.json: not JSON: Expecting",
     ),
     "a list": (lambda folder: (folder / "manifest.json").write_text("[]"), "manifest.json is dam"),
     "no version": (

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from cmvae.base.reading import parse_json
+
 # What pydantic says, in the words of the other messages.
 _WORDS = {
     "Value error, ": "",
@@ -88,10 +90,7 @@ class Settings(BaseModel):
         Raises:
             ValueError: If the text is no JSON object, or holds unknown or bad fields.
         """
-        try:
-            return cls.from_plain(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error}") from None
+        return cls.from_plain(parse_json(text))
 
     @classmethod
     def from_plain(cls, fields: Any, what: str = "") -> Self:

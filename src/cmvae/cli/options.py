@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
+from cmvae.base.reading import read_yaml
 from cmvae.files.modality import ModalityFile
 from cmvae.files.suffixes import MUDATA_SUFFIX
-from cmvae.runs.config import RunConfig, read_yaml
+from cmvae.runs.config import RunConfig
 
 Files = dict[str, ModalityFile]
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cmvae.base.files import atomic_write
+from cmvae.base.reading import read_json
 from cmvae.base.words import message_of
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.models.pretrained import need_files, prepare_folder
@@ -43,8 +44,9 @@ def read_configs(folder: Path) -> dict[str, DiffusionConfig]:
     """Read the settings that :func:`save_decoders` wrote."""
     path = folder / DIFFUSION_CONFIG
     need_files(path, folder / DIFFUSION_WEIGHTS, what="diffusion decoders have")
+    stored = read_json(path)
     try:
-        stored = dict(json.loads(path.read_text(encoding="utf-8")))
+        stored = dict(stored)
         return {m: DiffusionConfig.from_plain(fields) for m, fields in stored.items()}
     except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{path}: {error}") from None

@@ -93,6 +93,8 @@ def load_pretrained(
             should = f"pass {part}= again" if networks is None else f"do not pass {part}="
             raise ValueError(f"{config_path}: this model has {was} {part}: {should}")
     try:
+        with torch.device("meta"):  # which takes no memory, however large it is
+            _check_sizes(model_class(config, encoders, decoders), weights_path)
         model = model_class(config, encoders, decoders)
     except ValueError as error:
         raise ValueError(f"{config_path}: {error}") from None
@@ -111,6 +113,23 @@ def _read_config(path: Path, decoders_dist: Mapping[str, Any] | None) -> CMVAECo
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from None
     return config
+
+
+def _check_sizes(model: nn.Module, path: Path) -> None:
+    """Refuse settings whose model is not that of the weights, by the header of their file."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            names = file.keys()
+            stored = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"the file of weights {path} is damaged: {message_of(error)}") from None
+    own = model.state_dict(keep_vars=True)
+    shared = {id(value) for name, value in own.items() if name in stored}  # stored once
+    for name in [*own, *(name for name in stored if name not in own)]:
+        size = tuple(own[name].shape) if name in own else None
+        if size != stored.get(name) and (name in stored or id(own[name]) not in shared):
+            sizes = f"{name} is {size}, {stored.get(name)} in {path}"
+            raise ValueError(f"the model is not that of the weights: {sizes}")
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import Field
 
+from cmvae.base.reading import read_yaml
 from cmvae.base.settings import Name, Settings
 from cmvae.files.modality import ModalityFile
 from cmvae.training.recipe import Recipe
@@ -67,28 +68,3 @@ class RunConfig(Settings):
             for name, file in self.modalities.items()
         }
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses keys that repeat, of which the last would be taken."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise yaml.YAMLError(f"keys {repeated} occur more than once")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds.
-
-    Raises:
-        ValueError: If it is missing or no YAML, or keys in it repeat.
-    """
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {error}") from error

@@ -25,6 +25,7 @@ from cmvae.base.files import (
     sole_writer,
     taking_place,
 )
+from cmvae.base.reading import read_json
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.record import RunRecord
@@ -242,9 +243,9 @@ def read_record(folder: Path) -> RunRecord:
         config=RunConfig.read(folder / CONFIG),
         preprocessing=preprocessing,
         samples=pd.read_csv(folder / SAMPLES, dtype=is_text, keep_default_na=False),
-        metrics=json.loads((folder / METRICS).read_text(encoding="utf-8")),
+        metrics=read_json(folder / METRICS),
         log=pd.read_csv(folder / LOG),
-        extras=json.loads(extras.read_text(encoding="utf-8")) if extras.is_file() else {},
+        extras=read_json(extras) if extras.is_file() else {},
         index=pd.read_parquet(index).index if index.is_file() else None,
         latents=_read_latents(folder / LATENTS),
     )
@@ -263,8 +264,8 @@ def _check_files(folder: Path) -> None:
                 "CMVAE.from_pretrained reads it; CMVAEClusterer.save and cmvae fit keep the rest"
             )
         raise ValueError(f"{folder} is no run folder, or not complete: {MANIFEST} is missing")
+    manifest = read_json(folder / MANIFEST)
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         number, hashes = manifest["version"], dict(manifest["files"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder / MANIFEST} is damaged: {error}") from None

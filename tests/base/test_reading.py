@@ -1,0 +1,63 @@
+import json
+import re
+import resource
+from itertools import pairwise
+
+import pytest
+
+from cmvae.base.reading import parse_json, read_json, read_yaml
+
+LEVELS = [f"l{number}" for number in range(9)]
+BOMB = "l0: &l0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise(LEVELS)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "not YAML: *l0: aliases are not read"),
+        ("a: &a [*a]", "not YAML: *a: aliases are not read"),
+        ("[" * 5000, "it is nested too deeply"),
+        ("a: 1\na: 2", "not YAML: keys ['a'] occur more than once"),
+        ("!!python/object/apply:os.system [ls]", "not YAML: could not determine a constructor"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_yaml_that_is_none_or_a_trap_is_refused_by_name(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=f"config.yaml: .*{re.escape(message)}"):
+        read_yaml(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000
+
+
+def test_yaml_is_read_as_it_stands(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [1, 2.5]\nb: {c: text}\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": [1, 2.5], "b": {"c": "text"}}
+    with pytest.raises(ValueError, match=r"no such file: .*missing\.yaml"):
+        read_yaml(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b"{", "not JSON"),
+        (b"\xff", "utf-8"),
+        (None, "No such file"),
+    ],
+)
+def test_json_that_is_none_is_refused_by_name(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.json.*{message}|{message}.*a\.json"):
+        read_json(path)
+
+
+def test_json_is_read_as_it_stands(tmp_path):
+    value = {"a": [1, None, "x"], "b": {"c": 0.5}}
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    assert read_json(tmp_path / "a.json") == parse_json(json.dumps(value)) == value
