@@ -1,3 +1,6 @@
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +82,21 @@ def test_nothing_but_the_seed_decides_and_the_global_generator_is_left_alone(run
     # Without a folder nothing is logged.
     assert (len(other.log), other.metrics["loss"], other.metrics["epochs"]) == (0, None, {})
     assert {**other.metrics, "loss": 0, "epochs": 0} == {**run.metrics, "loss": 0, "epochs": 0}
+
+
+def test_fits_in_threads_are_those_of_one_after_the_other(run, prepared):
+    def fit(seed):
+        prepare(prepared.config, prepared.preprocessing, prepared.rows)  # beside another's training
+        return train_run(prepared, seed=seed)
+
+    level = logging.getLogger("lightning.pytorch").level
+    with ThreadPoolExecutor(3) as pool:
+        first, again, other = pool.map(fit, [5, 5, 6])
+    for name, value in train_run(prepared, seed=5).model.state_dict().items():
+        assert torch.equal(value, first.model.state_dict()[name]), name
+        assert torch.equal(value, again.model.state_dict()[name]), name
+    assert not torch.equal(first.model.cluster_centers, other.model.cluster_centers)
+    assert logging.getLogger("lightning.pytorch").level == level
 
 
 def test_seeds_are_drawn_as_scikit_learn_draws_them():

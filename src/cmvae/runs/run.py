@@ -93,7 +93,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
         **recipe.model_settings(preprocessing.n_columns),
     )
     data = preprocessing.dataset(rows)
-    with torch.random.fork_rng():
+    with torch.device("meta"):  # without memory, and without a draw
         CMVAE(settings)  # refuses networks that cannot take a shape
     return Prepared(config, preprocessing, rows, data, settings)
 
@@ -128,12 +128,13 @@ def train_run(
         train,
         without_spare_clusters,
     )
+    from cmvae.training.fit import ONE_AT_A_TIME
 
     config, recipe = prepared.config, prepared.config.recipe
     if seed is None:
         seed = drawn_seed(config.seed)
     progress = bool(trainer_arguments.get("enable_progress_bar"))
-    with quiet_training(progress), torch.random.fork_rng():
+    with ONE_AT_A_TIME, quiet_training(progress), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = CMVAE(prepared.settings)
         torch.manual_seed(

@@ -27,6 +27,9 @@ from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.saving import CheckpointFiles, EpochCheckpoints
 from cmvae.training.start import Start
 
+# The global generators, log levels and warnings belong to the process, not to a thread.
+ONE_AT_A_TIME = threading.RLock()
+
 
 def fit(
     model: Any,
@@ -49,7 +52,7 @@ def fit(
     callbacks: Iterable[Callback] | None = None,
     **trainer_arguments: Any,
 ) -> Trainer:
-    """Train a CMVAE, or the diffusion decoders of a D-CMVAE.
+    """Train a CMVAE, or the diffusion decoders of a D-CMVAE; threads do so one after the other.
 
     After every epoch the run folder gets ``checkpoints/last.ckpt``, whose forerunner stays beside
     it as ``before-last.ckpt``, the terms of the loss as CSV in
@@ -112,23 +115,26 @@ def fit(
     folder = training_folder(run_dir, overwrite, resume_from)
     data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
     module.prepare(data)
-    if seed is not None:
-        seed_everything(seed, verbose=False)
-    model.train()
-    begin = [StartCallback(plan, data, **(start_options or {}))] if plan else []
-    if plan and plan.takes_companions and isinstance(module, CMVAEModule):
-        module.companions = companions_of(bare)
-    own: list[Callback] = [*begin]
-    if trainer_arguments.get("enable_checkpointing", True):
-        own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
-    every = [*own, *(callbacks or ())]
-    trainer = _trainer(folder, max_epochs=max_epochs, callbacks=every, **trainer_arguments)
-    try:
-        with _interruptible(trainer):
-            trainer.fit(module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True)
-    finally:
-        for callback in begin:
-            callback.thaw()
+    with ONE_AT_A_TIME:
+        if seed is not None:
+            seed_everything(seed, verbose=False)
+        model.train()
+        begin = [StartCallback(plan, data, **(start_options or {}))] if plan else []
+        if plan and plan.takes_companions and isinstance(module, CMVAEModule):
+            module.companions = companions_of(bare)
+        own: list[Callback] = [*begin]
+        if trainer_arguments.get("enable_checkpointing", True):
+            own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
+        every = [*own, *(callbacks or ())]
+        trainer = _trainer(folder, max_epochs=max_epochs, callbacks=every, **trainer_arguments)
+        try:
+            with _interruptible(trainer):
+                trainer.fit(
+                    module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True
+                )
+        finally:
+            for callback in begin:
+                callback.thaw()
     return trainer
 
 
