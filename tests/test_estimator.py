@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
@@ -155,6 +155,63 @@ def test_a_single_cluster_is_reported_with_what_to_try():
         model.fit(noise)
     assert model.number_evidence_.strength < 0
     assert model.n_clusters_ == 1
+
+
+@pytest.mark.parametrize(("n", "settings"), [(5, {}), (40, {"max_clusters": 1})])
+def test_a_single_cluster_is_no_finding_where_nothing_was_compared(n, settings):
+    model = CMVAEClusterer(**QUICK, max_epochs=1, random_state=0, **settings)
+    with pytest.warns(UserWarning, match="one cluster because no other number was compared"):
+        model.fit(groups(n)[0])
+
+
+def test_clusters_found_that_training_lost_are_told_of():
+    rng = np.random.default_rng(1)
+    many = 6 * rng.normal(size=(12, 3))[rng.integers(0, 12, 120)] + rng.normal(size=(120, 3))
+    model = CMVAEClusterer(device="cpu", max_epochs=1, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="clusters were found, but only .* max_epochs"):
+        model.fit(many)
+    assert model.n_clusters_ < model.number_evidence_.chosen
+
+
+def test_modalities_that_no_sample_connects_are_told_of():
+    tables, _ = groups(40)
+    tables["a"][:20] = tables["b"][20:] = np.nan
+    with pytest.warns(UserWarning, match=r"\['a'\] and \['b'\] have no sample in common"):
+        CMVAEClusterer(2, **QUICK, max_epochs=1, random_state=0).fit(tables)
+
+
+def test_what_candidates_are_made_with_does_not_warn_by_itself(recwarn):
+    tables = {"a": np.array([[1.0], [np.nan]]), "b": np.array([[np.nan], [2.0]])}
+    CMVAEClusterer(2, **QUICK, max_epochs=1, random_state=0).fit(tables)
+    assert not [one for one in recwarn if "distinct clusters" in str(one.message)]
+
+
+@pytest.mark.parametrize("power", [-900, 900])
+def test_the_unit_of_all_numbers_changes_nothing(power):
+    rng, labels = np.random.default_rng(0), np.arange(60) % 3
+    wide = 2 * np.eye(3, 80)[labels] + 0.3 * rng.normal(size=(60, 80))
+    words = np.eye(3)[labels].repeat(25, 1) * (rng.random((60, 75)) < 0.5)
+    shares = rng.dirichlet(np.ones(4), 60)
+    tables = {"wide": wide, "words": words, "shares": shares}
+    scaled = {name: np.ldexp(table, power) for name, table in tables.items()}
+    one, other = (
+        CMVAEClusterer(**QUICK, max_epochs=2, random_state=0).fit(own) for own in (tables, scaled)
+    )
+    codecs = [
+        {name: c.describe() for name, c in m._run.preprocessing.codecs.items()}
+        for m in (one, other)
+    ]
+    assert codecs[0] == codecs[1]
+    np.testing.assert_array_equal(one.predict_proba(tables), other.predict_proba(scaled))
+    assert one.number_evidence_ == other.number_evidence_
+
+
+@pytest.mark.parametrize(("few", "told"), [(2.0, 1), (0.0, 0)])
+def test_samples_that_left_the_groups_they_started_in_are_told_of(monkeypatch, recwarn, few, told):
+    monkeypatch.setattr("cmvae.estimator.FEW_KEPT", few)
+    CMVAEClusterer(3, **QUICK, max_epochs=3, random_state=0).fit(groups()[0])
+    said = "% of the samples ended in other clusters"
+    assert sum(said in str(one.message) for one in recwarn) == told
 
 
 def test_a_warm_up_that_was_too_short_is_told(caplog):

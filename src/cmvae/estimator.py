@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -28,13 +28,21 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.frames import Frames, as_pandas, read_frames, split_columns
 from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import read_run, save_run
-from cmvae.runs.run import Run, drawn_seed, prepare, train_run
+from cmvae.runs.run import FEW_KEPT, Run, drawn_seed, prepare, train_run
 from cmvae.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 SINGLE = "x"
 DEFAULT = Recipe()
+ONE_CLUSTER = (
+    "one cluster explains the data as well as several: no groups were found; give n_clusters, "
+    "leave out modalities or columns that show nothing, or look at kinds"
+)
+NONE_COMPARED = (
+    "no groups were found: there is one cluster because no other number was compared, which takes "
+    "at least 8 samples, two of them different, and max_clusters above 1: give n_clusters"
+)
 
 
 class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -372,22 +380,28 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         logger.info(text, units, possible, counted(in_use, "cluster"))
         if self._run.metrics["still_falling"]:
             logger.info("the loss was still falling: a larger max_epochs may tell clusters apart")
+        for category, text in self._doubts(in_use, units):
+            warnings.warn(text, category, stacklevel=3)
+
+    def _doubts(self, in_use: int, units: int) -> Iterator[tuple[type[Warning], str]]:
+        """Yield what is to be warned of."""
         if units == 0:
-            warnings.warn(
-                "no latent unit is in use: the embedding is the same for all samples", stacklevel=3
-            )
-        if self.n_clusters == "auto" and in_use == 1:
-            warnings.warn(
-                "one cluster explains the data as well as several: no groups were found; give "
-                "n_clusters, leave out modalities or columns that show nothing, or look at kinds",
-                stacklevel=3,
-            )
-        elif in_use < self.n_clusters_:
-            asked = f"n_clusters = {self.n_clusters}"
+            yield UserWarning, "no latent unit is in use: the embedding is the same for all samples"
+        evidence, is_auto = self.number_evidence_, self.n_clusters == "auto"
+        wanted = evidence.chosen if evidence else self.n_clusters_
+        kept = self._run.metrics["kept"]
+        if is_auto and wanted == 1:
+            compared = evidence is None or evidence.is_compared
+            yield UserWarning, ONE_CLUSTER if compared else NONE_COMPARED
+        elif in_use < wanted:
+            asked = f"{wanted} clusters were found" if is_auto else f"n_clusters = {wanted}"
             have = "cluster has" if in_use == 1 else "clusters have"
-            warnings.warn(
-                f"{asked}, but only {in_use} {have} samples", ConvergenceWarning, stacklevel=3
-            )
+            more = ": a larger max_epochs may keep more" if is_auto else ""
+            yield ConvergenceWarning, f"{asked}, but only {in_use} {have} samples{more}"
+        elif kept is not None and kept < FEW_KEPT:
+            left = f"{1 - kept:.0%}".replace("%", " %")
+            what = f"{left} of the samples ended in other clusters than the groups they started in"
+            yield ConvergenceWarning, f"{what}: a larger max_epochs may keep them there"
 
 
 def _is_integer(value: Any) -> bool:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import adjusted_rand_score
 
 from cmvae import CMVAE, CMVAEClusterer
-from cmvae.cli.fit import how_many
+from cmvae.cli.fit import how_many, show_clusters
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.runs.folder import read_run
 from cmvae.training.module import CMVAEModule
@@ -604,6 +604,47 @@ def test_a_single_cluster_and_a_short_warm_up_are_said_with_what_to_try(tmp_path
     assert "One cluster explains the data as well as several." in out
     assert "--clusters" in out
     assert "The loss was still falling after 2 epochs: more (--epochs)" in out
+    np.save(tmp_path / "a.npy", noise[:5])
+    status, out, _ = run(*command, tmp_path / "few")
+    assert "There is one cluster because no other number was compared" in out
+    assert "One cluster explains" not in out
+    np.save(tmp_path / "a.npy", noise)
     status, out, _ = run(*command, tmp_path / "given", "--clusters", 1)
     assert "One cluster explains" not in out
     assert "\n1 cluster\n" in out
+
+
+def test_clusters_without_samples_have_no_stability_and_samples_that_left_groups_are_told_of(
+    tmp_path, capsys
+):
+    record = SimpleNamespace(
+        metrics={
+            "sizes": [9, 0],
+            "stability": [0.8, 0.9],
+            "still_falling": False,
+            "kept": 0.75,
+        },
+        config=SimpleNamespace(recipe=Recipe(n_clusters=2)),
+        evidence=None,
+    )
+    show_clusters(record, tmp_path)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "0.80, stable" in out
+    assert "0.90" not in out
+    assert "25 % of the samples ended in other clusters than the groups they started in" in out
+
+
+@pytest.mark.parametrize(("chosen", "said"), [(1, True), (4, False)])
+def test_one_cluster_is_no_finding_where_others_were_found_and_lost(tmp_path, capsys, chosen, said):
+    scores = () if chosen == 1 else (0.0, 0.5, 1.0)
+    strength = -0.1 if chosen == 1 else 0.1
+    numbers = tuple(range(2, 2 + len(scores)))
+    record = SimpleNamespace(
+        metrics={"sizes": [9], "stability": [0.8], "still_falling": False, "kept": 1.0},
+        config=SimpleNamespace(recipe=Recipe()),
+        evidence=NumberEvidence(numbers, scores, chosen, None, 0.9, strength),
+    )
+    show_clusters(record, tmp_path)
+    out = capsys.readouterr().out
+    assert ("One cluster explains the data" in out) == said
+    assert ("3 more ended without samples" in out) == (not said)

@@ -5,12 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics.cluster import contingency_matrix
 
 from cmvae.data import IncompleteDataset
 from cmvae.files.modality import ModalityFile
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.reading import read_files
 from cmvae.runs.run import Prepared, drawn_seed, prepare, samples_table, train_run
+from cmvae.training import clustering
+from cmvae.training.clustering import train
 from made_files import LABELS
 
 
@@ -139,6 +143,33 @@ def test_clusters_with_samples_come_first(prepared):
     assert found.n_clusters == found.model.n_clusters
     assert found.model.active_clusters[: found.n_clusters].all()
     assert not found.model.active_clusters[found.n_clusters :].any()
+
+
+@pytest.mark.parametrize(("n_clusters", "most_stay"), [(3, True), (20, False)])
+def test_which_share_stayed_with_the_groups_that_clusters_started_from(
+    prepared, monkeypatch, n_clusters, most_stay
+):
+    begun = []
+
+    def watched(*arguments, **keywords):
+        begun.append(train(*arguments, **keywords))
+        return begun[-1]
+
+    monkeypatch.setattr(clustering, "train", watched)
+    recipe = prepared.config.recipe.replace(n_clusters=n_clusters)
+    config = prepared.config.replace(recipe=recipe)
+    found = train_run(prepare(config, prepared.preprocessing, prepared.rows))
+    common = contingency_matrix(begun[0].groups.labels, found.samples["cluster"])
+    most = common[linear_sum_assignment(common, maximize=True)].sum() / 60
+    assert 0 < found.metrics["kept"] <= most
+    assert (found.metrics["kept"] == most > 0.9) == most_stay
+
+
+def test_there_is_no_such_share_where_training_was_not_to_keep_groups(prepared):
+    recipe = prepared.config.recipe.replace(start="spectral", max_epochs=1)
+    config = prepared.config.replace(recipe=recipe)
+    found = train_run(prepare(config, prepared.preprocessing, prepared.rows))
+    assert found.metrics["kept"] is None
 
 
 def test_a_table_of_samples_has_the_probability_of_the_cluster(prepared):

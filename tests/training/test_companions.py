@@ -1,7 +1,10 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from torch.utils.data import DataLoader, Subset
 
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset
 from cmvae.models.alignment import alignment_loss
@@ -182,17 +185,45 @@ def test_the_term_is_the_cross_entropy_with_memberships_of_the_batch_s_rows():
     wanted[2] = 0  # nothing is wanted of it
     for name, memberships, own in (
         ("none", None, {"rows": torch.tensor(rows)}),
-        ("no rows", wanted, {}),
         ("kept", wanted, {"rows": torch.tensor(rows)}),
     ):
         module.memberships = memberships
         torch.manual_seed(1)
         losses[name] = module.training_step(type(batch)({**batch, **own}), 0)
-    assert torch.equal(losses["none"], losses["no rows"])
     means = experts_of(net, read_batch(net, batch)).mean
     log_p = net.mixture.log_joint(means).log_softmax(-1)
     expected = -(wanted[rows] * log_p).sum(-1).mean()
     torch.testing.assert_close(losses["kept"] - losses["none"], 10 * expected)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_batches_that_do_not_say_their_rows_are_told_of_once(plain):
+    net, samples = model(number_of_clusters=3), data(12)
+    module = CMVAEModule(net)
+    module._step = lambda batch, stage, output: output.loss
+    batch = samples.batch([7, 2, 9, 4])
+    losses = []
+    for memberships in (None, torch.rand(12, 3), torch.rand(12, 3)):
+        module.memberships = memberships
+        torch.manual_seed(1)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            losses.append(module.training_step(batch["data"] if plain else batch, 0))
+        losses[-1] = (
+            losses[-1].item(),
+            ["pass the dataset itself" in str(w.message) for w in told],
+        )
+    (loss, _), *_ = losses
+    assert losses == [(loss, []), (loss, [True]), (loss, [])]
+
+
+def test_a_user_s_own_loader_is_told_of_and_a_dataset_is_not(recwarn):
+    samples = overlapping()
+    start = Start(warmup_epochs=1, initial_clusters=3, seed=0)
+    for given, times in ((Subset(samples, range(100)), 0), (DataLoader(samples, 20), 1)):
+        recwarn.clear()
+        train(model(number_of_clusters=3), given, max_epochs=3, start=start)
+        assert sum("do not say which samples" in str(one.message) for one in recwarn) == times
 
 
 def test_pruned_clusters_and_memberships_of_them_leave_the_loss_finite():

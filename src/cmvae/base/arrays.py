@@ -22,13 +22,19 @@ def restore(values: Any, center: Any, spread: Any) -> Any:
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return means and standard deviations over n samples (n, ...); 1 for what is constant."""
-    # In units of a power of two, which rounds nothing, so that squares of large numbers do not
-    # overflow.
-    unit = np.ldexp(1.0, np.frexp(np.abs(values).max(0))[1] - 1)
+    unit = unit_of(np.abs(values).max(0))
     center, spread = (values / unit).mean(0) * unit, (values / unit).std(0) * unit
     # Rounding makes the deviation of a constant column tiny rather than zero.
     constant = spread <= CONSTANT * np.abs(values).max(0)
     return center, np.where(constant, 1.0, spread)
+
+
+def unit_of(largest: Any) -> Any:
+    """Return the power of two of the largest sizes, (*).
+
+    Numbers that are divided by it are rounded in nothing, and their squares do not overflow.
+    """
+    return np.ldexp(1.0, np.frexp(largest)[1] - 1)
 
 
 def is_sparse(values: Any) -> bool:

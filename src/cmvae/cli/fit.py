@@ -1,5 +1,6 @@
 """``cmvae fit``: from files to a run folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,10 @@ ONE_CLUSTER = (
     "One cluster explains the data as well as several. To look for groups all the same, give a "
     "number (--clusters), leave out modalities or columns that show nothing "
     "(--kind NAME.COLUMN=ignore), or correct what columns were taken for (--kind)."
+)
+NONE_COMPARED = (
+    "There is one cluster because no other number was compared, which takes at least 8 samples, "
+    "two of them different: give a number (--clusters)."
 )
 STILL_FALLING = "more (--epochs) may tell clusters apart better."
 
@@ -184,17 +189,34 @@ def show_clusters(run: "Run", out: Path) -> None:
     known = any(value is not None for value in stability)
     table = Table("cluster", "samples", *["stability"] * known, title="Clusters")
     for number, size in enumerate(sizes):
-        table.add_row(str(number), str(size), *[_stability_words(stability[number])] * known)
+        words = _stability_words(stability[number] if size else None)
+        table.add_row(str(number), str(size), *[words] * known)
     console.print(table)
-    if len(sizes) == 1 and run.config.recipe.n_clusters == "auto":
-        say(ONE_CLUSTER)
-    if run.metrics["still_falling"]:
-        epochs = run.metrics["epochs"]["warm-up"]
-        say(f"The loss was still falling after {counted(epochs, 'epoch')}: {STILL_FALLING}")
+    for doubt in _doubts(run):
+        say(doubt)
     say(
         f"Written to {out}: clusters.csv, model/, config.yaml, preprocessing.json, metrics.json, "
         "log.csv"
     )
+
+
+def _doubts(run: "Run") -> Iterator[str]:
+    """Yield what is said of clusters that may not be what was looked for, with what to try."""
+    from cmvae.runs.run import FEW_KEPT
+
+    evidence, kept = run.evidence, run.metrics["kept"]
+    if len(run.metrics["sizes"]) == 1 and run.config.recipe.n_clusters == "auto":
+        if evidence is not None and not evidence.is_compared:
+            yield NONE_COMPARED
+        elif evidence is None or evidence.chosen == 1:  # none that ended without samples
+            yield ONE_CLUSTER
+    if run.metrics["still_falling"]:
+        epochs = run.metrics["epochs"]["warm-up"]
+        yield f"The loss was still falling after {counted(epochs, 'epoch')}: {STILL_FALLING}"
+    if kept is not None and kept < FEW_KEPT:
+        left = f"{1 - kept:.0%}".replace("%", " %")
+        what = f"{left} of the samples ended in other clusters than the groups they started in"
+        yield f"{what}: more (--epochs) may keep them there."
 
 
 def how_many(run: "RunRecord") -> str:

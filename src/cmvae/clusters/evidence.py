@@ -28,9 +28,15 @@ class NumberEvidence:
     share: float
     strength: float
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether there was anything to compare: from 8 samples on, two of them different."""
+        return bool(self.numbers) or self.strength != 0
+
     def describe(self) -> str:
         """Say how sure the number is: ``next best: 4; the same in 90 % of subsets``."""
         if not self.numbers:
-            return "no more structure than in a single cloud" if self.strength else "none compared"
+            alone = "no more structure than in a single cloud"
+            return alone if self.is_compared else "none compared"
         others = "" if self.runner_up is None else f"next best: {self.runner_up}; "
         return f"{others}the same in {100 * self.share:.0f} % of subsets"

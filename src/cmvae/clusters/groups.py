@@ -1,5 +1,8 @@
 """From what is known of samples to the groups that clusters start from."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,6 +69,17 @@ class Groups:
         return whole
 
 
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keep what scikit-learn has to say of single candidates to itself: a judge weighs them."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+@_without_notices()
 def find_groups(known: Known, wanted: Any, largest: int, method: str, seed: int) -> Groups:
     """Group samples by one of METHODS (:func:`cmvae.initialize_clusters`).
 

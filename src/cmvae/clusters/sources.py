@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
+from cmvae.base.arrays import unit_of
 from cmvae.clusters.graphs import fused, neighbour_graph, normalised
 
 
@@ -91,6 +92,7 @@ def mean_graph(sources: Sequence[Source]) -> csr_array:
 
 def unit(points: np.ndarray) -> np.ndarray:
     """Return points (n, d) scaled to length 1."""
+    points = points / unit_of(np.abs(points).max(1, keepdims=True))
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
     return np.asarray(points / np.where(lengths > 0, lengths, 1))
 
@@ -102,8 +104,10 @@ def coordinates(points: np.ndarray) -> np.ndarray:
     """
     if points.shape[1] <= len(points):
         return points
+    unit = unit_of(np.abs(points).max())
+    points = points / unit
     values, vectors = np.linalg.eigh(points @ points.T)
-    return np.asarray(vectors * np.sqrt(values.clip(0)))
+    return np.asarray(vectors * np.sqrt(values.clip(0)) * unit)
 
 
 def _at_mean(view: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import check_masks
@@ -58,26 +58,37 @@ def batch_at(dataset: Any, rows: Sequence[int]) -> ModelOutput:
 def batch_loader(dataset: Any, batch_size: int, **arguments: Any) -> DataLoader[Any]:
     """Return a loader of a dataset's batches; of this package's, they are read without a loop.
 
-    Further arguments are those of ``torch.utils.data.DataLoader``.
+    Of a dataset with a length, batches say under ``'rows'`` which of its samples they hold. Further
+    arguments are those of ``torch.utils.data.DataLoader``.
     """
-    if is_batched(dataset):
-        return DataLoader(_Batches(dataset), batch_size, collate_fn=_as_it_is, **arguments)
-    return DataLoader(dataset, batch_size, collate_fn=collate, **arguments)
+    if isinstance(dataset, IterableDataset):
+        return DataLoader(dataset, batch_size, collate_fn=collate, **arguments)
+    return DataLoader(_Batches(dataset), batch_size, collate_fn=_as_it_is, **arguments)
 
 
-class _Batches(Dataset[ModelOutput]):
-    """A dataset whose batches are read by one indexing operation per tensor, not by sample."""
+class _Batches(Dataset[Any]):
+    """A dataset whose items are batches, which say which rows they have."""
 
-    def __init__(self, dataset: MultimodalBaseDataset) -> None:
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, indices: list[int]) -> ModelOutput:
-        batch = self.dataset.batch(indices)
-        batch["rows"] = torch.as_tensor(indices)
-        return batch
+    def __getitems__(self, indices: list[int]) -> Any:
+        batch = _batch_of(self.dataset, indices)
+        if not isinstance(batch, Mapping):
+            return batch
+        own = batch if _is_sample(batch) else {"data": batch}
+        return ModelOutput({**own, "rows": torch.as_tensor(indices)})
+
+
+def _batch_of(dataset: Any, indices: list[int]) -> Any:
+    """Return some samples of a dataset, collated unless it is one of this package's."""
+    if is_batched(dataset):
+        return dataset.batch(indices)
+    at_once = getattr(dataset, "__getitems__", None)
+    return collate(at_once(indices) if at_once else [dataset[row] for row in indices])
 
 
 def _as_it_is(batch: Any) -> Any:

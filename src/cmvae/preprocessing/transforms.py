@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cmvae.base.arrays import moments
+from cmvae.base.arrays import moments, unit_of
 
 Transform = Literal["none", "sqrt", "log1p", "arcsinh"]
 Chosen = tuple[Transform, float, float]  # with origin and unit
@@ -50,9 +50,12 @@ def are_shares(numbers: np.ndarray) -> bool:
     """
     if numbers.shape[1] < FEWEST_SHARES or len(numbers) < 2 or (numbers < 0).any():
         return False
+    if np.isin(numbers, (0, 1)).all():
+        return False
+    numbers = numbers / unit_of(numbers.max())
     sums = numbers.sum(1)
     spread, middle = np.ptp(sums), np.median(sums)
-    if middle <= 0 or spread > EQUAL_SUMS * middle or np.isin(numbers, (0, 1)).all():
+    if middle <= 0 or spread > EQUAL_SUMS * middle:
         return False
     return bool(sums.std() < 0.1 * np.sqrt(numbers.var(0).sum()))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from cmvae.base.arrays import unit_of
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Likelihood, Params
@@ -95,7 +96,8 @@ class WordCodec(Codec):
             raise IdentifierError(modality, {names[j]: COUNTS_UP for j in up})
         having = np.count_nonzero(seen, axis=0)
         weights = np.log(len(seen) / np.where(having, having, len(seen)))
-        lengths = np.linalg.norm(seen * weights, axis=1)
+        unit = unit_of(seen.max())
+        lengths = np.linalg.norm(seen / unit * weights, axis=1) * unit
         some = lengths[lengths > 0]
         return cls(
             columns=tuple(columns),
@@ -128,7 +130,7 @@ class WordCodec(Codec):
                 f"modality {modality!r}: numbers below 0 in columns {below}, which had none when "
                 "they were learned as words"
             )
-        seen = seen * np.asarray(self.weights)
+        seen = seen / unit_of(seen.max(1, keepdims=True)) * np.asarray(self.weights)
         lengths = np.linalg.norm(seen, axis=1, keepdims=True)
         values = np.full(frame.shape, np.nan, dtype=np.float32)
         values[observed] = seen * (np.sqrt(len(self.columns)) / np.where(lengths, lengths, 1.0))

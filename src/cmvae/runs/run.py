@@ -1,6 +1,7 @@
 """A run: what a training leaves, and what it is asked for afterwards."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse.csgraph import connected_components
 
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
@@ -21,6 +23,8 @@ from cmvae.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from cmvae.clusters.groups import Groups
+
+FEW_KEPT = 0.95  # of the samples, below which training has left the groups that it started from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
             "alignment_epochs must be left out: there are no two modalities to align, "
             f"but {list(preprocessing.codecs)}"
         )
+    _warn_of_unconnected(rows.masks)
     files = config.modalities
     settings = CMVAEConfig(
         n_modalities=len(preprocessing.codecs),
@@ -96,6 +101,17 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
     with torch.device("meta"):  # without memory, and without a draw
         CMVAE(settings)  # refuses networks that cannot take a shape
     return Prepared(config, preprocessing, rows, data, settings)
+
+
+def _warn_of_unconnected(masks: Mapping[str, np.ndarray]) -> None:
+    """Warn of modalities, with masks (n,), that no sample connects with the others."""
+    seen = np.stack(list(masks.values())).astype(int)
+    number, parts = connected_components(seen @ seen.T, directed=False)
+    if number > 1:
+        names = np.array(list(masks))
+        shown = " and ".join(str(names[parts == part].tolist()) for part in range(number))
+        what = "which clusters of the ones are clusters of the others cannot be known"
+        warnings.warn(f"modalities {shown} have no sample in common: {what}", stacklevel=3)
 
 
 def train_run(
@@ -201,6 +217,7 @@ def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.
         "observed": {name: int(mask.sum()) for name, mask in prepared.rows.masks.items()},
         "evidence": asdict(groups.evidence) if groups and groups.evidence else None,
         "stability": _stability(groups, order[: run.model.n_clusters]),
+        "kept": _kept(groups, order[clusters]),
         "active_units": int(active_units(means)),
         **run.metrics,
         "epochs": {str(p): int(n) for p, n in log["phase"].value_counts(sort=False).items()},
@@ -216,3 +233,18 @@ def _stability(groups: "Groups | None", order: np.ndarray) -> list[float | None]
         return [None] * len(order)
     own = groups.consensus.stability[np.unique(groups.labels)]
     return [float(own[place]) if place < len(own) else None for place in order]
+
+
+def _kept(groups: "Groups | None", places: np.ndarray) -> float | None:
+    """Return which share of the samples are in the cluster that their group started.
+
+    None where training was not to keep them there.
+
+    Args:
+        groups: What the clusters started from.
+        places: Of all samples, those that their clusters had when they started.
+    """
+    if groups is None or groups.consensus is None:
+        return None
+    started = np.unique(groups.labels, return_inverse=True)[1]
+    return float((places[groups.known.rows] == started).mean())

@@ -1,6 +1,7 @@
 """A model as Lightning trains it: steps, logging, checkpoints, and stopping at a bad loss."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +20,12 @@ from cmvae.training.checkpoints import settings_of
 
 KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
 FLOOR = -1e4  # of log p(c|z), −∞ for clusters that are pruned
+NO_ROWS = (
+    "the batches of train_data do not say which samples they hold, so that clusters are not kept "
+    "near to the groups that they started from: pass the dataset itself and batch_size, let "
+    "batches hold the places of their samples in the dataset as 'rows' beside 'data', or choose "
+    "Start(keep=False)"
+)
 SCALE_RATE = 10.0  # learning rates that the logarithm of a scale moves by in a step
 
 
@@ -188,6 +195,7 @@ class CMVAEModule(ModelModule):
         self.companions: nn.ModuleList = nn.ModuleList()
         self.warming = False
         self.memberships: Tensor | None = None
+        self._told = False
 
     def train_output(self, batch: Any) -> ModelOutput:
         """Return loss and terms of a batch to learn from, by the objective or the alignment."""
@@ -199,12 +207,22 @@ class CMVAEModule(ModelModule):
         if self.warming:
             for companion in self.companions:
                 loss = loss + companion(batch)
-        if self.memberships is not None and "rows" in batch:
-            wanted = self.memberships[batch["rows"]].to(loss)
-            means = experts_of(self.model, read_batch(self.model, batch)).mean
-            kept = -(wanted * self.model.mixture.log_joint(means).log_softmax(-1).clamp_min(FLOOR))
-            loss = loss + KEEPING_WEIGHT * kept.sum() / len(wanted)
+        if self.memberships is not None:
+            loss = loss + KEEPING_WEIGHT * self._parting(batch, self.memberships)
         return loss
+
+    def _parting(self, batch: Any, memberships: Tensor) -> Tensor | float:
+        """Return the mean cross entropy of p(c|z) with the memberships of a batch's rows."""
+        # Of a plain mapping, 'rows' is a modality.
+        rows = batch.get("rows") if isinstance(batch.get("data"), Mapping) else None
+        if rows is None:
+            if not self._told:
+                warnings.warn(NO_ROWS, stacklevel=2)
+            self._told = True
+            return 0.0
+        means = experts_of(self.model, read_batch(self.model, batch)).mean
+        log_p = self.model.mixture.log_joint(means).log_softmax(-1).clamp_min(FLOOR)
+        return -(memberships[rows].to(log_p) * log_p).sum() / len(log_p)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on without companions where a training had none, as those of cmvae 0.1.0."""
