@@ -5,8 +5,11 @@ from collections.abc import Mapping
 
 from cmvae.base.words import raise_all
 from cmvae.files import open_source
+from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
+from cmvae.files.overlap import AS_THEY_ARE, Matching
+from cmvae.files.source import Source
 from cmvae.preprocessing import Preprocessing
 
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
@@ -50,12 +53,13 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
     known, errors = list(preprocessing.codecs), list[Exception]()
     if unknown := [name for name in files if name not in known]:
         errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
-    store = RowStore([name for name in known if name in files])
+    names = [name for name in known if name in files]
+    sources, matching = _open_matched({name: files[name] for name in names}, errors)
+    store = RowStore(names, matching)
     try:
-        for name in store.modalities:
+        for name, source in sources.items():
             codec = preprocessing.codecs[name]
             try:
-                source = open_source(name, files[name])
                 for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
                     store.add(name, ids, *codec.encode(rows, name))
             except REFUSED as error:
@@ -66,6 +70,26 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
         store.close()
         raise
     return store
+
+
+def _open_matched(
+    files: Mapping[str, ModalityFile], errors: list[Exception]
+) -> tuple[dict[str, Source], Matching]:
+    """Return the files whose ids can be read, and how these match; add what is wrong."""
+    sources, ids = {}, {}
+    for name, file in files.items():
+        try:
+            source = open_source(name, file)
+            ids[name] = source.ids()
+            sources[name] = source
+        except REFUSED as error:
+            errors.append(error)
+    try:
+        matching = match_ids(ids, [name for name in ids if sources[name].is_numbered])
+    except ValueError as error:
+        errors.append(error)
+        matching = AS_THEY_ARE
+    return sources, matching
 
 
 def read_files(
