@@ -37,9 +37,9 @@ def say(text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def say_join(join: "Join | None") -> None:
+def say_join(join: "Join | None", title: str = "Joined on ids") -> None:
     """Print how samples were joined: how many have what, and what one is to look at."""
-    for line in join.lines if join is not None else ():
+    for line in join.lines(title) if join is not None else ():
         say(line)
 
 

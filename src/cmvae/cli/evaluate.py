@@ -45,7 +45,7 @@ def evaluate(
                 f"--labels {labels} shares no id with the run: the first ids are "
                 f"{truth.index[:3].tolist()} and {samples.index[:3].tolist()}"
             )
-        say_join(join)
+        say_join(join, "Labels joined on ids")
         from cmvae.metrics.clustering import clustering_scores
 
         found, known = samples.loc[both], truth[both]

@@ -41,7 +41,7 @@ def report(
         say_join(rows.join)
         if truth is not None:
             truth, join = labels_of(truth, rows.ids)
-            say_join(join)
+            say_join(join, "Labels joined on ids")
         from cmvae.report import gather_report, write_report
 
         found = load_model(run, record)

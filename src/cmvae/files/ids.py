@@ -203,23 +203,26 @@ def _first_repeated(keys: Sequence[str], names: Sequence[str]) -> tuple[str, str
 
 
 def _numbered(ids: Mapping[str, Sequence[str]], numbered: Collection[str]) -> Iterator[str]:
-    """Yield words on row numbers beside ids that are other numbers.
+    """Yield words on rows numbered from 0 beside ids that are other numbers.
 
     Refused where there are as many: the rows may be the same, in the same order.
     """
-    for name in numbered:
+    for name, own in ids.items():
+        if list(own) != list(map(str, range(len(own)))):
+            continue
         for other, theirs in ids.items():
-            shared = len(set(ids[name]).intersection(theirs))
-            if other in numbered or not 0 < shared < max(len(ids[name]), len(theirs)):
+            shared, is_same_size = len(set(own).intersection(theirs)), len(own) == len(theirs)
+            if not 0 < shared < max(len(own), len(theirs)):
                 continue
-            what = f"modality {name!r} has no ids, its rows are numbered from 0; {other!r} has "
+            what = f"the rows of {name!r} are numbered from 0; {other!r} has "
             what += f"{counted(len(theirs), 'row')} with the ids {listed(theirs, 3)}"
-            if len(ids[name]) == len(theirs):
+            if name in numbered and other not in numbered and is_same_size:
                 raise ValueError(
                     f"{what}, of which only {shared} are such numbers: give {name!r} the ids of "
-                    "its rows, or leave the ids out of both"
+                    "its rows (a column or an index with a name), or leave the ids out of both"
                 )
-            yield f"{what}, and {shared} were joined with these numbers"
+            if is_same_size or name in numbered:
+                yield f"{what}, and {shared} were joined with these numbers"
 
 
 def _strangers(

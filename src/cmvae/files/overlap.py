@@ -99,11 +99,10 @@ class Join:
         every = "both" if len(self.modalities) == 2 else f"all {len(self.modalities)}"
         return "; ".join([f"in {every} {whole}", *_shortened(shown)])
 
-    @property
-    def lines(self) -> list[str]:
-        """What is shown after a join: the overlap, and what one is to look at."""
+    def lines(self, title: str = "Joined on ids") -> list[str]:
+        """Return what is shown after a join: the overlap, and what one is to look at."""
         overlap = str(self)
-        return [*([f"Joined on ids: {overlap}"] if overlap else []), *self.matching.remarks]
+        return [*([f"{title}: {overlap}"] if overlap else []), *self.matching.remarks]
 
     def to_plain(self) -> dict[str, Any]:
         """Return what a run keeps, as JSON can hold it."""

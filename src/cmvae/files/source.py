@@ -34,7 +34,7 @@ class Source(ABC):
 
     @property
     def is_numbered(self) -> bool:
-        """Whether the rows have no ids of their own, and are numbered from 0."""
+        """Whether the rows may have no ids of their own: ids from 0 on are then their numbers."""
         return False
 
     @abstractmethod

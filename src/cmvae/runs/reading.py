@@ -8,7 +8,7 @@ from cmvae.files import open_source
 from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
-from cmvae.files.overlap import AS_THEY_ARE, Matching
+from cmvae.files.overlap import AS_THEY_ARE
 from cmvae.files.source import Source
 from cmvae.preprocessing import Preprocessing
 
@@ -54,14 +54,21 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
     if unknown := [name for name in files if name not in known]:
         errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
     names = [name for name in known if name in files]
-    sources, matching = _open_matched({name: files[name] for name in names}, errors)
+    sources, ids, refused = _open_all({name: files[name] for name in names})
+    try:
+        matching = match_ids(ids, [name for name in ids if sources[name].is_numbered])
+    except ValueError as error:
+        errors.append(error)
+        matching = AS_THEY_ARE
     store = RowStore(names, matching)
     try:
-        for name, source in sources.items():
+        for name in names:
             codec = preprocessing.codecs[name]
             try:
-                for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
-                    store.add(name, ids, *codec.encode(rows, name))
+                if name in refused:
+                    raise refused[name]
+                for own, rows in sources[name].chunks(preprocessing.chunk_rows, codec.texts):
+                    store.add(name, own, *codec.encode(rows, name))
             except REFUSED as error:
                 errors.append(error)
         raise_all(errors)
@@ -72,24 +79,18 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
     return store
 
 
-def _open_matched(
-    files: Mapping[str, ModalityFile], errors: list[Exception]
-) -> tuple[dict[str, Source], Matching]:
-    """Return the files whose ids can be read, and how these match; add what is wrong."""
-    sources, ids = {}, {}
+def _open_all(
+    files: Mapping[str, ModalityFile],
+) -> tuple[dict[str, Source], dict[str, list[str]], dict[str, Exception]]:
+    """Return files, the ids of those that can be read, and what is wrong with the others."""
+    sources, ids, refused = {}, {}, dict[str, Exception]()
     for name, file in files.items():
         try:
-            source = open_source(name, file)
-            ids[name] = source.ids()
-            sources[name] = source
+            sources[name] = open_source(name, file)
+            ids[name] = sources[name].ids()
         except REFUSED as error:
-            errors.append(error)
-    try:
-        matching = match_ids(ids, [name for name in ids if sources[name].is_numbered])
-    except ValueError as error:
-        errors.append(error)
-        matching = AS_THEY_ARE
-    return sources, matching
+            refused[name] = error
+    return sources, ids, refused
 
 
 def read_files(
