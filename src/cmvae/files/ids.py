@@ -61,14 +61,15 @@ def match_ids(
         found = _matched(mine, others, owners) if mine.alone and others.alone else None
         pairs, match = found or ({}, None)
         if match is not None:
-            renamed[name] = pairs
             matches.append(match)
         for one in mine.alone:
             known[one] = pairs.get(one, one)
             owners.setdefault(known[one], where(name))
+        if own_renamed := {one: known[one] for one in every if known[one] != one}:
+            renamed[name] = own_renamed
     matching = Matching(renamed, tuple(matches))
     joined = {name: matching.names(name, own) for name, own in ids.items()}
-    oddities = [*_numbered(joined, numbered), *_strangers(joined, ids, where)]
+    oddities = [*_numbered(ids, joined, numbered), *_strangers(joined, ids, where)]
     return replace(matching, oddities=tuple(oddities))
 
 
@@ -202,7 +203,11 @@ def _first_repeated(keys: Sequence[str], names: Sequence[str]) -> tuple[str, str
     return None
 
 
-def _numbered(ids: Mapping[str, Sequence[str]], numbered: Collection[str]) -> Iterator[str]:
+def _numbered(
+    ids: Mapping[str, Sequence[str]],
+    joined: Mapping[str, Sequence[str]],
+    numbered: Collection[str],
+) -> Iterator[str]:
     """Yield words on rows numbered from 0 beside ids that are other numbers.
 
     Refused where there are as many: the rows may be the same, in the same order.
@@ -211,7 +216,8 @@ def _numbered(ids: Mapping[str, Sequence[str]], numbered: Collection[str]) -> It
         if list(own) != list(map(str, range(len(own)))):
             continue
         for other, theirs in ids.items():
-            shared, is_same_size = len(set(own).intersection(theirs)), len(own) == len(theirs)
+            shared = len(set(joined[name]).intersection(joined[other]))
+            is_same_size = len(own) == len(theirs)
             if not 0 < shared < max(len(own), len(theirs)):
                 continue
             what = f"the rows of {name!r} are numbered from 0; {other!r} has "
