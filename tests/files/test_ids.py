@@ -153,6 +153,19 @@ def test_rows_numbered_from_zero_beside_as_many_ids_are_refused():
     assert not match_ids({"a": rows, "b": ids[:20]}).remarks
 
 
+def test_ids_of_one_modality_that_are_nearly_one_are_told():
+    ids = {"a": ["37", "x", "037", "y"], "b": ["a1", "x", "A1", "A01"]}
+    matching = match_ids(ids)
+    assert not matching.renamed
+    assert matching.remarks == [
+        "modality 'a': 1 id taken for other samples though spelled as others nearly, such as '037' "
+        "beside '37'",
+        "modality 'b': 2 ids taken for other samples though spelled as others nearly, such as 'A1' "
+        "beside 'a1'",
+    ]
+    assert not match_ids({"a": ["p-1", "p_1", "1.5", "1.05", "AAAC-1", "AAAC-2"]}).remarks
+
+
 def test_modalities_that_hardly_overlap_are_told():
     first = ["t0", *(f"s{n}" for n in NUMBERS)]
     remarks = match_ids({"a": first, "b": ["t0", *(f"r-{n}" for n in NUMBERS)]}).remarks

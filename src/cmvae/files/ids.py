@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from cmvae.base.words import counted, joined_words, listed
 from cmvae.files.overlap import Match, Matching
 from cmvae.files.spellings import (
+    ALIKE,
     MANY,
     STEPS,
     Step,
     composed,
     count_parts,
     first_parts,
+    normal_ids,
     shown_id,
     without_blanks,
 )
@@ -69,7 +71,11 @@ def match_ids(
             renamed[name] = own_renamed
     matching = Matching(renamed, tuple(matches))
     joined = {name: matching.names(name, own) for name, own in ids.items()}
-    oddities = [*_numbered(ids, joined, numbered), *_strangers(joined, ids, where)]
+    oddities = [
+        *_numbered(ids, joined, numbered),
+        *_strangers(joined, ids, where),
+        *(word for name, own in ids.items() for word in _alike(where(name), own)),
+    ]
     return replace(matching, oddities=tuple(oddities))
 
 
@@ -91,9 +97,7 @@ class _Side:
 
     def keys(self, steps: Sequence[Step], names: Iterable[str]) -> list[str]:
         """Return what is compared of some of the ids."""
-        keys = list(names)
-        for step in steps:
-            keys = list(map(step.normal, keys))
+        keys = normal_ids(names, steps)
         return [first_parts(key, self.parts) for key in keys] if self.parts else keys
 
 
@@ -188,6 +192,19 @@ def _check_spelled_once(where: str, ids: Sequence[str]) -> None:
         raise ValueError(
             f"{where}: the ids {first} and {second} look the same: they differ only in blanks, "
             "characters that cannot be seen or the Unicode form; leave one out, or rename it"
+        )
+
+
+def _alike(where: str, ids: Sequence[str]) -> Iterator[str]:
+    """Yield a word on ids of one modality that one would join, were they of two."""
+    own = list(dict.fromkeys(ids))
+    keys = normal_ids(own, ALIKE)
+    if pair := _first_repeated(keys, own):
+        first, second = map(shown_id, pair)
+        number = len(own) - len(set(keys))
+        yield (
+            f"{where}: {counted(number, 'id')} taken for other samples though spelled as others "
+            f"nearly, such as {second} beside {first}"
         )
 
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -103,6 +103,17 @@ STEPS = (
     Step("an X before a number", _r_name, FEW),
     Step("what follows the sample in a barcode", _without(_ALIQUOT, r"\1"), MANY),
 )
+
+ALIKE = STEPS[: [step.differs for step in STEPS].index("letter case") + 1]
+"""What two ids of one file rarely differ in alone."""
+
+
+def normal_ids(names: Iterable[str], steps: Iterable[Step]) -> list[str]:
+    """Return ids under normalisations, one after the other."""
+    found = list(names)
+    for step in steps:
+        found = list(map(step.normal, found))
+    return found
 
 
 def count_parts(name: str) -> int:

@@ -181,7 +181,8 @@ def _check_indexes(frames: Mapping[str, pd.DataFrame]) -> None:
     """Refuse indexes on which nothing can be joined."""
     for name, frame in frames.items():
         own = frame.index
-        if len(frames) > 1 and own.hasnans:
+        codes = own.codes if isinstance(own, pd.MultiIndex) else ()
+        if len(frames) > 1 and (any(-1 in level for level in codes) if codes else own.hasnans):
             raise ValueError(
                 f"modality {name!r}: entries of its index are missing; tables are joined on it"
             )
