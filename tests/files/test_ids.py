@@ -27,7 +27,7 @@ NUMBERS = [str(number) for number in range(1, 31)]
         (PATIENTS, list(map(str.lower, PATIENTS)), "letter case"),
         (PATIENTS, [name.replace("-", ".") for name in PATIENTS], "separators"),
         (NUMBERS, [f"X{n}" for n in NUMBERS], "an X before a number"),
-        (CELLS, [f"{name}.png" for name in CELLS], "the ending of a file"),
+        (CELLS, [f"{name}.png" for name in CELLS], "the name of a file"),
         (CELLS, [f"{name}-1" for name in CELLS], "endings"),
         (CELLS, [f"{name}_rna" for name in CELLS], "endings"),
         (PATIENTS, [f"{name}-01A-11R-A034-07" for name in PATIENTS], "endings"),
@@ -71,6 +71,8 @@ def test_ids_in_two_spellings_are_one_in_either_order(first, second, differs):
         (["p1-visit1", "p2-visit1"], ["p1-visit2", "p2-visit2"]),  # other visits
         (["2020-01", "2020-02"], ["2021-01", "2021-02"]),
         (["a1"], ["b1", "b2"]),
+        (["a1", "a2", "a3"], ["a1-x", "b2-x", "b3-x"]),  # an ending of few
+        (["a0", *NUMBERS, "x", "y"], ["a0-1", *NUMBERS, "z", "w"]),
     ],
 )
 def test_ids_that_are_no_others_stay_as_they_are(first, second):

@@ -12,7 +12,7 @@ from cmvae.files.spellings import STEPS, count_parts, first_parts, id_text, show
             ["ab1", "AB 1"],
         ),
         ("the Unicode form", ["Zo\u00eb", "Zoe\u0308"], ["Zoe"]),
-        ("quotes", ["x7", "b'x7'", 'b"x7"', "'x7'", '"x7"'], ["'x7", "bx7"]),
+        ("quotes", ["x7", "b'x7'", 'b"x7"', "'x7'", '"x7"', '="x7"'], ["'x7", "bx7"]),
         ("how a number is written", ["12", "12.0", "12.", "1.2e1", "1.2E+01"], ["12.5", "012"]),
         ("a time of midnight", ["2020-02-01", "2020-02-01 00:00:00"], ["2020-02-01 00:10:00"]),
         ("leading zeros", ["p7", "p007", "p07"], ["p70", "p"]),
@@ -20,7 +20,11 @@ from cmvae.files.spellings import STEPS, count_parts, first_parts, id_text, show
         ("leading zeros", ["1.05"], ["1.5"]),
         ("letter case", ["Straße", "STRASSE"], ["Strase"]),
         ("the form of letters", ["A1", "\uff21\uff11"], ["A2"]),
-        ("the ending of a file", ["p1", "p1.jpg", "p1.TIFF"], ["p1.doc"]),
+        (
+            "the name of a file",
+            ["p1", "p1.jpg", "p1.TIFF", "photos/p1.png", "D:\\my\\p1.png"],
+            ["p1.doc"],
+        ),
         ("separators", ["a-1", "a_1", "a.1", "a 1", "a/1", "a\u20131", "a--1"], ["a1"]),
         ("an X before a number", ["7a", "X7a"], ["Xa", "XX7a"]),
         (

@@ -60,7 +60,7 @@ def test_tables_are_joined_on_every_sample_that_one_of_them_has():
 def test_indexes_are_joined_as_they_read_under_the_first(first, second, differs):
     other = FRAME.set_axis(first if second is None else second)[::-1]
     frames = read_frames({"a": FRAME.set_axis(first), "b": other})
-    assert frames.index.equals(pd.Index(first))
+    pd.testing.assert_index_equal(frames.index, FRAME.set_axis(first).index)
     assert {name: own.tolist() for name, own in frames.places.items()} == {
         "a": [0, 1, 2],
         "b": [2, 1, 0],
@@ -81,9 +81,13 @@ def test_default_indexes_join_rows_and_are_not_taken_for_ids():
         read_frames({"a": rows, "b": ids})
     with pytest.raises(ValueError, match="give 'b' the ids of its rows"):
         read_frames({"a": ids.rename_axis("id"), "b": rows})
+    with pytest.raises(ValueError, match="give 'a' the ids of its rows"):
+        read_frames({"a": rows, "b": rows.set_axis(pd.RangeIndex(1, 4))})
     # An index with a name is of ids; slices keep their numbers.
     assert len(read_frames({"a": rows.rename_axis("id"), "b": ids}).index) == 4
     assert not read_frames({"a": rows, "b": rows[1:]}).matching.remarks
+    more = pd.concat([rows, rows], ignore_index=True)
+    assert not read_frames({"a": rows, "b": more[1:5]}).matching.remarks
     assert not read_frames({"a": rows, "b": rows.iloc[[2, 0]]}).matching.remarks
     (remark,) = read_frames({"a": rows, "b": ids.set_axis([1, 7, 2]).iloc[:2]}).matching.remarks
     assert "'b' has 2 rows with the ids 1, 7, and 1 were joined with these numbers" in remark

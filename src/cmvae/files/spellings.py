@@ -8,13 +8,13 @@ from decimal import Decimal
 
 from cmvae.files.suffixes import IMAGE_SUFFIXES
 
-_QUOTES = re.compile(r"""b?(['"])(.*)\1""", re.DOTALL)
+_QUOTES = re.compile(r"""[b=]?(['"])(.*)\1""", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,2})?")
 _MIDNIGHT = re.compile(r"[T ]00:00(:00(\.0+)?)?(Z|[+-]00:?00)?$")
 _ZEROS = re.compile(r"(?<!\d)(?<!\d\.)0+(?=\d)")  # 1.05 is not 1.5
 _SEPARATORS = re.compile(r"[\s._/|:\-\u2010-\u2015\u2212]+")
 _R_NAME = re.compile(r"[xX](?=\d)")
-_IMAGE = re.compile(rf"({'|'.join(map(re.escape, IMAGE_SUFFIXES))})$", re.IGNORECASE)
+_IMAGE = re.compile(rf"^(.*[/\\])?(.+)({'|'.join(map(re.escape, IMAGE_SUFFIXES))})$", re.IGNORECASE)
 _ALIQUOT = re.compile(r"(TCGA[-.]\w{1,2}[-.]\w{1,4}[-.]\d\d?)[A-Z]\b.*", re.IGNORECASE)
 _PART = re.compile(r"[-_.:#/|\s]")
 
@@ -98,7 +98,7 @@ STEPS = (
     Step("leading zeros", _without(_ZEROS), FEW),
     Step("letter case", str.casefold, FEW),
     Step("the form of letters", _compatible, FEW),
-    Step("the ending of a file", _without(_IMAGE), FEW),
+    Step("the name of a file", _without(_IMAGE, r"\2"), FEW),
     Step("separators", _without(_SEPARATORS, "-"), FEW),
     Step("an X before a number", _r_name, FEW),
     Step("what follows the sample in a barcode", _without(_ALIQUOT, r"\1"), MANY),
