@@ -1,6 +1,6 @@
 import pytest
 
-from cmvae.files.spellings import STEPS, count_parts, first_parts, id_text, shown_id
+from cmvae.files.spellings import STEPS, count_parts, first_parts, id_text, normal_ids, shown_id
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,8 @@ from cmvae.files.spellings import STEPS, count_parts, first_parts, id_text, show
 def test_spellings_of_one_id_are_one_and_others_are_not(differs, spellings, others):
     (step,) = [step for step in STEPS if step.differs == differs]
     assert {step.normal(name) for name in spellings} == {step.normal(spellings[0])}
+    for name in spellings:  # among others that it leaves alone, and in a line of its own
+        assert normal_ids(["q", name, "r"], [step]) == ["q", step.normal(name), "r"]
     assert not {step.normal(name) for name in others} & {step.normal(spellings[0])}
 
 
@@ -46,6 +48,11 @@ def test_a_plain_id_stays_as_it_is(name):
     if name.startswith("TCGA"):
         plain = [step for step in plain if step.differs != "leading zeros"]
     assert {step.normal(name) for step in plain} == {name}
+
+
+def test_an_id_of_two_lines_is_one():
+    assert normal_ids(["a\nb", "c"], STEPS[:1]) == ["a b", "c"]
+    assert normal_ids([], STEPS) == []
 
 
 def test_parts_are_counted_and_cut():

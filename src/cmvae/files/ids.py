@@ -11,15 +11,14 @@ from cmvae.base.words import counted, joined_words, listed
 from cmvae.files.overlap import Match, Matching
 from cmvae.files.spellings import (
     ALIKE,
+    LOOKS,
     MANY,
     STEPS,
     Step,
-    composed,
     count_parts,
     first_parts,
     normal_ids,
     shown_id,
-    without_blanks,
 )
 
 RARE = 0.1  # samples of a modality that are elsewhere, from which on nobody wonders
@@ -105,11 +104,12 @@ def _matched(
     own: _Side, others: _Side, owners: Mapping[str, str]
 ) -> tuple[dict[str, str], Match] | None:
     """Return own ids to those of others that they are, and what this comes from."""
-    plain = _steps(own, others)
-    tried = ((steps, *_without_endings(own, others, steps)) for steps in (plain, STEPS))
-    cut = (one for one in tried if one[1].parts or one[2].parts)
-    steps, own, others = next(cut, (plain, own, others))
-    steps = _fewest(own, others, steps)
+    plain, most = _steps(own, others)
+    if most < min(len(own.alone), len(others.alone)):
+        tried = ((steps, *_without_endings(own, others, steps)) for steps in (plain, STEPS))
+        cut = (one for one in tried if one[1].parts or one[2].parts)
+        plain, own, others = next(cut, (plain, own, others))
+    steps = _fewest(own, others, plain)
     differs = [step.differs for step in steps] + [ENDINGS] * bool(own.parts or others.parts)
     if not differs:
         return None
@@ -134,18 +134,18 @@ def _not_one_to_one(match: Match, pair: tuple[str, str], owners: Sequence[str]) 
     )
 
 
-def _steps(own: _Side, others: _Side) -> tuple[Step, ...]:
-    """Return normalisations, the most harmless first, that join the most ids."""
+def _steps(own: _Side, others: _Side) -> tuple[tuple[Step, ...], int]:
+    """Return normalisations, the most harmless first, that join the most ids; and how many."""
     best: tuple[Step, ...] = ()
     if not _shared(own, others, STEPS):  # nor do some of them join any
-        return best
+        return best, 0
     keys, most = [own.alone, others.alone], 0
     for number, step in enumerate(STEPS, 1):
-        keys = [list(map(step.normal, side)) for side in keys]
+        keys = [normal_ids(side, [step]) for side in keys]
         gain = len(set(keys[0]).intersection(keys[1])) - most
         if gain >= _least(step.share, own, others):
             best, most = STEPS[:number], most + gain
-    return best
+    return best, most
 
 
 def _fewest(own: _Side, others: _Side, steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -187,7 +187,7 @@ def _least(share: float, own: _Side, others: _Side) -> float:
 
 
 def _check_spelled_once(where: str, ids: Sequence[str]) -> None:
-    if pair := _first_repeated([composed(without_blanks(one)) for one in ids], ids):
+    if pair := _first_repeated(normal_ids(ids, LOOKS), ids):
         first, second = map(shown_id, pair)
         raise ValueError(
             f"{where}: the ids {first} and {second} look the same: they differ only in blanks, "
