@@ -6,11 +6,14 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from cmvae.base.words import Refusals, message_of
+
+if TYPE_CHECKING:
+    from cmvae.files.overlap import Join
 
 OPTIONS = {
     "out": "--out",
@@ -32,6 +35,12 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 def say(text: str) -> None:
     """Print a line as it is."""
     console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def say_join(join: "Join | None", title: str = "Joined on ids") -> None:
+    """Print how samples were joined: how many have what, and what one is to look at."""
+    for line in join.lines(title) if join is not None else ():
+        say(line)
 
 
 def quieten() -> None:

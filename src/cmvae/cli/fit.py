@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from cmvae.base.words import counted
-from cmvae.cli.console import console, one_line_errors, quieten, say
+from cmvae.cli.console import console, one_line_errors, quieten, say, say_join
 
 if TYPE_CHECKING:
     from cmvae.files.modality import ModalityFile
@@ -161,6 +161,7 @@ def fit(
         from cmvae.runs.run import prepare
 
         prepared = prepare(settings, *rows)
+        say_join(prepared.rows.join)
         _show_data(prepared)
         quieten()
         show_clusters(fit_run(out, prepared, resume=resume, **training_bar()), out)

@@ -1,6 +1,6 @@
 """What a run says of samples in other files, a part at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import numpy as np
 
 from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
+from cmvae.files.overlap import Join
 from cmvae.files.writing import open_rows
 from cmvae.runs.folder import load_model
 from cmvae.runs.reading import join_files
@@ -17,9 +18,11 @@ from cmvae.runs.record import RunRecord
 if TYPE_CHECKING:
     from cmvae.runs.run import Run
 
+Told = Callable[[Join], object] | None
+
 
 def predict_files(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], out: Path
+    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], out: Path, told: Told = None
 ) -> np.ndarray:
     """Write id, cluster, probability and modalities of samples in files, in bounded memory.
 
@@ -28,12 +31,13 @@ def predict_files(
         record: What was read of it.
         files: Modality to file, of any of the run's modalities.
         out: A .csv, .tsv or .parquet file.
+        told: Takes how the samples were joined.
 
     Returns:
         How many samples there are in each cluster.
     """
     counts = np.zeros(record.n_clusters, dtype=np.int64)
-    with _joined(folder, record, files) as (run, parts), open_rows(out) as append:
+    with _joined(folder, record, files, told) as (run, parts), open_rows(out) as append:
         for rows in parts:
             table = run.table(rows)
             counts += np.bincount(table["cluster"], minlength=run.n_clusters)
@@ -42,7 +46,12 @@ def predict_files(
 
 
 def predict_h5mu(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], source: Path, out: Path
+    folder: Path,
+    record: RunRecord,
+    files: Mapping[str, ModalityFile],
+    source: Path,
+    out: Path,
+    told: Told = None,
 ) -> np.ndarray:
     """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
 
@@ -52,6 +61,7 @@ def predict_h5mu(
         files: Modality to file, of any of the run's modalities.
         source: The .h5mu file.
         out: The copy.
+        told: Takes how the cells were joined.
 
     Returns:
         How many cells there are in each cluster.
@@ -60,7 +70,7 @@ def predict_h5mu(
     from cmvae.omics import account_of
 
     ids, found = [], []
-    with _joined(folder, record, files) as (run, parts):
+    with _joined(folder, record, files, told) as (run, parts):
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
@@ -75,8 +85,10 @@ def predict_h5mu(
 
 @contextmanager
 def _joined(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile]
+    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], told: Told
 ) -> Iterator[tuple["Run", Iterator[JoinedRows]]]:
     """Give a run and the samples in files, a part at a time; the model is read when these are."""
     with join_files(files, record.preprocessing) as store:
+        if told is not None:
+            told(store.join())
         yield load_model(folder, record), store.batches(record.preprocessing.chunk_rows)

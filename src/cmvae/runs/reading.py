@@ -5,8 +5,11 @@ from collections.abc import Mapping
 
 from cmvae.base.words import raise_all
 from cmvae.files import open_source
+from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
+from cmvae.files.overlap import AS_THEY_ARE
+from cmvae.files.source import Source
 from cmvae.preprocessing import Preprocessing
 
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
@@ -50,14 +53,22 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
     known, errors = list(preprocessing.codecs), list[Exception]()
     if unknown := [name for name in files if name not in known]:
         errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
-    store = RowStore([name for name in known if name in files])
+    names = [name for name in known if name in files]
+    sources, ids, refused = _open_all({name: files[name] for name in names})
     try:
-        for name in store.modalities:
+        matching = match_ids(ids, [name for name in ids if sources[name].is_numbered])
+    except ValueError as error:
+        errors.append(error)
+        matching = AS_THEY_ARE
+    store = RowStore(names, matching)
+    try:
+        for name in names:
             codec = preprocessing.codecs[name]
             try:
-                source = open_source(name, files[name])
-                for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
-                    store.add(name, ids, *codec.encode(rows, name))
+                if name in refused:
+                    raise refused[name]
+                for own, rows in sources[name].chunks(preprocessing.chunk_rows, codec.texts):
+                    store.add(name, own, *codec.encode(rows, name))
             except REFUSED as error:
                 errors.append(error)
         raise_all(errors)
@@ -66,6 +77,20 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
         store.close()
         raise
     return store
+
+
+def _open_all(
+    files: Mapping[str, ModalityFile],
+) -> tuple[dict[str, Source], dict[str, list[str]], dict[str, Exception]]:
+    """Return files, the ids of those that can be read, and what is wrong with the others."""
+    sources, ids, refused = {}, {}, dict[str, Exception]()
+    for name, file in files.items():
+        try:
+            sources[name] = open_source(name, file)
+            ids[name] = sources[name].ids()
+        except REFUSED as error:
+            refused[name] = error
+    return sources, ids, refused
 
 
 def read_files(
