@@ -18,11 +18,20 @@ from cmvae.files.mudata import CellRows
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
-from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.identifiers import identifying
+from cmvae.preprocessing.kinds import (
+    KINDS,
+    as_frame,
+    column_kinds,
+    constants,
+    kind_notes,
+    without,
+)
 from cmvae.preprocessing.matching import numbers_from_zero
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer
 from cmvae.preprocessing.transforms import are_shares
+from cmvae.preprocessing.understanding import ModalitySummary, summarise
 from cmvae.preprocessing.words import WordCodec, are_words
 
 if TYPE_CHECKING:
@@ -43,6 +52,7 @@ class Preprocessing(Settings):
 
     Attributes:
         codecs: Modality to codec, in the model's order.
+        understood: Modality to what was understood of the rows learned from.
 
     Example:
         >>> import numpy as np
@@ -54,6 +64,7 @@ class Preprocessing(Settings):
     """
 
     codecs: Annotated[dict[Name, AnyCodec], Field(min_length=1)]
+    understood: dict[Name, ModalitySummary] = Field(default_factory=dict)
 
     @classmethod
     def learn(
@@ -75,16 +86,17 @@ class Preprocessing(Settings):
             raise ValueError(f"no sample has any of the modalities {empty}")
         if empty:
             warnings.warn(f"modalities {empty} are left out: no sample has them", stacklevel=2)
-        codecs, errors = {}, []
+        codecs, understood, errors = {}, {}, []
         for name, own in rows.items():
             if name in empty:
                 continue
             try:
-                codecs[name] = learn_codec(own, name, (options or {}).get(name, ModalityFile()))
+                given = (options or {}).get(name, ModalityFile())
+                codecs[name], understood[name] = learn_modality(own, name, given)
             except (ValueError, TypeError, KeyError) as error:
                 errors.append(error)
         raise_all(errors)
-        return cls(codecs=codecs)  # type: ignore[arg-type]
+        return cls(codecs=codecs, understood=understood)  # type: ignore[arg-type]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -189,10 +201,25 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
         ValueError: For unknown kinds, kinds of what is no table, and what a codec refuses.
         TypeError: For what is no number where numbers are needed.
     """
-    options = options or ModalityFile()
+    return learn_modality(rows, modality, options or ModalityFile())[0]
+
+
+def learn_modality(
+    rows: Any, modality: str, options: ModalityFile
+) -> tuple[Codec, ModalitySummary]:
+    """Learn as :func:`learn_codec` does, and say what was understood."""
     is_array = isinstance(rows, np.ndarray)
     if isinstance(rows, pd.DataFrame) or (is_array and rows.ndim <= 2):
-        return _learn_table(rows, options.kinds, options.likelihood, modality)
+        frame = as_frame(rows, modality)
+        table, notes = _learn_table(rows, frame, options, modality)
+        return table, summarise(frame, table.describe(), table.kinds, notes)
+    codec = _learn_other(rows, modality, options)
+    return codec, summarise(rows, codec.describe(), {}, {})
+
+
+def _learn_other(rows: Any, modality: str, options: ModalityFile) -> Codec:
+    """Learn from what is no table."""
+    is_array = isinstance(rows, np.ndarray)
     if options.kinds:
         got = "images" if isinstance(rows, list) else type(rows).__name__
         raise ValueError(f"modality {modality!r}: kinds are for the columns of tables, got {got}")
@@ -209,9 +236,10 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
 
 
 def _learn_table(
-    table: Any, kinds: Mapping[str, str], chosen: str | None, modality: str
-) -> TableCodec | WordCodec | TextCodec:
-    frame, where = as_frame(table, modality), f"modality {modality!r}"
+    table: Any, frame: pd.DataFrame, options: ModalityFile, modality: str
+) -> tuple[TableCodec | WordCodec | TextCodec, dict[str, str]]:
+    """Learn from a table and the frame that it is; return what is said of columns too."""
+    kinds, chosen, where = options.kinds, options.likelihood, f"modality {modality!r}"
     by_name = {str(column): column for column in frame}
     unknown = [column for column in kinds if column not in by_name]
     if unknown:
@@ -233,17 +261,29 @@ def _learn_table(
                 f"{where}: a modality of texts has one column, got {list(frame)[:SHOWN]}"
             )
         words = Tokenizer.fit(frame[by_name[texts[0]]].dropna().astype(str))
-        return TextCodec(column=texts[0], tokenizer=words, ignored=ignored)
+        return TextCodec(column=texts[0], tokenizer=words, ignored=ignored), {}
     named = {by_name[column]: kind for column, kind in kinds.items() if kind != IGNORE}
-    numbers = None if chosen or named else numbers_from_zero(frame)
-    if numbers is not None and are_words(numbers):
-        return WordCodec.learn(frame, modality, ignored)
     implied = LIKELIHOOD_KINDS.get(chosen or "")
     plain = list(frame) if implied else list(named)
-    if implied is None and (
-        isinstance(table, np.ndarray) or (numbers is not None and are_shares(numbers))
-    ):
+    implied = implied or ("continuous" if isinstance(table, np.ndarray) else None)
+    gone = {} if implied else identifying(frame, named)
+    frame = without(frame, gone, modality)
+    numbers = None if chosen or named else numbers_from_zero(frame)
+    if numbers is not None and are_words(numbers):
+        left_out = (*ignored, *map(str, gone))
+        return WordCodec.learn(frame, modality, left_out), _by_name(gone)
+    if implied is None and numbers is not None and are_shares(numbers):
         implied = "continuous"
+    if not implied:
+        more = constants(frame, named)
+        gone |= more
+        frame = without(frame, more, modality)
     given = {**(dict.fromkeys(frame, implied) if implied else {}), **named}
     found = column_kinds(frame, given, modality)
-    return TableCodec.learn(frame, found, modality, ignored, plain)
+    free = {n: kind for n, kind in zip(frame, found, strict=True) if n not in given}
+    codec = TableCodec.learn(frame, found, modality, (*ignored, *map(str, gone)), plain)
+    return codec, _by_name(gone) | kind_notes(frame, free)
+
+
+def _by_name(reasons: Mapping[Any, str]) -> dict[str, str]:
+    return {str(name): reason for name, reason in reasons.items()}

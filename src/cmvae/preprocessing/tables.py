@@ -1,5 +1,6 @@
 """Tables of columns of any kind as numbers for a model, and numbers from a model as tables."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +13,8 @@ from cmvae.base.arrays import restore
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Likelihood, Params
 from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous
-from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.identifiers import identifying
+from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds, without
 from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
 from cmvae.preprocessing.transforms import SAID, choose_transforms
 
@@ -106,6 +108,11 @@ class TableCodec(Codec):
         codec = cls(columns=columns, ignored=tuple(ignored))
         values, observed = codec.encode(frame, modality)
         return codec.replace(median_total=float(np.median(values[observed].sum(1))))
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column to kind, as text."""
+        return {str(column.name): column.kind for column in self.columns}
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -240,6 +247,8 @@ def encode_table(
 ) -> tuple[np.ndarray, TableCodec]:
     """Learn how a table is coded and apply it.
 
+    Of a DataFrame, columns that are no measurements are left out, with a warning; constants stay.
+
     Args:
         table: DataFrame, Series, or array (n, columns).
         kinds: Column name to kind, where :func:`cmvae.preprocessing.column_kinds` shall not decide.
@@ -248,6 +257,15 @@ def encode_table(
     Returns:
         Numbers (n, D) float32, and the :class:`TableCodec`; errors as there.
     """
-    found = column_kinds(table, kinds, modality)
-    codec = TableCodec.learn(table, found, modality, plain=list(kinds or {}))
+    frame, given = as_frame(table, modality), list(kinds or {})
+    gone: dict[Any, str] = {}
+    if isinstance(table, pd.DataFrame):
+        gone = identifying(frame, given)
+        for name, reason in gone.items():
+            what = f"modality {modality!r}: column {name!r} {reason}: left out"
+            warnings.warn(what, stacklevel=2)
+    kept = without(frame, gone, modality)
+    found = column_kinds(kept, kinds, modality)
+    ignored = list(map(str, gone))
+    codec = TableCodec.learn(kept, found, modality, ignored, plain=given)
     return codec.encode(table, modality)[0], codec

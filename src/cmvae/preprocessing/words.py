@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Likelihood, Params
-from cmvae.preprocessing.kinds import COUNTS_UP, IdentifierError, rows_count_up
 from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
 
 FEWEST_COLUMNS = 50
@@ -84,15 +83,13 @@ class WordCodec(Codec):
             ignored: Names of columns that were left out of it.
 
         Raises:
-            ValueError: For single missing cells, and columns that count up from row to row.
+            ValueError: For single missing cells.
             TypeError: For names that are neither strings nor integers.
         """
         names = list(range(table.shape[1])) if isinstance(table, np.ndarray) else list(table)
         frame = own_columns(table, names, (), modality)
         columns = check_names(frame, modality)
         seen = number_block(frame[observed_rows(frame, modality)], names, modality)
-        if isinstance(table, pd.DataFrame) and (up := np.flatnonzero(rows_count_up(seen))).size:
-            raise IdentifierError(modality, {names[j]: COUNTS_UP for j in up})
         having = np.count_nonzero(seen, axis=0)
         weights = np.log(len(seen) / np.where(having, having, len(seen)))
         lengths = np.linalg.norm(seen * weights, axis=1)
@@ -106,6 +103,11 @@ class WordCodec(Codec):
             whole=bool((seen == np.rint(seen)).all()),
             ignored=tuple(ignored),
         )
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column to kind, as text."""
+        return dict.fromkeys(map(str, self.columns), "word")
 
     @property
     def input_shape(self) -> tuple[int, ...]:

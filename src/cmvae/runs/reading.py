@@ -2,13 +2,16 @@
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 from cmvae.base.words import raise_all
 from cmvae.files import open_source
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
+from cmvae.files.source import Source
 from cmvae.preprocessing import Preprocessing
 
+UNNAMED = "Unnamed: "  # what pandas calls columns without a name
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
 
 
@@ -19,13 +22,14 @@ def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
         ValueError, TypeError, KeyError, ImportError: For files that cannot be read, and rows that
             cannot be learned from, naming modality and file.
     """
-    rows, errors, learned = {}, [], None
+    rows, sources, errors, learned = {}, {}, [], None
     with warnings.catch_warnings():
         # What NumPy says of infinities is said in words below.
         warnings.simplefilter("ignore", category=RuntimeWarning)
         for name, file in files.items():
             try:
-                rows[name] = open_source(name, file).read()
+                sources[name] = open_source(name, file)
+                rows[name] = sources[name].read()
             except REFUSED as error:
                 errors.append(error)
         try:
@@ -34,7 +38,20 @@ def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
             errors.append(error)
     raise_all(errors)
     assert learned is not None
-    return learned
+    understood = {
+        name: own.replace(path=files[name].path, **_about(sources[name]))
+        for name, own in learned.understood.items()
+    }
+    return learned.replace(understood=understood)
+
+
+def _about(source: Source) -> dict[str, Any]:
+    """Return how a file was read: the name of its ids, and what is not plain."""
+    column = getattr(source, "id_column", None)
+    return {
+        "id": None if column is None or column.startswith(UNNAMED) else column,
+        "reading": str(getattr(source, "reading", "")),
+    }
 
 
 def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) -> RowStore:
