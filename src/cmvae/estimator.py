@@ -154,8 +154,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             ValueError: For a setting out of its range, fewer samples than clusters, infinities,
-                single missing cells, identifiers and dates among the columns, or a sample with
-                nothing observed; the message names modality and samples.
+                single missing cells, a table of nothing but identifiers, dates and constants, or a
+                sample with nothing observed; the message names modality and samples.
             TypeError: For what is no number where numbers are needed.
             KeyError: For kinds of modalities or columns that are not there.
         """
@@ -164,6 +164,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
         learned = Preprocessing.learn(frames.tables, files)
+        for name, own in learned.understood.items():
+            for line in own.say_left_out(name):
+                warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)
+            for line in own.say_noted(name):
+                logger.info(line)
         seed = drawn_seed(check_random_state(self.random_state))
         config = RunConfig(
             modalities=files,

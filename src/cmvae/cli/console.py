@@ -86,5 +86,5 @@ def _in_options(error: Exception) -> str:
     text = re.sub(rf"\b({names})=(True|[A-Z]+)\b", as_option, message_of(error))
     text = re.sub(rf"^({names})()(?=:| must)", as_option, text)
     found: Any = error
-    columns = [f"--kind {found.modality}.{c}=ignore" for c in getattr(found, "columns", ())]
+    columns = [f"--kind {found.modality}.{c}=category" for c in getattr(found, "columns", ())]
     return f"{text}, as in {' '.join(columns)}" if columns else text

@@ -84,7 +84,7 @@ def constant(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, str]
     numbers = frame[plain].to_numpy(dtype=np.float64)
     gone = np.isnan(numbers)
     low = np.where(gone, np.inf, numbers).min(0, initial=np.inf)
-    flat = dict(zip(plain, (gone | (numbers == low)).all(0), strict=True))
+    flat = dict(zip(plain, (gone | (numbers == low)).all(0) & np.isfinite(low), strict=True))
     found = {}
     for name in rest:
         if not flat.get(name, True):

@@ -267,7 +267,7 @@ def _learn_table(
     plain = list(frame) if implied else list(named)
     implied = implied or ("continuous" if isinstance(table, np.ndarray) else None)
     gone = {} if implied else identifying(frame, named)
-    frame = without(frame, gone, modality)
+    whole, frame = frame, without(frame, gone, modality)
     numbers = None if chosen or named else numbers_from_zero(frame)
     if numbers is not None and are_words(numbers):
         left_out = (*ignored, *map(str, gone))
@@ -275,9 +275,8 @@ def _learn_table(
     if implied is None and numbers is not None and are_shares(numbers):
         implied = "continuous"
     if not implied:
-        more = constants(frame, named)
-        gone |= more
-        frame = without(frame, more, modality)
+        gone |= constants(frame, named)
+        frame = without(whole, gone, modality)
     given = {**(dict.fromkeys(frame, implied) if implied else {}), **named}
     found = column_kinds(frame, given, modality)
     free = {n: kind for n, kind in zip(frame, found, strict=True) if n not in given}

@@ -11,7 +11,8 @@ from cmvae.base.words import counted, listed
 
 LEFT_OUT = "left out"
 LONGEST = 32  # characters of an example or a value
-_VALUES = 4  # of a category that are shown
+_EXACT = 2.0**53  # below it, float64 holds every whole number
+_VALUES, _COLUMNS = 4, 20  # that are shown
 
 
 class ColumnSummary(Settings):
@@ -64,15 +65,19 @@ class ModalitySummary(Settings):
         """The columns that are kept, with something to say of them."""
         return tuple(column for column in self.columns if column.kind != LEFT_OUT and column.note)
 
-    def lines(self, modality: str) -> list[str]:
-        """Say of which columns something else was done than what their numbers ask for."""
-        said = {"left out": self.left_out, "noted": self.noted}
-        return [
-            f"modality {modality!r}: {counted(len(columns), 'column')} {what}: "
-            + listed(f"{own.name!r} {own.note}" for own in columns)
-            for what, columns in said.items()
-            if columns
-        ]
+    def say_left_out(self, modality: str) -> list[str]:
+        """Say in a line which columns are left out for what they hold, and why; none: no line."""
+        return _said(modality, "left out", self.left_out)
+
+    def say_noted(self, modality: str) -> list[str]:
+        """Say in a line which columns are kept that look like something else; none: no line."""
+        return _said(modality, "noted", self.noted)
+
+
+def _said(modality: str, what: str, columns: Sequence[ColumnSummary]) -> list[str]:
+    number = counted(len(columns), "column")
+    reasons = listed((f"{own.name!r} {own.note}" for own in columns), _COLUMNS)
+    return [f"modality {modality!r}: {number} {what}: {reasons}"] if columns else []
 
 
 def summarise(
@@ -126,7 +131,7 @@ def _ranges(frame: pd.DataFrame) -> list[str | None]:
     least = np.where(some, numbers, np.inf).min(0)
     most = np.where(some, numbers, -np.inf).max(0)
     for place, low, high in zip(places, least, most, strict=True):
-        ranges[place] = f"{low:.6g} to {high:.6g}" if low <= high else ""
+        ranges[place] = f"{_shown(low)} to {_shown(high)}" if low <= high else ""
     return ranges
 
 
@@ -144,6 +149,10 @@ def _values(cells: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    is_real = isinstance(value, float | np.floating)
-    text = f"{value:.6g}" if is_real else " ".join(str(value).split())
+    text = str(value)
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        is_whole = abs(number) < _EXACT and number.is_integer()
+        text = f"{number:.0f}" if is_whole else f"{number:.6g}"
+    text = " ".join(text.split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
