@@ -50,6 +50,13 @@ class Column(Settings):
         self.check(numbers, cells, modality)
         return standardise(numbers, *self.scale)[:, None]
 
+    def encode_some(self, cells: "pd.Series[Any]", modality: str) -> np.ndarray:
+        """Return the numbers of n cells as :meth:`encode`, those of missing ones NaN."""
+        there = cells.notna().to_numpy()
+        values = np.full((len(cells), len(self.names)), np.nan)
+        values[there] = self.encode(cells[there], modality)
+        return values
+
     def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
         """Refuse numbers that this kind of column cannot have."""
 
@@ -239,20 +246,20 @@ AnyColumn = Annotated[Continuous | Binary | Count | Category, Field(discriminato
 
 
 def numbers_of(name: Any, cells: Any, modality: str) -> np.ndarray:
-    """Return cells, (n,) or a table of them, as finite float64.
+    """Return cells, (n,) or a table of them, as finite float64, missing ones as NaN.
 
     Raises:
         TypeError: For what is no number.
         ValueError: For infinities.
     """
     try:
-        numbers = cells.to_numpy(dtype=np.float64)
+        numbers = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         column = f"modality {modality!r}: column {name!r}"
         raise TypeError(f"{column} holds something that is no number: {error}") from None
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        bad = cells.index[~finite][:SHOWN].tolist()
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        bad = cells.index[infinite][:SHOWN].tolist()
         raise ValueError(
             f"modality {modality!r}: column {name!r} holds infinite values in rows {bad}"
         )

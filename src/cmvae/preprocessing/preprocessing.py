@@ -157,7 +157,7 @@ class Preprocessing(Settings):
         from cmvae.data.datasets import IncompleteDataset
 
         data = {name: self.codecs[name].stored(values) for name, values in rows.data.items()}
-        return IncompleteDataset(data, rows.masks)
+        return IncompleteDataset(data, rows.masks, cells=rows.cells())
 
     @property
     def chunk_rows(self) -> int:
@@ -226,6 +226,11 @@ def _learn_table(
         raise ValueError(f"{where}: likelihood must be one of {allowed}, got {chosen!r}")
     ignored = tuple(column for column, kind in kinds.items() if kind == IGNORE)
     frame = frame[[column for column in frame if str(column) not in ignored]]
+    if hollow := [column for column in frame if frame[column].isna().all()]:
+        shown = listed(map(str, hollow), 2 * SHOWN)
+        warnings.warn(f"{where}: columns without any cells are left out: {shown}", stacklevel=2)
+        ignored = (*ignored, *map(str, hollow))
+        frame = frame.drop(columns=hollow)
     texts = [column for column, kind in kinds.items() if kind == TEXT]
     if texts:
         if len(frame.columns) > 1:
