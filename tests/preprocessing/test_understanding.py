@@ -16,6 +16,7 @@ TABLE = pd.DataFrame(
         "plan": np.array(["basic", "pro", "team"])[np.arange(N) % 3],
         "zip": RNG.integers(10000, 99999, N),
         "country": "DE",
+        "fax": np.nan,
     }
 )
 
@@ -31,21 +32,22 @@ def test_of_each_column_kind_range_and_example_are_kept_and_what_was_done():
     kinds = {column.name: column.kind for column in own.columns}
     assert list(kinds) == list(TABLE)
     assert kinds == {
-        **dict.fromkeys(["customer_id", "zip", "country"], "left out"),
+        **dict.fromkeys(["customer_id", "zip", "country", "fax"], "left out"),
         **{"size": "continuous", "income": "continuous", "plan": "category"},
     }
     assert own.samples == N
     notes = {column.name: column.note for column in own.columns if column.note}
-    assert set(notes) == {"customer_id", "zip", "country", "income"}
+    assert set(notes) == {"customer_id", "zip", "country", "fax", "income"}
+    assert notes["fax"] == "holds nothing"
     ranges = {column.name: column.range for column in own.columns}
     assert ranges["plan"] == "3 values: basic, pro, team"
     assert ranges["income"] == f"{TABLE['income'].min():.0f} to {TABLE['income'].max():.0f}"
     (plan,) = [column for column in own.columns if column.name == "plan"]
     assert plan.example == "basic"
-    assert learned.codecs["t"].ignored == ("customer_id", "zip", "country")
+    assert learned.codecs["t"].ignored == ("fax", "customer_id", "zip", "country")
     assert Preprocessing.from_json(learned.to_json()) == learned
     (line,) = own.say_left_out("t")
-    assert line.startswith("modality 't': 3 columns left out: 'customer_id' holds 60 different num")
+    assert line.startswith("modality 't': 4 columns left out: 'customer_id' holds 60 different num")
     assert "'country' is the same in all rows: DE" in line
     assert "'income' holds" in own.say_noted("t")[0]
 
@@ -58,11 +60,11 @@ def test_what_is_named_is_taken_as_it_is_named():
         "size": "ignore",
     }
     learned, own = understood(TABLE, kinds=kinds)
-    assert own.left_out == ()
-    assert learned.codecs["t"].ignored == ("size",)
+    assert [column.name for column in own.left_out] == ["fax"]
+    assert learned.codecs["t"].ignored == ("size", "fax")
     assert {c.name: c.kind for c in own.columns} == {
         **kinds,
-        **{"size": "left out", "income": "continuous", "plan": "category"},
+        **{"size": "left out", "income": "continuous", "plan": "category", "fax": "left out"},
     }
     assert understood(TABLE[["size", "zip"]], likelihood="normal")[1].left_out == ()
 

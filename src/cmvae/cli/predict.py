@@ -31,6 +31,15 @@ def predict(
     id_column: Annotated[
         str | None, typer.Option("--id", help="Id column of the tables; else as in the run.")
     ] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict/--lenient",
+            help="Refuse unknown or missing columns and unknown categories, or take whatever there "
+            "is; else such cells count as missing, unless a column has many of them.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write id, cluster, its probability and the modalities seen of each sample.
@@ -63,8 +72,8 @@ def predict(
                 f"no data: pass --modality NAME=PATH, NAME being of {names}, or --data FILE"
             )
         if is_copy and data is not None:
-            counts = predict_h5mu(run, record, files, data, out)
+            counts = predict_h5mu(run, record, files, data, out, strict)
         else:
-            counts = predict_files(run, record, files, out)
+            counts = predict_files(run, record, files, out, strict)
         sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

@@ -10,6 +10,7 @@ import pandas as pd
 from cmvae.base.words import SHOWN
 from cmvae.files.arrays import as_images
 from cmvae.files.join import JoinedRows
+from cmvae.preprocessing.differences import Differences
 from cmvae.preprocessing.preprocessing import Preprocessing, is_empty
 
 
@@ -40,7 +41,9 @@ class Frames:
         for name, table in self.tables.items():
             if name not in preprocessing.codecs and is_empty(table):
                 continue
-            values, observed = preprocessing.codec(name).encode(table, name)
+            codec, found = preprocessing.codec(name), Differences(name)
+            values, observed = codec.encode(found.matched(table, codec), name)
+            found.settle(codec)
             places = self.places[name]
             if len(places) == self.n_samples and (np.diff(places) == 1).all():
                 data[name], masks[name] = values, observed

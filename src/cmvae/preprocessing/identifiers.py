@@ -51,8 +51,7 @@ def identifying(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, s
     They are: numbers that count up from row to row or number the rows in another order, numbers of
     eight digits and more that all differ, numbers that mostly differ in a column that is named as
     ids, and texts that differ in more than half of the rows, all of them in at least 20 rows; zip
-    codes and phone numbers; dates, as such, as texts and as numbers such as 20240131; and columns
-    that hold nothing.
+    codes and phone numbers; and dates, as such, as texts and as numbers such as 20240131.
 
     Args:
         frame: A table.
@@ -139,7 +138,7 @@ def _fractional(frame: pd.DataFrame, names: list[Any]) -> list[Any]:
 def _reason(name: Any, cells: Any) -> str | None:
     """Tell what makes a column without missing cells no measurement; None: nothing."""
     if not len(cells):
-        return "holds nothing"
+        return None
     if _is_plain(cells.dtype):
         return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
     inferred = pd.api.types.infer_dtype(cells)

@@ -169,7 +169,7 @@ class Preprocessing(Settings):
         from cmvae.data.datasets import IncompleteDataset
 
         data = {name: self.codecs[name].stored(values) for name, values in rows.data.items()}
-        return IncompleteDataset(data, rows.masks)
+        return IncompleteDataset(data, rows.masks, cells=rows.cells())
 
     @property
     def chunk_rows(self) -> int:
@@ -239,35 +239,21 @@ def _learn_table(
     table: Any, frame: pd.DataFrame, options: ModalityFile, modality: str
 ) -> tuple[TableCodec | WordCodec | TextCodec, dict[str, str]]:
     """Learn from a table and the frame that it is; return what is said of columns too."""
-    kinds, chosen, where = options.kinds, options.likelihood, f"modality {modality!r}"
-    by_name = {str(column): column for column in frame}
-    unknown = [column for column in kinds if column not in by_name]
-    if unknown:
-        shown = f"{unknown[:SHOWN]}; it has {listed(by_name, 2 * SHOWN)}"
-        raise KeyError(f"{where}: kinds of unknown columns {shown}")
-    wrong = [kind for kind in kinds.values() if kind not in (*KINDS, IGNORE, TEXT)]
-    if wrong:
-        allowed = ", ".join((*KINDS, TEXT, IGNORE))
-        raise ValueError(f"{where}: unknown kinds {wrong}; allowed: {allowed}")
-    if chosen is not None and chosen not in (*LIKELIHOOD_KINDS, "mixed"):
-        allowed = quoted((*LIKELIHOOD_KINDS, "mixed"))
-        raise ValueError(f"{where}: likelihood must be one of {allowed}, got {chosen!r}")
+    _check_options(frame, options, modality)
+    kinds, chosen = options.kinds, options.likelihood
     ignored = tuple(column for column, kind in kinds.items() if kind == IGNORE)
     frame = frame[[column for column in frame if str(column) not in ignored]]
-    texts = [column for column, kind in kinds.items() if kind == TEXT]
-    if texts:
-        if len(frame.columns) > 1:
-            raise ValueError(
-                f"{where}: a modality of texts has one column, got {list(frame)[:SHOWN]}"
-            )
-        words = Tokenizer.fit(frame[by_name[texts[0]]].dropna().astype(str))
-        return TextCodec(column=texts[0], tokenizer=words, ignored=ignored), {}
-    named = {by_name[column]: kind for column, kind in kinds.items() if kind != IGNORE}
+    empty: Any = np.asarray(frame.isna()).all(0)
+    gone = dict.fromkeys(frame.columns[empty], "holds nothing")
+    whole, frame = frame, without(frame, gone, modality)
+    if TEXT in kinds.values():
+        return _learn_text(frame, (*ignored, *map(str, gone)), modality), _by_name(gone)
+    named = {column: kinds[str(column)] for column in frame if str(column) in kinds}
     implied = LIKELIHOOD_KINDS.get(chosen or "")
     plain = list(frame) if implied else list(named)
     implied = implied or ("continuous" if isinstance(table, np.ndarray) else None)
-    gone = {} if implied else identifying(frame, named)
-    whole, frame = frame, without(frame, gone, modality)
+    gone |= {} if implied else identifying(frame, named)
+    frame = without(whole, gone, modality)
     numbers = None if chosen or named else numbers_from_zero(frame)
     if numbers is not None and are_words(numbers):
         left_out = (*ignored, *map(str, gone))
@@ -282,6 +268,33 @@ def _learn_table(
     free = {n: kind for n, kind in zip(frame, found, strict=True) if n not in given}
     codec = TableCodec.learn(frame, found, modality, (*ignored, *map(str, gone)), plain)
     return codec, _by_name(gone) | kind_notes(frame, free)
+
+
+def _check_options(frame: pd.DataFrame, options: ModalityFile, modality: str) -> None:
+    """Refuse kinds of columns that are not there, unknown kinds and unknown likelihoods."""
+    kinds, chosen, where = options.kinds, options.likelihood, f"modality {modality!r}"
+    names = list(map(str, frame))
+    unknown = sorted(set(kinds) - set(names))
+    if unknown:
+        shown = f"{unknown[:SHOWN]}; it has {listed(names, 2 * SHOWN)}"
+        raise KeyError(f"{where}: kinds of unknown columns {shown}")
+    wrong = [kind for kind in kinds.values() if kind not in (*KINDS, IGNORE, TEXT)]
+    if wrong:
+        allowed = ", ".join((*KINDS, TEXT, IGNORE))
+        raise ValueError(f"{where}: unknown kinds {wrong}; allowed: {allowed}")
+    if chosen is not None and chosen not in (*LIKELIHOOD_KINDS, "mixed"):
+        allowed = quoted((*LIKELIHOOD_KINDS, "mixed"))
+        raise ValueError(f"{where}: likelihood must be one of {allowed}, got {chosen!r}")
+
+
+def _learn_text(frame: pd.DataFrame, ignored: tuple[str, ...], modality: str) -> TextCodec:
+    """Learn the words of a table of one column."""
+    if len(frame.columns) > 1:
+        shown = list(frame)[:SHOWN]
+        raise ValueError(f"modality {modality!r}: a modality of texts has one column, got {shown}")
+    (column,) = frame
+    words = Tokenizer.fit(frame[column].dropna().astype(str))
+    return TextCodec(column=str(column), tokenizer=words, ignored=ignored)
 
 
 def _by_name(reasons: Mapping[Any, str]) -> dict[str, str]:

@@ -144,6 +144,11 @@ class TextCodec(Codec):
     ignored: tuple[str, ...] = ()
 
     @property
+    def own(self) -> list[str | int]:
+        """The names of its columns, in their order."""
+        return [self.column]
+
+    @property
     def kinds(self) -> dict[str, str]:
         """Column to kind, as text."""
         return {self.column: "text"}

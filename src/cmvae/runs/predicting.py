@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def predict_files(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], out: Path
+    folder: Path,
+    record: RunRecord,
+    files: Mapping[str, ModalityFile],
+    out: Path,
+    strict: bool | None = None,
 ) -> np.ndarray:
     """Write id, cluster, probability and modalities of samples in files, in bounded memory.
 
@@ -28,12 +32,13 @@ def predict_files(
         record: What was read of it.
         files: Modality to file, of any of the run's modalities.
         out: A .csv, .tsv or .parquet file.
+        strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
 
     Returns:
         How many samples there are in each cluster.
     """
     counts = np.zeros(record.n_clusters, dtype=np.int64)
-    with _joined(folder, record, files) as (run, parts), open_rows(out) as append:
+    with _joined(folder, record, files, strict) as (run, parts), open_rows(out) as append:
         for rows in parts:
             table = run.table(rows)
             counts += np.bincount(table["cluster"], minlength=run.n_clusters)
@@ -42,7 +47,12 @@ def predict_files(
 
 
 def predict_h5mu(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], source: Path, out: Path
+    folder: Path,
+    record: RunRecord,
+    files: Mapping[str, ModalityFile],
+    source: Path,
+    out: Path,
+    strict: bool | None = None,
 ) -> np.ndarray:
     """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
 
@@ -52,6 +62,7 @@ def predict_h5mu(
         files: Modality to file, of any of the run's modalities.
         source: The .h5mu file.
         out: The copy.
+        strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
 
     Returns:
         How many cells there are in each cluster.
@@ -60,7 +71,7 @@ def predict_h5mu(
     from cmvae.omics import account_of
 
     ids, found = [], []
-    with _joined(folder, record, files) as (run, parts):
+    with _joined(folder, record, files, strict) as (run, parts):
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
@@ -75,8 +86,8 @@ def predict_h5mu(
 
 @contextmanager
 def _joined(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile]
+    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], strict: bool | None
 ) -> Iterator[tuple["Run", Iterator[JoinedRows]]]:
     """Give a run and the samples in files, a part at a time; the model is read when these are."""
-    with join_files(files, record.preprocessing) as store:
+    with join_files(files, record.preprocessing, strict) as store:
         yield load_model(folder, record), store.batches(record.preprocessing.chunk_rows)

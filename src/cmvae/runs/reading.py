@@ -10,6 +10,7 @@ from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.differences import Differences
 
 UNNAMED = "Unnamed: "  # what pandas calls columns without a name
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
@@ -54,8 +55,18 @@ def _about(source: Source) -> dict[str, Any]:
     }
 
 
-def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) -> RowStore:
+def join_files(
+    files: Mapping[str, ModalityFile], preprocessing: Preprocessing, strict: bool | None = None
+) -> RowStore:
     """Read files of some of the modalities, a part at a time, and join them on their ids.
+
+    Columns are found by name. Those that are missing or new, and unknown categories, are told in
+    warnings, or refused, as :class:`cmvae.preprocessing.differences.Differences` has it.
+
+    Args:
+        files: Modality to file.
+        preprocessing: What was learned of the modalities.
+        strict: Which differences are refused: True: all, False: none, None: many unknown values.
 
     Returns:
         The samples, on disk; to be closed.
@@ -72,9 +83,11 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
         for name in store.modalities:
             codec = preprocessing.codecs[name]
             try:
-                source = open_source(name, files[name])
+                source = _open_as_learned(name, files[name], preprocessing)
+                found = Differences(name, strict)
                 for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
-                    store.add(name, ids, *codec.encode(rows, name))
+                    store.add(name, ids, *codec.encode(found.matched(rows, codec), name))
+                found.settle(codec)
             except REFUSED as error:
                 errors.append(error)
         raise_all(errors)
@@ -83,6 +96,32 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
         store.close()
         raise
     return store
+
+
+def _open_as_learned(name: str, file: ModalityFile, preprocessing: Preprocessing) -> Source:
+    """Open a file; where none is named, its ids are in the column that they were in when learned.
+
+    Wherever that stands. A file without it is told of: its first column, or index, is taken.
+    """
+    summary = preprocessing.understood.get(name)
+    source = open_source(name, file)
+    if file.id is not None or summary is None or summary.id is None:
+        return source
+    own = getattr(source, "id_column", None)
+    if own is None or own == summary.id:
+        return source
+    if summary.id in source.columns:  # type: ignore[attr-defined]
+        return open_source(name, file.replace(id=summary.id))
+    if own in [column.name for column in summary.columns]:
+        raise ValueError(
+            f"{source.where}: no column {summary.id!r}, which held the ids, and the first one, "
+            f"{own!r}, holds something else: name the column of ids with id=NAME"
+        )
+    warnings.warn(
+        f"{source.where}: no column {summary.id!r}, which held the ids: taken from {own!r}",
+        stacklevel=3,
+    )
+    return source
 
 
 def read_files(

@@ -84,15 +84,15 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
             "alignment_epochs must be left out: there are no two modalities to align, "
             f"but {list(preprocessing.codecs)}"
         )
-    files = config.modalities
+    files, data = config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(
         n_modalities=len(preprocessing.codecs),
         number_of_clusters=recipe.largest(n),
         **preprocessing.model_settings(files, recipe.scale),
         networks={name: file.network for name, file in files.items() if file.network} or None,
+        missing_cells=list(data.cells),
         **recipe.model_settings(preprocessing.n_columns),
     )
-    data = preprocessing.dataset(rows)
     with torch.random.fork_rng():
         CMVAE(settings)  # refuses networks that cannot take a shape
     return Prepared(config, preprocessing, rows, data, settings)
