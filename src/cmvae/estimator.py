@@ -28,6 +28,7 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.frames import Frames, as_pandas, read_frames, split_columns
 from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import read_run, save_run
+from cmvae.runs.goodness import fit_percentiles, log_likelihoods
 from cmvae.runs.run import Run, drawn_seed, prepare, train_run
 from cmvae.training.recipe import Recipe
 
@@ -196,6 +197,27 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         data = self._dataset(X)
         return self._run.embed(data).astype(np.float64)
 
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return a bound of the log-likelihood of each sample's modalities, (n,).
+
+        In nats of coded features, importance-sampled with the same draws each time.
+        """
+        return log_likelihoods(self.model_, self._dataset(X))
+
+    def fit_percentiles(self, X: Any) -> np.ndarray:
+        """Return how well each sample fits, (n,): from 0 to 100, among the samples fitted.
+
+        It is the percentile of its log-likelihood, for each number that is there, among those of
+        training samples seen through the same modalities; NaN where training had none such. New
+        samples fit worse than those that a model was trained on, the more so the fewer those were.
+        Where the samples as a whole lie elsewhere than those of training, a warning says so.
+        """
+        data = self._dataset(X)
+        drift = self._run.drift()
+        drift.add(data)
+        drift.warn()
+        return fit_percentiles(self.model_, self._run.reference, data)
+
     @torch.no_grad()
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean bound of log p(X) per sample, in nats of coded features; y is ignored."""
@@ -330,7 +352,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             if self.modalities is not None:
                 X = split_columns(X, self.modalities)
             elif isinstance(X, pd.DataFrame):
-                validate_data(self, X, reset=fitting, skip_check_array=True)
+                if fitting or SINGLE not in self._tables:  # else columns are found by name
+                    validate_data(self, X, reset=fitting, skip_check_array=True)
                 X = {SINGLE: X}
             else:
                 least = 2 if fitting else 1

@@ -105,7 +105,7 @@ def test_all_that_is_wrong_with_all_files_is_said_at_once(files, tmp_path):
 def test_all_that_is_wrong_at_prediction_is_said_at_once(files, tmp_path):
     learned = learn_files(given(files))
     table_a().assign(colour="purple").to_csv(tmp_path / "a.csv", index=False)
-    table_b().drop(columns="q").to_csv(tmp_path / "b.csv")
+    table_b().rename(columns={"p": "r", "q": "s"}).to_csv(tmp_path / "b.csv")
     wrong = {
         "a": ModalityFile(path=str(tmp_path / "a.csv")),
         "b": ModalityFile(path=str(tmp_path / "b.csv")),
@@ -114,8 +114,8 @@ def test_all_that_is_wrong_at_prediction_is_said_at_once(files, tmp_path):
     with pytest.raises(Refusals) as caught:
         join_files(wrong, learned)
     for message in (
-        "modality 'a': column 'colour' (category) holds ['purple']",
-        "modality 'b': missing columns ['q']",
+        "modality 'a': column 'colour' (category) holds unknown values in 60 of 60 rows, 'purple'",
+        "modality 'b': none of the columns that were learned is there; they are ['p', 'q'], got",
         "modality 'img': no such file",
     ):
         assert message in str(caught.value)

@@ -42,10 +42,12 @@ def predict(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Write id, cluster, its probability and the modalities seen of each sample.
+    """Write id, cluster, its probability, the modalities seen and the fit of each sample.
 
-    However many there are. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
-    .obs["cmvae_cluster"], .obs["cmvae_probability"] and .uns["cmvae"].
+    However many there are. Columns are found by name; fit_percentile tells how well a sample fits,
+    among those of training. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
+    .obs["cmvae_cluster"], .obs["cmvae_probability"], .obs["cmvae_fit_percentile"] and
+    .uns["cmvae"].
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 

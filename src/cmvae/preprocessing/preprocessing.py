@@ -122,6 +122,11 @@ class Preprocessing(Settings):
         return {name: codec.input_shape for name, codec in self.codecs.items()}
 
     @property
+    def numbers(self) -> dict[str, list[str]]:
+        """Modality to what each of its numbers is; none of what is no table."""
+        return {name: codec.names for name, codec in self.codecs.items()}
+
+    @property
     def n_columns(self) -> int:
         """How many numbers a sample's vectors have, of all modalities together; 1 at least."""
         return max(1, sum(shape[0] for shape in self.input_dims.values() if len(shape) == 1))

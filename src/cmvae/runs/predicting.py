@@ -25,7 +25,10 @@ def predict_files(
     out: Path,
     strict: bool | None = None,
 ) -> np.ndarray:
-    """Write id, cluster, probability and modalities of samples in files, in bounded memory.
+    """Write id, cluster, probability, modalities and fit of samples in files, in bounded memory.
+
+    The fit is the percentile of the sample's log-likelihood among those of training; a
+    warning says where the samples as a whole lie elsewhere than these.
 
     Args:
         folder: The run folder.
@@ -37,12 +40,19 @@ def predict_files(
     Returns:
         How many samples there are in each cluster.
     """
-    counts = np.zeros(record.n_clusters, dtype=np.int64)
+    counts, drift = np.zeros(record.n_clusters, dtype=np.int64), record.drift()
+    from cmvae.runs.goodness import fit_percentiles
+    from cmvae.runs.run import samples_table
+
     with _joined(folder, record, files, strict) as (run, parts), open_rows(out) as append:
         for rows in parts:
-            table = run.table(rows)
+            data = run.preprocessing.dataset(rows)
+            fits = fit_percentiles(run.model, run.reference, data)
+            drift.add(data)
+            table = samples_table(rows, *run.assign(data)).assign(fit_percentile=fits)
             counts += np.bincount(table["cluster"], minlength=run.n_clusters)
             append(table)
+    drift.warn()
     return counts
 
 
@@ -69,18 +79,22 @@ def predict_h5mu(
     """
     from cmvae.files.mudata_results import write_results
     from cmvae.omics import account_of
+    from cmvae.runs.goodness import fit_percentiles
 
-    ids, found = [], []
+    ids, found, drift = [], [], record.drift()
     with _joined(folder, record, files, strict) as (run, parts):
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
             chosen = probabilities[np.arange(len(clusters)), clusters]
             ids += rows.ids
-            found.append((clusters, chosen, run.embed(data)))
-    clusters, chosen, embedding = map(np.concatenate, zip(*found, strict=True))
+            fits = fit_percentiles(run.model, run.reference, data)
+            drift.add(data)
+            found.append((clusters, chosen, run.embed(data), fits))
+    clusters, chosen, embedding, fits = map(np.concatenate, zip(*found, strict=True))
     account = account_of(run.model, run.preprocessing, run.config.recipe.rule, run.evidence)
-    write_results(source, out, ids, clusters, chosen, embedding, account)
+    write_results(source, out, ids, clusters, chosen, embedding, account, fits)
+    drift.warn()
     return np.bincount(clusters, minlength=run.n_clusters)
 
 

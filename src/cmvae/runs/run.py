@@ -17,6 +17,7 @@ from cmvae.models.inference import latent_means
 from cmvae.models.objectives import active_units
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
+from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -206,7 +207,8 @@ def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.
         "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
     }
     samples = samples_table(prepared.rows, clusters, probabilities)
-    return replace(run, samples=samples, metrics=metrics)
+    reference = measure_reference(run.model, prepared.data, run.preprocessing.numbers)
+    return replace(run, samples=samples, metrics=metrics, reference=reference)
 
 
 def _stability(groups: "Groups | None", order: np.ndarray) -> list[float | None]:
