@@ -68,14 +68,20 @@ def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(
     [
         ([], "no data: pass --modality NAME=PATH, NAME being of ['a', 'b', 'img']"),
         (["--modality", "c=A"], "unknown modalities ['c']; those of the run are ['a', 'b', 'img']"),
-        (["--modality", "b=A"], "modality 'b': none of the columns that were learned is there; they"),
+        (
+            ["--modality", "b=A"],
+            "modality 'b': none of the columns that were learned is there; they",
+        ),
         (["--modality", "img=A"], "modality 'img': expected images, got a DataFrame"),
         (["--modality", "a=nowhere"], "modality 'a': no such file"),
         (
             ["--modality", "b=nowhere", "--modality", "a=OTHER", "--modality", "img=none"],
             "correct or empty them, or pass --lenient; modality 'b': no such file: ",
         ),
-        (["--modality", "a=OTHER"], "'colour' (category) holds unknown values in 60 of 60 rows, 'purple"),
+        (
+            ["--modality", "a=OTHER"],
+            "'colour' (category) holds unknown values in 60 of 60 rows, 'purple",
+        ),
         (["--modality", "a=MORE", "--strict"], "modality 'a': 1 column unknown, 'more'"),
         (
             ["--modality", "a=A", "--out", "found.txt"],
@@ -97,7 +103,9 @@ def test_bad_predictions_are_told_and_nothing_is_written(
     (tmp_path / "old.csv").write_text("old")
     before = contents(tmp_path)
     options = [
-        option.replace("=A", f"={files / 'a.csv'}").replace("=OTHER", "=other.csv").replace("=MORE", "=more.csv")
+        option.replace("=A", f"={files / 'a.csv'}")
+        .replace("=OTHER", "=other.csv")
+        .replace("=MORE", "=more.csv")
         for option in options
     ]
     refused(message, "predict", fitted[0], "--out", "found.csv", *options)

@@ -1,6 +1,5 @@
 """Tables unlike the one that was learned from: columns and categories that are new, or gone."""
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -98,8 +97,8 @@ class Differences:
             self.unseen[str(column.name)] = self.unseen.get(str(column.name), Counter()) + values
             frame[column.name] = kept
 
-    def settle(self, codec: Codec) -> None:
-        """Warn of the differences of all rows, or refuse them.
+    def settle(self, codec: Codec) -> list[str]:
+        """Return what is to be said of the differences of all rows, a line each, or refuse them.
 
         Raises:
             UnseenError: A ValueError, for columns with too many unknown values.
@@ -116,8 +115,7 @@ class Differences:
             raise_all([UnseenError(f"{where}: {line}; {end}") for line in many])
         lines = [f"{fact}: {done}" for fact, done in self._of_columns()]
         lines += [f"{line}: taken as missing cells" for line in unknown.values()]
-        for line in lines:
-            warnings.warn(f"{where}: {line}", stacklevel=3)
+        return [f"{where}: {line}" for line in lines]
 
     def _are_many(self, column: str) -> bool:
         unknown = self.unseen[column].total()

@@ -1,5 +1,6 @@
 """Tables given in Python: frames joined on their index, arrays matched by row."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,8 @@ class Frames:
                 continue
             codec, found = preprocessing.codec(name), Differences(name)
             values, observed = codec.encode(found.matched(table, codec), name)
-            found.settle(codec)
+            for line in found.settle(codec):
+                warnings.warn(line, stacklevel=2)
             places = self.places[name]
             if len(places) == self.n_samples and (np.diff(places) == 1).all():
                 data[name], masks[name] = values, observed

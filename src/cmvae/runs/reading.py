@@ -11,6 +11,7 @@ from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.differences import Differences
+from cmvae.preprocessing.understanding import ModalitySummary
 
 UNNAMED = "Unnamed: "  # what pandas calls columns without a name
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
@@ -78,50 +79,54 @@ def join_files(
     known, errors = list(preprocessing.codecs), list[Exception]()
     if unknown := [name for name in files if name not in known]:
         errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
+    said: list[str] = []
     store = RowStore([name for name in known if name in files])
     try:
         for name in store.modalities:
             codec = preprocessing.codecs[name]
             try:
-                source = _open_as_learned(name, files[name], preprocessing)
-                found = Differences(name, strict)
+                source, found = open_source(name, files[name]), Differences(name, strict)
+                if (summary := preprocessing.understood.get(name)) is not None:
+                    source, lines = _with_known_ids(source, files[name], summary)
+                    said += lines
                 for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
                     store.add(name, ids, *codec.encode(found.matched(rows, codec), name))
-                found.settle(codec)
+                said += found.settle(codec)
             except REFUSED as error:
                 errors.append(error)
         raise_all(errors)
         store.check()
+        for line in said:  # not before all is well: a refusal is one line
+            warnings.warn(line, stacklevel=2)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _open_as_learned(name: str, file: ModalityFile, preprocessing: Preprocessing) -> Source:
-    """Open a file; where none is named, its ids are in the column that they were in when learned.
+def _with_known_ids(
+    source: Source, file: ModalityFile, summary: ModalitySummary
+) -> tuple[Source, list[str]]:
+    """Return a file's rows with the ids in the column of that name that held them when learned.
 
-    Wherever that stands. A file without it is told of: its first column, or index, is taken.
+    Wherever that stands, unless the file's is named. Of a file without it the first column, or the
+    index, is taken, and that is said.
+
+    Raises:
+        ValueError: If that one was learned as something else.
     """
-    summary = preprocessing.understood.get(name)
-    source = open_source(name, file)
-    if file.id is not None or summary is None or summary.id is None:
-        return source
     own = getattr(source, "id_column", None)
-    if own is None or own == summary.id:
-        return source
-    if summary.id in source.columns:  # type: ignore[attr-defined]
-        return open_source(name, file.replace(id=summary.id))
+    if file.id is not None or summary.id is None or own in (None, summary.id):
+        return source, []
+    if summary.id in getattr(source, "columns", ()):
+        return open_source(source.modality, file.replace(id=summary.id)), []
+    gone = f"{source.where}: no column {summary.id!r}, which held the ids"
     if own in [column.name for column in summary.columns]:
         raise ValueError(
-            f"{source.where}: no column {summary.id!r}, which held the ids, and the first one, "
-            f"{own!r}, holds something else: name the column of ids with id=NAME"
+            f"{gone}, and the first one, {own!r}, holds something else: name the column of ids "
+            "with id=NAME"
         )
-    warnings.warn(
-        f"{source.where}: no column {summary.id!r}, which held the ids: taken from {own!r}",
-        stacklevel=3,
-    )
-    return source
+    return source, [f"{gone}: taken from {own!r}"]
 
 
 def read_files(
