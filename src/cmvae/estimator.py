@@ -357,8 +357,20 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 X = {SINGLE: X}
             else:
                 least = 2 if fitting else 1
-                X = {SINGLE: validate_data(self, X, reset=fitting, ensure_min_samples=least)}
+                X = {SINGLE: self._validated(X, fitting, least)}
         return read_frames(X)
+
+    def _validated(self, X: Any, fitting: bool, least: int) -> Any:
+        """Return an array as scikit-learn checks it; what is no number is told in our words."""
+        try:
+            return validate_data(self, X, reset=fitting, ensure_min_samples=least)
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"X holds something that is no number{str(error).partition('float')[2]}; columns "
+                "of other kinds need a DataFrame"
+            ) from None
 
     def _assign(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         data = self._dataset(X)

@@ -20,8 +20,12 @@ OPTIONS = {
     "column": "--column",
     "labels": "--labels",
     "alignment_epochs": "--alignment-epochs",
+    "device": "--device",
+    "clusters": "--clusters",
 }
 """Arguments of the library to the options that set them."""
+
+_COLUMN = re.compile(r"modality '([^']+)'[^:]*: column '?([^']+?)'? holds")
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -69,6 +73,9 @@ def one_line_errors(
     except KeyboardInterrupt:
         errors.print(f"Interrupted: {left() if left else 'nothing was written'}", markup=False)
         sys.exit(EXIT_INTERRUPTED)
+    except (RuntimeError, MemoryError) as error:  # of PyTorch, say: a device that is full
+        errors.print(f"Error: {type(error).__name__}: {message_of(error)}", markup=False)
+        sys.exit(EXIT_FAILED)
     except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:
         found = error.errors if isinstance(error, Refusals) else [error]
         errors.print(f"Error: {'; '.join(map(_in_options, found))}", markup=False)
@@ -89,4 +96,6 @@ def _in_options(error: Exception) -> str:
     columns = [f"--kind {found.modality}.{c}=category" for c in getattr(found, "columns", ())]
     if columns:
         return f"{text}, as in {' '.join(columns)}"
+    if "name its kind" in text and (place := _COLUMN.search(text)):
+        return f"{text}, as in --kind {place[1]}.{place[2]}=category"
     return f"{text}, or pass --lenient" if isinstance(error, UnseenError) else text

@@ -271,14 +271,20 @@ def numbers_of(name: Any, cells: Any, modality: str) -> np.ndarray:
     """
     try:
         numbers = cells.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):
         column = f"modality {modality!r}: column {name!r}"
-        raise TypeError(f"{column} holds something that is no number: {error}") from None
+        odd = cells[cells.notna() & pd.to_numeric(cells, errors="coerce").isna()]
+        shown = odd.drop_duplicates()[:SHOWN].tolist()
+        raise TypeError(
+            f"{column} holds something that is no number: {shown}; correct these cells, or "
+            "leave them empty"
+        ) from None
     infinite = np.isinf(numbers)
     if infinite.any():
         bad = cells.index[infinite][:SHOWN].tolist()
         raise ValueError(
-            f"modality {modality!r}: column {name!r} holds infinite values in rows {bad}"
+            f"modality {modality!r}: column {name!r} holds infinite values in rows {bad}; leave "
+            "such cells empty"
         )
     return numbers
 

@@ -270,4 +270,7 @@ def _check_text(name: Any, column: "pd.Series[Any]", modality: str) -> None:
     is_number = _are_numbers(column)
     if not isinstance(column.dtype, pd.CategoricalDtype) and 0.5 <= is_number.mean() < 1:
         odd = column[~is_number].unique()[:SHOWN].tolist()
-        raise ValueError(f"modality {modality!r}: column {name!r} holds text among numbers: {odd}")
+        raise ValueError(
+            f"modality {modality!r}: column {name!r} holds text among numbers: {odd}; correct "
+            "these cells, leave them empty, or name its kind"
+        )

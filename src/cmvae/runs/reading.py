@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from cmvae.base.words import raise_all
+from cmvae.base.words import Refusals, message_of, raise_all
 from cmvae.files import open_source
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
@@ -24,7 +24,8 @@ def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
         ValueError, TypeError, KeyError, ImportError: For files that cannot be read, and rows that
             cannot be learned from, naming modality and file.
     """
-    rows, sources, errors, learned = {}, {}, [], None
+    rows, sources, learned = {}, {}, None
+    errors: list[Exception] = []
     with warnings.catch_warnings():
         # What NumPy says of infinities is said in words below.
         warnings.simplefilter("ignore", category=RuntimeWarning)
@@ -37,7 +38,8 @@ def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
         try:
             learned = Preprocessing.learn(rows, files) if rows else None
         except REFUSED as error:
-            errors.append(error)
+            found = error.errors if isinstance(error, Refusals) else [error]
+            errors += [_with_file(own, files) for own in found]
     raise_all(errors)
     assert learned is not None
     understood = {
@@ -85,15 +87,16 @@ def join_files(
         for name in store.modalities:
             codec = preprocessing.codecs[name]
             try:
-                source, found = open_source(name, files[name]), Differences(name, strict)
+                source, met = open_source(name, files[name]), Differences(name, strict)
                 if (summary := preprocessing.understood.get(name)) is not None:
                     source, lines = _with_known_ids(source, files[name], summary)
                     said += lines
                 for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
-                    store.add(name, ids, *codec.encode(found.matched(rows, codec), name))
-                said += found.settle(codec)
+                    store.add(name, ids, *codec.encode(met.matched(rows, codec), name))
+                said += met.settle(codec)
             except REFUSED as error:
-                errors.append(error)
+                found = error.errors if isinstance(error, Refusals) else [error]
+                errors += [_with_file(own, {name: files[name]}) for own in found]
         raise_all(errors)
         store.check()
         for line in said:  # not before all is well: a refusal is one line
@@ -102,6 +105,15 @@ def join_files(
         store.close()
         raise
     return store
+
+
+def _with_file(error: Exception, files: Mapping[str, ModalityFile]) -> Exception:
+    """Return an error whose message names the file of its modality."""
+    text = message_of(error)
+    for name, file in files.items():
+        if file.path and f"modality {name!r}" in text and file.path not in text:
+            error.args = (f"{text} ({file.path})",)
+    return error
 
 
 def _with_known_ids(
