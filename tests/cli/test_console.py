@@ -2,9 +2,8 @@ import warnings
 
 import pytest
 
-from cmvae.base.words import Refusals
+from cmvae.base.words import Refusals, UnseenError
 from cmvae.cli.console import OPTIONS, one_line_errors, one_line_warnings
-from cmvae.base.words import UnseenError
 from cmvae.preprocessing import IdentifierError
 from made_files import run
 
