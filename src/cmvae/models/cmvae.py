@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from cmvae.base.arguments import positive_float, positive_int
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
+from cmvae.data.batches import iterate
 from cmvae.data.checks import CHUNK_ENTRIES
 from cmvae.models import build, generation, inference
 from cmvae.models.alignment import READING_SCALE, alignment_loss
@@ -19,6 +20,7 @@ from cmvae.models.assignment import assign_points, check_rule
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import FAMILIES
+from cmvae.models.imputation import impute_batch
 from cmvae.models.inference import Names, evaluating, experts_of, read_batch
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import bound_terms
@@ -33,7 +35,8 @@ class CMVAE(nn.Module):
 
     ``inputs`` are a dataset of :mod:`cmvae.data.datasets`, a batch collated from one, or modality
     to tensor (n, *input shape), cast to the dtype of the parameters. A modality that they lack is
-    unobserved for every sample; what unobserved entries hold changes nothing. Modalities are named
+    unobserved for every sample; what unobserved entries and missing cells hold changes nothing.
+    Modalities are named
     by one name, a list, or ``'all'``. Randomness comes from PyTorch's global generator unless a
     ``generator`` is passed. Networks run in eval mode, but for :meth:`forward` and :meth:`align`.
     All members raise ``KeyError`` for an unknown modality, and ``ValueError``, naming modality and
@@ -264,6 +267,26 @@ class CMVAE(nn.Module):
         """
         keywords: dict[str, Any] = {"flatten": flatten, "generator": generator}
         return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), gen_mod)
+
+    @torch.no_grad()
+    def impute(self, inputs: Any, *, steps: int = 60, batch_size: int = 512) -> ModelOutput:
+        """Complete samples: their missing cells and modalities, from what they have observed.
+
+        What is observed stays as it is; the rest are the likelihoods' means at the latents that are
+        most probable given it (:func:`cmvae.models.imputation.impute_batch`), found by ``steps``
+        from the experts' means; 0: these themselves. Nothing is drawn.
+
+        Returns:
+            {modality: (n_data, *input shape)}, data as :meth:`to_data` returns them: probabilities
+            of ones and of classes, rates of counts.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"steps must be an integer from 0, got {steps!r}")
+        parts = []
+        with evaluating(self):
+            for chunk in iterate(inputs, positive_int("batch_size", batch_size)):
+                parts.append(impute_batch(self, read_batch(self, chunk), steps))
+        return ModelOutput({m: torch.cat([part[m] for part in parts]) for m in self.modalities})
 
     @torch.no_grad()
     def generate_from_prior(
