@@ -153,9 +153,16 @@ def _write(
 
 
 def open_writers(
-    stack: ExitStack, run: "Run", folder: Path, modalities: Sequence[str], suffix: str
+    stack: ExitStack,
+    run: "Run",
+    folder: Path,
+    modalities: Sequence[str],
+    suffix: str,
+    **options: Any,
 ) -> dict[str, Writer]:
     """Open what writes each of some modalities into a folder, until the stack is closed.
+
+    Options are those of :func:`cmvae.files.writing.open_rows`.
 
     Raises:
         ValueError: For modalities that cannot name files.
@@ -165,4 +172,6 @@ def open_writers(
     if odd:
         raise ValueError(f"modalities {odd} cannot name files")
     codecs = run.preprocessing.codecs
-    return {n: stack.enter_context(codecs[n].open_writer(folder, n, suffix)) for n in names}
+    return {
+        n: stack.enter_context(codecs[n].open_writer(folder, n, suffix, **options)) for n in names
+    }

@@ -48,7 +48,7 @@ def impute_files(
             for name, parts in made.items():
                 parts.append(completed[name].cpu().numpy())
     with ExitStack() as stack:
-        writers = open_writers(stack, run, folder, modalities, suffix)
+        writers = open_writers(stack, run, folder, modalities, suffix, digits=None)
         for name, write in writers.items():
             codec, values = preprocessing.codecs[name], np.concatenate(made.pop(name))
             if codec.content in ("table", "text"):
