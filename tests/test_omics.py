@@ -627,7 +627,7 @@ REFUSED = {
     ),
     "NaN": (
         lambda: from_mudata(changed(np.nan)),
-        (ValueError, r"modality 'rna': values must be finite .*; got nan in cell 'c2'"),
+        (ValueError, r"modality 'rna': values of a sparse .* finite .*; got nan in cell 'c2'"),
     ),
     "infinity in a sparse matrix": (
         lambda: from_mudata(changed(np.inf, form=scipy.sparse.csc_matrix)),

@@ -329,8 +329,6 @@ def broken(folder, what):
             "row " + table["id"],
             pd.date_range("2020", periods=N).strftime("%d.%m.%Y"),
         )
-    elif what == "hole":
-        table.loc[4, "x"] = np.nan
     elif what == "image":
         write_images(folder / "bad", IDS[:9])
         whole = (folder / "bad" / "004.png").read_bytes()
@@ -358,11 +356,6 @@ def broken(folder, what):
             "'bad': column 'note' holds something that is no number",
         ),
         ("strings", [], "name their kinds, as in --kind bad.note=ignore --kind bad.day=ignore"),
-        (
-            "hole",
-            [],
-            "'bad': single missing cells, which are not supported, in 1 rows, the first ['004']",
-        ),
         ("image", [], "modality 'bad': broken image"),
         ("h5mu", [], "bad.h5mu: not an .h5mu file"),
     ],

@@ -14,9 +14,7 @@ def drawn(kind):
     return torch.randn(N, D), target.float(), torch.rand(N, D) > 0.4
 
 
-@pytest.mark.parametrize(
-    "kind", ["normal", "laplace", "bernoulli", "poisson", "negative_binomial"]
-)
+@pytest.mark.parametrize("kind", ["normal", "laplace", "bernoulli", "poisson", "negative_binomial"])
 def test_only_cells_that_are_there_count(kind):
     likelihood = build_likelihood(kind, {}, "a", (D,))
     output, target, cells = drawn(kind)

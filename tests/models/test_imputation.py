@@ -79,9 +79,7 @@ def test_complete_samples_and_absent_modalities():
 def test_class_indices_come_back_as_one_hot_vectors():
     settings = make_config({"a": (3,), "b": (4,)}, decoders_dist={"a": "categorical"})
     classes = torch.tensor([2, 0, 7])
-    dataset = IncompleteDataset(
-        {"a": classes, "b": torch.zeros(3, 4)}, {"a": [True, True, False]}
-    )
+    dataset = IncompleteDataset({"a": classes, "b": torch.zeros(3, 4)}, {"a": [True, True, False]})
     made = CMVAE(settings).impute(dataset)["a"]
     assert made[:2].tolist() == [[0, 0, 1], [1, 0, 0]]
     torch.testing.assert_close(made[2].sum(), torch.ones(()))
@@ -91,3 +89,42 @@ def test_class_indices_come_back_as_one_hot_vectors():
 def test_steps_are_a_number_from_zero(steps):
     with pytest.raises(ValueError, match="steps must be an integer from 0"):
         make_model().impute(make_data(SHAPES, n=2), steps=steps)
+
+
+def test_residual_factors_are_the_conditional_mean_of_a_gaussian():
+    """Of residuals alone: with a decoder of zeros, columns that share factors tell each other."""
+    torch.manual_seed(0)
+    factors, loadings = torch.randn(600, 2), torch.randn(6, 2)
+    x = factors @ loadings.T + 0.1 * torch.randn(600, 6)
+    there = torch.rand(600, 6) > 0.25
+    settings = make_config({"a": (6,)}, residual_factors=2, missing_cells=["a"])
+    model = CMVAE(settings)
+    for parameter in model.decoders.parameters():
+        parameter.data.zero_()
+    dataset = IncompleteDataset({"a": x}, {}, cells={"a": there})
+    rows = dataset.masks["a"]
+    before = model.impute(dataset)["a"]
+    assert bool((before[~there & rows[:, None]] == 0).all())
+    model.fit_residuals(dataset)
+    errors = (model.impute(dataset)["a"] - x)[~there & rows[:, None]]
+    many = (there.sum(1) >= 4)[:, None] & ~there
+    assert float((model.impute(dataset)["a"] - x)[many].square().mean()) < 0.05
+    assert float(errors.square().mean()) < 0.3 * float(x.square().mean())
+
+
+def test_residual_factors_are_for_real_numbers_and_observed_modalities_alone():
+    model, data, masks, cells = model_and_data()
+    settings = model.model_config.replace(residual_factors=2)
+    other = CMVAE(settings)
+    other.load_state_dict({**other.state_dict(), **model.state_dict()})
+    dataset = IncompleteDataset(data, masks, cells=cells)
+    before = other.impute(dataset)
+    other.fit_residuals(dataset)
+    after = other.impute(dataset)
+    assert other.residuals.loadings.shape == (4, 2)  # two of mixed, two of laplace
+    changed = [m for m in DIMS if not torch.equal(before[m], after[m])]
+    assert changed == ["mixed", "laplace"]
+    torch.testing.assert_close(after["mixed"][:, 2:], before["mixed"][:, 2:], rtol=0, atol=0)
+    torch.testing.assert_close(after["laplace"][4], before["laplace"][4], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="residual_factors is 0"):
+        model.fit_residuals(dataset)

@@ -11,7 +11,12 @@ from cmvae.models.inference import experts_of, read_batch
 from helpers import assert_same, loss_and_gradients, make_config, make_data
 from models.test_marginal import SHAPES, D, linear_gaussian
 
-MIXED = [["normal", 2, {"scale": "learned"}], ["bernoulli", 1], ["poisson", 2], ["categorical", [3]]]
+MIXED = [
+    ["normal", 2, {"scale": "learned"}],
+    ["bernoulli", 1],
+    ["poisson", 2],
+    ["categorical", [3]],
+]
 DIMS = {"mixed": 8, "counts": 4, "laplace": 2, "own": 3}
 VALUES = [float("nan"), float("inf"), -float("inf"), 1e30, -0.0]
 
@@ -212,9 +217,7 @@ def test_half_a_category_and_a_density_that_is_summed_are_refused():
     cells[2, 6] = False
     with pytest.raises(ValueError, match="'mixed': the values of a category are one cell"):
         model.encode(IncompleteDataset(data, {}, cells={"mixed": cells}))
-    settings = make_config(
-        {"a": (4,)}, decoders_dist={"a": lambda r, x: -(r - x).square().sum(-1)}
-    )
+    settings = make_config({"a": (4,)}, decoders_dist={"a": lambda r, x: -(r - x).square().sum(-1)})
     cells = torch.ones(3, 4, dtype=torch.bool)
     cells[0, 1] = False
     dataset = IncompleteDataset({"a": torch.zeros(3, 4)}, {}, cells={"a": cells})

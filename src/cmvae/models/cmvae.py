@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from cmvae.models.assignment import assign_points, check_rule
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import FAMILIES
-from cmvae.models.imputation import impute_batch
+from cmvae.models.imputation import fitted_means, impute_batch, residuals_of
 from cmvae.models.inference import Names, evaluating, experts_of, read_batch
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import bound_terms
@@ -28,6 +29,8 @@ from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrain
 from cmvae.models.selection import prune
 
 MOST_ROWS = 8192
+IMPUTE_STEPS = 60
+MOST_RESIDUALS = 4000
 
 
 class CMVAE(nn.Module):
@@ -87,6 +90,7 @@ class CMVAE(nn.Module):
         n_clusters, covariance = config.number_of_clusters, config.covariance
         self.mixture = MixturePrior(n_clusters, config.latent_dim, family, covariance)
         self.rescale_factors = build.rescale_factors(config, names)
+        self.residuals = build.build_residuals(config, likelihoods)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Let properties with a setter take parameters too, which ``nn.Module`` would register."""
@@ -269,12 +273,15 @@ class CMVAE(nn.Module):
         return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), gen_mod)
 
     @torch.no_grad()
-    def impute(self, inputs: Any, *, steps: int = 60, batch_size: int = 512) -> ModelOutput:
+    def impute(
+        self, inputs: Any, *, steps: int = IMPUTE_STEPS, batch_size: int = 512
+    ) -> ModelOutput:
         """Complete samples: their missing cells and modalities, from what they have observed.
 
         What is observed stays as it is; the rest are the likelihoods' means at the latents that are
         most probable given it (:func:`cmvae.models.imputation.impute_batch`), found by ``steps``
-        from the experts' means; 0: these themselves. Nothing is drawn.
+        from the experts' means; 0: these themselves; and what :meth:`fit_residuals` has learned.
+        Nothing is drawn.
 
         Returns:
             {modality: (n_data, *input shape)}, data as :meth:`to_data` returns them: probabilities
@@ -287,6 +294,27 @@ class CMVAE(nn.Module):
             for chunk in iterate(inputs, positive_int("batch_size", batch_size)):
                 parts.append(impute_batch(self, read_batch(self, chunk), steps))
         return ModelOutput({m: torch.cat([part[m] for part in parts]) for m in self.modalities})
+
+    @torch.no_grad()
+    def fit_residuals(self, train_data: Any, *, steps: int = IMPUTE_STEPS) -> None:
+        """Learn, once the model is trained, what its decoders leave of real numbers.
+
+        ``model_config.residual_factors`` factors that columns share
+        (:class:`cmvae.models.residuals.ResidualFactors`); :meth:`impute` adds what they expect of a
+        missing cell. Of more than 4000 samples the first so many are looked at; nothing else
+        changes.
+
+        Raises:
+            ValueError: If the settings allow no factors.
+        """
+        if self.residuals is None:
+            raise ValueError("residual_factors is 0, or no column is a real number")
+        parts = []
+        with evaluating(self):
+            for chunk in islice(iterate(train_data, 500), MOST_RESIDUALS // 500):
+                batch = read_batch(self, chunk)
+                parts.append(residuals_of(self, batch, fitted_means(self, batch, steps)))
+        self.residuals.fit(*map(torch.cat, zip(*parts, strict=True)))
 
     @torch.no_grad()
     def generate_from_prior(

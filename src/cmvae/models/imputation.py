@@ -32,19 +32,20 @@ def impute_batch(parts: Parts, batch: Batch, steps: int) -> dict[str, Tensor]:
 
     found by ``steps`` of Adam from the means of the experts. Each expert sees one modality; latents
     that are fitted put together what all of them say (as semi-amortised inference does; Kim et al.,
-    "Semi-amortized variational autoencoders", ICML 2018). No sample depends on another.
+    "Semi-amortized variational autoencoders", ICML 2018). To real numbers is added what their
+    residual factors expect, where the model has learned any. No sample depends on another.
     """
     given = {m: _as_values(parts, m, x) for m, x in batch.data.items()}
     rows = batch.lacking.nonzero().squeeze(-1)
     if not len(rows):
         return given
-    part = batch.select(rows)
-    z, private = mean_latents(parts, experts_of(parts, part), 1)
-    latents = [z[:, 0].detach(), *(private[m][:, 0].detach() for m in parts.modalities)]
-    z, *ws = _most_probable(parts, part, latents, steps)
+    part = batch if len(rows) == len(batch) else batch.select(rows)
+    means = fitted_means(parts, part, steps)
+    if parts.residuals is not None:
+        residuals, there = residuals_of(parts, part, means)
+        means = _with_residuals(parts, part, means, parts.residuals(residuals, there))
     completed = {}
-    for i, (m, w) in enumerate(zip(parts.modalities, ws, strict=True)):
-        made = likelihood_of(parts, m).mean(decode_latents(parts, m, torch.cat([z, w], -1)))
+    for i, (m, made) in enumerate(means.items()):
         if m in given:
             there = part.observed[i].reshape(-1, *(1,) * (made.ndim - 1)).expand(made.shape)
             there = there & part.cells[m] if m in part.cells else there
@@ -52,6 +53,53 @@ def impute_batch(parts: Parts, batch: Batch, steps: int) -> dict[str, Tensor]:
             made = given[m].index_copy(0, rows, made.to(given[m].dtype))
         completed[m] = made
     return completed
+
+
+def fitted_means(parts: Parts, batch: Batch, steps: int) -> dict[str, Tensor]:
+    """Return the likelihoods' means at the most probable latents, {modality: (B, *)}."""
+    z, private = mean_latents(parts, experts_of(parts, batch), 1)
+    latents = [z[:, 0].detach(), *(private[m][:, 0].detach() for m in parts.modalities)]
+    z, *ws = _most_probable(parts, batch, latents, steps)
+    return {
+        m: likelihood_of(parts, m).mean(decode_latents(parts, m, torch.cat([z, w], -1)))
+        for m, w in zip(parts.modalities, ws, strict=True)
+    }
+
+
+def real_columns(parts: Parts) -> dict[str, Tensor]:
+    """Return of every vector modality which values are real numbers, {modality: (D,) boolean}."""
+    shapes = parts.model_config.input_dims or {}
+    found = {}
+    for m in parts.modalities:
+        if len(shapes.get(m, ())) == 1:
+            real = torch.as_tensor(likelihood_of(parts, m).real)
+            found[m] = real.to(parts.mixture.centers.device).expand(shapes[m])
+    return found
+
+
+def residuals_of(parts: Parts, batch: Batch, means: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return values minus means of all real columns side by side, and which are there, (B, ΣD)."""
+    residuals, there = [], []
+    for m, real in real_columns(parts).items():
+        made = means[m][:, real]
+        seen = batch.observed[parts.modalities.index(m)].unsqueeze(1).expand(made.shape)
+        given = batch.data[m][:, real] if m in batch.data else made
+        there.append(seen & batch.cells[m][:, real] if m in batch.cells else seen)
+        residuals.append(torch.where(there[-1], given - made, 0))
+    return torch.cat(residuals, 1), torch.cat(there, 1)
+
+
+def _with_residuals(
+    parts: Parts, batch: Batch, means: dict[str, Tensor], found: Tensor
+) -> dict[str, Tensor]:
+    """Return means with what is expected of their residuals, (B, ΣD), in observed modalities."""
+    changed, columns = dict(means), real_columns(parts)
+    sizes = [int(real.sum()) for real in columns.values()]
+    for (m, real), own in zip(columns.items(), found.split(sizes, 1), strict=True):
+        seen = batch.observed[parts.modalities.index(m)].unsqueeze(1)
+        changed[m] = means[m].clone()
+        changed[m][:, real] += torch.where(seen, own, 0)
+    return changed
 
 
 def _most_probable(

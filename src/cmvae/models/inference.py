@@ -18,6 +18,7 @@ from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import Bound, Draws, draw_latents, dreg_bound, iwae_bound
 from cmvae.models.posterior import Experts
 from cmvae.models.private_prior import PrivatePrior
+from cmvae.models.residuals import ResidualFactors
 from cmvae.networks import run_decoder, run_encoder
 
 Names = str | Sequence[str]  # 'all', a name or a list of names
@@ -35,6 +36,7 @@ class Parts(Protocol):
     private_priors: ModalityDict
     mixture: MixturePrior
     rescale_factors: dict[str, float]
+    residuals: ResidualFactors | None
 
     def modules(self) -> Iterator[nn.Module]:
         """Yield all modules, as :class:`torch.nn.Module` does."""
