@@ -1,6 +1,6 @@
 """Clusters and completed cells of tables of which a fifth of the cells is missing at random.
 
-Usage: python benchmarks/missing_cells.py --tables FOLDER [--jobs 2] [--seeds 3] [TABLE ...]
+Usage: python benchmarks/missing_cells.py --data FOLDER [--jobs 2] [--seeds 3] [TABLE ...]
 
 FOLDER holds the tables of benchmarks/multiview.py. Writes a JSON record and a table into
 benchmarks/records. Errors are root mean squares over the cells taken out, each in standard
@@ -127,7 +127,7 @@ def summary(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", nargs="*", default=TABLES)
-    parser.add_argument("--tables", dest="folder", type=Path, required=True)
+    parser.add_argument("--data", dest="folder", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
@@ -147,7 +147,7 @@ def main():
     origin = sources(options.folder)
     write_record(
         "missing-cells",
-        "python benchmarks/missing_cells.py --tables FOLDER",
+        "python benchmarks/missing_cells.py --data FOLDER",
         rows,
         summary(rows),
         jobs=options.jobs,

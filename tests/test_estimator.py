@@ -751,7 +751,7 @@ def test_groups_are_found_in_tables_with_missing_cells_and_these_are_filled_in()
 def test_cells_may_be_missing_of_new_samples_only_and_of_a_single_array(fitted):
     tables, labels = groups(seed=5)
     gaps, _ = with_gaps(tables)
-    assert adjusted_rand_score(labels, fitted.predict(gaps)) > 0.8
+    assert adjusted_rand_score(labels, fitted[0].predict(gaps)) > 0.8
     single = CMVAEClusterer(3, max_epochs=10, random_state=0, **QUICK).fit(gaps["a"])
     completed = single.impute(gaps["a"])
     assert completed.shape == (150, 5)

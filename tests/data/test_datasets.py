@@ -412,7 +412,7 @@ def test_cells_are_kept_beside_the_data_and_follow_it():
         ({"a": torch.ones(3, 2)}, {"a": [True] * 3}, ValueError, r"shape of its data, \(3, 2\)"),
         ({"a": torch.ones(3, 2)}, {"a": [[2, 0]] * 3}, ValueError, "'a': expected booleans or 0"),
         (
-            {"a": torch.full((3, 2), float("nan"))},
+            {"a": torch.full((3, 2), float("nan")), "b": torch.ones(3)},
             {"a": CELLS},
             ValueError,
             "'a': NaN or infinity in observed entries of sample.*; .* marked by cells=",
