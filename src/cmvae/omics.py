@@ -66,7 +66,8 @@ def from_mudata(
     The likelihood follows from the values: whole numbers of at least 0 are counts,
     ``'negative_binomial'`` with the cell's total as library size; only 0 and 1 ``'bernoulli'``; all
     others are taken for normalised, ``'normal'`` with a learned scale, each variable standardised
-    over the cells that have the modality. NaN is a missing value, in arrays alone.
+    over the cells that have the modality. NaN is a missing value, in arrays alone:
+    ``CMVAEConfig(missing_cells=list(dataset.cells))`` lets encoders see which.
 
     Args:
         mdata: A ``mudata.MuData`` whose modalities share cells (``axis=0``), or a view of one.
