@@ -551,12 +551,12 @@ def test_missing_values_of_a_dense_matrix_are_missing_cells():
     mdata = make(np.asarray)
     values = mdata.mod["protein"].X.copy()
     values[2, 1] = np.nan
-    values[4] = np.nan  # this cell lacks the modality then
+    values[5] = np.nan  # this cell lacks the modality then
     mdata.mod["protein"].X = values
     cells = from_mudata(mdata)
     assert list(cells.dataset.cells) == ["protein"]
     names = mdata.mod["protein"].obs_names
-    place, gone = (list(cells.obs_names).index(names[row]) for row in (2, 4))
+    place, gone = (list(cells.obs_names).index(names[row]) for row in (2, 5))
     there = cells.dataset.cells["protein"].numpy()
     assert not cells.dataset.masks["protein"][gone]
     seen = cells.dataset.masks["protein"].numpy()
