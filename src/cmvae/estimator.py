@@ -25,6 +25,7 @@ from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import ModalityFile
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.completing import complete_table
 from cmvae.preprocessing.frames import Frames, as_pandas, read_frames, split_columns
 from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import read_run, save_run
@@ -50,7 +51,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     numbers, which are standardised; the columns of DataFrames are of the kinds that their values
     show (:func:`cmvae.preprocessing.column_kinds`), as for ``cmvae fit``. Of both, rows of words
     and shares are recognised where ``kinds`` names no column. Rows with all entries NaN
-    are missing modalities; a single NaN in an observed row is refused. DataFrames are joined on
+    are missing modalities, single NaNs are missing cells (:meth:`impute`). DataFrames are joined on
     their index: a sample absent from one of them lacks that modality; the order is that of first
     appearance (``index_``).
 
@@ -155,8 +156,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             ValueError: For a setting out of its range, fewer samples than clusters, infinities,
-                single missing cells, a table of nothing but identifiers, dates and constants, or a
-                sample with nothing observed; the message names modality and samples.
+                a table of nothing but identifiers, dates and constants, or a sample with nothing
+                observed; the message names modality and samples.
             TypeError: For what is no number where numbers are needed.
             KeyError: For kinds of modalities or columns that are not there.
         """
@@ -217,6 +218,31 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         drift.add(data)
         drift.warn()
         return fit_percentiles(self.model_, self._run.reference, data)
+
+    def impute(self, X: Any) -> Any:
+        """Return the tables of samples, complete, in the units of the data: :meth:`CMVAE.impute`.
+
+        Cells that are there stay as they are. Of others counts are whole numbers, of categories and
+        binary columns it is the more probable value.
+
+        Returns:
+            {modality: table} of all modalities and the n samples in the order of ``index_``'s rule,
+            DataFrames where such were given at the fit, else arrays. Of one table that table.
+        """
+        frames = self._read(X)
+        learned = self._run.preprocessing
+        made = self.model_.impute(learned.dataset(frames.encode(learned)))
+        completed: dict[str, Any] = {}
+        for name, own in made.items():
+            codec, values = learned.codecs[name], own.cpu().numpy()
+            if codec.content not in ("table", "text"):
+                completed[name] = codec.readable(values)
+                continue
+            table = complete_table(codec, values, frames.aligned(name))
+            if frames.index is not None:
+                table = table.set_axis(frames.index, axis=0)
+            completed[name] = table if name in self._tables else table.to_numpy()
+        return completed[SINGLE] if self.modalities_ == [SINGLE] else completed
 
     @torch.no_grad()
     def score(self, X: Any, y: Any = None) -> float:
@@ -321,6 +347,12 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         clusterer._adopt(run, index, extras["tables"])
         return clusterer
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that cells may be missing."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether a fit has come to its end."""
         return hasattr(self, "labels_")
@@ -363,7 +395,9 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
         """Return an array as scikit-learn checks it; what is no number is told in our words."""
         try:
-            return validate_data(self, X, reset=fitting, ensure_min_samples=least)
+            checks: dict[str, Any] = {"ensure_all_finite": "allow-nan"}
+            checks["ensure_min_samples"] = least
+            return validate_data(self, X, reset=fitting, **checks)
         except ValueError as error:
             if "could not convert string" not in str(error):
                 raise

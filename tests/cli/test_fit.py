@@ -327,8 +327,6 @@ def broken(folder, what):
     elif what == "strings":
         days = pd.date_range("2020", periods=N).strftime("%d.%m.%Y")
         table = table[["id"]].assign(note="row " + table["id"], day=days)
-    elif what == "hole":
-        table.loc[4, "x"] = np.nan
     elif what == "image":
         write_images(folder / "bad", IDS[:9])
         whole = (folder / "bad" / "004.png").read_bytes()
@@ -356,11 +354,6 @@ def broken(folder, what):
             "'bad': column 'note' holds something that is no number",
         ),
         ("strings", [], "--kind bad.note=category --kind bad.day=category"),
-        (
-            "hole",
-            [],
-            "'bad': single missing cells, which are not supported, in 1 rows, the first ['004']",
-        ),
         ("image", [], "modality 'bad': broken image"),
         ("h5mu", [], "bad.h5mu: not an .h5mu file"),
     ],

@@ -57,6 +57,23 @@ class Batch:
         """Return B."""
         return self.observed.shape[1]
 
+    @property
+    def lacking(self) -> Tensor:
+        """Which samples lack a modality or a cell, (B,) bool."""
+        found = ~self.observed.all(0)
+        for cells in self.cells.values():
+            found = found | ~cells.all(1)
+        return found
+
+    def select(self, rows: Tensor) -> "Batch":
+        """Return the samples ``rows``, indices (R,)."""
+        data, cells = (
+            {name: values.index_select(0, rows) for name, values in own.items()}
+            for own in (self.data, self.cells)
+        )
+        observed = self.observed.index_select(1, rows)
+        return Batch(data, observed, bool(observed.all()), cells)
+
 
 class _Parts(NamedTuple):
     """What inputs consist of, before it is checked."""

@@ -182,7 +182,7 @@ class IncompleteDataset(MultimodalBaseDataset):
 
     Attributes:
         masks: modality -> (n,) bool tensor, for every modality.
-        cells: modality -> (n, D) bool tensor, for those given.
+        cells: modality -> (n, D) bool tensor, for the vectors among those given.
 
     Raises:
         KeyError: where a mask names a modality that data does not hold.
@@ -219,6 +219,8 @@ class IncompleteDataset(MultimodalBaseDataset):
         }
         for name, own in self.cells.items():
             self.masks[name] = self.masks[name] & any_cell(own).to(self.masks[name].device)
+        # What is no vector lacks all its cells or none, which the masks of samples say.
+        self.cells = {name: own for name, own in self.cells.items() if own.ndim == 2}
         check_observed(torch.stack([mask.cpu() for mask in self.masks.values()]), self.modalities)
         self._refuse_nonfinite(MARK)
 

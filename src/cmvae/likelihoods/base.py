@@ -101,6 +101,11 @@ class Likelihood(nn.Module, ABC):
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw one sample of the reconstruction's shape; the global generator if none is given."""
 
+    @property
+    def real(self) -> Tensor | bool:
+        """Whether values are real numbers around the reconstruction, or for each (*) whether."""
+        return False
+
     def check(
         self,
         target: Tensor,

@@ -50,6 +50,11 @@ class _LocationScale(Likelihood):
             return math.exp(self._log_scale)
         return math.exp(max(float(self.log_scale.detach()), _MIN_LOG_SCALE))
 
+    @property
+    def real(self) -> Tensor | bool:
+        """They are."""
+        return True
+
     def extra_repr(self) -> str:
         """Show the scale when printed."""
         return f"scale={self.scale:.4g}" + (", learned" if self.log_scale is not None else "")

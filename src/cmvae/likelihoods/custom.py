@@ -59,8 +59,10 @@ class Custom(Likelihood):
         if cells is None:
             return self.log_prob(rows, target).reshape(*lead, -1).sum(-1)
         cells = cells.flatten(0, last)
-        # Its support is not known: a missing cell gets what another row has there.
-        other = target.gather(0, cells.int().argmax(0, keepdim=True))
+        # Its support is not known: a missing cell gets what another row, or else its own, has.
+        by_column = target.gather(0, cells.int().argmax(0, keepdim=True))
+        by_row = target.gather(-1, cells.int().argmax(-1, keepdim=True))
+        other = torch.where(cells.any(0), by_column, by_row)
         values = self.log_prob(rows, torch.where(cells, target, other))
         if values.shape != cells.shape:
             got = f"got shape {tuple(values.shape)} for cells {tuple(cells.shape)}"

@@ -72,6 +72,7 @@ class Mixed(Likelihood):
     options = ("columns",)
     takes_shape = True
     _filling: Tensor
+    _real: Tensor
 
     def __init__(
         self, columns: Sequence[Any] | None = None, shape: Sequence[int] | None = None
@@ -84,8 +85,12 @@ class Mixed(Likelihood):
             torch.as_tensor(own.filling).expand(block.stop - block.start)
             for block, own in self._pairs
         ]
-        # It follows from the settings: no part of the weights.
+        real = [
+            torch.as_tensor(own.real).expand(block.stop - block.start) for block, own in self._pairs
+        ]
+        # They follow from the settings: no part of the weights.
         self.register_buffer("_filling", torch.cat(filled), persistent=False)
+        self.register_buffer("_real", torch.cat(real), persistent=False)
         own = (self.n_values,)
         if shape is not None and tuple(shape) != own:
             got = f"but the modality has {tuple(shape)}"
@@ -104,6 +109,11 @@ class Mixed(Likelihood):
     def filling(self) -> Tensor | float:
         """That of each block."""
         return self._filling
+
+    @property
+    def real(self) -> Tensor | bool:
+        """Those of some blocks."""
+        return self._real
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return the log-density of each column, (*, columns); see ``Likelihood.log_prob``.

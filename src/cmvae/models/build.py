@@ -4,12 +4,14 @@ import math
 import warnings
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from cmvae.likelihoods import Likelihood, build_likelihood
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import Family
 from cmvae.models.private_prior import PrivatePrior
+from cmvae.models.residuals import ResidualFactors
 from cmvae.networks import build_decoder, build_encoder
 
 Supplied = Mapping[str, nn.Module] | None
@@ -117,6 +119,18 @@ def build_private_priors(
     """Build the priors of each modality's private latent."""
     learned = config.learn_modality_prior
     return {m: PrivatePrior(config.private_dim(m), family, learned) for m in modalities}
+
+
+def build_residuals(
+    config: CMVAEConfig, likelihoods: Mapping[str, Likelihood]
+) -> ResidualFactors | None:
+    """Build the factors of what decoders leave of real numbers; None where there are none."""
+    shapes = {m: shape for m, shape in (config.input_dims or {}).items() if len(shape) == 1}
+    real = [torch.as_tensor(likelihoods[m].real).expand(shape) for m, shape in shapes.items()]
+    n_columns = int(torch.cat(real).sum()) if real else 0
+    if not (config.residual_factors and n_columns):
+        return None
+    return ResidualFactors(n_columns, min(config.residual_factors, n_columns))
 
 
 def rescale_factors(config: CMVAEConfig, modalities: tuple[str, ...]) -> dict[str, float]:

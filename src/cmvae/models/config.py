@@ -28,6 +28,12 @@ def _likelihood(value: object) -> object:
     return value
 
 
+def _natural(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ValueError("must be an integer from 0")
+    return int(value)
+
+
 def _networks(value: object) -> object:
     for name in value.values() if isinstance(value, Mapping) else [value]:
         if isinstance(name, str):
@@ -91,6 +97,8 @@ class CMVAEConfig(Settings):
             loaded. Refused beside custom encoders and decoders.
         missing_cells: Vector modalities that lack single cells in training: their encoders also see
             which cells are there.
+        residual_factors: How many factors of what decoders leave of real numbers
+            :meth:`cmvae.CMVAE.fit_residuals` learns, for imputation; 0: none.
 
     Example:
         >>> dims = {"rna": 20, "protein": 5}
@@ -123,6 +131,7 @@ class CMVAEConfig(Settings):
     hidden_dims: Sizes = (256, 256)
     networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
     missing_cells: list[Name] = Field(default_factory=list)
+    residual_factors: Annotated[int, BeforeValidator(_natural)] = 0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -132,6 +141,8 @@ class CMVAEConfig(Settings):
         self.check_names(names)
         if self.rescale_factors is not None and not self.uses_likelihood_rescaling:
             raise ValueError("rescale_factors is given, but uses_likelihood_rescaling is False")
+        if self.residual_factors and names is None:
+            raise ValueError("residual_factors needs input_dims")
         if self.covariance == "full" and self.prior_and_posterior_dist == "laplace_with_softmax":
             others = "not 'laplace_with_softmax'; allowed there: 'identity', 'diagonal'"
             raise ValueError(f"covariance 'full' needs a Normal latent family, {others}")

@@ -18,6 +18,7 @@ from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import Bound, Draws, draw_latents, dreg_bound, iwae_bound
 from cmvae.models.posterior import Experts
 from cmvae.models.private_prior import PrivatePrior
+from cmvae.models.residuals import ResidualFactors
 from cmvae.networks import run_decoder, run_encoder
 
 Names = str | Sequence[str]  # 'all', a name or a list of names
@@ -35,6 +36,7 @@ class Parts(Protocol):
     private_priors: ModalityDict
     mixture: MixturePrior
     rescale_factors: dict[str, float]
+    residuals: ResidualFactors | None
 
     def modules(self) -> Iterator[nn.Module]:
         """Yield all modules, as :class:`torch.nn.Module` does."""
@@ -220,13 +222,13 @@ def log_marginal(
     with evaluating(parts):
         for chunk in iterate(inputs, chunk_size):
             batch = read_batch(parts, chunk)
-            score = partial(_score_rows, parts, batch, rescaled=False)
+            score = partial(score_rows, parts, batch, rescaled=False)
             model = (experts_of(parts, batch), parts.mixture, priors, score)
             found.append(estimate_log_marginal(*model, draws, chunk_size, generator))
     return torch.cat(found)
 
 
-def _score_rows(
+def score_rows(
     parts: Parts, batch: Batch, index: int, rows: Tensor, latents: Tensor, rescaled: bool = True
 ) -> Tensor:
     """Return log p(x_m|z, w_m), (R, K), at [z, w_m], (R, K, d + dim_m), of samples ``rows``, (R,).
@@ -269,7 +271,7 @@ def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Dr
         latents = torch.cat([z.flatten(0, 1).index_select(0, rows), w], -1)
     if not len(rows):
         return z.new_zeros(z.shape[:-1])
-    values = _score_rows(parts, batch, index, rows % samples, latents)
+    values = score_rows(parts, batch, index, rows % samples, latents)
     if targets is not None:
         values = values * targets.factors(index).flatten().index_select(0, rows).unsqueeze(-1)
     scattered = values.new_zeros(experts * samples, draws).index_copy(0, rows, values)

@@ -74,7 +74,7 @@ class ImageCodec(Codec):
         return f"images of {height} × {width} pixels, {colours}"
 
     @contextmanager
-    def open_writer(self, folder: Path, name: str, suffix: str) -> Iterator[Writer]:
+    def open_writer(self, folder: Path, name: str, suffix: str, **_: Any) -> Iterator[Writer]:
         """Give what writes images into a folder: ``NAME/ID.png``."""
         (folder / name).mkdir()
 
@@ -155,7 +155,7 @@ class ArrayCodec(Codec):
         return f"arrays of {' × '.join(map(str, self.shape))}"
 
     @contextmanager
-    def open_writer(self, folder: Path, name: str, suffix: str) -> Iterator[Writer]:
+    def open_writer(self, folder: Path, name: str, suffix: str, **_: Any) -> Iterator[Writer]:
         """Give what writes arrays into a folder: ``NAME.npy``."""
         parts: list[np.ndarray] = []
         yield lambda ids, rows, clusters: parts.append(rows)

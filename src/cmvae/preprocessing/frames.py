@@ -31,6 +31,18 @@ class Frames:
     n_samples: int
     index: pd.Index | None
 
+    def aligned(self, name: str) -> pd.DataFrame | None:
+        """Return a table of all n samples, NaN where they have no row; None where none was given.
+
+        An array of more than two axes gives none either.
+        """
+        table = self.tables.get(name)
+        if table is None or table.ndim > 2:
+            return None
+        rows = np.full(self.n_samples, -1)
+        rows[self.places[name]] = np.arange(len(table))
+        return pd.DataFrame(table).reset_index(drop=True).reindex(rows).reset_index(drop=True)
+
     def encode(self, preprocessing: Preprocessing) -> JoinedRows:
         """Return the samples as a model's numbers; modalities that no sample has are passed over.
 

@@ -89,4 +89,4 @@ def numbers_from_zero(frame: pd.DataFrame) -> np.ndarray | None:
 
 def observed_rows(frame: pd.DataFrame) -> np.ndarray:
     """Return which rows are there, if only in part, (n,) boolean."""
-    return np.asarray(frame.notna().any(axis=1))
+    return ~np.all(np.asarray(frame.isna()), axis=1)

@@ -169,12 +169,15 @@ class Preprocessing(Settings):
         """
         return self.codec(modality).readable(np.asarray(values))
 
-    def dataset(self, rows: JoinedRows) -> "IncompleteDataset":
-        """Return joined samples as a dataset; bytes stay bytes, and sparse values sparse."""
+    def dataset(self, rows: JoinedRows, labels: Any = None) -> "IncompleteDataset":
+        """Return joined samples as a dataset; bytes stay bytes, and sparse values sparse.
+
+        Missing cells, NaN, are told by its ``cells``.
+        """
         from cmvae.data.datasets import IncompleteDataset
 
         data = {name: self.codecs[name].stored(values) for name, values in rows.data.items()}
-        return IncompleteDataset(data, rows.masks, cells=rows.cells())
+        return IncompleteDataset(data, rows.masks, labels, rows.cells())
 
     @property
     def chunk_rows(self) -> int:

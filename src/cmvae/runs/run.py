@@ -15,6 +15,7 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
 from cmvae.models.objectives import active_units
+from cmvae.models.residuals import number_of_factors
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.goodness import measure_reference
@@ -92,6 +93,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
         **preprocessing.model_settings(files, recipe.scale),
         networks={name: file.network for name, file in files.items() if file.network} or None,
         missing_cells=list(data.cells),
+        residual_factors=number_of_factors(n, preprocessing.n_columns) if data.cells else 0,
         **recipe.model_settings(preprocessing.n_columns),
     )
     with torch.random.fork_rng():
@@ -152,6 +154,8 @@ def train_run(
         auto = recipe.n_clusters == "auto"
         order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
         model = without_spare_clusters(model)
+        if model.residuals is not None:
+            model.fit_residuals(prepared.data)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)
     groups = begin.groups
     run = Run(
