@@ -200,6 +200,44 @@ def test_frames_are_joined_on_their_index():
     assert adjusted_rand_score(truth, model.labels_) > 0.9
 
 
+def test_frames_are_joined_by_the_rule_of_files(tmp_path):
+    tables, _ = groups(60)
+    names = [f"P{i:02d}" for i in range(60)]
+    first = pd.DataFrame(tables["a"], names, list("pqrst"))
+    second = pd.DataFrame(tables["b"], [f" p{i}" for i in range(60)], list("wxyz"))[::-1]
+    model = CMVAEClusterer(3, **QUICK, max_epochs=2, random_state=0)
+    differ = "'b': 50 ids joined that differ only in blanks, leading zeros and letter case"
+    with pytest.warns(UserWarning, match=differ):
+        model.fit({"a": first[:50], "b": second})
+    assert list(model.index_) == names[:50] + [f" p{i}" for i in range(59, 49, -1)]
+    with pytest.warns(UserWarning, match="'b': 7 ids joined that differ only in"):
+        both = model.predict({"a": first[20:27], "b": second[33:40]})
+    assert np.array_equal(both, model.labels_[20:27])
+    for place, (name, frame) in enumerate({"a": first[:50], "b": second}.items()):
+        frame.to_csv(tmp_path / f"{name}.csv", index_label="id")
+        assert place or not frame.index.equals(second.index)
+    recipe = {n: value for n, value in QUICK.items() if n != "device"}
+    recipe |= {"n_clusters": 3, "hidden_dims": [32], "max_epochs": 2}
+    config = {"modalities": {n: f"{n}.csv" for n in "ab"}, "recipe": recipe, "device": "cpu"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    status, said, error = run(
+        "fit", "--config", tmp_path / "config.yaml", "--out", tmp_path / "run"
+    )
+    assert status == 0, error
+    assert "Joined on ids: in both 50; only a 0; only b 10" in said
+    kept = CMVAEClusterer.load(tmp_path / "run")
+    assert list(kept.index_) == list(model.index_)
+    assert np.array_equal(kept.labels_, model.labels_)
+
+
+def test_a_table_whose_ids_were_lost_is_refused():
+    tables, _ = groups(60)
+    frames = {name: pd.DataFrame(own, range(1, 61)) for name, own in tables.items()}
+    frames["b"] = frames["b"].reset_index(drop=True)
+    with pytest.raises(ValueError, match="rows of 'b' are numbered from 0; 'a' has 60 rows with"):
+        CMVAEClusterer(3, **QUICK, max_epochs=2).fit(frames)
+
+
 def test_one_table_with_columns_named_for_modalities():
     tables, _ = groups(90)
     columns = {"a": [0, 1, 2, 3, 4], "b": [5, 6, 7, 8]}

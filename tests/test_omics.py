@@ -209,6 +209,34 @@ def test_views_are_read_and_copies_of_views_written_by_the_names_of_cells():
     np.testing.assert_allclose(copy.obsm["X_cmvae"][rows], z, rtol=1e-5, atol=1e-6)
 
 
+def test_names_of_one_cell_in_two_spellings_are_one_cell():
+    rna, protein = tables()
+    cell_names = [f"{name}-1" for name in protein.index]
+    mdata = mudata.MuData(
+        {
+            "rna": as_adata(rna.to_numpy(), rna.index, GENES),
+            "protein": as_adata(protein.to_numpy(), cell_names, PROTEINS),
+        }
+    )
+    assert mdata.n_obs == 16
+    said = "'protein': 6 ids joined that differ only in endings, such as 'c[0-9]-1' and 'c"
+    with pytest.warns(UserWarning, match=said):
+        cells = from_mudata(mdata)
+    want = from_mudata(make())
+    names = [name.removesuffix("-1") for name in cells.obs_names]
+    assert sorted(names) == sorted(want.obs_names)
+    assert {name for name in cells.obs_names if name.endswith("-1")} == {"c8-1", "c9-1"}
+    order = [names.index(name) for name in want.obs_names]
+    for name in ("rna", "protein"):
+        seen = want.dataset.masks[name].numpy()
+        assert np.array_equal(cells.dataset.masks[name].numpy()[order], seen)
+        assert np.array_equal(dense(cells, name)[order][seen], dense(want, name)[seen])
+    protein = as_adata(protein.to_numpy()[[0, 0, 1]], ["c0-1", "c0-2", "c1-1"], PROTEINS)
+    twice = {"rna": mdata["rna"], "protein": protein}
+    with pytest.raises(ValueError, match="'c0-1' and 'c0-2' of modality 'protein' are one id"):
+        from_mudata(mudata.MuData(twice))
+
+
 def test_labels():
     mdata = make()
     kinds = from_mudata(mdata, ["protein"], labels="kind")

@@ -52,8 +52,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     show (:func:`cmvae.preprocessing.column_kinds`), as for ``cmvae fit``. Of both, rows of words
     and shares are recognised where ``kinds`` names no column. Rows with all entries NaN
     are missing modalities, single NaNs are missing cells (:meth:`impute`). DataFrames are joined on
-    their index: a sample absent from one of them lacks that modality; the order is that of first
-    appearance (``index_``).
+    their index, by the same rule as ``cmvae fit`` joins files on their ids: a sample absent from
+    one of them lacks that modality; the order is that of first appearance (``index_``). Entries
+    that are spelled in different ways are joined with a warning, or refused where this is not one
+    to one; tables with pandas' default index are joined by row.
 
     Args:
         n_clusters: How many clusters, or ``'auto'``: as many as the data show, at most
@@ -179,6 +181,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             recipe=recipe,
         )
         prepared = prepare(config, learned, frames.encode(learned))
+        logger.info("joined: %s", prepared.rows.join)
         run = train_run(prepared, seed=seed, enable_progress_bar=self.verbose)
         tables = [n for n, table in frames.tables.items() if isinstance(table, pd.DataFrame)]
         self._adopt(run, frames.index, tables)
@@ -390,7 +393,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             else:
                 least = 2 if fitting else 1
                 X = {SINGLE: self._validated(X, fitting, least)}
-        return read_frames(X)
+        frames = read_frames(X)
+        for remark in frames.matching.remarks:
+            warnings.warn(remark, stacklevel=3)
+        return frames
 
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
         """Return an array as scikit-learn checks it; what is no number is told in our words."""

@@ -1,5 +1,6 @@
 """MuData in and out: modalities and layers as a dataset, embedding and clusters back into it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from cmvae.base.extras import from_extra
 from cmvae.base.words import listed, quoted
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.data.datasets import IncompleteDataset
+from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
 from cmvae.files.mudata import CellRows
 from cmvae.files.mudata_results import cell_rows, placed_results
@@ -61,7 +63,9 @@ def from_mudata(
 
     The cells are those that any of the modalities has, in the order of ``mdata``; a cell that one
     of them lacks is not observed there. Sparse matrices, those of files opened with ``backed`` too,
-    are kept as CSR and become dense a batch at a time.
+    are kept as CSR and become dense a batch at a time. Names of one cell that modalities spell in
+    different ways (``AAAC-1``, ``AAAC``) are joined with a warning, where this is one to one, under
+    the first of them: see :func:`cmvae.files.ids.match_ids`.
 
     The likelihood follows from the values: whole numbers of at least 0 are counts,
     ``'negative_binomial'`` with the cell's total as library size; only 0 and 1 ``'bernoulli'``; all
@@ -85,10 +89,10 @@ def from_mudata(
         ImportError: If mudata is not installed.
         TypeError: For what is not a MuData, or values that are no numbers.
         KeyError: For a modality, layer, column or variable that is not there, with those that are.
-        ValueError: For cells named twice, an empty modality, infinity, NaN in a sparse
-            matrix, cells of which nothing is observed, values that the likelihood does not allow,
-            whole numbers some of which are negative (name their likelihood), cells without a label,
-            a likelihood that is unknown.
+        ValueError: For cells named twice, names that match in another spelling and not one to one,
+            an empty modality, infinity, NaN in a sparse matrix, cells of which nothing is observed,
+            values that the likelihood does not allow, whole numbers some of which are negative
+            (name their likelihood), cells without a label, a likelihood that is unknown.
 
     Example:
         >>> mdata = read_h5mu("cells.h5mu")  # doctest: +SKIP
@@ -101,7 +105,7 @@ def from_mudata(
     """
     _check_mudata(mdata)
     codecs = _known(mdata, modalities, layers, likelihoods, coding)
-    places = {name: _places(mdata, name) for name in codecs}
+    places = _joined({name: _places(mdata, name) for name in codecs}, mdata.obs_names)
     kept = np.any([rows >= 0 for rows in places.values()], axis=0)
     learned, data, masks = {}, {}, {}
     for name, codec in codecs.items():
@@ -274,6 +278,20 @@ def _places(mdata: Any, name: str) -> np.ndarray:
             f"{strangers[0]!r}: mdata.update()"
         )
     return names.get_indexer(mdata.obs_names)
+
+
+def _joined(places: dict[str, np.ndarray], obs_names: pd.Index) -> dict[str, np.ndarray]:
+    """Return places, (n,) each, with cells put together that modalities spell differently."""
+    matching = match_ids({name: obs_names[own >= 0].tolist() for name, own in places.items()})
+    for remark in matching.remarks:
+        warnings.warn(remark, stacklevel=3)
+    for name, renamed in matching.renamed.items():
+        before, after = (
+            obs_names.get_indexer(pd.Index(list(own), dtype=object))
+            for own in (renamed, renamed.values())
+        )
+        places[name][after], places[name][before] = places[name][before], -1
+    return places
 
 
 def _rows(mdata: Any, name: str, layer: str | None) -> CellRows:

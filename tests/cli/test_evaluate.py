@@ -37,6 +37,22 @@ def test_scores_are_those_of_the_labels(fitted, files, tmp_path):
     )
 
 
+def test_labels_are_joined_whatever_their_ids_are_spelled_like(fitted, tmp_path):
+    rows = "".join(f"{i}.0,{LABELS[i]}\n" for i in range(40)) + "s1,4\n"
+    (tmp_path / "numbers.csv").write_text(f"id,label\n{rows}")
+    status, out, err = run("evaluate", fitted[0], "--labels", tmp_path / "numbers.csv")
+    assert status == 0, err
+    assert "Labels joined on ids: in both 40; only run 20; only labels 1\n" in out
+    assert "labels: 40 ids joined that differ only in how a number is written and lea" in out
+    samples = pd.read_csv(fitted[0] / "clusters.csv", dtype={"id": int})
+    known = samples[samples["id"] < 40]
+    score = clustering_scores(LABELS[known["id"]], known["cluster"])["ACC"]
+    assert f"{100 * score:.1f}" in next(line for line in out.splitlines() if "all sam" in line)
+    (tmp_path / "twice.csv").write_text("id,label\n7,a\n07,b\n8,c\n")
+    command = ["evaluate", fitted[0], "--labels", tmp_path / "twice.csv"]
+    refused("labels: 3 ids would join others that differ only in leading zeros", *command)
+
+
 def test_ids_and_labels_are_in_the_columns_that_are_named(fitted, tmp_path):
     (tmp_path / "l.csv").write_text("kind,name\na,001\nb,002\n")
     command = ["evaluate", fitted[0], "--labels", tmp_path / "l.csv"]

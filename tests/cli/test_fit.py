@@ -47,6 +47,16 @@ def assert_same_weights(one, other):
         assert torch.equal(value, other[name]), name
 
 
+def test_the_overlap_is_shown_and_kept(fitted):
+    folder, out = fitted
+    join = json.loads((folder / "metrics.json").read_text())["join"]
+    assert out.startswith("Joined on ids: in all 3 38; b and img 9; a and b 7; a and img 4; only")
+    overlap = {"+".join(own["modalities"]): own["samples"] for own in join["overlap"]}
+    samples = pd.read_csv(folder / "clusters.csv")
+    assert overlap == samples["modalities"].value_counts().to_dict()
+    assert join["remarks"] == []
+
+
 def test_groups_are_found_and_the_summary_says_what_was_read(fitted):
     folder, out = fitted
     for words in (

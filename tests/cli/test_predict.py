@@ -76,7 +76,7 @@ def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(
         (["--modality", "a=nowhere"], "modality 'a': no such file"),
         (
             ["--modality", "b=nowhere", "--modality", "a=OTHER", "--modality", "img=none"],
-            "correct or empty them, or pass --lenient; modality 'b': no such file: ",
+            "/other.csv); modality 'b': no such file: ",
         ),
         (
             ["--modality", "a=OTHER"],
@@ -141,7 +141,8 @@ def test_next_month_s_file_may_differ_and_is_told_of(fitted, tmp_path):
 def test_many_unknown_categories_need_a_word(fitted, tmp_path):
     table_a().assign(colour="purple").to_csv(tmp_path / "a.csv", index=False)
     command = ["predict", fitted[0], *given(a=tmp_path / "a.csv"), "--out", tmp_path / "o.csv"]
-    assert refused("'colour'", *command).endswith("correct or empty them, or pass --lenient")
+    line = refused("'colour'", *command)
+    assert line.endswith(f"correct or empty them, or pass --lenient ({tmp_path / 'a.csv'})")
     status, _, err = run(*command, "--lenient")
     assert status == 0, err
     assert "60 of 60 rows" in err
@@ -228,3 +229,31 @@ def test_an_interruption_leaves_what_there_was(
         status, _, err = run(*command, *overwrite)
     assert (status, err.strip()) == (130, "Interrupted: nothing was written")
     assert {**contents(tmp_path), **contents(fitted[0])} == before
+
+
+def test_ids_in_another_spelling_are_joined_and_told(fitted, files, tmp_path):
+    second = pd.read_parquet(files / "b.parquet")
+    second.set_axis([f"{int(name)}\u00a0" for name in second.index]).to_csv(tmp_path / "b.csv")
+    tables = given(a=files / "a.csv", b=tmp_path / "b.csv")
+    status, said, err = run("predict", fitted[0], *tables, "--out", tmp_path / "found.csv")
+    assert status == 0, err
+    first, told = said.splitlines()[:2]
+    assert first == "Joined on ids: in both 45; only a 5; only b 10"
+    assert told.startswith("modality 'b': 45 ids joined that differ only in blanks and leading ze")
+    same = given(a=files / "a.csv", b=files / "b.parquet")
+    assert run("predict", fitted[0], *same, "--out", tmp_path / "same.csv")[0] == 0
+    found, want = predicted(tmp_path / "found.csv"), predicted(tmp_path / "same.csv")
+    assert found["id"][:50].tolist() == want["id"][:50].tolist()
+    assert found["id"][50:].tolist() == [f"{int(name)}\u00a0" for name in want["id"][50:]]
+    pd.testing.assert_frame_equal(found.drop(columns="id"), want.drop(columns="id"))
+    numbers = second.set_axis([str(int(name)) for name in second.index])
+    pd.concat([numbers, second.loc[["009"]]]).to_csv(tmp_path / "b.csv")
+    refused(
+        "'9' and '009' of modality 'b' are one id",
+        "predict",
+        fitted[0],
+        *tables,
+        "--out",
+        tmp_path / "x.csv",
+    )
+    assert not (tmp_path / "x.csv").exists()

@@ -55,7 +55,10 @@ def test_the_page_gets_the_run_its_samples_and_the_labels(fitted, files, tmp_pat
     ):
         status, said, err = run(*command, *labels)
     assert status == 0, err
-    assert said.strip() == f"Written to {page}"
+    joined, labelled, written = said.splitlines()
+    assert joined.startswith("Joined on ids: in all 3 38; b and img 9;")
+    assert labelled == "Labels joined on ids: in both 60; only run 0; only labels 0"
+    assert written == f"Written to {page}"
     assert page.read_text() == "content"
     found, rows, truth = gather.call_args.args
     samples = pd.read_csv(folder / "clusters.csv", dtype={"id": str})

@@ -7,6 +7,7 @@ import scipy.sparse
 
 from cmvae.data import ByteImages
 from cmvae.files.join import RowStore
+from cmvae.files.overlap import Join, Matching
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 
@@ -138,3 +139,21 @@ def test_sparse_rows_are_joined_as_dense_ones_are():
     assert parts[1].data["a"].toarray().tolist() == [[0, 0, 0]]
     assert [part.masks["a"].tolist() for part in parts] == [[True, True, True], [False]]
     assert parts[0].data["a"].dtype == np.float32
+
+
+def test_ids_in_another_spelling_are_joined_and_the_overlap_is_counted():
+    matching = Matching({"b": {"S3": "s3"}})
+    with filled(RowStore(["a", "b"], matching)) as store:
+        store.add("b", ["S3", "s4"], np.zeros((2, 1, 2, 2), dtype=np.uint8), seen(2, 1))
+        with pytest.raises(ValueError, match="modality 'b': duplicate ids: s3"):
+            store.check()
+    with RowStore(["a", "b", "c"], matching) as store:
+        store.add("a", ["s1", "s3"], values(1, 3), seen(2))
+        store.add("b", ["S3", "s1", "s5"], values(30, 10, 50), seen(3, 1))
+        store.add("c", ["s5", "s3"], values(5, 3), seen(2))
+        store.check()
+        rows, join = store.all_rows(), store.join()
+    assert rows.ids == ["s1", "s3", "s5"]
+    assert rows.data["b"][:, 0].tolist() == [0, 30, 50]
+    assert rows.join == join == Join.of_masks(rows.masks, matching)
+    assert str(join) == "in all 3 1; b and c 1; only a 1"

@@ -40,6 +40,59 @@ def test_tables_are_joined_on_every_sample_that_one_of_them_has():
     assert rows.patterns() == ["a+s", "a", "a+s", "s"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "differs"),
+    [
+        ([100, 101, 102], ["100", "101", "102"], None),
+        (["100", "101", "102"], [100, 101, 102], None),
+        ([1, 2, 3], [1.0, 2.0, 3.0], "how a number is written"),
+        ([b"x", b"y", b"z"], ["x", "y", "z"], None),
+        (["x", "y", "z"], ["X ", "Y ", "Z "], "blanks and letter case"),
+        (["007", "008", "009"], [7, 8, 9], "leading zeros"),
+        (
+            pd.date_range("2020-01-01", periods=3),
+            ["2020-01-01", "2020-01-02", "2020-01-03"],
+            "a time of midnight",
+        ),
+        (pd.MultiIndex.from_tuples([("s", 1), ("s", 2), ("t", 1)]), None, None),
+    ],
+)
+def test_indexes_are_joined_as_they_read_under_the_first(first, second, differs):
+    other = FRAME.set_axis(first if second is None else second)[::-1]
+    frames = read_frames({"a": FRAME.set_axis(first), "b": other})
+    pd.testing.assert_index_equal(frames.index, FRAME.set_axis(first).index)
+    assert {name: own.tolist() for name, own in frames.places.items()} == {
+        "a": [0, 1, 2],
+        "b": [2, 1, 0],
+    }
+    remarks = frames.matching.remarks
+    assert len(remarks) == (differs is not None)
+    assert not differs or f"differ only in {differs}, such as" in remarks[0]
+    rows = frames.encode(Preprocessing.learn(frames.tables))
+    np.testing.assert_array_equal(rows.data["a"], rows.data["b"])
+    assert str(rows.join) == "in both 3; only a 0; only b 0"
+
+
+def test_default_indexes_join_rows_and_are_not_taken_for_ids():
+    rows = FRAME.reset_index(drop=True)
+    assert read_frames({"a": rows, "b": rows[["q"]]}).places["b"].tolist() == [0, 1, 2]
+    ids = rows.set_axis([1, 2, 3])
+    with pytest.raises(ValueError, match="rows of 'a' are numbered from 0; 'b' has 3 rows with th"):
+        read_frames({"a": rows, "b": ids})
+    with pytest.raises(ValueError, match="give 'b' the ids of its rows"):
+        read_frames({"a": ids.rename_axis("id"), "b": rows})
+    with pytest.raises(ValueError, match="give 'a' the ids of its rows"):
+        read_frames({"a": rows, "b": rows.set_axis(pd.RangeIndex(1, 4))})
+    # An index with a name is of ids; slices keep their numbers.
+    assert len(read_frames({"a": rows.rename_axis("id"), "b": ids}).index) == 4
+    assert not read_frames({"a": rows, "b": rows[1:]}).matching.remarks
+    more = pd.concat([rows, rows], ignore_index=True)
+    assert not read_frames({"a": rows, "b": more[1:5]}).matching.remarks
+    assert not read_frames({"a": rows, "b": rows.iloc[[2, 0]]}).matching.remarks
+    (remark,) = read_frames({"a": rows, "b": ids.set_axis([1, 7, 2]).iloc[:2]}).matching.remarks
+    assert "'b' has 2 rows with the ids 1, 7, and 1 were joined with these numbers" in remark
+
+
 def test_samples_that_lack_a_modality_do_not_count_in_its_moments():
     table = np.array([[1.0], [np.nan], [3.0]])
     learned = Preprocessing.learn({"a": table, "b": np.ones((3, 1))})
@@ -75,6 +128,13 @@ def test_samples_that_lack_a_modality_do_not_count_in_its_moments():
             ValueError,
             "'b': entries .* missing",
         ),
+        (
+            {"a": FRAME.set_axis(["x", "X", "z"]), "b": FRAME.set_axis(["q", "Z", "X"])},
+            ValueError,
+            r"'b': 1 id .* only in letter case.* 'x' and 'X' of modality 'a' are one id",
+        ),
+        ({"a": FRAME.set_axis(["1", 1, 2])}, ValueError, r"'a': its index repeats \[1\]"),
+        ({"a": FRAME.set_axis(["x", "x ", "z"])}, ValueError, "'x' and 'x ' look the same"),
         ({"a": np.float64(3)}, ValueError, r"'a'.*got shape \(\)"),
     ],
 )

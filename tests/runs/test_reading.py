@@ -72,6 +72,62 @@ def test_a_modality_that_no_sample_has_is_left_out_with_a_warning(tmp_path):
         learn_files(files)
 
 
+def test_files_are_joined_whatever_their_ids_are_spelled_like(tmp_path):
+    names = [f"{number:03d}" for number in range(1, 41)]
+    blobs = 5 * np.eye(3)[np.arange(40) % 3] + np.random.default_rng(0).normal(size=(40, 3))
+    first = pd.DataFrame(blobs, names, list("xyz")).rename_axis("id")
+    second = first.set_axis([f"{name.lstrip('0')} " for name in names])[::-1]
+    first[:30].to_csv(tmp_path / "first.csv")
+    second[:25].rename_axis("id").to_csv(tmp_path / "second.csv")
+    np.savez(tmp_path / "third.npz", x=blobs[5:], ids=np.array(names[5:], dtype=bytes))
+    files = {p.stem: ModalityFile(path=str(p)) for p in sorted(tmp_path.iterdir())}
+    learned, rows = read_files(files)
+    assert rows.ids == [*names[:30], *(f"{n.lstrip('0')} " for n in names[:29:-1])]
+    whole = np.concatenate([blobs[:30], blobs[:29:-1]])
+    for name, values in rows.data.items():
+        seen = rows.masks[name]
+        np.testing.assert_allclose(learned.restore(name, values)[seen], whole[seen], atol=1e-5)
+    assert str(rows.join) == "in all 3 15; second and third 10; first and third 10; only first 5"
+    assert rows.join.matching.remarks == [
+        "modality 'second': 15 ids joined that differ only in blanks and leading zeros, such as "
+        "'30 ' and '030'",
+        "modality 'third': 10 ids joined that differ only in blanks and leading zeros, such as "
+        "'031' and '31 '",
+    ]
+
+
+def test_ids_that_are_not_one_to_one_are_refused_with_what_else_is_wrong(files, tmp_path):
+    table_a().to_csv(tmp_path / "a.csv", index=False)
+    table_b().set_axis([f"{int(name)}" for name in IDS]).iloc[9:].to_csv(tmp_path / "b.csv")
+    twice = pd.concat([table_b()[9:10], table_b()[:9]]).set_axis(["09", *map(str, range(1, 10))])
+    twice.to_csv(tmp_path / "c.csv")
+    given = {name: ModalityFile(path=str(tmp_path / f"{name}.csv")) for name in "abc"}
+    learned = learn_files({"a": given["a"], "b": given["b"]})
+    learned = Preprocessing(codecs={**learned.codecs, "c": learned.codecs["b"]})
+    with pytest.raises(ValueError, match=r"^modality 'c': .* '09' and '9' of modality 'c' are one"):
+        join_files(given, learned)
+    gone = {**given, "b": ModalityFile(path=str(tmp_path / "gone.csv"))}
+    with pytest.raises(Refusals, match=r"'c': .* '09' and '9' of modality 'c'.*'b': no such file"):
+        join_files(gone, learned)
+
+
+def test_rows_without_ids_are_not_taken_for_other_rows(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    np.save(tmp_path / "a.npy", rows)
+    frame = pd.DataFrame(rows, range(1, 31), ["p", "q"])
+    frame.rename_axis("id").to_csv(tmp_path / "b.csv")
+    frame.reset_index(drop=True).to_csv(tmp_path / "c.csv")
+    files = {p.stem: ModalityFile(path=str(p)) for p in sorted(tmp_path.iterdir())}
+    for name in "ac":
+        with pytest.raises(ValueError, match=f"rows of '{name}' .* 'b' has 30 .* give '{name}' th"):
+            read_files({name: files[name], "b": files["b"]})
+    both = read_files({"a": files["a"], "c": files["c"]})[1]
+    assert str(both.join) == "in both 30; only a 0; only c 0"
+    frame[:12].rename_axis("id").to_csv(tmp_path / "b.csv")
+    (remark,) = read_files({"a": files["a"], "b": files["b"]})[1].join.matching.remarks
+    assert "'b' has 12 rows with the ids 1, 2, 3 and 9 more, and 12 were joined" in remark
+
+
 # Refusals
 # --------------------------------------------------------------------------------------------
 

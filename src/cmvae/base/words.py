@@ -18,6 +18,11 @@ def listed(names: Iterable[Any], most: int = SHOWN) -> str:
     return f"{', '.join(map(str, names[:most]))}{more}"
 
 
+def joined_words(words: Sequence[str]) -> str:
+    """Return words as ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def counted(n: int, noun: str) -> str:
     """Return ``1 sample`` or ``2 samples``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

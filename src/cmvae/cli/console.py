@@ -6,11 +6,14 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from cmvae.base.words import Refusals, UnseenError, message_of
+
+if TYPE_CHECKING:
+    from cmvae.files.overlap import Join
 
 OPTIONS = {
     "out": "--out",
@@ -36,6 +39,12 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 def say(text: str) -> None:
     """Print a line as it is."""
     console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def say_join(join: "Join | None", title: str = "Joined on ids") -> None:
+    """Print how samples were joined: how many have what, and what one is to look at."""
+    for line in join.lines(title) if join is not None else ():
+        say(line)
 
 
 def quieten() -> None:
@@ -92,6 +101,15 @@ def _in_options(error: Exception) -> str:
     names = "|".join(OPTIONS)
     text = re.sub(rf"\b({names})=(True|[A-Z]+)\b", as_option, message_of(error))
     text = re.sub(rf"^({names})()(?=:| must)", as_option, text)
+    return " ".join([_with_way(text, error), *(f"({file})" for file in _notes(error))])
+
+
+def _notes(error: Exception) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
+
+
+def _with_way(text: str, error: Exception) -> str:
+    """Return a message with the option that helps."""
     found: Any = error
     columns = [f"--kind {found.modality}.{c}=category" for c in getattr(found, "columns", ())]
     if columns:

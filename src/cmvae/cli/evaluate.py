@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from cmvae.base.words import counted
-from cmvae.cli.console import console, one_line_errors, say
+from cmvae.cli.console import console, one_line_errors, say, say_join
 
 
 def evaluate(
@@ -34,17 +34,18 @@ def evaluate(
     Example: cmvae evaluate runs/cells --labels cells.h5mu --column cell_type
     """
     with one_line_errors():
-        from cmvae.files.labels import read_labels
+        from cmvae.files.labels import labels_of, read_labels
         from cmvae.runs.folder import read_record
 
         samples = read_record(run).samples.set_index("id")
-        truth = read_labels(labels, id_column, column)
+        truth, join = labels_of(read_labels(labels, id_column, column), samples.index.tolist())
         both = samples.index.intersection(truth.index)
         if not len(both):
             raise ValueError(
                 f"--labels {labels} shares no id with the run: the first ids are "
                 f"{truth.index[:3].tolist()} and {samples.index[:3].tolist()}"
             )
+        say_join(join, "Labels joined on ids")
         from cmvae.metrics.clustering import clustering_scores
 
         found, known = samples.loc[both], truth[both]

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from cmvae.base.words import counted
-from cmvae.cli.console import console, one_line_errors, quieten, say
+from cmvae.cli.console import console, one_line_errors, quieten, say, say_join
 from cmvae.cli.understood import show_all, show_short
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def fit(
         from cmvae.runs.run import prepare
 
         prepared = prepare(settings, *rows)
+        say_join(prepared.rows.join)
         if out is None or check:
             show_all(prepared)
             return

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmvae.cli.console import one_line_errors, say
+from cmvae.cli.console import one_line_errors, say, say_join
 
 
 def generate(
@@ -106,6 +106,7 @@ def generate(
             elif files:
                 sources = {name: str(file.path) for name, file in files.items()}
                 with join_files(files, record.preprocessing, strict) as store:
+                    say_join(store.join())
                     found = load_model(run, record)
                     translate_files(
                         found,

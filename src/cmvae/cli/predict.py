@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cmvae.base.words import counted
-from cmvae.cli.console import one_line_errors, say
+from cmvae.cli.console import one_line_errors, say, say_join
 
 
 def predict(
@@ -74,8 +74,8 @@ def predict(
                 f"no data: pass --modality NAME=PATH, NAME being of {names}, or --data FILE"
             )
         if is_copy and data is not None:
-            counts = predict_h5mu(run, record, files, data, out, strict)
+            counts = predict_h5mu(run, record, files, data, out, say_join, strict)
         else:
-            counts = predict_files(run, record, files, out, strict)
+            counts = predict_files(run, record, files, out, say_join, strict)
         sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

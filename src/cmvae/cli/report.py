@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cmvae.cli.console import one_line_errors, say
+from cmvae.cli.console import one_line_errors, say, say_join
 
 
 def report(
@@ -29,7 +29,7 @@ def report(
     """
     with one_line_errors():
         from cmvae.base.files import may_write_file
-        from cmvae.files.labels import read_labels
+        from cmvae.files.labels import labels_of, read_labels
         from cmvae.runs.folder import PAGE, load_model, read_record
         from cmvae.runs.reading import read_files
 
@@ -38,6 +38,10 @@ def report(
         may_write_file(page, overwrite, (".html",))
         truth = None if labels is None else read_labels(labels, id_column, column)
         rows = read_files(record.config.modalities, record.preprocessing)[1]
+        say_join(rows.join)
+        if truth is not None:
+            truth, join = labels_of(truth, rows.ids)
+            say_join(join, "Labels joined on ids")
         from cmvae.report import gather_report, write_report
 
         found = load_model(run, record)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cmvae.cli.console import console, one_line_errors, quieten, say
+from cmvae.cli.console import console, one_line_errors, quieten, say, say_join
 from cmvae.cli.fit import how_many, show_clusters, training_bar, what_is_left
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def select(
         from cmvae.runs.reading import read_files
 
         rows = read_files(record.config.modalities, record.preprocessing)[1]
+        say_join(rows.join)
         from cmvae.runs.fitting import change_clusters
 
         quieten()

@@ -54,10 +54,15 @@ class ArrayFile(Source):
         if ids is not None:
             if not ids.is_file():
                 raise ValueError(f"modality {modality!r}: no such file: {ids}")
-            own = np.array(ids.read_text(encoding="utf-8").splitlines())
+            own = np.array(ids.read_text(encoding="utf-8-sig").splitlines())
         if own is not None and own.shape != values.shape[:1]:
             raise ValueError(f"{self.where}: {own.shape} ids for {len(values)} samples")
         self._ids, self._values = own, as_images(values)
+
+    @property
+    def is_numbered(self) -> bool:
+        """See ``Source``."""
+        return self._ids is None
 
     def read(self) -> Any:
         """Return the array."""

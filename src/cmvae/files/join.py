@@ -4,7 +4,7 @@ import errno
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from cmvae.base.arrays import is_sparse
 from cmvae.base.words import SHOWN, listed, raise_all
+from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
 
 COLUMN = np.dtype(np.int32)  # of sparse rows
 
@@ -25,11 +26,13 @@ class JoinedRows:
         data: Modality to (n, *) values, CSR where sparse ones were added; zeros where a sample
             lacks it, NaN where a cell of it is missing.
         masks: Modality to (n,) boolean.
+        join: How all samples, these among them, were joined; None: not at all.
     """
 
     ids: list[str]
     data: dict[str, Any]
     masks: dict[str, np.ndarray]
+    join: Join | None = None
 
     def cells(self) -> dict[str, np.ndarray]:
         """Return modality to which cells are there, (n, D) boolean, where single ones are missing.
@@ -56,6 +59,7 @@ class RowStore:
 
     Args:
         modalities: Their names, in order.
+        matching: Ids that are others in another spelling.
 
     Example:
         >>> with RowStore(["a", "b"]) as store:
@@ -66,8 +70,8 @@ class RowStore:
         [['a', 'a+b']]
     """
 
-    def __init__(self, modalities: Sequence[str]) -> None:
-        self.modalities = list(modalities)
+    def __init__(self, modalities: Sequence[str], matching: Matching = AS_THEY_ARE) -> None:
+        self.modalities, self.matching = list(modalities), matching
         self._forms: dict[str, tuple[np.dtype[Any], tuple[int, ...], bool]] = {}
         self._repeated: dict[str, list[str]] = {name: [] for name in self.modalities}
         # A database without a name is a file that SQLite removes when it is closed.
@@ -106,6 +110,7 @@ class RowStore:
         Raises:
             OSError: If the disk is full.
         """
+        ids = self.matching.names(modality, ids)
         self._forms.setdefault(modality, (values.dtype, values.shape[1:], is_sparse(values)))
         table = self._table(modality)
         with _disk_errors():
@@ -155,6 +160,17 @@ class RowStore:
                 f"samples {[row[0] for row in nothing]} have nothing observed in {self.modalities}"
             )
 
+    def join(self) -> Join:
+        """Count the samples by the modalities that they have."""
+        seen = ", ".join(f"EXISTS ({self._match(name, 'ids')})" for name in self.modalities)
+        places = ", ".join(str(place + 1) for place in range(len(self.modalities)))
+        query = f"SELECT {seen}, COUNT(*) FROM ids GROUP BY {places}"
+        overlap = {}
+        for *row, count in self._database.execute(query):
+            own = tuple(name for name, has in zip(self.modalities, row, strict=True) if has)
+            overlap[own] = count
+        return Join(tuple(self.modalities), overlap, self.matching)
+
     def batches(self, rows: int) -> Iterator[JoinedRows]:
         """Yield the samples in order, at most ``rows`` at a time."""
         for start in range(1, len(self) + 1, rows):
@@ -170,7 +186,7 @@ class RowStore:
 
     def all_rows(self) -> JoinedRows:
         """Return all samples at once."""
-        return next(self.batches(max(1, len(self))))
+        return replace(next(self.batches(max(1, len(self)))), join=self.join())
 
     def _values(self, modality: str, span: tuple[int, int], n: int) -> tuple[Any, np.ndarray]:
         dtype, shape, sparse = self._forms[modality]

@@ -82,6 +82,10 @@ class MuDataModality(Source):
         """Return all cells; sparse values stay sparse."""
         return next(rows for _, rows in self.chunks(len(self._ids)))
 
+    def ids(self) -> list[str]:
+        """Return the names of all cells."""
+        return self._ids
+
     def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], CellRows]]:
         """Yield ids and rows; see ``Source``."""
         with open_h5mu(self.path) as file:

@@ -5,9 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cmvae.base.words import SHOWN
+from cmvae.files.spellings import id_text, without_blanks
+
+ROWS = 8192  # read at a time where ids alone are wanted
 
 
 class Source(ABC):
@@ -28,9 +32,18 @@ class Source(ABC):
         """The modality and its file, for messages."""
         return f"modality {self.modality!r}, {self.path}"
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the rows may have no ids of their own: ids from 0 on are then their numbers."""
+        return False
+
     @abstractmethod
     def read(self) -> Any:
         """Return all rows at once."""
+
+    def ids(self) -> list[str]:
+        """Return the ids of all rows; the file is read through once."""
+        return [name for ids, _ in self.chunks(ROWS) for name in ids]
 
     @abstractmethod
     def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], Any]]:
@@ -43,7 +56,7 @@ class Source(ABC):
 
 
 def checked_ids(values: Any, where: str, first: int = 0) -> list[str]:
-    """Return ids as strings.
+    """Return ids as strings, bytes decoded.
 
     Args:
         values: The ids.
@@ -51,12 +64,14 @@ def checked_ids(values: Any, where: str, first: int = 0) -> list[str]:
         first: Row of the first of them.
 
     Raises:
-        ValueError: If some are missing; the message names their rows.
+        ValueError: If some are missing or blank; the message names their rows.
     """
-    ids = pd.Series(values)
-    bad = (ids.isna() | (ids.astype(str) == "")).to_numpy().nonzero()[0]
+    given = pd.Series(values)
+    ids = list(map(id_text, given.tolist()))
+    is_blank = np.array([not without_blanks(name) for name in ids], dtype=bool)
+    bad = (given.isna().to_numpy() | is_blank).nonzero()[0]
     if len(bad):
         raise ValueError(
             f"{where}: {len(bad)} rows have no id, the first {(bad[:SHOWN] + first).tolist()}"
         )
-    return list(map(str, ids.tolist()))
+    return ids

@@ -63,6 +63,11 @@ class TableFile(Source):
                 f"{self.where}: the table has no columns beside the ids, {self.id_column!r}"
             )
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether ids have no name, as those that pandas writes of an index without one."""
+        return self._numbers is None and self.id_column.startswith("Unnamed: ")
+
     def read(self) -> pd.DataFrame:
         """Return the whole table, its index the ids."""
         if not self._is_parquet:

@@ -10,7 +10,10 @@ import pandas as pd
 
 from cmvae.base.words import SHOWN
 from cmvae.files.arrays import as_images
+from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
+from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
+from cmvae.files.spellings import id_text
 from cmvae.preprocessing.differences import Differences
 from cmvae.preprocessing.preprocessing import Preprocessing, is_empty
 
@@ -24,12 +27,14 @@ class Frames:
         places: Modality to the sample of each row, (rows,).
         n_samples: n.
         index: The samples' index, where the tables are DataFrames.
+        matching: How the entries of their indexes came together.
     """
 
     tables: dict[str, Any]
     places: dict[str, np.ndarray]
     n_samples: int
     index: pd.Index | None
+    matching: Matching = AS_THEY_ARE
 
     def aligned(self, name: str) -> pd.DataFrame | None:
         """Return a table of all n samples, NaN where they have no row; None where none was given.
@@ -66,18 +71,23 @@ class Frames:
             masks[name] = np.zeros(self.n_samples, dtype=bool)
             data[name][places], masks[name][places] = values, observed
         ids = range(self.n_samples) if self.index is None else self.index
-        return JoinedRows(list(map(str, ids)), data, masks)
+        join = Join.of_masks(masks, self.matching) if masks else None
+        return JoinedRows(list(map(str, ids)), data, masks, join)
 
 
 def read_frames(tables: Any) -> Frames:
     """Read {modality: DataFrame, Series or array}; frames are joined on their index, outer.
 
-    Samples are in the order in which they first appear.
+    Entries of indexes are matched as the ids of files are (:func:`cmvae.files.ids.match_ids`): as
+    they read, so that 1 is '1', and then in other spellings. An index that only numbers the rows
+    from 0 joins them by their place. Samples are in the order in which they first appear, under the
+    entry of the first frame that has them.
 
     Raises:
         TypeError: For names that are no strings, or values that are no table.
         ValueError: For no tables or samples, lengths that differ, arrays mixed with DataFrames that
-            have an index of their own, or repeated index entries.
+            have an index of their own, repeated index entries, and indexes that share nothing or
+            cannot be matched.
     """
     if not isinstance(tables, Mapping) or not tables:
         got = type(tables).__name__
@@ -89,12 +99,12 @@ def read_frames(tables: Any) -> Frames:
     read = {name: _read(name, table) for name, table in tables.items()}
     frames = {n: table for n, table in read.items() if isinstance(table, pd.DataFrame)}
     if len(frames) == len(read):
-        index = _joined(frames)
-        places = {name: index.get_indexer(frame.index) for name, frame in frames.items()}
-        _check_shared(frames)
+        _check_indexes(frames)
+        index, places, matching = _joined({name: frame.index for name, frame in frames.items()})
+        _check_shared(frames, places)
         if not len(index):
             raise ValueError(f"the tables hold no samples: {dict.fromkeys(read, 0)}")
-        return Frames(read, places, len(index), index)
+        return Frames(read, places, len(index), index, matching)
     for name, frame in frames.items():
         if not frame.index.equals(pd.RangeIndex(len(frame))):
             raise ValueError(
@@ -171,33 +181,71 @@ def as_pandas(table: Any) -> Any:
     return table.to_pandas() if named and hasattr(table, "to_pandas") else table
 
 
-def _check_shared(frames: Mapping[str, pd.DataFrame]) -> None:
+def _check_shared(frames: Mapping[str, pd.DataFrame], places: Mapping[str, np.ndarray]) -> None:
     """Refuse a table with samples of its own alone."""
-    held = {name: frame.index for name, frame in frames.items() if len(frame)}
-    for name, own in held.items():
-        others = [index for other, index in held.items() if other != name]
-        if others and not any(own.isin(index).any() for index in others):
-            shown = {other: index[:3].tolist() for other, index in held.items()}
+    held = [name for name, frame in frames.items() if len(frame)]
+    for name in held:
+        others = [places[other] for other in held if other != name]
+        if others and not np.isin(places[name], np.concatenate(others)).any():
+            shown = {other: frames[other].index[:3].tolist() for other in held}
             raise ValueError(
                 f"modality {name!r} shares no index entry with any other modality; "
                 f"the first of each are {shown}"
             )
 
 
-def _joined(frames: Mapping[str, pd.DataFrame]) -> pd.Index:
-    """Return the index entries of all frames, in the order of their first appearance."""
-    index = None
+def _check_indexes(frames: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse indexes on which nothing can be joined."""
     for name, frame in frames.items():
         own = frame.index
-        if len(frames) > 1 and own.hasnans:
+        codes = own.codes if isinstance(own, pd.MultiIndex) else ()
+        if len(frames) > 1 and (any(-1 in level for level in codes) if codes else own.hasnans):
             raise ValueError(
                 f"modality {name!r}: entries of its index are missing; tables are joined on it"
             )
-        if not own.is_unique:
-            repeated = own[own.duplicated()].unique()[:SHOWN].tolist()
+        repeated = own[pd.Series(list(map(id_text, own)), dtype=object).duplicated().to_numpy()]
+        if len(repeated):
             raise ValueError(
-                f"modality {name!r}: its index repeats {repeated}; tables are joined on it"
+                f"modality {name!r}: its index repeats {repeated.unique()[:SHOWN].tolist()}; "
+                "tables are joined on it"
             )
-        index = own if index is None else index.append(own.difference(index, sort=False))
+
+
+def _joined(
+    indexes: Mapping[str, pd.Index],
+) -> tuple[pd.Index, dict[str, np.ndarray], Matching]:
+    """Return the samples' index, the sample of each row of each table, and what was matched."""
+    ids = {name: list(map(id_text, own)) for name, own in indexes.items()}
+    matching = match_ids(ids, _numbered(indexes, ids))
+    index, known, places = None, dict[str, int](), {}
+    for name, own in indexes.items():
+        names = matching.names(name, ids[name])
+        is_new = np.array([one not in known for one in names], dtype=bool)
+        for one in names:
+            known.setdefault(one, len(known))
+        places[name] = np.array([known[one] for one in names], dtype=np.int64)
+        if index is None:
+            index = own
+        elif is_new.any():
+            index = index.append(own[is_new])
     assert index is not None
-    return index
+    return index, places, matching
+
+
+def _numbered(indexes: Mapping[str, pd.Index], ids: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the tables whose index numbers the rows from 0, where others have other numbers.
+
+    Slices of such tables, which keep their numbers, are of other lengths.
+    """
+    plain = {name: own for name, own in indexes.items() if own.name is None}
+    ranges = {name: own for name, own in plain.items() if isinstance(own, pd.RangeIndex)}
+    return [
+        name
+        for name, own in ranges.items()
+        if own.equals(pd.RangeIndex(len(own)))
+        and any(
+            not set(ids[name]).issuperset(theirs)
+            and (other not in ranges or len(theirs) == len(own))
+            for other, theirs in ids.items()
+        )
+    ]

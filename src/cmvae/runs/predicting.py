@@ -1,6 +1,6 @@
 """What a run says of samples in other files, a part at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import numpy as np
 
 from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
+from cmvae.files.overlap import Join
 from cmvae.files.writing import open_rows
 from cmvae.runs.folder import load_model
 from cmvae.runs.reading import join_files
@@ -17,12 +18,15 @@ from cmvae.runs.record import RunRecord
 if TYPE_CHECKING:
     from cmvae.runs.run import Run
 
+Told = Callable[[Join], object] | None
+
 
 def predict_files(
     folder: Path,
     record: RunRecord,
     files: Mapping[str, ModalityFile],
     out: Path,
+    told: Told = None,
     strict: bool | None = None,
 ) -> np.ndarray:
     """Write id, cluster, probability, modalities and fit of samples in files, in bounded memory.
@@ -36,6 +40,7 @@ def predict_files(
         files: Modality to file, of any of the run's modalities.
         out: A .csv, .tsv or .parquet file.
         strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
+        told: Takes how the samples were joined.
 
     Returns:
         How many samples there are in each cluster.
@@ -44,7 +49,7 @@ def predict_files(
     from cmvae.runs.goodness import fit_percentiles
     from cmvae.runs.run import samples_table
 
-    with _joined(folder, record, files, strict) as (run, parts), open_rows(out) as append:
+    with _joined(folder, record, files, told, strict) as (run, parts), open_rows(out) as append:
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             fits = fit_percentiles(run.model, run.reference, data)
@@ -62,6 +67,7 @@ def predict_h5mu(
     files: Mapping[str, ModalityFile],
     source: Path,
     out: Path,
+    told: Told = None,
     strict: bool | None = None,
 ) -> np.ndarray:
     """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
@@ -73,6 +79,7 @@ def predict_h5mu(
         source: The .h5mu file.
         out: The copy.
         strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
+        told: Takes how the cells were joined.
 
     Returns:
         How many cells there are in each cluster.
@@ -82,7 +89,7 @@ def predict_h5mu(
     from cmvae.runs.goodness import fit_percentiles
 
     ids, found, drift = [], [], record.drift()
-    with _joined(folder, record, files, strict) as (run, parts):
+    with _joined(folder, record, files, told, strict) as (run, parts):
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
@@ -100,8 +107,14 @@ def predict_h5mu(
 
 @contextmanager
 def _joined(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], strict: bool | None
+    folder: Path,
+    record: RunRecord,
+    files: Mapping[str, ModalityFile],
+    told: Told,
+    strict: bool | None,
 ) -> Iterator[tuple["Run", Iterator[JoinedRows]]]:
     """Give a run and the samples in files, a part at a time; the model is read when these are."""
     with join_files(files, record.preprocessing, strict) as store:
+        if told is not None:
+            told(store.join())
         yield load_model(folder, record), store.batches(record.preprocessing.chunk_rows)

@@ -6,8 +6,10 @@ from typing import Any
 
 from cmvae.base.words import Refusals, message_of, raise_all
 from cmvae.files import open_source
+from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
+from cmvae.files.overlap import AS_THEY_ARE
 from cmvae.files.source import Source
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.differences import Differences
@@ -81,18 +83,24 @@ def join_files(
     known, errors = list(preprocessing.codecs), list[Exception]()
     if unknown := [name for name in files if name not in known]:
         errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
+    names = [name for name in known if name in files]
     said: list[str] = []
-    store = RowStore([name for name in known if name in files])
+    sources, ids, refused = _open_all({n: files[n] for n in names}, preprocessing, said)
     try:
-        for name in store.modalities:
+        matching = match_ids(ids, [name for name in ids if sources[name].is_numbered])
+    except ValueError as error:
+        errors.append(error)
+        matching = AS_THEY_ARE
+    store = RowStore(names, matching)
+    try:
+        for name in names:
             codec = preprocessing.codecs[name]
             try:
-                source, met = open_source(name, files[name]), Differences(name, strict)
-                if (summary := preprocessing.understood.get(name)) is not None:
-                    source, lines = _with_known_ids(source, files[name], summary)
-                    said += lines
-                for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
-                    store.add(name, ids, *codec.encode(met.matched(rows, codec), name))
+                if name in refused:
+                    raise refused[name]
+                met = Differences(name, strict)
+                for own, rows in sources[name].chunks(preprocessing.chunk_rows, codec.texts):
+                    store.add(name, own, *codec.encode(met.matched(rows, codec), name))
                 said += met.settle(codec)
             except REFUSED as error:
                 found = error.errors if isinstance(error, Refusals) else [error]
@@ -108,11 +116,11 @@ def join_files(
 
 
 def _with_file(error: Exception, files: Mapping[str, ModalityFile]) -> Exception:
-    """Return an error whose message names the file of its modality."""
+    """Return an error with the file of its modality as a note, unless it names it."""
     text = message_of(error)
     for name, file in files.items():
         if file.path and f"modality {name!r}" in text and file.path not in text:
-            error.args = (f"{text} ({file.path})",)
+            error.add_note(file.path)
     return error
 
 
@@ -139,6 +147,26 @@ def _with_known_ids(
             "with id=NAME"
         )
     return source, [f"{gone}: taken from {own!r}"]
+
+
+def _open_all(
+    files: Mapping[str, ModalityFile], preprocessing: Preprocessing, said: list[str]
+) -> tuple[dict[str, Source], dict[str, list[str]], dict[str, Exception]]:
+    """Return files, the ids of those that can be read, and what is wrong with the others.
+
+    What is to be said of where ids were found is added to ``said``.
+    """
+    sources, ids, refused = {}, {}, dict[str, Exception]()
+    for name, file in files.items():
+        try:
+            sources[name] = open_source(name, file)
+            if (summary := preprocessing.understood.get(name)) is not None:
+                sources[name], lines = _with_known_ids(sources[name], file, summary)
+                said += lines
+            ids[name] = sources[name].ids()
+        except REFUSED as error:
+            refused[name] = error
+    return sources, ids, refused
 
 
 def read_files(

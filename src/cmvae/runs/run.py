@@ -203,6 +203,7 @@ def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.
         "sizes": np.bincount(clusters, minlength=run.model.n_clusters).tolist(),
         "mean_probability": float(probabilities[np.arange(len(clusters)), clusters].mean()),
         "observed": {name: int(mask.sum()) for name, mask in prepared.rows.masks.items()},
+        "join": None if prepared.rows.join is None else prepared.rows.join.to_plain(),
         "evidence": asdict(groups.evidence) if groups and groups.evidence else None,
         "stability": _stability(groups, order[: run.model.n_clusters]),
         "active_units": int(active_units(means)),
