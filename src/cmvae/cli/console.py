@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from cmvae.base.words import Refusals, message_of
+from cmvae.files.source import ReadingError
 
 OPTIONS = {
     "out": "--out",
@@ -87,4 +88,7 @@ def _in_options(error: Exception) -> str:
     text = re.sub(rf"^({names})()(?=:| must)", as_option, text)
     found: Any = error
     columns = [f"--kind {found.modality}.{c}=ignore" for c in getattr(found, "columns", ())]
+    if isinstance(error, ReadingError):
+        ways = " or ".join(f"--read {error.modality}.{way}" for way in error.options)
+        return f"{text}, as in {ways}"
     return f"{text}, as in {' '.join(columns)}" if columns else text

@@ -32,9 +32,9 @@ def fit(
         Options,
         typer.Option(
             metavar="NAME=PATH",
-            help="A table (.csv, .tsv, .parquet), an array (.npy, .npz), a folder of images (file "
-            "name without suffix = id) or the modality of that name in an .h5mu; once for each "
-            "modality.",
+            help="A table (.csv, .txt, .parquet, .xlsx …), an array (.npy, .npz), a folder of images "
+            "(file name without suffix = id), an .h5ad, or the modality of that name in an .h5mu; "
+            "once for each modality.",
         ),
     ] = None,
     data: Annotated[
@@ -57,6 +57,15 @@ def fit(
             metavar="NAME.COLUMN=KIND",
             help="What a column is: continuous, binary, count, category, text (the only column), "
             "or ignore. Arrays are numbers, continuous, unless said here.",
+        ),
+    ] = None,
+    read: Annotated[
+        Options,
+        typer.Option(
+            metavar="NAME.OPTION=VALUE",
+            help="How a file is read, where that is not found in it: delimiter, decimal, thousands "
+            "(comma, point …), encoding, sheet of an .xlsx, subfolders (yes) of images, layout "
+            "(first, last) of channels.",
         ),
     ] = None,
     likelihood: Annotated[
@@ -122,7 +131,7 @@ def fit(
     Example: cmvae fit --data cells.h5mu --layer rna=counts --out runs/cells
     """
     with one_line_errors(lambda: what_is_left(out)):
-        from cmvae.cli.options import with_kinds, with_likelihoods, with_named
+        from cmvae.cli.options import with_kinds, with_likelihoods, with_named, with_reading
         from cmvae.runs.config import RunConfig
         from cmvae.runs.folder import CONFIG, may_write_run
         from cmvae.runs.reading import read_files
@@ -130,7 +139,7 @@ def fit(
         if overwrite and resume:
             raise ValueError("--overwrite and --resume exclude each other")
         partial = may_write_run(out, overwrite=overwrite, resume=resume)
-        named = [modality, data, id_column, kind, likelihood, layer, network, config]
+        named = [modality, data, id_column, kind, read, likelihood, layer, network, config]
         if resume:
             given = [*named, clusters, seed, epochs, alignment_epochs]
             if any(value is not None for value in given):
@@ -140,7 +149,7 @@ def fit(
                 )
             settings = RunConfig.read(partial / CONFIG)
         else:
-            files = _files(modality, data, id_column, config)
+            files = with_reading(_files(modality, data, id_column, config), read)
             files = with_kinds(with_named(files, "--layer", "layer", layer), kind)
             files = with_named(with_likelihoods(files, likelihood), "--network", "network", network)
             recipe = {
@@ -151,7 +160,7 @@ def fit(
             settings = _settings(config, files, recipe, {"seed": seed})
         if device is not None:
             settings = settings.replace(device=device)
-        rows = read_files(settings.modalities)
+        rows = read_files(settings.modalities, tell=say)
         from cmvae.runs.fitting import fit_run
         from cmvae.runs.run import prepare
 

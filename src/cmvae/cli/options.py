@@ -7,10 +7,13 @@ from typing import Any
 import yaml
 
 from cmvae.files.modality import ModalityFile
-from cmvae.files.suffixes import MUDATA_SUFFIX
+from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, suffix_of
 from cmvae.runs.config import RunConfig, read_yaml
 
 Files = dict[str, ModalityFile]
+
+READING = ("delimiter", "decimal", "thousands", "encoding", "sheet", "subfolders", "layout")
+"""What --read can say of a file."""
 
 
 def named_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
@@ -41,8 +44,8 @@ def modality_files(
     Args:
         values: What the options say.
         id_column: What --id says, for all tables.
-        like: Files of the same names whose ids they share, where --id says nothing, and of .h5mu
-            files the modality and the layer.
+        like: Files of the same names whose ids they share, where --id says nothing, how they are
+            read, and of .h5mu and .h5ad files the modality and the layer.
         option: The option, for the errors.
     """
     found = {}
@@ -50,8 +53,10 @@ def modality_files(
         before = (like or {}).get(name)
         column = id_column or (before.id if before else None)
         file = ModalityFile(path=str(Path(path).expanduser().absolute()), id=column)
-        if before and Path(path).suffix == MUDATA_SUFFIX:
+        if before and suffix_of(Path(path)) in (MUDATA_SUFFIX, ANNDATA_SUFFIX):
             file = file.replace(array=before.array, layer=before.layer)
+        if before:
+            file = file.replace(**{field: getattr(before, field) for field in READING})
         found[name] = file
     return found
 
@@ -69,16 +74,17 @@ def data_files(
     Raises:
         ValueError: For another file, or one that is missing or damaged.
     """
-    if data.suffix == ".npz":
+    suffix = suffix_of(data)
+    if suffix == ".npz":
         from cmvae.files.arrays import array_names
 
         path = str(data.absolute())
         return {name: ModalityFile(path=path, array=name) for name in array_names(data)}
-    if data.suffix == MUDATA_SUFFIX:
+    if suffix == MUDATA_SUFFIX:
         from cmvae.files.mudata import h5mu_files
 
         return h5mu_files(data, like)
-    if data.suffix in (".yaml", ".yml"):
+    if suffix in (".yaml", ".yml"):
         files = _yaml_files(data)
         return {name: file.replace(id=file.id or id_column) for name, file in files.items()}
     raise ValueError(f"--data must be an .npz, .h5mu or .yaml file, got {data}")
@@ -127,6 +133,33 @@ def with_named(files: Files, option: str, field: str, values: Iterable[str] | No
     """
     named = _known(option, named_pairs(option, values), files)
     return files | {name: files[name].replace(**{field: value}) for name, value in named.items()}
+
+
+def with_reading(files: Files, values: Iterable[str] | None) -> Files:
+    """Return the files with what --read NAME.OPTION=VALUE says of how they are read.
+
+    Raises:
+        ValueError: For another form, an unknown modality, or a value that is not allowed.
+    """
+    changed = dict(files)
+    for value in values or ():
+        place, equals, chosen = value.partition("=")
+        name, _, field = place.rpartition(".")
+        if not (equals and chosen and name in files and field in READING):
+            raise ValueError(
+                f"--read must be NAME.OPTION=VALUE with one of the modalities {list(files)} and "
+                f"of the options {', '.join(READING)}, got {value!r}"
+            )
+        own: Any = chosen
+        if field == "subfolders":
+            if chosen not in ("yes", "no"):
+                raise ValueError(f"--read {place} must be yes or no, got {chosen!r}")
+            own = chosen == "yes"
+        try:
+            changed[name] = changed[name].replace(**{field: own})
+        except ValueError as error:
+            raise ValueError(f"--read {name}.{error}") from None
+    return changed
 
 
 def with_likelihoods(files: Files, values: Iterable[str] | None) -> Files:

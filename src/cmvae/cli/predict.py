@@ -31,6 +31,12 @@ def predict(
     id_column: Annotated[
         str | None, typer.Option("--id", help="Id column of the tables; else as in the run.")
     ] = None,
+    read: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME.OPTION=VALUE", help="How a file is read, as in fit; else as in the run."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write id, cluster, its probability and the modalities seen of each sample.
@@ -44,7 +50,7 @@ def predict(
     """
     with one_line_errors():
         from cmvae.base.files import may_write_file
-        from cmvae.cli.options import given_files
+        from cmvae.cli.options import given_files, with_reading
         from cmvae.files.suffixes import MUDATA_SUFFIX, TABLE_SUFFIXES
         from cmvae.runs.folder import read_record
         from cmvae.runs.predicting import predict_files, predict_h5mu
@@ -57,6 +63,7 @@ def predict(
             )
         record = read_record(run)
         files = given_files(modality, data, id_column, record.config.modalities)
+        files = with_reading(files, read)
         if not files:
             names = list(record.preprocessing.codecs)
             raise ValueError(
@@ -65,6 +72,6 @@ def predict(
         if is_copy and data is not None:
             counts = predict_h5mu(run, record, files, data, out)
         else:
-            counts = predict_files(run, record, files, out)
+            counts = predict_files(run, record, files, out, tell=say)
         sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

@@ -145,7 +145,7 @@ def _read(name: str, table: Any) -> Any:
         raise ValueError(
             f"modality {name!r}: expected samples along the first axis, got shape {values.shape}"
         )
-    return as_images(values)
+    return as_images(values, name)
 
 
 def as_pandas(table: Any) -> Any:

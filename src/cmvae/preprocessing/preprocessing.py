@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cmvae.base.settings import Name, Settings
 from cmvae.base.words import SHOWN, listed, quoted, raise_all
-from cmvae.files.images import measure_images
+from cmvae.files.images import measure_bits, measure_images
 from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import CellRows
@@ -199,7 +199,8 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
     if isinstance(rows, CellRows):
         return CellCodec.learn(rows, modality, options.likelihood)
     if isinstance(rows, list) and all(isinstance(path, Path) for path in rows):
-        return ImageCodec.learn(measure_images(rows, modality), options.size)
+        bits = measure_bits(rows, modality)
+        return ImageCodec.learn(measure_images(rows, modality), options.size, bits)
     if not is_array or rows.dtype.kind not in "biuf":
         got = f"an array of {rows.dtype}" if is_array else type(rows).__name__
         raise TypeError(f"modality {modality!r}: expected real numbers, got {got}")

@@ -1,6 +1,6 @@
 """What a run says of samples in other files, a part at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def predict_files(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], out: Path
+    folder: Path,
+    record: RunRecord,
+    files: Mapping[str, ModalityFile],
+    out: Path,
+    tell: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Write id, cluster, probability and modalities of samples in files, in bounded memory.
 
@@ -28,12 +32,13 @@ def predict_files(
         record: What was read of it.
         files: Modality to file, of any of the run's modalities.
         out: A .csv, .tsv or .parquet file.
+        tell: Is told of each file, in a line, what is unusual about it.
 
     Returns:
         How many samples there are in each cluster.
     """
     counts = np.zeros(record.n_clusters, dtype=np.int64)
-    with _joined(folder, record, files) as (run, parts), open_rows(out) as append:
+    with _joined(folder, record, files, tell) as (run, parts), open_rows(out) as append:
         for rows in parts:
             table = run.table(rows)
             counts += np.bincount(table["cluster"], minlength=run.n_clusters)
@@ -75,8 +80,11 @@ def predict_h5mu(
 
 @contextmanager
 def _joined(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile]
+    folder: Path,
+    record: RunRecord,
+    files: Mapping[str, ModalityFile],
+    tell: Callable[[str], None] | None = None,
 ) -> Iterator[tuple["Run", Iterator[JoinedRows]]]:
     """Give a run and the samples in files, a part at a time; the model is read when these are."""
-    with join_files(files, record.preprocessing) as store:
+    with join_files(files, record.preprocessing, tell) as store:
         yield load_model(folder, record), store.batches(record.preprocessing.chunk_rows)
