@@ -183,7 +183,7 @@ REFUSED = {
         h5ad,
         {},
         ValueError,
-        r"it holds no modalities \(an \.h5ad holds one: mudata\.MuData",
+        r"it holds no modalities \(an AnnData is an \.h5ad\)",
     ),
     "shared variables": (change_axis, {}, ValueError, r"its modalities share variables \(axis=1\)"),
     "a part missing": (
@@ -250,7 +250,7 @@ def test_without_the_extra_it_is_named(path, monkeypatch):
 
 def test_layers_are_those_of_h5mu_files(tmp_path):
     (tmp_path / "t.csv").write_text("id,a\n1,2\n")
-    message = r"'t': layers are those of \.h5mu files, and .*t\.csv is none"
+    message = r"'t': layers are those of \.h5mu and \.h5ad files, and .*t\.csv is none"
     with pytest.raises(ValueError, match=message):
         open_source("t", ModalityFile(path=str(tmp_path / "t.csv"), layer="raw"))
     with pytest.raises(ValueError, match="modality 't' names no file: its rows were given in Pyth"):

@@ -32,9 +32,9 @@ def fit(
         Options,
         typer.Option(
             metavar="NAME=PATH",
-            help="A table (.csv, .txt, .parquet, .xlsx …), an array (.npy, .npz), a folder of images "
-            "(file name without suffix = id), an .h5ad, or the modality of that name in an .h5mu; "
-            "once for each modality.",
+            help="A table (.csv, .txt, .parquet, .xlsx …), an array (.npy, .npz), a folder of "
+            "images (file name without suffix = id), an .h5ad, or the modality of that name in "
+            "an .h5mu; once for each modality.",
         ),
     ] = None,
     data: Annotated[

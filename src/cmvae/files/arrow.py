@@ -55,8 +55,11 @@ class ArrowTable:
 
     def frames(
         self, rows: int | None, id_column: str, texts: Sequence[str], columns: Sequence[str]
-    ) -> Iterator[pd.DataFrame]:
-        """Yield the table, in parts of at most ``rows``; None: all at once, categories as such."""
+    ) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield ids and other columns, in parts of at most ``rows``.
+
+        Where that is None, all at once, and categories as such.
+        """
         own = [name for name in self.names if name == id_column or name in set(columns)]
         numbers = NumberTexts(self.where, self._modality, self._options, {}, typed=True)
         first = 0
@@ -68,7 +71,8 @@ class ArrowTable:
                     frame = frame.astype(dict.fromkeys(coded, "category"))
                 # Whole numbers that are stored as texts are codes.
                 kept = {*texts, *(name for name in frame if _is_codes(frame[name]))}
-                yield numbers.convert(frame, kept, first, id_column)
+                ids = frame.get(id_column)
+                yield ids, numbers.convert(frame[list(columns)], kept, first)
                 first += len(frame)
 
     def _parts(self, rows: int | None, names: list[str]) -> Iterator[Any]:

@@ -60,8 +60,8 @@ class DelimitedText:
 
     def frames(
         self, rows: int | None, id_column: str, texts: Sequence[str], columns: Sequence[str]
-    ) -> Iterator[pd.DataFrame]:
-        """Yield the table, in parts of at most ``rows``; ids are texts.
+    ) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield ids, which are texts, and other columns, in parts of at most ``rows``.
 
         Args:
             rows: How many; None: all at once, and texts are recognised.
@@ -79,9 +79,7 @@ class DelimitedText:
             for frame in parsed if rows else [parsed]:
                 self._check_empty(frame, first)
                 ids = frame[id_column].str.slice(len(_ID_MARK))
-                part = numbers.convert(frame[wanted], kept, first)
-                part.insert(0, id_column, ids)
-                yield part
+                yield ids, numbers.convert(frame[wanted], kept, first)
                 first += len(frame)
 
     def _parsed(self, file: Any, rows: int | None, id_column: str, as_text: Collection[str]) -> Any:

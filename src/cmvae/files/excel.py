@@ -57,8 +57,8 @@ class ExcelSheet:
 
     def frames(
         self, rows: int | None, id_column: str, texts: Sequence[str], columns: Sequence[str]
-    ) -> Iterator[pd.DataFrame]:
-        """Yield the table, in parts of at most ``rows``; None: all at once."""
+    ) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Yield ids and other columns, in parts of at most ``rows``; None: all at once."""
         kept = {*texts, *(self._numbers.codes if rows is None else ())}
         wanted = list(dict.fromkeys([id_column, *columns]))
         self._numbers.check([name for name in columns if name not in kept])
@@ -70,8 +70,8 @@ class ExcelSheet:
                 frame = frame.infer_objects()
                 for name in {*texts} & {*wanted}:
                     frame[name] = frame[name].map(_as_text, na_action="ignore")
-                frame[id_column] = frame[id_column].map(_as_text, na_action="ignore")
-                yield self._numbers.convert(frame, kept, first, id_column)
+                ids = frame[id_column].map(_as_text, na_action="ignore")
+                yield ids, self._numbers.convert(frame[list(columns)], kept, first)
                 first += len(part)
 
     def _choose(self, book: Any, given: str | None) -> tuple[str, list[str]]:

@@ -85,16 +85,13 @@ class NumberTexts:
             if name in columns:
                 raise error
 
-    def convert(
-        self, frame: pd.DataFrame, kept: Collection[str], first: int = 0, id_column: str = ""
-    ) -> pd.DataFrame:
+    def convert(self, frame: pd.DataFrame, kept: Collection[str], first: int = 0) -> pd.DataFrame:
         """Return a table with the numbers that its texts are, and other texts without margins.
 
         Args:
             frame: The table, or a part of it.
             kept: Columns that stay texts.
             first: The row of the first of them.
-            id_column: A column that is returned as it is.
 
         Raises:
             ReadingError: For numbers written in two ways.
@@ -102,12 +99,12 @@ class NumberTexts:
         """
         changed: dict[str, Any] = {}
         for name, dtype in frame.dtypes.items():
-            if name == id_column:
-                continue
-            if pd.api.types.is_numeric_dtype(dtype):
-                self._check_share(frame[name], str(name))
-            elif pd.api.types.is_string_dtype(frame[name]):
+            is_number = pd.api.types.is_numeric_dtype(dtype)
+            if not is_number and pd.api.types.is_string_dtype(frame[name]):
                 changed[str(name)] = self._cells(frame[name], str(name), kept, first)
+        for name, form in self.forms.items():
+            if form.mark == "%" and name in frame and name not in changed:
+                self._check_share(frame[name], name)
         return frame.assign(**changed) if changed else frame
 
     @property
@@ -152,8 +149,7 @@ class NumberTexts:
         return choose(forms, self._habit, name, cells, self.where, self._modality)
 
     def _check_share(self, column: "pd.Series[Any]", name: str) -> None:
-        form = self.forms.get(name, PLAIN)
-        if form.mark == "%" and (column.fillna(0) != 0).any():
+        if (column.fillna(0) != 0).any():
             raise ValueError(
                 f"{self.where}: column {name!r} holds percentages and numbers that are none"
             )
@@ -182,9 +178,14 @@ class NumberTexts:
         form = self.forms[name]
         numbers = {text: form.number(text) for text in distinct}
         odd = [text for text, number in numbers.items() if number is None]
+        other = find_form(odd, Habit())
+        if isinstance(other, Form) and other.decimal == form.decimal and not form.thousands:
+            # Thousands may come first where the numbers are larger.
+            wider = {text: other.number(text) for text in distinct}
+            if None not in wider.values():
+                self.forms[name], numbers, odd = other, wider, []
         if not odd:
             return texts.map(numbers).astype("float64")
-        other = find_form(odd, Habit())
         if other is not None and not (isinstance(other, Form) and other.is_plain and form.is_plain):
             row = first + int((texts == odd[0]).to_numpy().argmax()) + 1
             example = next(text for text in distinct if text not in odd)

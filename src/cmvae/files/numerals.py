@@ -128,9 +128,11 @@ def find_form(cells: Iterable[str], said: Habit) -> Form | list[Form] | None:
         return None
     free = said.decimal in (None, ".") and said.thousands in (None, "")
     if free and all(map(_PLAIN.fullmatch, cells)):
-        pairs = [p for p in (_PAIRS[0], _PAIRS[3]) if _fit(cells, *p) == len(cells)]
-        forms = [PLAIN, *(Form(*pair) for pair in pairs[1:])]
-        return forms if len(forms) > 1 and any("." in cell for cell in cells) else PLAIN
+        grouped = _shape(*_PAIRS[3])
+        signed = [cell.strip().lstrip("+-") for cell in cells if "." in cell]
+        return (
+            [PLAIN, Form(*_PAIRS[3])] if signed and all(map(grouped.fullmatch, signed)) else PLAIN
+        )
     allowed = [pair for pair in _PAIRS if said.allows(*pair, said=True)]
     fits = {pair: _fit(cells, *pair) for pair in allowed}
     most = max(fits.values(), default=0)
@@ -191,10 +193,11 @@ def _fit(cells: list[str], decimal: str, thousands: str) -> int:
 
 
 def _mark(cells: list[str]) -> str:
-    """Return the sign that most cells have; empty: none."""
+    """Return the sign that cells have, a percent sign if most of them do; empty: none."""
     found = [cell for cell in (_CELL.fullmatch(own.strip()) for own in cells) if cell]
     marks = [cell["before"] or cell["after"] or "" for cell in found]
-    return max((mark for mark in dict.fromkeys(marks) if mark), key=marks.count, default="")
+    most = max((mark for mark in dict.fromkeys(marks) if mark), key=marks.count, default="")
+    return "" if most == "%" and 2 * marks.count(most) <= len(marks) else most
 
 
 @cache

@@ -1,5 +1,6 @@
 """Tables in files, whole or a part at a time."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class TableFile(Source):
         self.reading, self.notes = self._table.reading, self._table.notes
         self._numbers: range | None = getattr(self._table, "numbers", None)
         names, index = self._table.names, getattr(self._table, "index", None)
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
             raise ValueError(f"{self.where}: columns {repeated[:SHOWN]} occur more than once")
         self.id_column = id_column or index or names[0]
@@ -70,7 +71,7 @@ class TableFile(Source):
         if not parts:
             return pd.DataFrame(columns=self.columns)
         # Columns that lie together are looked at much faster.
-        return self._indexed(parts[0]).copy()
+        return self._indexed(*parts[0]).copy()
 
     def chunks(
         self, rows: int = _ROWS, texts: Sequence[str] = ()
@@ -83,19 +84,17 @@ class TableFile(Source):
     ) -> Iterator[tuple[list[str], pd.DataFrame]]:
         """Yield ids and some of the columns, at most ``rows`` at a time."""
         first = 0
-        for frame in self._table.frames(rows, self.id_column, texts, columns):
-            table = self._indexed(frame, first)
+        for ids, frame in self._table.frames(rows, self.id_column, texts, columns):
+            table = self._indexed(ids, frame, first)
             first += len(table)
-            yield table.index.tolist(), table[list(columns)]
+            yield table.index.tolist(), table
 
-    def _indexed(self, frame: pd.DataFrame, first: int = 0) -> pd.DataFrame:
+    def _indexed(self, ids: Any, frame: pd.DataFrame, first: int = 0) -> pd.DataFrame:
         if self._numbers is None:
-            ids = checked_ids(frame[self.id_column], self.where, first)
-            table = frame.drop(columns=self.id_column)
+            names = checked_ids(ids, self.where, first)
         else:
-            ids = list(map(str, self._numbers[first : first + len(frame)]))
-            table = frame
-        return table.set_axis(pd.Index(ids, dtype=object), axis=0)
+            names = list(map(str, self._numbers[first : first + len(frame)]))
+        return frame.set_axis(pd.Index(names, dtype=object), axis=0)
 
 
 def _open_table(path: Path, modality: str, options: ModalityFile) -> Any:

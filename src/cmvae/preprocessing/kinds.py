@@ -94,7 +94,12 @@ def column_kinds(
         )
     if not kinds and _holds_counts(frame):
         return ["count"] * frame.shape[1]
-    others = {name: frame[name].dropna() for name in frame if name not in kinds}
+    missing = set(frame.columns[frame.isna().any().to_numpy()])
+    others = {
+        name: column.dropna() if name in missing else column
+        for name, column in frame.items()
+        if name not in kinds
+    }
     identifiers = {
         name: reason for name, column in others.items() if (reason := _identifies(column))
     }
@@ -206,21 +211,14 @@ def _holds_counts(frame: pd.DataFrame) -> bool:
     """Tell whether a table holds nothing but counts, a 0 in every column."""
     if frame.shape[1] < 2:
         return False
-    distinct: set[float] = set()
-    for name in frame:
-        column = frame[name].dropna()
-        if (
-            not pd.api.types.is_numeric_dtype(column)
-            or pd.api.types.is_bool_dtype(column)
-            or not len(column)
-        ):
-            return False
-        values = column.to_numpy(dtype=np.float64)
-        if values.min() != 0 or not _are_counts(values):
-            return False
-        if len(distinct) <= _FEW:
-            distinct.update(np.unique(values).tolist())
-    return len(distinct) > _FEW
+    is_number, is_bool = pd.api.types.is_numeric_dtype, pd.api.types.is_bool_dtype
+    if not all(is_number(own) and not is_bool(own) for own in set(frame.dtypes)):
+        return False
+    # All at once: there may be many columns.
+    values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    seen = values[~np.isnan(values)]
+    zeros = (values == 0).any(0)
+    return bool(zeros.all()) and _are_counts(seen) and len(np.unique(seen)) > _FEW
 
 
 def _are_numbers(column: "pd.Series[Any]") -> "pd.Series[bool]":
