@@ -19,7 +19,8 @@ class ModalityFile(Settings):
             same name.
         layer: The layer of an .h5mu's modality; None: ``X``.
         ids: A text file with the ids of an array, one a line.
-        kinds: Column of a table to 'continuous', 'binary', 'count', 'category', 'text' or 'ignore'.
+        kinds: Column of a table to 'continuous', 'date', 'date+season', 'binary', 'count',
+            'category', 'text' or 'ignore'.
         likelihood: A name of ``cmvae.likelihoods.LIKELIHOODS``; None: as the kinds say.
         likelihood_params: Its parameters.
         network: A name of ``cmvae.networks.NETWORKS``; None: as the shape says.

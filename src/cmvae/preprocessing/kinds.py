@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.words import SHOWN
+from cmvae.preprocessing.answers import find_answers
 
-KINDS = ("continuous", "binary", "count", "category")
+KINDS = ("continuous", "date", "date+season", "binary", "count", "category")
 
 _FEW = 10  # an integer column with no more distinct values holds codes or grades, not counts
 _SPAN = 10  # and one whose largest value is not this many times its smallest ages or years
@@ -49,7 +50,8 @@ def column_kinds(
 
     The first rule that fits:
 
-    1. booleans, and numbers that are all 0 or 1 and of which both occur: 'binary';
+    1. booleans, numbers that are all 0 or 1, and texts that all say yes or no, of which both
+       occur: 'binary';
     2. strings, pandas categoricals and objects: 'category';
     3. integers of at least 0, whatever their dtype, with more than 10 distinct values of which the
        largest is at least 10 times the smallest (or 10, where that is 0): 'count'; so grades from 1
@@ -145,6 +147,8 @@ def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:
         return _kind_of_numbers(column.to_numpy(dtype=np.float64))
     if inferred == "mixed" and not column.map(pd.api.types.is_hashable).all():
         inferred = "lists or the like"
+    if inferred == "string" and find_answers(column) is not None:
+        return "binary"
     if inferred in _TEXTS:
         _check_text(name, column, modality)
         return "category"
