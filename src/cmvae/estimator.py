@@ -25,7 +25,8 @@ from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import ModalityFile
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing import Preprocessing
-from cmvae.preprocessing.frames import Frames, as_pandas, read_frames, split_columns
+from cmvae.preprocessing.frames import Frames, read_frames, split_columns
+from cmvae.preprocessing.libraries import as_pandas
 from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import read_run, save_run
 from cmvae.runs.run import Run, drawn_seed, prepare, train_run

@@ -55,8 +55,8 @@ def fit(
         Options,
         typer.Option(
             metavar="NAME.COLUMN=KIND",
-            help="What a column is: continuous, date, date+season, binary, count, category, text (the "
-            "only column), or ignore. Arrays are numbers, continuous, unless said here.",
+            help="What a column is: continuous, date, date+season, binary, count, category, text "
+            "(the only column), or ignore. Arrays are numbers, continuous, unless said here.",
         ),
     ] = None,
     read: Annotated[

@@ -10,6 +10,7 @@ import pandas as pd
 from cmvae.base.words import SHOWN
 from cmvae.files.arrays import as_images
 from cmvae.files.join import JoinedRows
+from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.preprocessing import Preprocessing, is_empty
 
 
@@ -62,6 +63,11 @@ def read_frames(tables: Any) -> Frames:
         ValueError: For no tables or samples, lengths that differ, arrays mixed with DataFrames that
             have an index of their own, or repeated index entries.
     """
+    if isinstance(tables, list | tuple) and any(np.ndim(own) > 1 for own in tables):
+        raise TypeError(
+            f"X is a {type(tables).__name__} of {len(tables)} tables: give a mapping "
+            "{modality: table}, with a name for each"
+        )
     if not isinstance(tables, Mapping) or not tables:
         got = type(tables).__name__
         raise ValueError(
@@ -129,6 +135,16 @@ def _read(name: str, table: Any) -> Any:
     table = as_pandas(table)
     if isinstance(table, pd.Series):
         return table.to_frame()
+    if hasattr(table, "obs_names"):
+        raise TypeError(
+            f"modality {name!r} is an AnnData: put it into a MuData, mudata.MuData({{{name!r}: "
+            "adata}), for cmvae.omics.cluster_mudata, or give its X as a DataFrame"
+        )
+    if hasattr(table, "toarray"):
+        raise TypeError(
+            f"modality {name!r} is a sparse matrix: give a dense array, as its toarray() returns, "
+            "or a MuData to cmvae.omics"
+        )
     if isinstance(table, pd.DataFrame):
         return table
     try:
@@ -146,12 +162,6 @@ def _read(name: str, table: Any) -> Any:
             f"modality {name!r}: expected samples along the first axis, got shape {values.shape}"
         )
     return as_images(values, name)
-
-
-def as_pandas(table: Any) -> Any:
-    """Return a table of another library, whose columns have names, as a DataFrame."""
-    named = hasattr(table, "columns") or hasattr(table, "column_names")
-    return table.to_pandas() if named and hasattr(table, "to_pandas") else table
 
 
 def _check_shared(frames: Mapping[str, pd.DataFrame]) -> None:

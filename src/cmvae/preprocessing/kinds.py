@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.words import SHOWN
+from cmvae.files.numerals import Form, Habit, find_form
 from cmvae.preprocessing.answers import find_answers
+from cmvae.preprocessing.libraries import as_pandas
 
 KINDS = ("continuous", "date", "date+season", "binary", "count", "category")
 
@@ -117,6 +119,7 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
         ValueError: For an array of more than two axes, no columns, or columns that occur more than
             once.
     """
+    table = as_pandas(table)
     if isinstance(table, pd.Series):
         table = table.to_frame()
     if not isinstance(table, pd.DataFrame):
@@ -231,8 +234,17 @@ def _are_numbers(column: "pd.Series[Any]") -> "pd.Series[bool]":
 
 
 def _check_text(name: Any, column: "pd.Series[Any]", modality: str) -> None:
-    """Refuse text among numbers, but in pandas categoricals."""
+    """Refuse text among numbers, and numbers that are written as texts, but in categoricals."""
     is_number = _are_numbers(column)
     if not isinstance(column.dtype, pd.CategoricalDtype) and 0.5 <= is_number.mean() < 1:
         odd = column[~is_number].unique()[:SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: column {name!r} holds text among numbers: {odd}")
+    if _inferred(column) != "string":
+        return
+    texts = column.unique().tolist()
+    form = find_form(texts, Habit())
+    if form is not None and not (isinstance(form, Form) and form.is_plain):
+        raise ValueError(
+            f"modality {modality!r}: column {name!r} holds numbers as texts: {texts[:SHOWN]}; "
+            "make them numbers, or name its kind"
+        )

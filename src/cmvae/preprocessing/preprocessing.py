@@ -19,6 +19,7 @@ from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.matching import numbers_from_zero
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer
@@ -70,6 +71,7 @@ class Preprocessing(Settings):
         Raises:
             ValueError, TypeError, KeyError: For what cannot be read, all of it at once.
         """
+        rows = {name: as_pandas(own) for name, own in rows.items()}
         empty = [name for name, own in rows.items() if is_empty(own)]
         if len(empty) == len(rows):
             raise ValueError(f"no sample has any of the modalities {empty}")
@@ -189,9 +191,9 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
         ValueError: For unknown kinds, kinds of what is no table, and what a codec refuses.
         TypeError: For what is no number where numbers are needed.
     """
-    options = options or ModalityFile()
+    options, rows = options or ModalityFile(), as_pandas(rows)
     is_array = isinstance(rows, np.ndarray)
-    if isinstance(rows, pd.DataFrame) or (is_array and rows.ndim <= 2):
+    if isinstance(rows, pd.DataFrame | pd.Series) or (is_array and rows.ndim <= 2):
         return _learn_table(rows, options.kinds, options.likelihood, modality)
     if options.kinds:
         got = "images" if isinstance(rows, list) else type(rows).__name__
