@@ -67,7 +67,8 @@ def data_files(
     """Return the modalities that --data FILE names.
 
     Args:
-        data: An .npz with an array for each modality, an .h5mu, or a YAML file that names them.
+        data: An .npz with an array for each modality, an .h5mu, an .h5ad, whose name without ending
+            is the modality's, or a YAML file that names them.
         id_column: What --id says, for all tables.
         like: Files of a run of the same modalities; an .h5mu is read as they were.
 
@@ -84,10 +85,14 @@ def data_files(
         from cmvae.files.mudata import h5mu_files
 
         return h5mu_files(data, like)
+    if suffix == ANNDATA_SUFFIX:
+        alike = [n for n, own in (like or {}).items() if own.path and _is_anndata(own.path)]
+        name = alike[0] if len(alike) == 1 else data.stem
+        return modality_files([f"{name}={data}"], None, like)
     if suffix in (".yaml", ".yml"):
         files = _yaml_files(data)
         return {name: file.replace(id=file.id or id_column) for name, file in files.items()}
-    raise ValueError(f"--data must be an .npz, .h5mu or .yaml file, got {data}")
+    raise ValueError(f"--data must be an .npz, .h5mu, .h5ad or .yaml file, got {data}")
 
 
 def given_files(
@@ -178,6 +183,10 @@ def with_likelihoods(files: Files, values: Iterable[str] | None) -> Files:
             raise ValueError(f"--likelihood {name}: no YAML values in {value!r}") from None
         changed[name] = changed[name].replace(likelihood=likelihood, likelihood_params=params)
     return changed
+
+
+def _is_anndata(path: str) -> bool:
+    return suffix_of(Path(path)) == ANNDATA_SUFFIX
 
 
 def _known(option: str, named: dict[str, str], modalities: Iterable[str]) -> dict[str, str]:

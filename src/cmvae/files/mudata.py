@@ -276,7 +276,9 @@ def open_h5mu(path: Path) -> Iterator[Any]:
             is_anndata = suffix_of(path) == ANNDATA_SUFFIX
             needed = ("obs", "var") if is_anndata else ("mod", "obs")
             if not all(hasattr(file.get(name), "keys") for name in needed):
-                what = "no cells" if is_anndata else "no modalities (an AnnData is an .h5ad)"
+                what = (
+                    "no cells" if is_anndata else "no modalities (an .h5ad holds one: name it so)"
+                )
                 raise ValueError(f"it holds {what}")
             if not (is_anndata or len(file["mod"])):
                 raise ValueError("it holds no modalities")

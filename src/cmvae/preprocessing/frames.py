@@ -63,11 +63,6 @@ def read_frames(tables: Any) -> Frames:
         ValueError: For no tables or samples, lengths that differ, arrays mixed with DataFrames that
             have an index of their own, or repeated index entries.
     """
-    if isinstance(tables, list | tuple) and any(np.ndim(own) > 1 for own in tables):
-        raise TypeError(
-            f"X is a {type(tables).__name__} of {len(tables)} tables: give a mapping "
-            "{modality: table}, with a name for each"
-        )
     if not isinstance(tables, Mapping) or not tables:
         got = type(tables).__name__
         raise ValueError(
@@ -97,6 +92,20 @@ def read_frames(tables: Any) -> Frames:
     if not n:
         raise ValueError(f"the tables hold no samples: {lengths}")
     return Frames(read, dict.fromkeys(read, np.arange(n)), n, None)
+
+
+def check_no_list(tables: Any) -> None:
+    """Refuse a list of tables, whose modalities would have no names.
+
+    Raises:
+        TypeError: Saying what to give.
+    """
+    is_list = isinstance(tables, list | tuple)
+    if is_list and any(len(getattr(own, "shape", ())) > 1 for own in tables):
+        raise TypeError(
+            f"X is a {type(tables).__name__} of {len(tables)} tables: give a mapping "
+            "{modality: table}, with a name for each"
+        )
 
 
 def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
