@@ -147,12 +147,12 @@ def _read(name: str, table: Any) -> Any:
     if hasattr(table, "obs_names"):
         raise TypeError(
             f"modality {name!r} is an AnnData: put it into a MuData, mudata.MuData({{{name!r}: "
-            "adata}), for cmvae.omics.cluster_mudata, or give its X as a DataFrame"
+            "adata}), for cmvae.omics.from_mudata, or give its X as a DataFrame"
         )
     if hasattr(table, "toarray"):
         raise TypeError(
             f"modality {name!r} is a sparse matrix: give a dense array, as its toarray() returns, "
-            "or a MuData to cmvae.omics"
+            "or a MuData to cmvae.omics.from_mudata"
         )
     if isinstance(table, pd.DataFrame):
         return table
