@@ -40,13 +40,13 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes, unpacked where its ending says that it is packed.
 
     Raises:
-        ValueError: For a .zip of several files.
+        BadZipFile: For a .zip of several files.
     """
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             members = [name for name in archive.namelist() if not name.endswith("/")]
             if len(members) != 1:
-                raise ValueError(f"it holds {len(members)} files, expected one: unpack it")
+                raise zipfile.BadZipFile(f"it holds {len(members)} files, expected one: unpack it")
             with archive.open(members[0]) as file:
                 yield file
         return

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cmvae.base.words import SHOWN
 from cmvae.files.modality import ModalityFile
-from cmvae.files.source import Source, checked_ids
+from cmvae.files.source import ReadingError, Source, checked_ids
 from cmvae.files.suffixes import READ_TABLE_SUFFIXES, suffix_of
 
 _ROWS = 8192
@@ -129,7 +129,10 @@ def read_column(
     """
     if suffix_of(path) not in READ_TABLE_SUFFIXES:
         raise ValueError(f"{what} must be a table ({', '.join(READ_TABLE_SUFFIXES)}), got {path}")
-    source = TableFile(path, what, id_column)
+    try:
+        source = TableFile(path, what, id_column)
+    except ReadingError as error:
+        raise ValueError(f"{error}; or save it in UTF-8, with commas between cells") from error
     if column is None and len(source.columns) > 1:
         raise ValueError(
             f"{path} has several columns beside the ids, name one with column=NAME: "
