@@ -337,3 +337,18 @@ def test_labels_are_in_any_text_too(tmp_path):
     with pytest.raises(ValueError, match=r"'labels', .*or save it in UTF-8") as caught:
         read_column(tmp_path / "l.CSV", "labels")
     assert not isinstance(caught.value, ReadingError)
+
+
+def test_names_of_rows_beside_decimal_commas(tmp_path):
+    text = '"a";"b"\n"s1";1,5;"x"\n"s2";2,25;"y"\n'
+    source = table(tmp_path, text)
+    assert source.read().to_dict("list") == {"a": [1.5, 2.25], "b": ["x", "y"]}
+    assert source.read().index.tolist() == ["s1", "s2"]
+
+
+def test_a_column_written_unlike_the_others_is_so_in_every_part(tmp_path):
+    rows = [["s1", "1.234,5", "0.5", "7.25"], ["s2", "2.345", "0.5", "7.5"]]
+    source = table(tmp_path, lines([["id", "a", "b", "c"], *rows], ";"))
+    assert source.read()["a"].tolist() == [1234.5, 2345]
+    assert [part["a"].tolist() for _, part in source.chunks(1)] == [[1234.5], [2345]]
+    assert source.read()["b"].tolist() == [0.5, 0.5]

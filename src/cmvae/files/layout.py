@@ -140,6 +140,8 @@ def _find_delimiter(
             (equal if fits else shorter if is_short else uneven).append(sign)
     for group in (equal, shorter):
         found = [sign for sign in group if sign != " "] or group
+        # What the header holds stands between cells rather than in numbers.
+        found = [sign for sign in found if len(fields_of(lines[:1], sign)[0]) > 1] or found
         if len(found) > 1 and "\t" in found:
             found = ["\t"]  # which hardly any cell holds
         if len(found) > 1:
