@@ -26,7 +26,8 @@ from cmvae.files.modality import ModalityFile
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.completing import complete_table
-from cmvae.preprocessing.frames import Frames, as_pandas, read_frames, split_columns
+from cmvae.preprocessing.frames import Frames, check_no_list, read_frames, split_columns
+from cmvae.preprocessing.libraries import as_pandas
 from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import read_run, save_run
 from cmvae.runs.goodness import fit_percentiles, log_likelihoods
@@ -382,6 +383,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         if not fitting:
             check_is_fitted(self)
         X = as_pandas(X)
+        check_no_list(X)
         # Some sparse matrices are mappings too; scikit-learn's check refuses them by name.
         if issparse(X) or not isinstance(X, Mapping):
             if self.modalities is not None:

@@ -404,7 +404,7 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         ),
         (
             ["--modality", "a=A", "--kind", "a.x=number"],
-            "unknown kinds ['number']; allowed: continuous, binary",
+            "unknown kinds ['number']; allowed: continuous, date",
         ),
         (["--modality", "a=A", "--kind", "a.x=text"], "a modality of texts has one column"),
         (["--modality", "a=A", "--kind", "a.x=count"], "'x' (count) holds"),
@@ -441,11 +441,11 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         (["--modality", "a=A", "--alignment-epochs", "2", "3"], "must be left out: there are no"),
         (
             ["--modality", "a=A", "--kind", "a.x=number", "--modality", "c=nowhere.csv"],
-            "/nowhere.csv; modality 'a': unknown kinds ['number']; allowed: continuous, binary",
+            "/nowhere.csv; modality 'a': unknown kinds ['number']; allowed: continuous, date",
         ),
         (
             ["--modality", "a=A", "--modality", "c=notes.csv", "--kind", "a.y=length"],
-            "modality 'a': unknown kinds ['length']; allowed: continuous, binary, count, "
+            "modality 'a': unknown kinds ['length']; allowed: continuous, date, count, "
             "category, text, ignore; modality 'c': identifiers, dates or free text in 1 columns",
         ),
         (

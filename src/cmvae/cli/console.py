@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from cmvae.base.words import Refusals, UnseenError, message_of
+from cmvae.files.source import ReadingError
 
 if TYPE_CHECKING:
     from cmvae.files.overlap import Join
@@ -116,4 +117,7 @@ def _with_way(text: str, error: Exception) -> str:
         return f"{text}, as in {' '.join(columns)}"
     if "name its kind" in text and (place := _COLUMN.search(text)):
         return f"{text}, as in --kind {place[1]}.{place[2]}=category"
+    if isinstance(error, ReadingError):
+        ways = " or ".join(f"--read {error.modality}.{way}" for way in error.options)
+        return f"{text}, as in {ways}"
     return f"{text}, or pass --lenient" if isinstance(error, UnseenError) else text

@@ -35,9 +35,9 @@ def fit(
         Options,
         typer.Option(
             metavar="NAME=PATH",
-            help="A table (.csv, .tsv, .parquet), an array (.npy, .npz), a folder of images (file "
-            "name without suffix = id) or the modality of that name in an .h5mu; once for each "
-            "modality.",
+            help="A table (.csv, .txt, .parquet, .xlsx …), an array (.npy, .npz), a folder of "
+            "images (file name without suffix = id), an .h5ad, or the modality of that name in "
+            "an .h5mu; once for each modality.",
         ),
     ] = None,
     data: Annotated[
@@ -58,8 +58,17 @@ def fit(
         Options,
         typer.Option(
             metavar="NAME.COLUMN=KIND",
-            help="What a column is: continuous, binary, count, category, text (the only column), "
-            "or ignore. Arrays are numbers, continuous, unless said here.",
+            help="What a column is: continuous, date, date+season, binary, count, category, text "
+            "(the only column), or ignore. Arrays are numbers, continuous, unless said here.",
+        ),
+    ] = None,
+    read: Annotated[
+        Options,
+        typer.Option(
+            metavar="NAME.OPTION=VALUE",
+            help="How a file is read, where that is not found in it: delimiter, decimal, thousands "
+            "(comma, point …), encoding, sheet of an .xlsx, subfolders (yes) of images, layout "
+            "(first, last) of channels.",
         ),
     ] = None,
     likelihood: Annotated[
@@ -136,7 +145,7 @@ def fit(
             raise ValueError("--out FOLDER is missing: the run folder to write, or --check alone")
         if check and resume:
             raise ValueError("--check and --resume exclude each other")
-        from cmvae.cli.options import with_kinds, with_likelihoods, with_named
+        from cmvae.cli.options import with_kinds, with_likelihoods, with_named, with_reading
         from cmvae.runs.config import RunConfig
         from cmvae.runs.folder import CONFIG, may_write_run
         from cmvae.runs.reading import read_files
@@ -145,7 +154,7 @@ def fit(
             raise ValueError("--overwrite and --resume exclude each other")
         if out is not None and not check:
             partial = may_write_run(out, overwrite=overwrite, resume=resume)
-        named = [modality, data, id_column, kind, likelihood, layer, network, config]
+        named = [modality, data, id_column, kind, read, likelihood, layer, network, config]
         if resume:
             given = [*named, clusters, seed, epochs, alignment_epochs]
             if any(value is not None for value in given):
@@ -155,7 +164,7 @@ def fit(
                 )
             settings = RunConfig.read(partial / CONFIG)
         else:
-            files = _files(modality, data, id_column, config)
+            files = with_reading(_files(modality, data, id_column, config), read)
             files = with_kinds(with_named(files, "--layer", "layer", layer), kind)
             files = with_named(with_likelihoods(files, likelihood), "--network", "network", network)
             recipe = {
@@ -166,7 +175,7 @@ def fit(
             settings = _settings(config, files, recipe, {"seed": seed})
         if device is not None:
             settings = settings.replace(device=device)
-        rows = read_files(settings.modalities)
+        rows = read_files(settings.modalities, tell=say)
         from cmvae.runs.fitting import fit_run
         from cmvae.runs.run import prepare
 

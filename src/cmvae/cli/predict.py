@@ -40,6 +40,12 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    read: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME.OPTION=VALUE", help="How a file is read, as in fit; else as in the run."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write id, cluster, its probability, the modalities seen and the fit of each sample.
@@ -55,7 +61,7 @@ def predict(
     """
     with one_line_errors():
         from cmvae.base.files import may_write_file
-        from cmvae.cli.options import given_files
+        from cmvae.cli.options import given_files, with_reading
         from cmvae.files.suffixes import MUDATA_SUFFIX, TABLE_SUFFIXES
         from cmvae.runs.folder import read_record
         from cmvae.runs.predicting import predict_files, predict_h5mu
@@ -68,14 +74,15 @@ def predict(
             )
         record = read_record(run)
         files = given_files(modality, data, id_column, record.config.modalities)
+        files = with_reading(files, read)
         if not files:
             names = list(record.preprocessing.codecs)
             raise ValueError(
                 f"no data: pass --modality NAME=PATH, NAME being of {names}, or --data FILE"
             )
         if is_copy and data is not None:
-            counts = predict_h5mu(run, record, files, data, out, say_join, strict)
+            counts = predict_h5mu(run, record, files, data, out, say_join, strict, say)
         else:
-            counts = predict_files(run, record, files, out, say_join, strict)
+            counts = predict_files(run, record, files, out, say_join, strict, say)
         sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

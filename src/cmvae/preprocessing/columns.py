@@ -10,6 +10,7 @@ from pydantic import Field
 from cmvae.base.arrays import moments, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, Settings
 from cmvae.base.words import SHOWN
+from cmvae.preprocessing.answers import answer_codes, are_texts, find_answers
 from cmvae.preprocessing.transforms import Chosen, Transform, backward, choose_transforms, forward
 
 Cells = Any  # a pandas Series without missing cells
@@ -33,6 +34,11 @@ class Column(Settings):
     def scale(self) -> tuple[float, float]:
         """What is subtracted from its numbers, and what they are divided by then."""
         return 0.0, 1.0
+
+    @property
+    def scales(self) -> list[tuple[float, float]]:
+        """The scale of each of its numbers."""
+        return [self.scale] * len(self.names)
 
     @classmethod
     def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
@@ -147,25 +153,36 @@ class Continuous(Column):
 
 
 class Binary(Column):
-    """Two values, as 0 and 1.
+    """Two values, as 0 and 1; texts that say no and yes are such values, however they are written.
 
     Attributes:
         values: What 0 and 1 stand for.
     """
 
     kind: Literal["binary"] = "binary"
-    values: tuple[bool | int, bool | int] = (0, 1)
+    values: tuple[bool | int | str, bool | int | str] = (0, 1)
 
     @classmethod
     def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
-        """Learn whether the cells are booleans."""
+        """Learn whether the cells are booleans, or texts that say yes or no."""
+        if are_texts(cells) and (answers := find_answers(cells)) is not None:
+            return cls(name=name, values=answers)
         is_bool = pd.api.types.infer_dtype(cells) == "boolean"
         return cls(name=name, values=(False, True) if is_bool else (0, 1))
 
     def known(self, cells: Cells) -> Cells:
         """Return cells, those missing that hold neither value; see :class:`Column`."""
-        numbers: Any = pd.to_numeric(cells, errors="coerce")
-        return cells.where(numbers.isin((0, 1)))
+        codes: Any = answer_codes(cells) if are_texts(cells) else pd.to_numeric(cells, "coerce")
+        return cells.where(codes.isin((0, 1)))
+
+    def encode(self, cells: Cells, modality: str) -> np.ndarray:
+        """Return 0 and 1, (n, 1) float64; see :class:`Column`."""
+        if not are_texts(cells):
+            return super().encode(cells, modality)
+        codes = answer_codes(cells)
+        known = "values that are not binary, such as {!r} and {!r}".format(*self.values)
+        self.refuse(cells, codes.isna().to_numpy(), known, modality)
+        return codes.to_numpy(dtype=np.float64)[:, None]
 
     def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
         """Refuse what is neither 0 nor 1."""

@@ -7,13 +7,16 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.words import SHOWN, counted, listed
+from cmvae.files.numerals import Form, Habit, find_form
+from cmvae.preprocessing.answers import find_answers
 from cmvae.preprocessing.identifiers import (
     constant,
     named_as_ids,
     named_as_years,
 )
+from cmvae.preprocessing.libraries import as_pandas
 
-KINDS = ("continuous", "binary", "count", "category")
+KINDS = ("continuous", "date", "date+season", "binary", "count", "category")
 
 _FEW = 10  # an integer column with no more distinct values holds codes or grades, not counts
 _SPAN = 10  # and one whose largest value is not this many times its smallest ages or years
@@ -52,7 +55,8 @@ def column_kinds(
 
     The first rule that fits:
 
-    1. booleans, and numbers that are all 0 or 1 and of which both occur: 'binary';
+    1. booleans, numbers that are all 0 or 1, and texts that all say yes or no, of which both
+       occur: 'binary';
     2. strings, pandas categoricals and objects: 'category';
     3. integers of at least 0, whatever their dtype, with more than 10 distinct values of which the
        largest is at least 10 times the smallest (or 10, where that is 0) and half are below 100:
@@ -94,7 +98,12 @@ def column_kinds(
         )
     if not kinds and _holds_counts(frame):
         return ["count"] * frame.shape[1]
-    others = {name: frame[name].dropna() for name in frame if name not in kinds}
+    missing = set(frame.columns[frame.isna().any().to_numpy()])
+    others = {
+        name: column.dropna() if name in missing else column
+        for name, column in frame.items()
+        if name not in kinds
+    }
     return [kinds.get(name) or _kind_of(name, others[name], modality) for name in frame]
 
 
@@ -170,6 +179,7 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
         ValueError: For an array of more than two axes, no columns, or columns that occur more than
             once.
     """
+    table = as_pandas(table)
     if isinstance(table, pd.Series):
         table = table.to_frame()
     if not isinstance(table, pd.DataFrame):
@@ -202,6 +212,8 @@ def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:
         inferred = "dates"
     if inferred == "mixed" and not column.map(pd.api.types.is_hashable).all():
         inferred = "lists or the like"
+    if inferred == "string" and find_answers(column) is not None:
+        return "binary"
     if inferred in _TEXTS:
         _check_text(name, column, modality)
         return "category"
@@ -243,21 +255,14 @@ def _holds_counts(frame: pd.DataFrame) -> bool:
     """Tell whether a table holds nothing but counts, a 0 in every column."""
     if frame.shape[1] < 2:
         return False
-    distinct: set[float] = set()
-    for name in frame:
-        column = frame[name].dropna()
-        if (
-            not pd.api.types.is_numeric_dtype(column)
-            or pd.api.types.is_bool_dtype(column)
-            or not len(column)
-        ):
-            return False
-        values = column.to_numpy(dtype=np.float64)
-        if values.min() != 0 or not _are_counts(values):
-            return False
-        if len(distinct) <= _FEW:
-            distinct.update(np.unique(values).tolist())
-    return len(distinct) > _FEW
+    is_number, is_bool = pd.api.types.is_numeric_dtype, pd.api.types.is_bool_dtype
+    if not all(is_number(own) and not is_bool(own) for own in set(frame.dtypes)):
+        return False
+    # All at once: there may be many columns.
+    values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    seen = values[~np.isnan(values)]
+    zeros = (values == 0).any(0)
+    return bool(zeros.all()) and _are_counts(seen) and len(np.unique(seen)) > _FEW
 
 
 def _are_numbers(column: "pd.Series[Any]") -> "pd.Series[bool]":
@@ -266,11 +271,20 @@ def _are_numbers(column: "pd.Series[Any]") -> "pd.Series[bool]":
 
 
 def _check_text(name: Any, column: "pd.Series[Any]", modality: str) -> None:
-    """Refuse text among numbers, but in pandas categoricals."""
+    """Refuse text among numbers, and numbers that are written as texts, but in categoricals."""
     is_number = _are_numbers(column)
     if not isinstance(column.dtype, pd.CategoricalDtype) and 0.5 <= is_number.mean() < 1:
         odd = column[~is_number].unique()[:SHOWN].tolist()
         raise ValueError(
             f"modality {modality!r}: column {name!r} holds text among numbers: {odd}; correct "
             "these cells, leave them empty, or name its kind"
+        )
+    if _inferred(column) != "string":
+        return
+    texts = column.unique().tolist()
+    form = find_form(texts, Habit())
+    if form is not None and not (isinstance(form, Form) and form.is_plain):
+        raise ValueError(
+            f"modality {modality!r}: column {name!r} holds numbers as texts: {texts[:SHOWN]}; "
+            "make them numbers, or name its kind"
         )

@@ -9,6 +9,7 @@ import pandas as pd
 from cmvae.base.words import SHOWN
 from cmvae.preprocessing.columns import numbers_of
 from cmvae.preprocessing.kinds import as_frame
+from cmvae.preprocessing.libraries import as_pandas
 
 
 def check_names(frame: pd.DataFrame, modality: str) -> list[str | int]:
@@ -40,6 +41,7 @@ def own_columns(
     Raises:
         ValueError: For columns that are unknown or missing.
     """
+    rows = as_pandas(rows)
     frame, left_out = as_frame(rows, modality), set(ignored)
     if not isinstance(rows, pd.DataFrame | pd.Series):
         frame = frame[[place for place in frame if str(place) not in left_out]]

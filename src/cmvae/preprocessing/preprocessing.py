@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cmvae.base.settings import Name, Settings
 from cmvae.base.words import SHOWN, listed, quoted, raise_all
-from cmvae.files.images import measure_images
+from cmvae.files.images import measure_bits, measure_images
 from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import CellRows
@@ -27,6 +27,7 @@ from cmvae.preprocessing.kinds import (
     kind_notes,
     without,
 )
+from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.matching import numbers_from_zero
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer
@@ -81,6 +82,7 @@ class Preprocessing(Settings):
         Raises:
             ValueError, TypeError, KeyError: For what cannot be read, all of it at once.
         """
+        rows = {name: as_pandas(own) for name, own in rows.items()}
         empty = [name for name, own in rows.items() if is_empty(own)]
         if len(empty) == len(rows):
             raise ValueError(f"no sample has any of the modalities {empty}")
@@ -216,8 +218,9 @@ def learn_modality(
     rows: Any, modality: str, options: ModalityFile
 ) -> tuple[Codec, ModalitySummary]:
     """Learn as :func:`learn_codec` does, and say what was understood."""
+    rows = as_pandas(rows)
     is_array = isinstance(rows, np.ndarray)
-    if isinstance(rows, pd.DataFrame) or (is_array and rows.ndim <= 2):
+    if isinstance(rows, pd.DataFrame | pd.Series) or (is_array and rows.ndim <= 2):
         frame = as_frame(rows, modality)
         table, notes = _learn_table(rows, frame, options, modality)
         return table, summarise(frame, table.describe(), table.kinds, notes)
@@ -234,7 +237,8 @@ def _learn_other(rows: Any, modality: str, options: ModalityFile) -> Codec:
     if isinstance(rows, CellRows):
         return CellCodec.learn(rows, modality, options.likelihood)
     if isinstance(rows, list) and all(isinstance(path, Path) for path in rows):
-        return ImageCodec.learn(measure_images(rows, modality), options.size)
+        bits = measure_bits(rows, modality)
+        return ImageCodec.learn(measure_images(rows, modality), options.size, bits)
     if not is_array or rows.dtype.kind not in "biuf":
         got = f"an array of {rows.dtype}" if is_array else type(rows).__name__
         raise TypeError(f"modality {modality!r}: expected real numbers, got {got}")

@@ -12,7 +12,8 @@ from pydantic import Field
 from cmvae.base.arrays import restore
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Likelihood, Params
-from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous
+from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Category, Column, Continuous
+from cmvae.preprocessing.dates import DATES, STORED, Date, DateAndSeason
 from cmvae.preprocessing.identifiers import identifying
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds, without
 from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
@@ -59,7 +60,7 @@ class TableCodec(Codec):
     content = "table"
 
     type: Literal["table"] = "table"
-    columns: Annotated[tuple[AnyColumn, ...], Field(min_length=1)]
+    columns: Annotated[tuple[AnyColumn | Date | DateAndSeason, ...], Field(min_length=1)]
     ignored: tuple[str, ...] = ()
     median_total: float = 0.0
 
@@ -106,7 +107,8 @@ class TableCodec(Codec):
             learned = {own.name: own for own in Continuous.learn_all(measured, numbers, found)}
         for own, kind in zip(names, kinds, strict=True):
             if own not in learned:
-                learned[own] = COLUMNS[kind].learn(own, seen[own].dropna(), modality)
+                cells = seen[own].dropna()
+                learned[own] = {**COLUMNS, **DATES}[kind].learn(own, cells, modality)
         columns: Any = tuple(learned[name] for name in names)
         codec = cls(columns=columns, ignored=tuple(ignored))
         values, observed = codec.encode(frame, modality)
@@ -136,9 +138,13 @@ class TableCodec(Codec):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Categories whose values are strings."""
-        categories = [column for column in self.columns if column.kind == "category"]
-        return tuple(str(c.name) for c in categories if all(isinstance(v, str) for v in c.values))
+        """Categories whose values are strings, and dates that are written."""
+        return tuple(
+            str(own.name)
+            for own in self.columns
+            if (isinstance(own, Category) and all(isinstance(value, str) for value in own.values))
+            or (isinstance(own, Date) and own.form != STORED)
+        )
 
     def encode(self, rows: Any, modality: str = "table") -> tuple[np.ndarray, np.ndarray]:
         """Return numbers, (n, D) float32, missing cells and rows NaN; see :class:`Codec`.
@@ -184,7 +190,7 @@ class TableCodec(Codec):
 
     def readable(self, values: np.ndarray) -> np.ndarray:
         """Return numbers (n, D) in the units of the columns, float64; categories stay shares."""
-        center, spread = np.array([c.scale for c in self._sorted for _ in c.names]).T
+        center, spread = np.array([scale for c in self._sorted for scale in c.scales]).T
         numbers = np.asarray(restore(values.astype(np.float64), center, spread))
         for j, column in enumerate(self._sorted):
             # Continuous columns come first, and each is one number.
@@ -242,13 +248,14 @@ class TableCodec(Codec):
             "count": ("poisson" if chosen == "poisson" else "negative_binomial", {"means": means}),
         }
         for kind, (name, params) in names.items():
-            width = sum(column.kind == kind for column in self.columns)
+            alike = (kind, *DATES) if kind == "continuous" else (kind,)
+            width = sum(len(column.names) for column in self.columns if column.kind in alike)
             blocks += [[name, width, params]] if width else []
         widths = [len(column.names) for column in self.columns if column.kind == "category"]
         return blocks + ([["categorical", widths]] if widths else [])
 
     @property
-    def _sorted(self) -> list[AnyColumn]:
+    def _sorted(self) -> list[AnyColumn | Date | DateAndSeason]:
         return sorted(self.columns, key=lambda column: KINDS.index(column.kind))
 
 

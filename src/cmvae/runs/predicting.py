@@ -28,6 +28,7 @@ def predict_files(
     out: Path,
     told: Told = None,
     strict: bool | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Write id, cluster, probability, modalities and fit of samples in files, in bounded memory.
 
@@ -41,6 +42,7 @@ def predict_files(
         out: A .csv, .tsv or .parquet file.
         strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
         told: Takes how the samples were joined.
+        tell: Is told of each file, in a line, what is unusual about it.
 
     Returns:
         How many samples there are in each cluster.
@@ -49,7 +51,10 @@ def predict_files(
     from cmvae.runs.goodness import fit_percentiles
     from cmvae.runs.run import samples_table
 
-    with _joined(folder, record, files, told, strict) as (run, parts), open_rows(out) as append:
+    with (
+        _joined(folder, record, files, told, strict, tell) as (run, parts),
+        open_rows(out) as append,
+    ):
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             fits = fit_percentiles(run.model, run.reference, data)
@@ -69,6 +74,7 @@ def predict_h5mu(
     out: Path,
     told: Told = None,
     strict: bool | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
 
@@ -80,6 +86,7 @@ def predict_h5mu(
         out: The copy.
         strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
         told: Takes how the cells were joined.
+        tell: Is told of each file, in a line, what is unusual about it.
 
     Returns:
         How many cells there are in each cluster.
@@ -89,7 +96,7 @@ def predict_h5mu(
     from cmvae.runs.goodness import fit_percentiles
 
     ids, found, drift = [], [], record.drift()
-    with _joined(folder, record, files, told, strict) as (run, parts):
+    with _joined(folder, record, files, told, strict, tell) as (run, parts):
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
@@ -112,9 +119,10 @@ def _joined(
     files: Mapping[str, ModalityFile],
     told: Told,
     strict: bool | None,
+    tell: Callable[[str], None] | None,
 ) -> Iterator[tuple["Run", Iterator[JoinedRows]]]:
     """Give a run and the samples in files, a part at a time; the model is read when these are."""
-    with join_files(files, record.preprocessing, strict) as store:
+    with join_files(files, record.preprocessing, strict, tell) as store:
         if told is not None:
             told(store.join())
         yield load_model(folder, record), store.batches(record.preprocessing.chunk_rows)

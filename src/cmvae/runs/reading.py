@@ -1,7 +1,7 @@
 """The files of a run, read and joined; all that is wrong with them is said at once."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cmvae.base.words import Refusals, message_of, raise_all
@@ -10,7 +10,7 @@ from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
 from cmvae.files.overlap import AS_THEY_ARE
-from cmvae.files.source import Source
+from cmvae.files.source import Source, unchanged
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.differences import Differences
 from cmvae.preprocessing.understanding import ModalitySummary
@@ -19,8 +19,14 @@ UNNAMED = "Unnamed: "  # what pandas calls columns without a name
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
 
 
-def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
+def learn_files(
+    files: Mapping[str, ModalityFile], tell: Callable[[str], None] | None = None
+) -> Preprocessing:
     """Learn how the rows of files become a model's inputs.
+
+    Args:
+        files: Modality to file.
+        tell: Is told of each file, in a line, what is unusual about it.
 
     Raises:
         ValueError, TypeError, KeyError, ImportError: For files that cannot be read, and rows that
@@ -35,6 +41,8 @@ def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
             try:
                 sources[name] = open_source(name, file)
                 rows[name] = sources[name].read()
+                if tell is not None and sources[name].account:
+                    tell(sources[name].account)
             except REFUSED as error:
                 errors.append(error)
         try:
@@ -56,12 +64,15 @@ def _about(source: Source) -> dict[str, Any]:
     column = getattr(source, "id_column", None)
     return {
         "id": None if column is None or column.startswith(UNNAMED) else column,
-        "reading": str(getattr(source, "reading", "")),
+        "reading": ", ".join([*(f"{k} {v}" for k, v in source.reading.items()), *source.notes]),
     }
 
 
 def join_files(
-    files: Mapping[str, ModalityFile], preprocessing: Preprocessing, strict: bool | None = None
+    files: Mapping[str, ModalityFile],
+    preprocessing: Preprocessing,
+    strict: bool | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> RowStore:
     """Read files of some of the modalities, a part at a time, and join them on their ids.
 
@@ -72,6 +83,7 @@ def join_files(
         files: Modality to file.
         preprocessing: What was learned of the modalities.
         strict: Which differences are refused: True: all, False: none, None: many unknown values.
+        tell: Is told of each file, in a line, what is unusual about it.
 
     Returns:
         The samples, on disk; to be closed.
@@ -93,18 +105,21 @@ def join_files(
         matching = AS_THEY_ARE
     store = RowStore(names, matching)
     try:
-        for name in names:
-            codec = preprocessing.codecs[name]
-            try:
-                if name in refused:
-                    raise refused[name]
-                met = Differences(name, strict)
-                for own, rows in sources[name].chunks(preprocessing.chunk_rows, codec.texts):
-                    store.add(name, own, *codec.encode(met.matched(rows, codec), name))
-                said += met.settle(codec)
-            except REFUSED as error:
-                found = error.errors if isinstance(error, Refusals) else [error]
-                errors += [_with_file(own, {name: files[name]}) for own in found]
+        with unchanged({name: files[name].path for name in names}):
+            for name in names:
+                codec = preprocessing.codecs[name]
+                try:
+                    if name in refused:
+                        raise refused[name]
+                    met = Differences(name, strict)
+                    for own, rows in sources[name].chunks(preprocessing.chunk_rows, codec.texts):
+                        store.add(name, own, *codec.encode(met.matched(rows, codec), name))
+                    said += met.settle(codec)
+                    if tell is not None and sources[name].account:
+                        tell(sources[name].account)
+                except REFUSED as error:
+                    found = error.errors if isinstance(error, Refusals) else [error]
+                    errors += [_with_file(own, {name: files[name]}) for own in found]
         raise_all(errors)
         store.check()
         for line in said:  # not before all is well: a refusal is one line
@@ -170,9 +185,16 @@ def _open_all(
 
 
 def read_files(
-    files: Mapping[str, ModalityFile], preprocessing: Preprocessing | None = None
+    files: Mapping[str, ModalityFile],
+    preprocessing: Preprocessing | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[Preprocessing, JoinedRows]:
-    """Read and join the files of a run, and learn from them unless that was done before."""
-    learned = preprocessing or learn_files(files)
-    with join_files({name: files[name] for name in learned.codecs}, learned) as store:
-        return learned, store.all_rows()
+    """Read and join the files of a run, and learn from them unless that was done before.
+
+    Raises:
+        ValueError, TypeError, KeyError: For what cannot be read, and files that change meanwhile.
+    """
+    with unchanged({name: file.path for name, file in files.items()}):
+        learned = preprocessing or learn_files(files, tell)
+        with join_files({name: files[name] for name in learned.codecs}, learned) as store:
+            return learned, store.all_rows()
