@@ -575,6 +575,27 @@ def changed(value, at=(2, 1), form=np.asarray):
     return with_rna(form(values))
 
 
+def test_missing_values_of_a_dense_matrix_are_missing_cells():
+    mdata = make(np.asarray)
+    values = mdata.mod["protein"].X.copy()
+    values[2, 1] = np.nan
+    values[5] = np.nan  # this cell lacks the modality then
+    mdata.mod["protein"].X = values
+    cells = from_mudata(mdata)
+    assert list(cells.dataset.cells) == ["protein"]
+    names = mdata.mod["protein"].obs_names
+    place, gone = (list(cells.obs_names).index(names[row]) for row in (2, 5))
+    there = cells.dataset.cells["protein"].numpy()
+    assert not cells.dataset.masks["protein"][gone]
+    seen = cells.dataset.masks["protein"].numpy()
+    assert np.argwhere(~there & seen[:, None]).tolist() == [[place, 1]]
+    model = make_model(cells.coding, missing_cells=list(cells.dataset.cells))
+    made = model.impute(cells.dataset)
+    assert all(bool(own.isfinite().all()) for own in made.values())
+    to_mudata(mdata, model, cells)
+    assert np.isfinite(mdata.obsm["X_cmvae"]).all()
+
+
 def stale(names=tuple(f"d{i}" for i in range(8))):
     mdata = make()
     mdata.mod["rna"].obs_names = list(names)
@@ -654,8 +675,8 @@ REFUSED = {
         (ValueError, "modality 'rna': mdata lacks 8 .* 'd0': mdata.update"),
     ),
     "NaN": (
-        lambda: from_mudata(changed(np.nan)),
-        (ValueError, r"modality 'rna': values must be finite .*; got nan in cell 'c2'"),
+        lambda: from_mudata(changed(np.nan, form=scipy.sparse.csr_matrix)),
+        (ValueError, r"modality 'rna': values of a sparse .* finite .*; got nan in cell 'c2'"),
     ),
     "infinity in a sparse matrix": (
         lambda: from_mudata(changed(np.inf, form=scipy.sparse.csc_matrix)),

@@ -25,9 +25,12 @@ from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import ModalityFile
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing import Preprocessing
-from cmvae.preprocessing.frames import Frames, as_pandas, read_frames, split_columns
+from cmvae.preprocessing.completing import complete_table
+from cmvae.preprocessing.frames import Frames, check_no_list, read_frames, split_columns
+from cmvae.preprocessing.libraries import as_pandas
 from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import read_run, save_run
+from cmvae.runs.goodness import fit_percentiles, log_likelihoods
 from cmvae.runs.run import FEW_KEPT, Run, drawn_seed, prepare, train_run
 from cmvae.training.recipe import Recipe
 
@@ -57,7 +60,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     numbers, which are standardised; the columns of DataFrames are of the kinds that their values
     show (:func:`cmvae.preprocessing.column_kinds`), as for ``cmvae fit``. Of both, rows of words
     and shares are recognised where ``kinds`` names no column. Rows with all entries NaN
-    are missing modalities; a single NaN in an observed row is refused. DataFrames are joined on
+    are missing modalities, single NaNs are missing cells (:meth:`impute`). DataFrames are joined on
     their index, by the same rule as ``cmvae fit`` joins files on their ids: a sample absent from
     one of them lacks that modality; the order is that of first appearance (``index_``). Entries
     that are spelled in different ways are joined with a warning, or refused where this is not one
@@ -164,8 +167,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             ValueError: For a setting out of its range, fewer samples than clusters, infinities,
-                single missing cells, identifiers and dates among the columns, or a sample with
-                nothing observed; the message names modality and samples.
+                a table of nothing but identifiers, dates and constants, or a sample with nothing
+                observed; the message names modality and samples.
             TypeError: For what is no number where numbers are needed.
             KeyError: For kinds of modalities or columns that are not there.
         """
@@ -174,6 +177,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
         learned = Preprocessing.learn(frames.tables, files)
+        for name, own in learned.understood.items():
+            for line in own.say_left_out(name):
+                warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)
+            for line in own.say_noted(name):
+                logger.info(line)
         seed = drawn_seed(check_random_state(self.random_state))
         config = RunConfig(
             modalities=files,
@@ -201,6 +209,52 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Return the joint embedding, the mean of q(z|X), (n, latent_dim)."""
         data = self._dataset(X)
         return self._run.embed(data).astype(np.float64)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return a bound of the log-likelihood of each sample's modalities, (n,).
+
+        In nats of coded features, importance-sampled with the same draws each time.
+        """
+        return log_likelihoods(self.model_, self._dataset(X))
+
+    def fit_percentiles(self, X: Any) -> np.ndarray:
+        """Return how well each sample fits, (n,): from 0 to 100, among the samples fitted.
+
+        It is the percentile of its log-likelihood, for each number that is there, among those of
+        training samples seen through the same modalities; NaN where training had none such. New
+        samples fit worse than those that a model was trained on, the more so the fewer those were.
+        Where the samples as a whole lie elsewhere than those of training, a warning says so.
+        """
+        data = self._dataset(X)
+        drift = self._run.drift()
+        drift.add(data)
+        drift.warn()
+        return fit_percentiles(self.model_, self._run.reference, data)
+
+    def impute(self, X: Any) -> Any:
+        """Return the tables of samples, complete, in the units of the data: :meth:`CMVAE.impute`.
+
+        Cells that are there stay as they are. Of others counts are whole numbers, of categories and
+        binary columns it is the more probable value.
+
+        Returns:
+            {modality: table} of all modalities and the n samples in the order of ``index_``'s rule,
+            DataFrames where such were given at the fit, else arrays. Of one table that table.
+        """
+        frames = self._read(X)
+        learned = self._run.preprocessing
+        made = self.model_.impute(learned.dataset(frames.encode(learned)))
+        completed: dict[str, Any] = {}
+        for name, own in made.items():
+            codec, values = learned.codecs[name], own.cpu().numpy()
+            if codec.content not in ("table", "text"):
+                completed[name] = codec.readable(values)
+                continue
+            table = complete_table(codec, values, frames.aligned(name))
+            if frames.index is not None:
+                table = table.set_axis(frames.index, axis=0)
+            completed[name] = table if name in self._tables else table.to_numpy()
+        return completed[SINGLE] if self.modalities_ == [SINGLE] else completed
 
     @torch.no_grad()
     def score(self, X: Any, y: Any = None) -> float:
@@ -305,6 +359,12 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         clusterer._adopt(run, index, extras["tables"])
         return clusterer
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that cells may be missing."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether a fit has come to its end."""
         return hasattr(self, "labels_")
@@ -331,20 +391,36 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         if not fitting:
             check_is_fitted(self)
         X = as_pandas(X)
+        check_no_list(X)
         # Some sparse matrices are mappings too; scikit-learn's check refuses them by name.
         if issparse(X) or not isinstance(X, Mapping):
             if self.modalities is not None:
                 X = split_columns(X, self.modalities)
             elif isinstance(X, pd.DataFrame):
-                validate_data(self, X, reset=fitting, skip_check_array=True)
+                if fitting or SINGLE not in self._tables:  # else columns are found by name
+                    validate_data(self, X, reset=fitting, skip_check_array=True)
                 X = {SINGLE: X}
             else:
                 least = 2 if fitting else 1
-                X = {SINGLE: validate_data(self, X, reset=fitting, ensure_min_samples=least)}
+                X = {SINGLE: self._validated(X, fitting, least)}
         frames = read_frames(X)
         for remark in frames.matching.remarks:
             warnings.warn(remark, stacklevel=3)
         return frames
+
+    def _validated(self, X: Any, fitting: bool, least: int) -> Any:
+        """Return an array as scikit-learn checks it; what is no number is told in our words."""
+        try:
+            checks: dict[str, Any] = {"ensure_all_finite": "allow-nan"}
+            checks["ensure_min_samples"] = least
+            return validate_data(self, X, reset=fitting, **checks)
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"X holds something that is no number{str(error).partition('float')[2]}; columns "
+                "of other kinds need a DataFrame"
+            ) from None
 
     def _assign(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         data = self._dataset(X)

@@ -19,6 +19,7 @@ from cmvae.base.words import listed, quoted
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.ids import match_ids
+from cmvae.files.join import JoinedRows
 from cmvae.files.mudata import CellRows
 from cmvae.files.mudata_results import cell_rows, placed_results
 from cmvae.preprocessing import Preprocessing
@@ -69,7 +70,8 @@ def from_mudata(
     The likelihood follows from the values: whole numbers of at least 0 are counts,
     ``'negative_binomial'`` with the cell's total as library size; only 0 and 1 ``'bernoulli'``; all
     others are taken for normalised, ``'normal'`` with a learned scale, each variable standardised
-    over the cells that have the modality.
+    over the cells that have the modality. NaN is a missing value, in arrays alone:
+    ``CMVAEConfig(missing_cells=list(dataset.cells))`` lets encoders see which.
 
     Args:
         mdata: A ``mudata.MuData`` whose modalities share cells (``axis=0``), or a view of one.
@@ -88,9 +90,9 @@ def from_mudata(
         TypeError: For what is not a MuData, or values that are no numbers.
         KeyError: For a modality, layer, column or variable that is not there, with those that are.
         ValueError: For cells named twice, names that match in another spelling and not one to one,
-            an empty modality, NaN, infinity or values that the
-            likelihood does not allow, whole numbers some of which are negative (name their
-            likelihood), cells without a label, a likelihood that is unknown.
+            an empty modality, infinity, NaN in a sparse matrix, cells of which nothing is observed,
+            values that the likelihood does not allow, whole numbers some of which are negative
+            (name their likelihood), cells without a label, a likelihood that is unknown.
 
     Example:
         >>> mdata = read_h5mu("cells.h5mu")  # doctest: +SKIP
@@ -110,13 +112,14 @@ def from_mudata(
         layer = (layers or {}).get(name) if codec is None else codec.layer
         rows = _rows(mdata, name, layer)
         learned[name] = codec or CellCodec.learn(rows, name, (likelihoods or {}).get(name))
-        values, own = learned[name].encode(rows, name)[0], places[name][kept]
-        data[name] = learned[name].stored(_in_order(values, own))
-        masks[name] = own >= 0
+        (values, observed), own = learned[name].encode(rows, name), places[name][kept]
+        data[name] = _in_order(values, own)
+        masks[name] = (own >= 0) & observed[own]
     found = coding or Preprocessing(codecs=dict(learned))
     own_labels = None if labels is None else _labels(mdata, labels, kept)
-    dataset = IncompleteDataset(data, masks, own_labels)
-    return OmicsData(dataset, tuple(map(str, mdata.obs_names[kept])), found)
+    names = tuple(map(str, mdata.obs_names[kept]))
+    dataset = found.dataset(JoinedRows(list(names), data, masks), own_labels)
+    return OmicsData(dataset, names, found)
 
 
 def to_mudata(

@@ -17,7 +17,8 @@ def test_names_are_quoted_and_no_more_of_them_shown_than_one_reads():
     [
         (ValueError("two\n  lines"), "two lines"),
         (KeyError("no 'quotes' around"), "no 'quotes' around"),
-        (KeyError(), ""),
+        (KeyError(), "KeyError, without a message"),
+        (RuntimeError("  "), "RuntimeError, without a message"),
         (OSError(2, "No such file", "x"), "[Errno 2] No such file: 'x'"),
     ],
 )

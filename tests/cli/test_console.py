@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from cmvae.base.words import Refusals
+from cmvae.base.words import Refusals, UnseenError
 from cmvae.cli.console import OPTIONS, one_line_errors, one_line_warnings
 from cmvae.preprocessing import IdentifierError
 from made_files import run
@@ -32,6 +32,12 @@ def told(error, capsys, **options):
         ("alignment_epochs must be two positive", "--alignment-epochs must be two positive"),
         # What only looks like an argument stays as it is.
         ("column 'id=NAMEs' out of 3: id must be", "column 'id=NAMEs' out of 3: id must be"),
+        ("device must be auto, or", "--device must be auto, or"),
+        (
+            "modality 'a': column 'b c' holds text among numbers: ['?']; or name its kind (a.csv)",
+            "modality 'a': column 'b c' holds text among numbers: ['?']; or name its kind (a.csv), "
+            "as in --kind a.b c=category",
+        ),
         ("outliers: 3; the labels out", "outliers: 3; the labels out"),
         ("two\nlines  of\ttext", "two lines of text"),
         ("[red]no markup[/red] 'a[0]'", "[red]no markup[/red] 'a[0]'"),
@@ -47,9 +53,9 @@ def test_several_refusals_are_one_line_with_the_way_out_of_each(capsys):
     first = IdentifierError("a", {"name": "holds names", "day": "holds dates"})
     errors = [first, KeyError("out must be b"), IdentifierError("c.d", {"x": "holds dates"})]
     err = told(Refusals(errors), capsys)[1]
-    assert "'day' holds dates; make one the id, leave them out, or name their kinds, as in " in err
-    assert "--kind a.name=ignore --kind a.day=ignore; --out must be b; modality 'c.d'" in err
-    assert err.endswith("as in --kind c.d.x=ignore")
+    assert "'day' holds dates; name the kinds of those that are measurements, as in " in err
+    assert "--kind a.name=category --kind a.day=category; --out must be b; modality 'c.d'" in err
+    assert err.endswith("as in --kind c.d.x=category")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,9 @@ def test_several_refusals_are_one_line_with_the_way_out_of_each(capsys):
         (FileNotFoundError(2, "No such file", "x"), 2, "Error: [Errno 2] No such file: 'x'"),
         (ImportError("needs x: pip install 'cmvae[omics]'"), 2, "Error: needs x: pip install 'cm"),
         (FloatingPointError("the loss is nan"), 1, "Error: the loss is nan"),
+        (ValueError(), 2, "Error: ValueError, without a message"),
+        (RuntimeError("the device is full"), 1, "Error: RuntimeError: the device is full"),
+        (UnseenError("'x' holds 'y'"), 2, "Error: 'x' holds 'y', or pass --lenient"),
         (KeyboardInterrupt(), 130, "Interrupted: nothing was written"),
     ],
 )

@@ -335,12 +335,8 @@ def broken(folder, what):
     elif what == "text":
         table["note"] = ["yes", "no"] * (N // 2)
     elif what == "strings":
-        table["note"], table["day"] = (
-            "row " + table["id"],
-            pd.date_range("2020", periods=N).strftime("%d.%m.%Y"),
-        )
-    elif what == "hole":
-        table.loc[4, "x"] = np.nan
+        days = pd.date_range("2020", periods=N).strftime("%d.%m.%Y")
+        table = table[["id"]].assign(note="row " + table["id"], day=days)
     elif what == "image":
         write_images(folder / "bad", IDS[:9])
         whole = (folder / "bad" / "004.png").read_bytes()
@@ -367,12 +363,7 @@ def broken(folder, what):
             ["--kind", "bad.note=continuous"],
             "'bad': column 'note' holds something that is no number",
         ),
-        ("strings", [], "name their kinds, as in --kind bad.note=ignore --kind bad.day=ignore"),
-        (
-            "hole",
-            [],
-            "'bad': single missing cells, which are not supported, in 1 rows, the first ['004']",
-        ),
+        ("strings", [], "--kind bad.note=category --kind bad.day=category"),
         ("image", [], "modality 'bad': broken image"),
         ("h5mu", [], "bad.h5mu: not an .h5mu file"),
     ],
@@ -413,7 +404,7 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         ),
         (
             ["--modality", "a=A", "--kind", "a.x=number"],
-            "unknown kinds ['number']; allowed: continuous, binary",
+            "unknown kinds ['number']; allowed: continuous, date",
         ),
         (["--modality", "a=A", "--kind", "a.x=text"], "a modality of texts has one column"),
         (["--modality", "a=A", "--kind", "a.x=count"], "'x' (count) holds"),
@@ -450,16 +441,16 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         (["--modality", "a=A", "--alignment-epochs", "2", "3"], "must be left out: there are no"),
         (
             ["--modality", "a=A", "--kind", "a.x=number", "--modality", "c=nowhere.csv"],
-            "/nowhere.csv; modality 'a': unknown kinds ['number']; allowed: continuous, binary",
+            "/nowhere.csv; modality 'a': unknown kinds ['number']; allowed: continuous, date",
         ),
         (
             ["--modality", "a=A", "--modality", "c=notes.csv", "--kind", "a.y=length"],
-            "modality 'a': unknown kinds ['length']; allowed: continuous, binary, count, "
+            "modality 'a': unknown kinds ['length']; allowed: continuous, date, count, "
             "category, text, ignore; modality 'c': identifiers, dates or free text in 1 columns",
         ),
         (
             ["--modality", "a=A", "--modality", "c=notes.csv", "--kind", "a.y=length"],
-            "or name their kinds, as in --kind c.note=ignore",
+            "of those that are measurements, as in --kind c.note=category",
         ),
         (["--config", "several.yaml"], "recipe.beta must be a positive number, got -1"),
         (["--config", "several.yaml"], "rule must be 'joint', 'mean' or 'vote', got 'guess'"),

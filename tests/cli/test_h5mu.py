@@ -457,7 +457,7 @@ def test_bad_ends_of_predictions_are_told_and_nothing_is_written(fitted, cells, 
     table = ["predict", fitted[0], "--modality", f"rna={cells}", "--out", out, "--overwrite"]
     refused("is a copy of an .h5mu file with the results in it: pass one as --data", *table)
     refused(
-        "--data must be an .npz, .h5mu or .yaml file",
+        "--data must be an .npz, .h5mu, .h5ad or .yaml file",
         *given[:2],
         "--data",
         "x.h5ad",

@@ -85,7 +85,10 @@ def test_likelihoods_have_parameters():
             lambda: with_likelihoods(FILES, ["a=poisson,x"]),
             "--likelihood a must be NAME=VALUE, got",
         ),
-        (lambda: data_files(Path("x.csv"), None), "--data must be an .npz, .h5mu or .yaml file"),
+        (
+            lambda: data_files(Path("x.csv"), None),
+            "--data must be an .npz, .h5mu, .h5ad or .yaml file",
+        ),
         (lambda: given_files(["a=b"], Path("x.npz"), None), "--modality and --data exclude each"),
     ],
 )

@@ -387,3 +387,58 @@ def test_random_masks_refuse_what_cannot_be():
         random_masks(10, "ab", 0.5)
     with pytest.raises(ValueError, match="n_samples: expected at least 1, got 0"):
         random_masks(0, ["a", "b"], 0.5)
+
+
+CELLS = [[True, False], [True, True], [False, False]]
+
+
+def test_cells_are_kept_beside_the_data_and_follow_it():
+    data = {"a": torch.tensor([[1.0, float("nan")], [2, 3], [float("inf"), 4]]), "b": torch.ones(3)}
+    ds = IncompleteDataset(data, {}, cells={"a": CELLS})
+    assert ds.masks["a"].tolist() == [True, True, False]  # without any cell: not observed
+    assert ds.cells["a"].tolist() == CELLS
+    assert ds[0].cells["a"].tolist() == CELLS[0]
+    assert ds[1:].cells["a"].tolist() == CELLS[1:]
+    assert ds.batch([2, 0]).cells["a"].tolist() == [CELLS[2], CELLS[0]]
+    assert "0.25 of its cells missing" in repr(ds)
+    assert "cells" not in MultimodalBaseDataset({"a": torch.ones(3, 2)})[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "cells", "error", "message"),
+    [
+        ({"a": torch.ones(3, 2)}, {"x": CELLS}, KeyError, "unknown modality 'x' in cells"),
+        ({"a": torch.ones(3, 2)}, [CELLS], TypeError, r"cells: expected a mapping.*\(n, D\) bool"),
+        ({"a": torch.ones(3, 2)}, {"a": [True] * 3}, ValueError, r"shape of its data, \(3, 2\)"),
+        ({"a": torch.ones(3, 2)}, {"a": [[2, 0]] * 3}, ValueError, "'a': expected booleans or 0"),
+        (
+            {"a": torch.full((3, 2), float("nan")), "b": torch.ones(3)},
+            {"a": CELLS},
+            ValueError,
+            "'a': NaN or infinity in observed entries of sample.*; .* marked by cells=",
+        ),
+        (
+            {"a": torch.ones(3, 2)},
+            {"a": [[False] * 2] * 3},
+            ValueError,
+            "nothing is observed in sa",
+        ),
+        (
+            {"image": torch.ones(3, 1, 2, 2), "a": torch.ones(3)},
+            {"image": torch.eye(3)[:, [0, 1, 0, 1]].reshape(3, 1, 2, 2)},
+            ValueError,
+            "'image': some are missing of .*; vectors may lack single cells, not im",
+        ),
+    ],
+)
+def test_cells_that_cannot_be_are_named(data, cells, error, message):
+    with pytest.raises(error, match=message):
+        IncompleteDataset(data, {}, cells=cells)
+
+
+def test_an_image_that_lacks_all_its_cells_lacks_the_modality():
+    cells = torch.tensor([True, False]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
+    data = {"image": torch.ones(2, 1, 2, 2), "a": torch.ones(2, 1)}
+    ds = IncompleteDataset(data, {}, cells={"image": cells})
+    assert ds.masks["image"].tolist() == [True, False]
+    assert ds.cells == {}

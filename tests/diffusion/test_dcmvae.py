@@ -613,3 +613,15 @@ def test_a_stream_is_trained_on_once_the_scales_are_known(tmp_path):
     whole.estimate_scaling(dataset())
     trainer = fit(whole, loader, max_epochs=1, run_dir=tmp_path / "run", **QUIET)
     assert trainer.global_step == 2
+
+
+def test_missing_cells_of_what_is_refined_are_refused_by_name():
+    model, data = refined({"a": TINY}), make_data(n=4)
+    cells = {m: torch.ones_like(data[m], dtype=torch.bool) for m in ("a", "b")}
+    cells["a"][1, 2] = cells["b"][0, 1] = False
+    dataset = IncompleteDataset(data, {}, cells=cells)
+    for member in (model, model.estimate_scaling):
+        with pytest.raises(ValueError, match="modality 'a' has missing cells: a diffusion decoder"):
+            member(dataset)
+    model(IncompleteDataset(data, {}, cells={"b": cells["b"]}))
+    assert bool(model.impute(dataset)["a"].isfinite().all())

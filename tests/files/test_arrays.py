@@ -88,7 +88,7 @@ def test_bytes_are_images_whatever_their_order(tmp_path, shape, expected):
     values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     np.save(tmp_path / "a.npy", values)
     ((_, images),) = ArrayFile(tmp_path / "a.npy", "m").chunks(9)
-    np.testing.assert_array_equal(images, as_images(values))
+    np.testing.assert_array_equal(images, as_images(values, "m"))
     assert images.shape == expected
     if shape[-1] == 3:
         np.testing.assert_array_equal(images[:, 1], values[..., 1])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cmvae.files.images import ImageFolder, measure_images, read_image
+from cmvae.files.images import ImageFolder, measure_bits, measure_images, read_image
 
 
 def test_images_of_any_mode_and_size(tmp_path):
@@ -42,6 +42,74 @@ def test_bad_images_are_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"'m': broken image .*a\.jpg"):
         measure_images(ImageFolder(tmp_path, "m").read(), "m")
-    Image.fromarray(np.zeros((4, 4), dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match=r"deep\.png.*eight bits a channel"):
-        read_image(tmp_path / "deep.png", (1, 4, 4), "m")
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "deep.tiff")
+    with pytest.raises(ValueError, match=r"deep\.tiff.*it holds fractions"):
+        read_image(tmp_path / "deep.tiff", (1, 4, 4), "m")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_stored_where_nothing_is_seen_does_not_count(tmp_path, mode):
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((6, 6, 4), np.uint8)
+    pixels[2:4, 2:4] = 90, 90, 90, 255
+    for name in "ab":
+        image = Image.fromarray(pixels)
+        if mode == "P":  # its palette names the colour that is not seen
+            image = Image.fromarray((pixels[..., 3] == 0).astype(np.uint8))
+            image.putpalette([90, 90, 90, *rng.integers(0, 255, 3).tolist()])
+            image = image.convert("P")
+            image.info["transparency"] = 1
+            image.save(tmp_path / f"{name}.png", transparency=1)
+        else:
+            image.convert(mode).save(tmp_path / f"{name}.png")
+        pixels[pixels[..., 3] == 0] = [*rng.integers(0, 255, 3), 0]
+    one, two = (read_image(tmp_path / f"{name}.png", (3, 6, 6), "m") for name in "ab")
+    np.testing.assert_array_equal(one, two)
+    assert one[:, 0, 0].tolist() == [255, 255, 255]
+    assert one[:, 2, 2].tolist() == [90, 90, 90]
+
+
+def test_half_of_a_transparent_pixel_is_seen(tmp_path):
+    Image.fromarray(np.array([[[0, 200, 100, 128]]], np.uint8)).save(tmp_path / "a.png")
+    found = read_image(tmp_path / "a.png", (3, 1, 1), "m").ravel()
+    np.testing.assert_allclose(found, [127, 227, 177], atol=1)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_deep_images_keep_the_bits_that_they_use(tmp_path, bits, ending):
+    values = np.linspace(0, 2**bits - 1, 48).reshape(6, 8).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / f"a.{ending}")
+    paths = [tmp_path / f"a.{ending}"]
+    assert measure_bits(paths, "m") == bits
+    assert measure_images(paths, "m") == (1, 6, 8)
+    read = read_image(paths[0], (1, 6, 8), "m", bits)[0]
+    np.testing.assert_array_equal(read, values >> (bits - 8))
+
+
+def test_what_is_passed_over_is_counted(tmp_path):
+    for name in ("a.PNG", "more/b.png", "more/deep/c.jpg", "d.HEIC", "e.heic", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(("PNG", "png", "jpg")):
+            Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name)
+        else:
+            (tmp_path / name).write_bytes(b"none")
+    folder = ImageFolder(tmp_path, "m")
+    assert folder.notes == [
+        "3 files passed over: 2 .heic, 1 .txt",
+        "2 images in subfolders passed over (subfolders=yes reads them)",
+    ]
+    assert f"m ({tmp_path.name}): 3 files passed over" in folder.account
+    whole = ImageFolder(tmp_path, "m", subfolders=True)
+    assert [ids for ids, _ in whole.chunks(9)] == [["a", "more/b", "more/deep/c"]]
+    assert whole.notes == ["3 files passed over: 2 .heic, 1 .txt"]
+    (tmp_path / "a.PNG").unlink()
+    with pytest.raises(ValueError, match=r"no images .*; 2 are in subfolders: subfolders=yes"):
+        ImageFolder(tmp_path, "m")
+
+
+def test_two_images_of_one_id_are_refused(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name)
+    with pytest.raises(ValueError, match=r"'m'.*several images for one id: \['a'\]"):
+        ImageFolder(tmp_path, "m")

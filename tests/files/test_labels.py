@@ -41,7 +41,7 @@ def test_labels_come_from_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "column", "message"),
     [
-        ("l.txt", "", None, r"labels must be a table \(\.csv, \.tsv, \.parquet\), got .*l\.txt"),
+        ("l.doc", "", None, r"labels must be a table \(\.csv, \.tsv, .*\), got .*l\.doc"),
         ("l.csv", "id,a,b\n1,2,3\n", None, r"name one with column=NAME: \['a', 'b'\]"),
         ("l.csv", "id,a\n1,2\n", "b", r"l\.csv: no column 'b'; it has \['a'\]"),
         ("l.csv", "id,a\n1,2\n1,3\n", None, r"l\.csv: duplicate ids: \['1'\]"),

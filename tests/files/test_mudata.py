@@ -5,6 +5,7 @@ import sys
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 
@@ -183,7 +184,7 @@ REFUSED = {
         h5ad,
         {},
         ValueError,
-        r"it holds no modalities \(an \.h5ad holds one: mudata\.MuData",
+        r"it holds no modalities \(an \.h5ad holds one: name it so\)",
     ),
     "shared variables": (change_axis, {}, ValueError, r"its modalities share variables \(axis=1\)"),
     "a part missing": (
@@ -250,7 +251,7 @@ def test_without_the_extra_it_is_named(path, monkeypatch):
 
 def test_layers_are_those_of_h5mu_files(tmp_path):
     (tmp_path / "t.csv").write_text("id,a\n1,2\n")
-    message = r"'t': layers are those of \.h5mu files, and .*t\.csv is none"
+    message = r"'t': layers are those of \.h5mu and \.h5ad files, and .*t\.csv is none"
     with pytest.raises(ValueError, match=message):
         open_source("t", ModalityFile(path=str(tmp_path / "t.csv"), layer="raw"))
     with pytest.raises(ValueError, match="modality 't' names no file: its rows were given in Pyth"):
@@ -262,3 +263,32 @@ def test_a_run_without_modalities_of_an_h5mu_is_told(path):
     for file in (ModalityFile(path="photos"), ModalityFile()):
         with pytest.raises(ValueError, match=message):
             h5mu_files(path, {"photo": file})
+
+
+def test_an_h5ad_is_one_modality(tmp_path):
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+    rng = np.random.default_rng(0)
+    counts = csr_matrix(rng.poisson(1, (7, 4)).astype(np.float32))
+    names = pd.Index([f"c{i}" for i in range(7)], dtype=object)
+    kinds = pd.Categorical(list("aabbaab"), categories=pd.Index(["a", "b"], dtype=object))
+    variables = pd.DataFrame(index=pd.Index(list("pqrs"), dtype=object))
+    cells = AnnData(
+        counts, pd.DataFrame({"type": kinds}, names), variables, layers={"twice": counts * 2}
+    )
+    cells.write_h5ad(tmp_path / "c.h5ad")
+    source = open_source("rna", ModalityFile(path=str(tmp_path / "c.h5ad")))
+    rows = source.read()
+    np.testing.assert_array_equal(rows.values.toarray(), counts.toarray())
+    assert rows.obs_names.tolist() == cells.obs_names.tolist()
+    twice = open_source("rna", ModalityFile(path=str(tmp_path / "c.h5ad"), layer="twice"))
+    parts = [part.values.toarray() for _, part in twice.chunks(3)]
+    np.testing.assert_array_equal(np.concatenate(parts), counts.toarray() * 2)
+    labels = read_labels(tmp_path / "c.h5ad", column="type")
+    assert labels["c2"] == "b"
+    with pytest.raises(KeyError, match=r"unknown layer 'none'; there are 'twice'"):
+        open_source("rna", ModalityFile(path=str(tmp_path / "c.h5ad"), layer="none"))
+    (tmp_path / "d.h5ad").write_bytes(b"none")
+    with pytest.raises(ValueError, match=r"d\.h5ad: not an \.h5ad file that can be read"):
+        open_source("rna", ModalityFile(path=str(tmp_path / "d.h5ad")))

@@ -27,6 +27,8 @@ DEFAULTS = {
     "covariance": "identity",
     "hidden_dims": (256, 256),
     "networks": None,
+    "missing_cells": [],
+    "residual_factors": 0,
 }
 EVERYTHING = {
     "n_modalities": 2,
@@ -49,6 +51,8 @@ EVERYTHING = {
     "covariance": "full",
     "hidden_dims": (32,),
     "networks": {"b": "resnet"},
+    "missing_cells": ["a"],
+    "residual_factors": 3,
 }
 
 

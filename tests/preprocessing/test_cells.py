@@ -82,3 +82,24 @@ def test_a_stored_codec_that_does_not_fit_is_refused(change, message):
     stored["codecs"]["a"] |= change
     with pytest.raises(ValueError, match=message):
         Preprocessing.from_plain(stored)
+
+
+def test_missing_values_are_passed_over_and_coded_as_nan():
+    rng = np.random.default_rng(0)
+    values = rng.normal(3, 2, size=(30, 4))
+    gaps = np.where(rng.random(values.shape) > 0.2, values, np.nan)
+    gaps[5] = np.nan
+    names, variables = pd.Index([f"c{i}" for i in range(30)]), tuple("pqrs")
+    codec = CellCodec.learn(CellRows(gaps, names, variables), "m")
+    assert codec.dist == "normal"
+    np.testing.assert_allclose(codec.center, np.nanmean(gaps, 0))
+    coded, observed = codec.encode(CellRows(gaps, names, variables), "m")
+    assert np.flatnonzero(~observed).tolist() == [5]
+    np.testing.assert_array_equal(np.isnan(coded), np.isnan(gaps))
+    counts = np.where(np.isnan(gaps), np.nan, rng.poisson(20, values.shape))
+    codec = CellCodec.learn(CellRows(counts, names, variables), "m")
+    assert codec.dist == "negative_binomial"
+    assert codec.size == pytest.approx(np.median(4 * np.nanmean(np.delete(counts, 5, 0), 1)))
+    gaps[:, 2] = np.nan
+    with pytest.raises(ValueError, match="'m': no values in variables r"):
+        CellCodec.learn(CellRows(gaps, names, variables), "m")

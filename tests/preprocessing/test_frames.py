@@ -3,9 +3,10 @@ import pandas as pd
 import pyarrow
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from cmvae.preprocessing import Preprocessing
-from cmvae.preprocessing.frames import read_frames, split_columns
+from cmvae.preprocessing.frames import check_no_list, read_frames, split_columns
 
 FRAME = pd.DataFrame({"p": [1.0, 2.0, 3.5], "q": [4.0, 6.0, 5.5]}, index=["x", "y", "z"])
 
@@ -179,3 +180,25 @@ def test_a_table_is_cut_by_columns_that_it_has():
 def test_rows_numbered_from_zero_lie_beside_arrays():
     frames = read_frames({"a": FRAME.reset_index(drop=True), "b": np.ones((3, 2))})
     assert (frames.n_samples, frames.index) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ([np.zeros((3, 2)), np.zeros((3, 4))], r"X is a list of 2 tables: give a mapping"),
+        ((pd.DataFrame({"a": [1.0]}),), r"X is a tuple of 1 tables: give a mapping"),
+    ],
+)
+def test_a_list_of_tables_has_no_names(tables, message):
+    with pytest.raises(TypeError, match=message):
+        check_no_list(tables)
+    check_no_list([[1.0, 2.0], [3.0, 4.0]])  # rows
+
+
+def test_other_things_that_hold_matrices_are_refused_by_what_they_are():
+    class AnnData:
+        obs_names, shape = ("p", "q"), (2, 2)
+
+    for made, words in ((csr_array(np.eye(3)), "sparse matrix"), (AnnData(), "AnnData")):
+        with pytest.raises(TypeError, match=rf"'m' is an? {words}: .*MuData"):
+            read_frames({"m": made})

@@ -12,6 +12,7 @@ from cmvae.base.words import Refusals
 from cmvae.files.modality import ModalityFile
 from cmvae.preprocessing import IdentifierError, Preprocessing, learn_codec
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
+from cmvae.preprocessing.frames import read_frames
 
 RNG = np.random.default_rng(0)
 TABLE = pd.DataFrame(
@@ -251,3 +252,24 @@ def test_many_more_columns_than_rows_take_seconds(kind):
     assert time.perf_counter() - began < 60
     assert most < 12 * rows.nbytes
     assert learned.codecs["wide"].type == ("words" if kind == "words" else "table")
+
+
+def test_single_missing_cells_become_a_mask_of_the_dataset():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(12, 3)), rng.normal(size=(12, 2))
+    a[2, 1] = a[5] = np.nan
+    frames = read_frames({"a": a, "b": b})
+    learned = Preprocessing.learn(frames.tables)
+    data = learned.dataset(frames.encode(learned))
+    assert list(data.cells) == ["a"]
+    assert np.argwhere(~data.cells["a"].numpy()).tolist() == [[2, 1], [5, 0], [5, 1], [5, 2]]
+    assert data.masks["a"].tolist() == [row != 5 for row in range(12)]
+
+
+def test_a_column_without_cells_is_left_out_with_a_warning():
+    table = pd.DataFrame({"x": np.arange(5.0) ** 2, "gone": np.nan})
+    with pytest.warns(UserWarning, match="'a': columns without any cells are left out: gone"):
+        learned = Preprocessing.learn({"a": table})
+    codec = learned.codecs["a"]
+    assert codec.names == ["x"]
+    assert codec.encode(table.assign(gone=1.0), "a")[0].shape == (5, 1)

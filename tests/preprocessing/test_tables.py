@@ -158,13 +158,6 @@ def test_integer_categories_come_back_as_integers():
         ),
         ("weight", np.inf, ValueError, r"'t'.*'weight' holds infinite values in rows \['s3'\]"),
         ("weight", "heavy", TypeError, r"'t'.*'weight' holds something that is no number"),
-        (
-            "weight",
-            np.nan,
-            ValueError,
-            r"'t': single missing cells.*in 1 rows, the first \['s3'\], of columns \['wei",
-        ),
-        ("colour", None, ValueError, r"'t': single missing cells.*of columns \['colour'\]"),
     ],
 )
 def test_cells_that_cannot_be_are_named(column, value, error, message):
@@ -174,6 +167,58 @@ def test_cells_that_cannot_be_are_named(column, value, error, message):
     table.loc["s3", column] = value
     with pytest.raises(error, match=message):
         codec.encode(table, "t")
+
+
+def with_gaps(seed=0):
+    """Return the table, one with a fifth of its cells missing, and which are there."""
+    table = frame(seed=seed)
+    there = np.random.default_rng(seed + 9).random(table.shape) > 0.2
+    gaps = table.astype(object).where(there)
+    return table, gaps.assign(stage=gaps["stage"].astype(table["stage"].dtype)), there
+
+
+def test_missing_cells_are_passed_over_and_coded_as_nan():
+    table, gaps, there = with_gaps()
+    assert column_kinds(gaps) == column_kinds(table)
+    values, codec = encode_table(gaps)
+    whole = codec.encode(table)[0]
+    for j, column in enumerate(table):
+        names = [i for i, own in enumerate(codec.names) if own.split("=")[0] == column]
+        seen = there[:, j]
+        np.testing.assert_array_equal(values[seen][:, names], whole[seen][:, names])
+        assert np.isnan(values[~seen][:, names]).all()
+    weight = next(own for own in codec.columns if own.name == "weight")
+    seen = table["weight"][there[:, 1]]
+    np.testing.assert_allclose([weight.center, weight.spread], [seen.mean(), seen.std(ddof=0)])
+    visits = next(own for own in codec.columns if own.name == "visits")
+    np.testing.assert_allclose(visits.mean, table["visits"][there[:, 2]].mean(), rtol=1e-5)
+    assert np.isfinite(codec.median_total)
+
+
+def test_cells_may_be_missing_where_none_were_when_the_codec_was_learned():
+    codec, gaps = encode_table(frame())[1], with_gaps()[1]
+    values, observed = codec.encode(gaps)
+    assert observed.all()
+    assert 0.1 < np.isnan(values).mean() < 0.3
+
+
+def test_gaps_leave_what_is_learned_of_shares_and_heavy_tails():
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.ones(4), 80)
+    tail = np.exp(3 * rng.normal(size=80))
+    table = pd.DataFrame(np.column_stack([shares, tail]), columns=[*"abcd", "tail"])
+    table.loc[table.index[:30], "b"] = np.nan
+    table.loc[table.index[50:], "tail"] = np.nan
+    transforms = {own.name: own.transform for own in encode_table(table)[1].columns}
+    assert transforms["tail"] == "log1p"
+    only = table[[*"abcd"]]
+    assert {own.transform for own in encode_table(only)[1].columns} == {"sqrt"}
+
+
+def test_a_column_without_cells_is_refused_by_its_codec():
+    table = frame().assign(empty=np.nan)
+    with pytest.raises(ValueError, match=r"columns \['empty'\] have no cells; leave them out"):
+        encode_table(table)
 
 
 def test_categories_are_in_the_order_of_their_size():

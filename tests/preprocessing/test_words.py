@@ -68,7 +68,7 @@ def test_rows_of_words_are_recognised_weighted_and_scaled(table):
         (frame().assign(w1=1.5 * np.arange(40), w2=-1.0), {}),
         (frame().assign(name="a b"), {}),
         (frame() > 0, {}),
-        (frame() * 0, {}),
+        (frame() * 0, {"kinds": {"w3": "continuous"}}),
         (frame(), {"kinds": {"w3": "continuous"}}),
         (frame(), {"likelihood": "normal"}),
         (counts(), {"likelihood": "negative_binomial"}),
@@ -124,12 +124,28 @@ def test_new_rows_are_matched_by_name_and_odd_ones_refused():
         (frame().drop(columns="w5"), r"missing columns \['w5'\]"),
         (frame().assign(more=1), r"unknown columns \['more'\]"),
         (frame().assign(w5=-1), r"below 0 in columns \['w5'\]"),
-        (gone.assign(w5=1.0), "single missing cells"),
     ]:
         with pytest.raises(ValueError, match=message):
             codec.encode(odd, "text")
-    with pytest.raises(ValueError, match=r"identifiers.*'w5' counts up"):
-        learn_codec(frame().assign(w5=np.arange(40)), "text")
+    numbered = learn_codec(frame().assign(w5=np.arange(40)), "text")
+    assert numbered.ignored == ("w5",)
+    assert numbered == learn_codec(frame(), "text", ModalityFile(kinds={"w5": "ignore"}))
+
+
+def test_words_with_missing_cells_are_scaled_as_if_those_were_like_the_rest():
+    table = frame().astype(float)
+    there = np.random.default_rng(0).random(table.shape) > 0.2
+    gaps = table.where(there)
+    codec = learn_codec(gaps, "text")
+    assert isinstance(codec, WordCodec)
+    values, observed = codec.encode(gaps, "text")
+    assert observed.all()
+    np.testing.assert_array_equal(np.isnan(values), ~there)
+    full = ~np.isclose(np.nansum(values**2, 1), 0)
+    np.testing.assert_allclose(np.nanmean(values**2, 1)[full], 1, rtol=1e-5)
+    having = (table.where(there, 0) > 0).sum() / there.sum(0)
+    expected = np.log(1 / having.where(having > 0, 1))
+    np.testing.assert_allclose(codec.weights, expected, rtol=1e-5)
 
 
 def test_missing_rows_change_nothing_that_is_learned():

@@ -135,6 +135,10 @@ REFUSED = [
     ({"initial_clusters": 99}, "initial_clusters must be at most number_of_clusters = 4, got 99"),
     ({"initial_clusters": "x"}, "initial_clusters must be a positive integer or 'auto', got 'x'"),
     ({"devices": 0}, "the trainer refuses its arguments"),
+    (
+        {"accelerator": "abacus"},
+        "device must be auto, or one that this machine has: .*'cpu'.*'abac",
+    ),
     ({"default_root_dir": "x"}, "default_root_dir is set by run_dir"),
     ({"run_dir": ""}, "run_dir must be a folder, got ''"),
 ]

@@ -5,7 +5,7 @@ import torch
 import cmvae.training.initialization
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, initialize_clusters
 from cmvae.models.inference import latent_means
-from cmvae.training.initialization import collapse_clusters
+from cmvae.training.initialization import collapse_clusters, read_views
 
 
 class _Shared(torch.nn.Module):
@@ -269,3 +269,23 @@ def test_one_modality_alone_starts_clusters():
     groups = initialize_clusters(model, data, "auto", seed=0)
     assert model.n_clusters == 3
     assert len(groups.known.views.values) == 1
+
+
+def test_missing_cells_are_filled_in_as_the_model_reconstructs_them():
+    points, _ = blobs(0, [30, 30])
+    torch.manual_seed(0)
+    config = CMVAEConfig(
+        n_modalities=1, input_dims={"a": 2}, modalities_specific_dim=1, latent_dim=2,
+        missing_cells=["a"],
+    )  # fmt: skip
+    model = CMVAE(config)
+    cells = torch.ones(60, 2, dtype=torch.bool)
+    cells[4, 1] = cells[7, 0] = False
+    data = IncompleteDataset({"a": torch.where(cells, points, torch.nan)}, {}, cells={"a": cells})
+    views = read_views(model, data)
+    assert views.has_filled
+    np.testing.assert_allclose(views.raw[0][cells], points[cells], rtol=1e-6)
+    expected = model.impute(data, steps=0)["a"]
+    np.testing.assert_allclose(views.raw[0][4, 1], float(expected[4, 1]))
+    whole = read_views(model, {"a": points})
+    assert not whole.has_filled

@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -183,3 +185,18 @@ def test_a_model_compiled_in_place_trains_as_the_plain_one(tmp_path):
     assert logged[0].keys() == logged[1].keys()
     assert logged[1] == pytest.approx(logged[0], rel=1e-5, abs=1e-5)
     torch.testing.assert_close(weights(trained[1]), weights(trained[0]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_encoders_that_do_not_see_missing_cells_are_warned_of(tmp_path, seen):
+    whole = data()
+    cells = {"a": torch.ones_like(whole.data["a"], dtype=torch.bool)}
+    cells["a"][3, 0] = False
+    gaps = IncompleteDataset(whole.data, {}, cells=cells)
+    trained = model(missing_cells=["a"] if seen else [])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(trained, gaps, max_epochs=1, seed=0, run_dir=tmp_path / "run", **QUIET)
+    told = [str(own.message) for own in caught if "missing cells" in str(own.message)]
+    assert len(told) == (0 if seen else 1)
+    assert seen or "CMVAEConfig(missing_cells=['a'])" in told[0]

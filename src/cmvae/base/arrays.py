@@ -21,7 +21,12 @@ def restore(values: Any, center: Any, spread: Any) -> Any:
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and standard deviations over n samples (n, ...); 1 for what is constant."""
+    """Return means and standard deviations over n samples (n, ...); 1 for what is constant.
+
+    What is NaN is passed over.
+    """
+    if np.isnan(values).any():
+        return _moments_of_some(values)
     unit = unit_of(np.abs(values).max(0))
     center, spread = (values / unit).mean(0) * unit, (values / unit).std(0) * unit
     # Rounding makes the deviation of a constant column tiny rather than zero.
@@ -35,6 +40,18 @@ def unit_of(largest: Any) -> Any:
     Numbers that are divided by it are rounded in nothing, and their squares do not overflow.
     """
     return np.ldexp(1.0, np.frexp(largest)[1] - 1)
+
+
+def _moments_of_some(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the moments of what is not NaN; 0 and 1 where that is nothing."""
+    there = ~np.isnan(values)
+    number, largest = np.maximum(there.sum(0), 1), np.where(there, np.abs(values), 0).max(0)
+    unit = unit_of(largest)
+    scaled = np.where(there, values / unit, 0)
+    mean = scaled.sum(0) / number
+    offsets = np.where(there, scaled - mean, 0)
+    spread = np.sqrt((offsets**2).sum(0) / number) * unit
+    return mean * unit, np.where(spread <= CONSTANT * largest, 1.0, spread)
 
 
 def is_sparse(values: Any) -> bool:

@@ -36,6 +36,9 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"no such file: {path}")
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        place = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
+        raise ValueError(f"{path}: not YAML: {place}{error.problem or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
     except RecursionError:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Self
@@ -10,8 +11,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from cmvae.base.reading import parse_json
 
+_LONGEST = 60  # characters of what was got
 # What pydantic says, in the words of the other messages.
 _WORDS = {
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    ", got a number with a fractional part": "",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid boolean, unable to interpret input": "true or false",
+    "a valid boolean": "true or false",
     "Value error, ": "",
     "Input should be": "must be",
     "Field required": "is missing",
@@ -105,7 +114,8 @@ class Settings(BaseModel):
         """
         where = f"{what}: " if what else ""
         if not isinstance(fields, Mapping):
-            raise ValueError(f"{where}settings must be a mapping, got {type(fields).__name__}")
+            got = "nothing" if fields is None else repr(fields)[:_LONGEST]
+            raise ValueError(f"{where}settings must be a mapping, got {got}")
         try:
             return cls(**fields)
         except (TypeError, SettingsError) as error:
@@ -124,6 +134,7 @@ def _parts(error: ValidationError) -> list[str]:
             continue
         for theirs, ours in _WORDS.items():
             message = message.replace(theirs, ours)
+        message = re.sub(r" or instance of \w+", "", message)
         plain = not where or item["type"] in ("missing", "extra_forbidden")
         got = "" if plain else f", got {item['input']!r}"
         link = " " if message.startswith(("must", "is ")) else ": "

@@ -29,9 +29,13 @@ def counted(n: int, noun: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an error says, on one line."""
+    """Return what an error says, on one line; of one that says nothing, what it is."""
     said = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(said).split())
+    return " ".join(str(said).split()) or f"{type(error).__name__}, without a message"
+
+
+class UnseenError(ValueError):
+    """So many unknown values that a column may be coded in another way than the one learned."""
 
 
 class Refusals(ValueError):

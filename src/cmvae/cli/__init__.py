@@ -33,7 +33,8 @@ def main() -> None:
         with one_line_warnings():
             status = app(standalone_mode=False)
     except TyperException as error:
-        errors.print(f"Error: {error.format_message()}", markup=False)
+        words = error.format_message().replace("Input should be", "must be")
+        errors.print(f"Error: {words}", markup=False)
         sys.exit(EXIT_USAGE)
     sys.exit(status or 0)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from cmvae.base.words import Refusals, message_of
+from cmvae.base.words import Refusals, UnseenError, message_of
+from cmvae.files.source import ReadingError
 
 if TYPE_CHECKING:
     from cmvae.files.overlap import Join
@@ -23,8 +24,12 @@ OPTIONS = {
     "column": "--column",
     "labels": "--labels",
     "alignment_epochs": "--alignment-epochs",
+    "device": "--device",
+    "clusters": "--clusters",
 }
 """Arguments of the library to the options that set them."""
+
+_COLUMN = re.compile(r"modality '([^']+)'[^:]*: column '?([^']+?)'? holds")
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -78,6 +83,9 @@ def one_line_errors(
     except KeyboardInterrupt:
         errors.print(f"Interrupted: {left() if left else 'nothing was written'}", markup=False)
         sys.exit(EXIT_INTERRUPTED)
+    except (RuntimeError, MemoryError) as error:  # of PyTorch, say: a device that is full
+        errors.print(f"Error: {type(error).__name__}: {message_of(error)}", markup=False)
+        sys.exit(EXIT_FAILED)
     except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:
         found = error.errors if isinstance(error, Refusals) else [error]
         errors.print(f"Error: {'; '.join(map(_in_options, found))}", markup=False)
@@ -94,6 +102,22 @@ def _in_options(error: Exception) -> str:
     names = "|".join(OPTIONS)
     text = re.sub(rf"\b({names})=(True|[A-Z]+)\b", as_option, message_of(error))
     text = re.sub(rf"^({names})()(?=:| must)", as_option, text)
+    return " ".join([_with_way(text, error), *(f"({file})" for file in _notes(error))])
+
+
+def _notes(error: Exception) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
+
+
+def _with_way(text: str, error: Exception) -> str:
+    """Return a message with the option that helps."""
     found: Any = error
-    columns = [f"--kind {found.modality}.{c}=ignore" for c in getattr(found, "columns", ())]
-    return f"{text}, as in {' '.join(columns)}" if columns else text
+    columns = [f"--kind {found.modality}.{c}=category" for c in getattr(found, "columns", ())]
+    if columns:
+        return f"{text}, as in {' '.join(columns)}"
+    if "name its kind" in text and (place := _COLUMN.search(text)):
+        return f"{text}, as in --kind {place[1]}.{place[2]}=category"
+    if isinstance(error, ReadingError):
+        ways = " or ".join(f"--read {error.modality}.{way}" for way in error.options)
+        return f"{text}, as in {ways}"
+    return f"{text}, or pass --lenient" if isinstance(error, UnseenError) else text

@@ -26,9 +26,17 @@ def generate(
             help="Generate from these files instead, sample by sample.",
         ),
     ] = None,
+    impute: Annotated[
+        bool,
+        typer.Option(
+            "--impute",
+            help="Complete the run's own samples, or those of --from: missing cells and modalities "
+            "are filled in.",
+        ),
+    ] = False,
     to: Annotated[
         list[str] | None,
-        typer.Option(help="A modality to generate; by default all (the others)."),
+        typer.Option(help="A modality to write; by default all (of --from alone: the others)."),
     ] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", help="Id column of the tables; else as in the run.")
@@ -43,6 +51,10 @@ def generate(
         str, typer.Option("--format", help="Of tables: csv or parquet.")
     ] = "csv",
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
+    strict: Annotated[
+        bool | None,
+        typer.Option("--strict/--lenient", help="As for predict.", show_default=False),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a folder of generated samples.")
     ] = False,
@@ -52,24 +64,35 @@ def generate(
     Example: cmvae generate runs/mine --cluster 0 --samples 20 --out prototypes
 
     Example: cmvae generate runs/mine --from rna=rna.csv --to photo --out photos-from-rna
+
+    Example: cmvae generate runs/mine --impute --out completed
     """
     with one_line_errors():
         from cmvae.base.files import atomic_folder, link_target
         from cmvae.cli.options import modality_files
         from cmvae.runs.folder import load_model, read_record
         from cmvae.runs.generated import generate_clusters, may_write_generated, translate_files
+        from cmvae.runs.imputed import impute_files
         from cmvae.runs.reading import join_files
 
         if table_format not in ("csv", "parquet"):
             raise ValueError(f"--format must be csv or parquet, got {table_format!r}")
         if given and cluster:
             raise ValueError("--from and --cluster exclude each other")
+        if impute and (cluster or draw):
+            raise ValueError("--impute completes samples: leave out --cluster and --draw")
         out = link_target(out)
         may_write_generated(out, overwrite)
         record = read_record(run)
         names, last = list(record.preprocessing.codecs), record.n_clusters - 1
         files = modality_files(given, id_column, record.config.modalities, "--from")
-        wanted = list(dict.fromkeys(to or [])) or [n for n in names if n not in files] or names
+        if impute and not files:
+            files = {name: record.config.modalities[name] for name in names}
+            if unknown := [name for name, file in files.items() if file.path is None]:
+                way = "pass the files of its samples with --from NAME=PATH"
+                raise ValueError(f"--impute: the run has no files of {unknown}; {way}")
+        others = names if impute else [n for n in names if n not in files] or names
+        wanted = list(dict.fromkeys(to or [])) or others
         unknown = [name for name in wanted if name not in names]
         if unknown:
             raise ValueError(f"--to names unknown modalities {unknown}; there are {names}")
@@ -78,9 +101,11 @@ def generate(
             raise ValueError(f"--cluster must be from 0 to {last}, got {numbers}")
         suffix = f".{table_format}"
         with atomic_folder(out) as folder:
-            if files:
+            if impute:
+                impute_files(load_model(run, record), folder, files, wanted, suffix=suffix)
+            elif files:
                 sources = {name: str(file.path) for name, file in files.items()}
-                with join_files(files, record.preprocessing) as store:
+                with join_files(files, record.preprocessing, strict) as store:
                     say_join(store.join())
                     found = load_model(run, record)
                     translate_files(

@@ -8,10 +8,13 @@ import yaml
 
 from cmvae.base.reading import read_yaml
 from cmvae.files.modality import ModalityFile
-from cmvae.files.suffixes import MUDATA_SUFFIX
+from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, suffix_of
 from cmvae.runs.config import RunConfig
 
 Files = dict[str, ModalityFile]
+
+READING = ("delimiter", "decimal", "thousands", "encoding", "sheet", "subfolders", "layout")
+"""What --read can say of a file."""
 
 
 def named_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
@@ -42,17 +45,18 @@ def modality_files(
     Args:
         values: What the options say.
         id_column: What --id says, for all tables.
-        like: Files of the same names whose ids they share, where --id says nothing, and of .h5mu
-            files the modality and the layer.
+        like: Files of the same names, which are read in the same way; .h5mu and .h5ad files share
+            the modality and the layer.
         option: The option, for the errors.
     """
     found = {}
     for name, path in named_pairs(option, values).items():
         before = (like or {}).get(name)
-        column = id_column or (before.id if before else None)
-        file = ModalityFile(path=str(Path(path).expanduser().absolute()), id=column)
-        if before and Path(path).suffix == MUDATA_SUFFIX:
+        file = ModalityFile(path=str(Path(path).expanduser().absolute()), id=id_column)
+        if before and suffix_of(Path(path)) in (MUDATA_SUFFIX, ANNDATA_SUFFIX):
             file = file.replace(array=before.array, layer=before.layer)
+        if before:
+            file = file.replace(**{field: getattr(before, field) for field in READING})
         found[name] = file
     return found
 
@@ -63,26 +67,32 @@ def data_files(
     """Return the modalities that --data FILE names.
 
     Args:
-        data: An .npz with an array for each modality, an .h5mu, or a YAML file that names them.
+        data: An .npz with an array for each modality, an .h5mu, an .h5ad, whose name without ending
+            is the modality's, or a YAML file that names them.
         id_column: What --id says, for all tables.
         like: Files of a run of the same modalities; an .h5mu is read as they were.
 
     Raises:
         ValueError: For another file, or one that is missing or damaged.
     """
-    if data.suffix == ".npz":
+    suffix = suffix_of(data)
+    if suffix == ".npz":
         from cmvae.files.arrays import array_names
 
         path = str(data.absolute())
         return {name: ModalityFile(path=path, array=name) for name in array_names(data)}
-    if data.suffix == MUDATA_SUFFIX:
+    if suffix == MUDATA_SUFFIX:
         from cmvae.files.mudata import h5mu_files
 
         return h5mu_files(data, like)
-    if data.suffix in (".yaml", ".yml"):
+    if suffix == ANNDATA_SUFFIX:
+        alike = [n for n, own in (like or {}).items() if own.path and _is_anndata(own.path)]
+        name = alike[0] if len(alike) == 1 else data.stem
+        return modality_files([f"{name}={data}"], None, like)
+    if suffix in (".yaml", ".yml"):
         files = _yaml_files(data)
         return {name: file.replace(id=file.id or id_column) for name, file in files.items()}
-    raise ValueError(f"--data must be an .npz, .h5mu or .yaml file, got {data}")
+    raise ValueError(f"--data must be an .npz, .h5mu, .h5ad or .yaml file, got {data}")
 
 
 def given_files(
@@ -130,6 +140,33 @@ def with_named(files: Files, option: str, field: str, values: Iterable[str] | No
     return files | {name: files[name].replace(**{field: value}) for name, value in named.items()}
 
 
+def with_reading(files: Files, values: Iterable[str] | None) -> Files:
+    """Return the files with what --read NAME.OPTION=VALUE says of how they are read.
+
+    Raises:
+        ValueError: For another form, an unknown modality, or a value that is not allowed.
+    """
+    changed = dict(files)
+    for value in values or ():
+        place, equals, chosen = value.partition("=")
+        name, _, field = place.rpartition(".")
+        if not (equals and chosen and name in files and field in READING):
+            raise ValueError(
+                f"--read must be NAME.OPTION=VALUE with one of the modalities {list(files)} and "
+                f"of the options {', '.join(READING)}, got {value!r}"
+            )
+        own: Any = chosen
+        if field == "subfolders":
+            if chosen not in ("yes", "no"):
+                raise ValueError(f"--read {place} must be yes or no, got {chosen!r}")
+            own = chosen == "yes"
+        try:
+            changed[name] = changed[name].replace(**{field: own})
+        except ValueError as error:
+            raise ValueError(f"--read {name}.{error}") from None
+    return changed
+
+
 def with_likelihoods(files: Files, values: Iterable[str] | None) -> Files:
     """Return the files with what --likelihood NAME=LIKELIHOOD[,PARAMETER=VALUE] names.
 
@@ -146,6 +183,10 @@ def with_likelihoods(files: Files, values: Iterable[str] | None) -> Files:
             raise ValueError(f"--likelihood {name}: no YAML values in {value!r}") from None
         changed[name] = changed[name].replace(likelihood=likelihood, likelihood_params=params)
     return changed
+
+
+def _is_anndata(path: str) -> bool:
+    return suffix_of(Path(path)) == ANNDATA_SUFFIX
 
 
 def _known(option: str, named: dict[str, str], modalities: Iterable[str]) -> dict[str, str]:

@@ -31,12 +31,29 @@ def predict(
     id_column: Annotated[
         str | None, typer.Option("--id", help="Id column of the tables; else as in the run.")
     ] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict/--lenient",
+            help="Refuse unknown or missing columns and unknown categories, or take whatever there "
+            "is; else such cells count as missing, unless a column has many of them.",
+            show_default=False,
+        ),
+    ] = None,
+    read: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME.OPTION=VALUE", help="How a file is read, as in fit; else as in the run."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Write id, cluster, its probability and the modalities seen of each sample.
+    """Write id, cluster, its probability, the modalities seen and the fit of each sample.
 
-    However many there are. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
-    .obs["cmvae_cluster"], .obs["cmvae_probability"] and .uns["cmvae"].
+    However many there are. Columns are found by name; fit_percentile tells how well a sample fits,
+    among those of training. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
+    .obs["cmvae_cluster"], .obs["cmvae_probability"], .obs["cmvae_fit_percentile"] and
+    .uns["cmvae"].
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 
@@ -44,7 +61,7 @@ def predict(
     """
     with one_line_errors():
         from cmvae.base.files import may_write_file
-        from cmvae.cli.options import given_files
+        from cmvae.cli.options import given_files, with_reading
         from cmvae.files.suffixes import MUDATA_SUFFIX, TABLE_SUFFIXES
         from cmvae.runs.folder import read_record
         from cmvae.runs.predicting import predict_files, predict_h5mu
@@ -57,14 +74,15 @@ def predict(
             )
         record = read_record(run)
         files = given_files(modality, data, id_column, record.config.modalities)
+        files = with_reading(files, read)
         if not files:
             names = list(record.preprocessing.codecs)
             raise ValueError(
                 f"no data: pass --modality NAME=PATH, NAME being of {names}, or --data FILE"
             )
         if is_copy and data is not None:
-            counts = predict_h5mu(run, record, files, data, out, say_join)
+            counts = predict_h5mu(run, record, files, data, out, say_join, strict, say)
         else:
-            counts = predict_files(run, record, files, out, say_join)
+            counts = predict_files(run, record, files, out, say_join, strict, say)
         sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

@@ -18,16 +18,18 @@ class Views:
         values: M arrays (n, D_m) in comparable units, standardised say, finite where observed.
         raw: The same as they were measured, whose directions count.
         observed: (M, n) boolean.
+        has_filled: Whether single cells were missing, and are filled in.
     """
 
     values: Sequence[np.ndarray]
     raw: Sequence[np.ndarray]
     observed: np.ndarray
+    has_filled: bool = False
 
     def rows(self, rows: np.ndarray) -> "Views":
         """Return those of some samples."""
         values, raw = ([view[rows] for view in views] for views in (self.values, self.raw))
-        return Views(values, raw, self.observed[:, rows])
+        return Views(values, raw, self.observed[:, rows], self.has_filled)
 
     @property
     def joined(self) -> np.ndarray:
@@ -73,7 +75,7 @@ def sources_of(views: Views | None, latents: Sequence[np.ndarray]) -> list[Sourc
         Source(family, fused(own, views.observed), joined, False)
         for family, own in by_family.items()
     ]
-    whole = bool(views.observed.all())
+    whole = bool(views.observed.all()) and not views.has_filled
     return [*found, Source("joined", neighbour_graph(joined), joined, True, whole)]
 
 

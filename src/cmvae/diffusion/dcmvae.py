@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from cmvae.base.arguments import seeded
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
-from cmvae.data.batches import iterate
+from cmvae.data.batches import Batch, iterate
 from cmvae.diffusion.conditions import draw_conditions
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.decoder import DiffusionDecoder
@@ -92,6 +92,7 @@ class DCMVAE(nn.Module):
     predict_clusters = _of_cmvae(CMVAE.predict_clusters)
     prune_clusters = _of_cmvae(CMVAE.prune_clusters)
     compute_joint_nll = _of_cmvae(CMVAE.compute_joint_nll)
+    impute = _of_cmvae(CMVAE.impute)
 
     model_config: CMVAEConfig = _same_as("model_config")
     modalities: tuple[str, ...] = _same_as("modalities")
@@ -134,11 +135,12 @@ class DCMVAE(nn.Module):
     def estimate_scaling(self, inputs: Any, batch_size: int = 1024) -> None:
         """Learn unknown scales of refined modalities from training data; :func:`cmvae.fit` does it.
 
-        ``ValueError`` if one is observed nowhere, or not in [0, 1] where its scaling is ``'unit'``.
+        ``ValueError`` if one is observed nowhere, not in [0, 1] where its scaling is ``'unit'``, or
+        lacks single cells.
         """
         estimates = {m: ScaleEstimate(decoder.scaling, m) for m, decoder in self.named_decoders()}
         for chunk in iterate(inputs, batch_size):
-            batch = read_batch(self.cmvae, chunk)
+            batch = self._read_whole(chunk)
             for m, estimate in estimates.items():
                 if m in batch.data:
                     estimate.update(batch.data[m][batch.observed[self.modalities.index(m)]])
@@ -148,13 +150,14 @@ class DCMVAE(nn.Module):
     def forward(self, inputs: Any, *, generator: Generator | None = None) -> ModelOutput:
         """Evaluate the denoising loss of a batch, on drawn reconstructions.
 
-        Of the trained weights in training mode, else of the averaged ones.
+        Of the trained weights in training mode, else of the averaged ones. Refined modalities with
+        missing cells are a ``ValueError``.
 
         Returns:
             ``loss``, the squared error averaged over the samples that have observed a modality,
             summed over refined ones, scalar; ``metrics``, detached: its summands ``denoising_M``.
         """
-        batch = read_batch(self.cmvae, inputs)
+        batch = self._read_whole(inputs)
         conditions = draw_conditions(self.cmvae, batch, list(self.decoders), generator)
         # Connected to every parameter: a batch without a modality has zeros for its gradients.
         firsts = [parameter.flatten()[0] for parameter in self.denoiser_parameters()]
@@ -167,6 +170,16 @@ class DCMVAE(nn.Module):
                 metrics[f"denoising_{m}"] = error.detach()
                 loss = loss + error
         return ModelOutput(loss=loss, metrics=metrics)
+
+    def _read_whole(self, inputs: Any) -> Batch:
+        """Read a batch of which no refined modality lacks single cells."""
+        batch = read_batch(self.cmvae, inputs)
+        for m, cells in batch.cells.items():
+            seen = batch.observed[self.modalities.index(m)]
+            if m in dict(self.named_decoders()) and bool((~cells[seen]).any()):
+                way = "a diffusion decoder needs whole samples; impute them, or refine others"
+                raise ValueError(f"modality {m!r} has missing cells: {way}")
+        return batch
 
     # Generation
 

@@ -4,7 +4,13 @@ from pathlib import Path
 
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source
-from cmvae.files.suffixes import ARRAY_SUFFIXES, MUDATA_SUFFIX, TABLE_SUFFIXES
+from cmvae.files.suffixes import (
+    ANNDATA_SUFFIX,
+    ARRAY_SUFFIXES,
+    MUDATA_SUFFIX,
+    READ_TABLE_SUFFIXES,
+    suffix_of,
+)
 
 
 def open_source(modality: str, file: ModalityFile) -> Source:
@@ -12,8 +18,8 @@ def open_source(modality: str, file: ModalityFile) -> Source:
 
     Raises:
         ValueError: If it is missing, damaged, or no kind of file that is read.
-        KeyError: For a modality or a layer that an .h5mu file does not have.
-        ImportError: For an .h5mu file, if the extra ``omics`` is not installed.
+        KeyError: For a modality or a layer that an .h5mu or .h5ad file does not have.
+        ImportError: If the extra is not installed that reads such a file.
     """
     # Each reader brings a library of its own.
     from cmvae.files.arrays import ArrayFile
@@ -25,15 +31,20 @@ def open_source(modality: str, file: ModalityFile) -> Source:
     if file.path is None:
         raise ValueError(f"{where} names no file: its rows were given in Python")
     path = Path(file.path)
-    if path.suffix == MUDATA_SUFFIX:
+    suffix = suffix_of(path)
+    if suffix in (MUDATA_SUFFIX, ANNDATA_SUFFIX):
         return MuDataModality(path, modality, file.array, file.layer)
     if file.layer is not None:
-        raise ValueError(f"{where}: layers are those of {MUDATA_SUFFIX} files, and {path} is none")
+        raise ValueError(
+            f"{where}: layers are those of {MUDATA_SUFFIX} and {ANNDATA_SUFFIX} files, "
+            f"and {path} is none"
+        )
     if path.is_dir():
-        return ImageFolder(path, modality)
-    if path.suffix in ARRAY_SUFFIXES:
-        return ArrayFile(path, modality, file.array, None if file.ids is None else Path(file.ids))
-    if path.suffix in TABLE_SUFFIXES or not path.exists():
-        return TableFile(path, modality, file.id)
-    allowed = ", ".join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES, MUDATA_SUFFIX))
+        return ImageFolder(path, modality, file.subfolders)
+    if suffix in ARRAY_SUFFIXES:
+        ids = None if file.ids is None else Path(file.ids)
+        return ArrayFile(path, modality, file.array, ids, file.layout)
+    if suffix in READ_TABLE_SUFFIXES or not path.exists():
+        return TableFile(path, modality, file.id, file)
+    allowed = ", ".join((*READ_TABLE_SUFFIXES, *ARRAY_SUFFIXES, MUDATA_SUFFIX, ANNDATA_SUFFIX))
     raise ValueError(f"{where}: {path} is no folder of images and none of {allowed}")

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from cmvae.files.encoding import find_encoding, opened, opened_text
+from cmvae.files.pixels import find_images
 from cmvae.files.source import Source, checked_ids
+from cmvae.files.suffixes import COMPRESSED, suffix_of
 
 ID_ARRAYS = ("id", "ids")  # arrays of these names in an .npz are the samples' ids
 # What NumPy raises for files that are damaged, or are an .npy by the name of an .npz.
@@ -23,9 +26,8 @@ _UNREADABLE = (
 class ArrayFile(Source):
     """An array (n, *), rows of NaN where a sample lacks the modality.
 
-    One or two axes are numbers in columns 0, 1, …; bytes of three or four axes are images (n, H,
-    W), (n, C, H, W) or (n, H, W, C), C being 1 or 3, which become (n, C, H, W). An .npy is
-    memory-mapped, an .npz read as a whole.
+    One or two axes are numbers in columns 0, 1, …; images become (n, C, H, W), see
+    :func:`find_images`. An .npy is memory-mapped, an .npz or a packed one read as a whole.
 
     Args:
         path: A .npy or .npz file.
@@ -33,6 +35,8 @@ class ArrayFile(Source):
         array: Name of the array in an .npz; None: the only one.
         ids: A text file with an id on each line; None: the array ``id`` or ``ids`` of the .npz, or
             numbers from 0.
+        layout: Where the channels of images are: 'first', 'last' or 'none'; None: as the shape
+            says.
 
     Raises:
         ValueError: If the file is missing, damaged or holds no such array, or the ids are of
@@ -41,7 +45,12 @@ class ArrayFile(Source):
     """
 
     def __init__(
-        self, path: Path, modality: str, array: str | None = None, ids: Path | None = None
+        self,
+        path: Path,
+        modality: str,
+        array: str | None = None,
+        ids: Path | None = None,
+        layout: str | None = None,
     ) -> None:
         super().__init__(path, modality)
         values, own = self._load(array)
@@ -52,12 +61,13 @@ class ArrayFile(Source):
                 f"{self.where}: expected an array with samples on its first axis, got a scalar"
             )
         if ids is not None:
-            if not ids.is_file():
-                raise ValueError(f"modality {modality!r}: no such file: {ids}")
-            own = np.array(ids.read_text(encoding="utf-8-sig").splitlines())
+            own = np.array(_read_ids(ids, modality))
         if own is not None and own.shape != values.shape[:1]:
             raise ValueError(f"{self.where}: {own.shape} ids for {len(values)} samples")
-        self._ids, self._values = own, as_images(values)
+        self._ids, self._values = own, values
+        self._form = find_images(values, self.where, modality, layout)
+        self.reading = {"shape": " × ".join(map(str, values.shape))}
+        self.notes = list(self._form.notes)
 
     @property
     def is_numbered(self) -> bool:
@@ -80,12 +90,15 @@ class ArrayFile(Source):
             yield checked_ids(own, self.where, start), part
 
     def _rows(self, rows: slice) -> Any:
-        return np.asarray(self._values[rows])
+        return self._form.apply(np.asarray(self._values[rows]))
 
     def _load(self, array: str | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the array and the ids beside it."""
         try:
-            if self.path.suffix == ".npy":
+            if self.path.suffix.lower() in COMPRESSED:
+                with opened(self.path) as packed:
+                    return np.load(packed), None
+            if suffix_of(self.path) == ".npy":
                 return np.load(self.path, mmap_mode="r"), None
             with np.load(self.path) as file:
                 names = [name for name in file.files if name not in ID_ARRAYS]
@@ -114,11 +127,14 @@ def array_names(path: Path) -> list[str]:
         raise ValueError(f"{path}: not a readable .npz file: {error}") from error
 
 
-def as_images(values: np.ndarray) -> np.ndarray:
-    """Return bytes of three or four axes as (n, C, H, W)."""
-    if values.dtype != np.uint8 or values.ndim not in (3, 4):
-        return values
-    if values.ndim == 3:
-        return values[:, None]
-    last = values.shape[3] in (1, 3) and values.shape[1] not in (1, 3)
-    return values.transpose(0, 3, 1, 2) if last else values
+def as_images(values: np.ndarray, modality: str) -> np.ndarray:
+    """Return images in an array as (n, C, H, W), other arrays as they are; see find_images."""
+    return find_images(values, f"modality {modality!r}", modality).apply(values)
+
+
+def _read_ids(path: Path, modality: str) -> list[str]:
+    """Return the lines of a text, in whatever encoding; none for empty ones at the end."""
+    if not path.is_file():
+        raise ValueError(f"modality {modality!r}: no such file: {path}")
+    with opened_text(path, find_encoding(path, modality)) as file:
+        return file.read().rstrip().splitlines()

@@ -1,33 +1,60 @@
 """Folders of images: the file's stem is the id."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from cmvae.base.words import SHOWN, counted, listed
 from cmvae.files.source import Source
 from cmvae.files.suffixes import IMAGE_SUFFIXES
 
-_DEEP = ("I", "F", "I;16", "I;16B", "I;16L")  # more than eight bits a channel
+BACKGROUND = "white"
+"""What is seen through transparent pixels."""
+
+_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+_DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # sixteen bits a channel
+_BITS = 16
 
 
 class ImageFolder(Source):
-    """The images of a folder, in the order of their names; other files are passed over.
+    """The images of a folder, in the order of their names; other files are passed over, and named.
+
+    Args:
+        path: The folder.
+        modality: Name for the errors.
+        subfolders: Whether those in subfolders are read too; the ids then are relative paths.
 
     Raises:
-        ValueError: If the folder is missing or holds no images.
+        ValueError: If the folder is missing or holds no images, or two of one id.
     """
 
-    def __init__(self, path: Path, modality: str) -> None:
+    def __init__(self, path: Path, modality: str, subfolders: bool = False) -> None:
         super().__init__(path, modality)
-        self.paths = sorted(
-            p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."
-        )
+        every = [
+            own
+            for own in path.rglob("*")
+            if own.is_file() and not any(part[0] == "." for part in own.relative_to(path).parts)
+        ]
+        reached = [own for own in every if subfolders or own.parent == path]
+        self.paths = sorted(own for own in reached if own.suffix.lower() in IMAGE_SUFFIXES)
+        deeper = [p for p in every if p.parent != path and p.suffix.lower() in IMAGE_SUFFIXES]
         if not self.paths:
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            below = f"; {len(deeper)} are in subfolders: subfolders=yes" if deeper else ""
+            raise ValueError(f"{self.where}: the folder holds no images ({suffixes}){below}")
+        self._ids = [own.relative_to(path).with_suffix("").as_posix() for own in self.paths]
+        repeated = [name for name, count in Counter(self._ids).items() if count > 1]
+        if repeated:
             raise ValueError(
-                f"{self.where}: the folder holds no images ({', '.join(IMAGE_SUFFIXES)})"
+                f"{self.where}: several images for one id: {repeated[:SHOWN]}; the id is the name "
+                "without its ending"
             )
+        others = [own for own in reached if own.suffix.lower() not in IMAGE_SUFFIXES]
+        self._account(others, [] if subfolders else deeper)
 
     def read(self) -> list[Path]:
         """Return the paths of all images."""
@@ -38,11 +65,25 @@ class ImageFolder(Source):
     ) -> Iterator[tuple[list[str], list[Path]]]:
         """Yield ids and paths; see ``Source``."""
         for start in range(0, len(self.paths), rows):
-            part = self.paths[start : start + rows]
-            yield [path.stem for path in part], part
+            yield self._ids[start : start + rows], self.paths[start : start + rows]
+
+    def _account(self, others: Sequence[Path], deeper: Sequence[Path]) -> None:
+        """Note what is passed over, and what is done with transparent and deep images."""
+        self.reading = {"images": str(len(self.paths))}
+        if others:
+            kinds = Counter(own.suffix.lower() or "no ending" for own in others)
+            shown = listed(f"{count} {kind}" for kind, count in kinds.most_common())
+            self.notes.append(f"{counted(len(others), 'file')} passed over: {shown}")
+        if deeper:
+            self.notes.append(
+                f"{counted(len(deeper), 'image')} in subfolders passed over "
+                "(subfolders=yes reads them)"
+            )
+        if self.notes:
+            self.reading["passed over"] = "; ".join(self.notes)
 
 
-def measure_images(paths: Sequence[Path], modality: str) -> tuple[int, int, int]:
+def measure_images(paths: Iterable[Path], modality: str) -> tuple[int, int, int]:
     """Return channels (1 where all are grey), and the median height and width in pixels.
 
     Nothing is decoded.
@@ -56,29 +97,79 @@ def measure_images(paths: Sequence[Path], modality: str) -> tuple[int, int, int]
             with Image.open(path) as image:
                 turned = image.getexif().get(0x0112, 1) >= 5
                 sizes.append(image.size if turned else image.size[::-1])
-                grey = grey and image.mode in ("1", "L", "LA")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"modality {modality!r}: broken image {path}: {error}") from error
+                grey = grey and image.mode in _GREY
+        except _BROKEN as error:
+            raise _broken(path, modality, error) from error
     height, width = np.median(sizes, axis=0).round().astype(int).tolist()
     return 1 if grey else 3, height, width
 
 
-def read_image(path: Path, shape: tuple[int, int, int], modality: str) -> np.ndarray:
+def measure_bits(paths: Iterable[Path], modality: str) -> int:
+    """Return how many bits a channel the images use: 8, or an even number up to 16.
+
+    Cameras and microscopes store ten or twelve bits in sixteen. Only images of sixteen are decoded.
+    """
+    most = 8
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                if image.mode in _DEEP:
+                    most = max(most, int(np.asarray(image).max()).bit_length())
+        except _BROKEN as error:
+            raise _broken(path, modality, error) from error
+    return min(_BITS, most + most % 2)
+
+
+def read_image(
+    path: Path, shape: tuple[int, int, int], modality: str, bits: int = _BITS
+) -> np.ndarray:
     """Return an image scaled to (C, H, W), uint8; C is 1 for grey, 3 for red, green, blue.
 
+    Transparent pixels show white behind them, whatever colour is stored where nothing is seen.
+
+    Args:
+        path: The image.
+        shape: (C, H, W).
+        modality: Name for the errors.
+        bits: How many bits a channel images of sixteen bits use; the upper eight of them are kept.
+
     Raises:
-        ValueError: If it is broken, or has more than eight bits a channel; the message names the
-            file.
+        ValueError: If it is broken, or holds numbers that are no brightness from 0 to 65535; the
+            message names the file.
     """
     channels, height, width = shape
     try:
         with Image.open(path) as image:
-            if image.mode in _DEEP:
-                raise ValueError(
-                    f"its mode is {image.mode}; images of eight bits a channel are read"
-                )
-            turned = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-            scaled = turned if turned.size == (width, height) else turned.resize((width, height))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"modality {modality!r}: broken image {path}: {error}") from error
+            turned = ImageOps.exif_transpose(_eight_bits(image, bits))
+            flat = _without_alpha(turned).convert("L" if channels == 1 else "RGB")
+            scaled = flat if flat.size == (width, height) else flat.resize((width, height))
+    except _BROKEN as error:
+        raise _broken(path, modality, error) from error
     return np.asarray(scaled, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
+    """Return an image of eight bits a channel; its notes of how it was turned stay."""
+    if image.mode == "F":
+        raise ValueError("it holds fractions, not brightness from 0 to 65535 or 255")
+    if image.mode not in _DEEP:
+        return image
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() >= 1 << _BITS:
+        raise ValueError(f"it holds {values.min()} to {values.max()}, expected 0 to 65535")
+    small = Image.fromarray((values >> (bits - 8)).clip(0, 255).astype(np.uint8))
+    small.getexif().update(image.getexif())
+    return small
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """Return an image as it is seen in front of white."""
+    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
+        return image
+    colours = image.convert("RGBA")
+    behind = Image.new("RGBA", colours.size, BACKGROUND)
+    return Image.alpha_composite(behind, colours)
+
+
+def _broken(path: Path, modality: str, error: BaseException) -> ValueError:
+    return ValueError(f"modality {modality!r}: broken image {path}: {error}")

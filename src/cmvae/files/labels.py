@@ -1,4 +1,4 @@
-"""Labels of samples, in a table or in an .h5mu file."""
+"""Labels of samples, in a table or in an .h5mu or .h5ad file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 from cmvae.files.ids import match_ids
 from cmvae.files.mudata import read_obs_column
 from cmvae.files.overlap import Join
-from cmvae.files.suffixes import MUDATA_SUFFIX
+from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, suffix_of
 from cmvae.files.tables import read_column
 
 
@@ -32,14 +32,14 @@ def read_labels(
     """Return labels as strings, their index the ids; samples without a label are left out.
 
     Args:
-        path: A table, or an .h5mu file.
+        path: A table, or an .h5mu or .h5ad file.
         id_column: The column of ids of a table.
-        column: The column of labels, of an .h5mu file one of ``.obs``; None: the only one.
+        column: The column of labels, of the others one of ``.obs``; None: the only one.
 
     Raises:
         ValueError: If the file is none, the column is not there, or ids repeat.
-        ImportError: For an .h5mu file, if the extra ``omics`` is not installed.
+        ImportError: If the extra is not installed that reads such a file.
     """
-    if path.suffix == MUDATA_SUFFIX:
+    if suffix_of(path) in (MUDATA_SUFFIX, ANNDATA_SUFFIX):
         return read_obs_column(path, column, "labels")
     return read_column(path, "labels", id_column, column)

@@ -1,29 +1,39 @@
 """Where a modality is and how it is read: a part of a run's settings."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
-from cmvae.base.settings import Name, PositiveInt, Settings
+from cmvae.base.settings import Flag, Name, PositiveInt, Settings
 
 
 class ModalityFile(Settings):
     """Where a modality is and how it is read.
 
     Attributes:
-        path: A table, an array, a folder of images, or an .h5mu file; None where the rows were
-            given in Python.
+        path: A table, an array, a folder of images, or an .h5mu or .h5ad file; None where the rows
+            were given in Python.
         id: The id column of a table; None: a Parquet file's stored index, else the first column.
         array: The array's name in an .npz, or the modality's in an .h5mu; None: the only array, the
             same name.
         layer: The layer of an .h5mu's modality; None: ``X``.
         ids: A text file with the ids of an array, one a line.
-        kinds: Column of a table to 'continuous', 'binary', 'count', 'category', 'text' or 'ignore'.
+        kinds: Column of a table to 'continuous', 'date', 'date+season', 'binary', 'count',
+            'category', 'text' or 'ignore'.
         likelihood: A name of ``cmvae.likelihoods.LIKELIHOODS``; None: as the kinds say.
         likelihood_params: Its parameters.
         network: A name of ``cmvae.networks.NETWORKS``; None: as the shape says.
         size: Height and width that images are scaled to, in pixels.
+        delimiter: What stands between the cells of a text: 'comma', 'semicolon', 'tab', 'pipe',
+            'blank' or the sign itself. This and what follows is found in the file where it is None.
+        decimal: The decimal sign, 'point' or 'comma'.
+        thousands: What stands between thousands: 'comma', 'point', 'apostrophe' or 'blank'.
+        encoding: The encoding of a text, as Python names it.
+        sheet: The sheet of an .xlsx file.
+        subfolders: Whether the images in subfolders are read too, their ids being relative paths.
+        layout: Where the channels of an array of images are: 'first' (n, C, H, W), 'last'
+            (n, H, W, C), or 'none' (n, H, W).
     """
 
     path: Name | None = None
@@ -36,6 +46,13 @@ class ModalityFile(Settings):
     likelihood_params: dict[str, Any] = Field(default_factory=dict)
     network: str | None = None
     size: tuple[PositiveInt, PositiveInt] | None = None
+    delimiter: Name | None = None
+    decimal: Literal["point", "comma"] | None = None
+    thousands: Literal["comma", "point", "apostrophe", "blank"] | None = None
+    encoding: Name | None = None
+    sheet: Name | None = None
+    subfolders: Flag = False
+    layout: Literal["first", "last", "none"] | None = None
 
     def resolved(self, folder: Path) -> "ModalityFile":
         """Return a copy with absolute paths, relative ones taken from a folder."""

@@ -12,7 +12,7 @@ from cmvae.base.extras import from_extra
 from cmvae.base.words import quoted
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, checked_ids
-from cmvae.files.suffixes import MUDATA_SUFFIX
+from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, suffix_of
 
 READABLE = (
     "array",
@@ -42,7 +42,7 @@ class CellRows:
 
 
 class MuDataModality(Source):
-    """Cells of one modality of an .h5mu file, their names being the ids.
+    """Cells of one modality of an .h5mu file, or of an .h5ad, their names being the ids.
 
     What is stored by rows is read a part at a time, sparse or not; a matrix stored by columns (CSC)
     is read as a whole, and stays sparse.
@@ -67,12 +67,7 @@ class MuDataModality(Source):
         super().__init__(path, modality)
         self.array, self.layer = array or modality, layer
         with open_h5mu(path) as file:
-            if self.array not in file["mod"]:
-                names = _modality_names(file)
-                raise KeyError(
-                    f"{self.where}: unknown modality {self.array!r}; there are {quoted(names)}"
-                )
-            group = file["mod"][self.array]
+            group = self._group(file)
             node = self._node(group)
             self._ids = checked_ids(read_index(group["obs"]), self.where)
             self._var_names = tuple(map(str, read_index(group["var"])))
@@ -89,7 +84,7 @@ class MuDataModality(Source):
     def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], CellRows]]:
         """Yield ids and rows; see ``Source``."""
         with open_h5mu(self.path) as file:
-            node = self._node(file["mod"][self.array])
+            node = self._node(self._group(file))
             whole = _by_columns(node) if _kind(node) == "csc_matrix" else None
             for start in range(0, len(self._ids), rows):
                 ids = self._ids[start : start + rows]
@@ -102,6 +97,17 @@ class MuDataModality(Source):
                     ids,
                     CellRows(values, pd.Index(ids, dtype=object), self._var_names, self.layer),
                 )
+
+    def _group(self, file: Any) -> Any:
+        """Return the modality in the file; an .h5ad is one by itself, whatever its name."""
+        if "mod" not in file:
+            return file
+        if self.array not in file["mod"]:
+            names = _modality_names(file)
+            raise KeyError(
+                f"{self.where}: unknown modality {self.array!r}; there are {quoted(names)}"
+            )
+        return file["mod"][self.array]
 
     def _node(self, group: Any) -> Any:
         """Return the matrix in the file, nothing of it read."""
@@ -188,7 +194,7 @@ def read_obs_column(path: Path, column: str | None, what: str) -> "pd.Series[str
     """
     with open_h5mu(path) as file:
         table, (name, _, own) = file["obs"], (column or "").partition(":")
-        if own and column not in table and name in file["mod"]:
+        if own and column not in table and name in file.get("mod", {}):
             table, column = file["mod"][name]["obs"], own
         columns = list(map(str, table.attrs.get("column-order", ())))
         if column is None and len(columns) != 1:
@@ -260,7 +266,7 @@ def library(name: str) -> Any:
 
 @contextmanager
 def open_h5mu(path: Path) -> Iterator[Any]:
-    """Open an .h5mu file for reading; what is wrong with it is told with its name.
+    """Open an .h5mu or .h5ad file for reading; what is wrong with it is told with its name.
 
     Raises:
         ImportError: If the extra ``omics`` is not installed.
@@ -271,13 +277,15 @@ def open_h5mu(path: Path) -> Iterator[Any]:
     h5py = library("h5py")
     try:
         with h5py.File(path, "r") as file:
-            if not all(hasattr(file.get(name), "keys") for name in ("mod", "obs")) or not len(
-                file["mod"]
-            ):
-                raise ValueError(
-                    "it holds no modalities (an .h5ad holds one: "
-                    "mudata.MuData({'NAME': adata}) takes it)"
+            is_anndata = suffix_of(path) == ANNDATA_SUFFIX
+            needed = ("obs", "var") if is_anndata else ("mod", "obs")
+            if not all(hasattr(file.get(name), "keys") for name in needed):
+                what = (
+                    "no cells" if is_anndata else "no modalities (an .h5ad holds one: name it so)"
                 )
+                raise ValueError(f"it holds {what}")
+            if not (is_anndata or len(file["mod"])):
+                raise ValueError("it holds no modalities")
             if file.attrs.get("axis", 0) == 1:
                 raise ValueError(
                     "its modalities share variables (axis=1); "
@@ -288,4 +296,5 @@ def open_h5mu(path: Path) -> Iterator[Any]:
         if str(path) in str(error):
             raise
         reason = " ".join(str(error.args[0] if error.args else error).split())
-        raise ValueError(f"{path}: not an .h5mu file that can be read: {reason}") from error
+        kind = suffix_of(path)
+        raise ValueError(f"{path}: not an {kind} file that can be read: {reason}") from error

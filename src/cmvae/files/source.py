@@ -1,7 +1,8 @@
 """What a file of one modality gives: ids and rows, a part at a time."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,38 @@ from cmvae.files.spellings import id_text, without_blanks
 ROWS = 8192  # read at a time where ids alone are wanted
 
 
+class ReadingError(ValueError):
+    """A file that can be read in several ways; it is not guessed which.
+
+    Args:
+        message: What is wrong.
+        modality: Name of the modality.
+        options: Each of the ways, as ``option=value`` of :class:`cmvae.files.ModalityFile`.
+
+    Attributes:
+        modality: The modality.
+        options: The ways.
+    """
+
+    def __init__(self, message: str, modality: str, options: Sequence[str]) -> None:
+        self.modality, self.options = modality, list(options)
+        super().__init__(message)
+
+
 class Source(ABC):
     """Rows of one modality in a file, each with an id.
 
     Attributes:
         path: The file or folder.
         modality: Its name, for the errors.
+        reading: How the file is read: what to how, such as 'delimiter' to 'semicolon'.
+        notes: What of that is unusual, or passed over, a few words each.
     """
 
     def __init__(self, path: Path, modality: str) -> None:
         self.path, self.modality = path, modality
+        self.reading: dict[str, str] = {}
+        self.notes: list[str] = []
         if not path.exists():
             raise ValueError(f"modality {modality!r}: no such file: {path}")
 
@@ -36,6 +59,11 @@ class Source(ABC):
     def is_numbered(self) -> bool:
         """Whether the rows may have no ids of their own: ids from 0 on are then their numbers."""
         return False
+
+    @property
+    def account(self) -> str:
+        """What is unusual about the file, in one line; empty where nothing is."""
+        return f"{self.modality} ({self.path.name}): {'; '.join(self.notes)}" if self.notes else ""
 
     @abstractmethod
     def read(self) -> Any:
@@ -53,6 +81,41 @@ class Source(ABC):
             rows: How many.
             texts: Columns of a table that are texts, whatever they look like.
         """
+
+
+@contextmanager
+def unchanged(paths: Mapping[str, str | None]) -> Iterator[None]:
+    """Refuse files that change while they are read.
+
+    Args:
+        paths: Modality to file or folder; None is passed over.
+
+    Raises:
+        ValueError: Naming the modality and the file, whatever else was found wrong with it.
+    """
+    before = {name: _stamp(Path(path)) for name, path in paths.items() if path is not None}
+
+    def check(cause: Exception | None) -> None:
+        for name, stamp in before.items():
+            if stamp != _stamp(Path(str(paths[name]))):
+                raise ValueError(
+                    f"modality {name!r}: {paths[name]} changed while it was read; "
+                    "try again when nothing writes to it"
+                ) from cause
+
+    try:
+        yield
+    except Exception as error:
+        check(error)
+        raise
+    check(None)
+
+
+def _stamp(path: Path) -> list[tuple[str, int, int]]:
+    """Return names, sizes and times of a file, or of all files in a folder."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = ((str(own), own.stat()) for own in files if own.exists())
+    return [(name, own.st_size, own.st_mtime_ns) for name, own in found]
 
 
 def checked_ids(values: Any, where: str, first: int = 0) -> list[str]:

@@ -1,20 +1,17 @@
-"""Tables in CSV, TSV and Parquet files, whole or a part at a time."""
+"""Tables in files, whole or a part at a time."""
 
-import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow
-import pyarrow.parquet as pq
 
 from cmvae.base.words import SHOWN
-from cmvae.files.source import Source, checked_ids
-from cmvae.files.suffixes import TABLE_SUFFIXES
+from cmvae.files.modality import ModalityFile
+from cmvae.files.source import ReadingError, Source, checked_ids
+from cmvae.files.suffixes import READ_TABLE_SUFFIXES, suffix_of
 
-MISSING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None"]
 _ROWS = 8192
 
 
@@ -22,10 +19,11 @@ class TableFile(Source):
     """A table with an id column.
 
     Args:
-        path: A .csv, .tsv or .parquet file.
+        path: A .csv, .tsv, .txt, .parquet, .feather, .arrow or .xlsx file; texts may be packed.
         modality: Name for the errors.
-        id_column: The column of ids; None: a Parquet file's stored index where it has one, else the
-            first column.
+        id_column: The column of ids; None: a stored index where there is one, else the first
+            column.
+        options: How it is read, where its bytes shall not decide.
 
     Attributes:
         id_column: The column of ids.
@@ -34,20 +32,24 @@ class TableFile(Source):
     Raises:
         ValueError: For a file that is missing or no table, columns that repeat, or an id column
             that is not there.
+        ReadingError: For a text that can be read in several ways.
+        ImportError: For an .xlsx file, if the extra ``excel`` is not installed.
     """
 
-    def __init__(self, path: Path, modality: str, id_column: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        modality: str,
+        id_column: str | None = None,
+        options: ModalityFile | None = None,
+    ) -> None:
         super().__init__(path, modality)
-        self._is_parquet = path.suffix == ".parquet"
-        self._separator = "\t" if path.suffix == ".tsv" else ","
-        self._numbers: range | None = (
-            None  # ids that a Parquet file stores as a rule, not as a column
-        )
-        with self._readable():
-            names, index = (
-                self._parquet_columns(id_column) if self._is_parquet else (self._header(), None)
-            )
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        options = (options or ModalityFile()).replace(id=id_column)
+        self._table = _open_table(path, modality, options)
+        self.reading, self.notes = self._table.reading, self._table.notes
+        self._numbers: range | None = getattr(self._table, "numbers", None)
+        names, index = self._table.names, getattr(self._table, "index", None)
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
             raise ValueError(f"{self.where}: columns {repeated[:SHOWN]} occur more than once")
         self.id_column = id_column or index or names[0]
@@ -70,105 +72,50 @@ class TableFile(Source):
 
     def read(self) -> pd.DataFrame:
         """Return the whole table, its index the ids."""
-        if not self._is_parquet:
-            with self._readable():
-                return self._indexed(self._csv(None))
-        with self._readable():
-            table = pq.ParquetFile(self.path).read()
-            frame = table.to_pandas(ignore_metadata=True)
-        # Arrow stores pandas' categories as such where they are strings alone.
-        stored = (table.schema.pandas_metadata or {}).get("columns", [])
-        coded = [own["name"] for own in stored if own["pandas_type"] == "categorical"]
-        kept = [name for name in coded if name in self.columns]
-        return self._indexed(frame.astype(dict.fromkeys(kept, "category")))
+        parts = list(self._table.frames(None, self.id_column, (), self.columns))
+        if not parts:
+            return pd.DataFrame(columns=self.columns)
+        # Columns that lie together are looked at much faster.
+        return self._indexed(*parts[0]).copy()
 
     def chunks(
         self, rows: int = _ROWS, texts: Sequence[str] = ()
     ) -> Iterator[tuple[list[str], pd.DataFrame]]:
         """Yield ids and rows; see ``Source``."""
+        return self.columns_in_chunks(self.columns, rows, texts)
+
+    def columns_in_chunks(
+        self, columns: Sequence[str], rows: int = _ROWS, texts: Sequence[str] = ()
+    ) -> Iterator[tuple[list[str], pd.DataFrame]]:
+        """Yield ids and some of the columns, at most ``rows`` at a time."""
         first = 0
-        with self._readable():
-            if self._is_parquet:
-                batches = pq.ParquetFile(self.path).iter_batches(batch_size=rows)
-                frames: Iterator[pd.DataFrame] = (
-                    batch.to_pandas(ignore_metadata=True) for batch in batches
-                )
-            else:
-                frames = self._csv(rows, texts)
-            for frame in frames:
-                table = self._indexed(frame, first)
-                first += len(table)
-                yield table.index.tolist(), table
+        for ids, frame in self._table.frames(rows, self.id_column, texts, columns):
+            table = self._indexed(ids, frame, first)
+            first += len(table)
+            yield table.index.tolist(), table
 
-    def _csv(self, rows: int | None, texts: Sequence[str] = ()) -> Any:
-        """Return the table, or with ``rows`` what iterates over its parts."""
-        options: Any = {"chunksize": rows}
-        return pd.read_csv(
-            self.path,
-            sep=self._separator,
-            dtype=dict.fromkeys([self.id_column, *texts], str),
-            # An id may be called NA.
-            na_values={self.id_column: [""], **dict.fromkeys(self.columns, MISSING)},
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            low_memory=False,
-            **options,
-        )
-
-    def _header(self) -> list[str]:
-        with self.path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, delimiter=self._separator)
-            header, first = next(lines, []), next(lines, [])
-        if not header:
-            raise ValueError("the file is empty")
-        if len(first) > len(header):
-            raise ValueError(
-                f"the first row has {len(first)} fields, the header {len(header)}: "
-                "name every column"
-            )
-        # pandas writes an index without a name so, and reads it by this one.
-        return [name or f"Unnamed: {place}" for place, name in enumerate(header)]
-
-    def _parquet_columns(self, id_column: str | None) -> tuple[list[str], str | None]:
-        """Return the columns of a Parquet file, and the name of its stored index where it has one.
-
-        pandas stores an index of evenly spaced numbers as a range; one that starts at 0 and has no
-        name only numbers the rows.
-        """
-        schema = pq.read_schema(self.path)
-        stored = (schema.pandas_metadata or {}).get("index_columns", [])
-        if len(stored) > 1 and id_column is None:
-            raise ValueError(f"its index has {len(stored)} levels: name one column with id=NAME")
-        index = stored[0] if stored else None
-        if isinstance(index, dict):
-            name = index.get("name")
-            plain = (index["start"], index["step"], name) == (0, 1, None)
-            if not plain and id_column in (None, name):
-                self._numbers = range(index["start"], index["stop"], index["step"])
-                return list(schema.names), name or "index"
-            index = None
-        return list(schema.names), index
-
-    def _indexed(self, frame: pd.DataFrame, first: int = 0) -> pd.DataFrame:
+    def _indexed(self, ids: Any, frame: pd.DataFrame, first: int = 0) -> pd.DataFrame:
         if self._numbers is None:
-            ids = checked_ids(frame[self.id_column], self.where, first)
+            names = checked_ids(ids, self.where, first)
         else:
-            ids = list(map(str, self._numbers[first : first + len(frame)]))
-        table = frame[self.columns]
-        table.index = pd.Index(ids, dtype=object)
-        return table
+            names = list(map(str, self._numbers[first : first + len(frame)]))
+        return frame.set_axis(pd.Index(names, dtype=object), axis=0)
 
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Name the file in what is raised while reading it."""
-        try:
-            yield
-        except (ValueError, pyarrow.ArrowException, csv.Error) as error:
-            if str(self.path) in str(error):
-                raise
-            raise ValueError(
-                f"{self.where}: not a readable {self.path.suffix} table: {error}"
-            ) from error
+
+def _open_table(path: Path, modality: str, options: ModalityFile) -> Any:
+    """Return what reads a table of its ending; each brings a library of its own."""
+    suffix = suffix_of(path)
+    if suffix in (".parquet", ".feather", ".arrow"):
+        from cmvae.files.arrow import ArrowTable
+
+        return ArrowTable(path, modality, options)
+    if suffix == ".xlsx":
+        from cmvae.files.excel import ExcelSheet
+
+        return ExcelSheet(path, modality, options)
+    from cmvae.files.delimited import DelimitedText
+
+    return DelimitedText(path, modality, options)
 
 
 def read_column(
@@ -185,9 +132,12 @@ def read_column(
     Raises:
         ValueError: If the file is no table, the column is not there, or ids repeat.
     """
-    if path.suffix not in TABLE_SUFFIXES:
-        raise ValueError(f"{what} must be a table ({', '.join(TABLE_SUFFIXES)}), got {path}")
-    source = TableFile(path, what, id_column)
+    if suffix_of(path) not in READ_TABLE_SUFFIXES:
+        raise ValueError(f"{what} must be a table ({', '.join(READ_TABLE_SUFFIXES)}), got {path}")
+    try:
+        source = TableFile(path, what, id_column)
+    except ReadingError as error:
+        raise ValueError(f"{error}; or save it in UTF-8, with commas between cells") from error
     if column is None and len(source.columns) > 1:
         raise ValueError(
             f"{path} has several columns beside the ids, name one with column=NAME: "
@@ -196,7 +146,7 @@ def read_column(
     name = column or source.columns[0]
     if name not in source.columns:
         raise ValueError(f"{path}: no column {name!r}; it has {source.columns[:10]}")
-    table = pd.concat([frame[name] for _, frame in source.chunks(texts=[name])])
+    table = pd.concat([part[name] for _, part in source.columns_in_chunks([name], texts=[name])])
     if not table.index.is_unique:
         repeated = table.index[table.index.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"{path}: duplicate ids: {repeated}")

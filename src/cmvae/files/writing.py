@@ -13,12 +13,14 @@ from PIL import Image
 
 from cmvae.base.files import atomic_write
 
-_FLOATS = "%.9g"  # all the digits that float32 has
+_DIGITS = 9  # all that float32 has
 
 
 @contextmanager
-def open_rows(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Give a function that appends rows to a CSV, TSV or Parquet file, nine digits in texts.
+def open_rows(path: Path, digits: int | None = _DIGITS) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that appends rows to a CSV, TSV or Parquet file.
+
+    Texts have so many ``digits`` of a number, None: all.
 
     Example:
         >>> with open_rows(Path("rows.csv")) as append:  # doctest: +SKIP
@@ -28,12 +30,13 @@ def open_rows(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
         if path.suffix == ".parquet":
             yield from _parquet_rows(temporary)
             return
+        floats = None if digits is None else f"%.{digits}g"
         separator = "\t" if path.suffix == ".tsv" else ","
         with temporary.open("w", encoding="utf-8", newline="") as file:
 
             def append(rows: pd.DataFrame) -> None:
                 rows.to_csv(
-                    file, sep=separator, index=False, header=not file.tell(), float_format=_FLOATS
+                    file, sep=separator, index=False, header=not file.tell(), float_format=floats
                 )
 
             yield append

@@ -22,7 +22,7 @@ def batches(data: Any, batch_size: int) -> Iterator[ModelOutput]:
 
     Returns:
         Iterator over outputs with ``data`` {modality: (B, *)}, ``masks`` {modality: (B,) bool, True
-        = observed} for every modality, and ``labels`` where there are any.
+        = observed} for every modality, and ``cells`` and ``labels`` where there are any.
 
     Raises:
         TypeError: for what is not accepted, or a batch_size that is not an integer.
@@ -70,8 +70,8 @@ def restrict(
     """Keep some modalities, and of the samples those that observe them, ``'all'`` or ``'any'``.
 
     Returns:
-        ``data`` and, with ``'any'``, ``masks`` of these modalities for R samples, and the rows of
-        these in the batch, (R,) int64.
+        ``data``, ``cells`` where some are missing, and with ``'any'`` ``masks`` of these modalities
+        for R samples, and the rows of these in the batch, (R,) int64.
 
     Raises:
         KeyError: for a modality that the batch does not hold.
@@ -80,6 +80,8 @@ def restrict(
     seen = torch.stack([batch["masks"][name] for name in names])
     rows = (seen.all(0) if need == "all" else seen.any(0)).nonzero().flatten()
     kept = ModelOutput(data={name: batch["data"][name][rows] for name in names})
+    if cells := {m: own[rows] for m, own in (batch.get("cells") or {}).items() if m in names}:
+        kept["cells"] = cells
     if need == "any":
         kept["masks"] = {name: batch["masks"][name][rows] for name in names}
     return kept, rows

@@ -4,12 +4,14 @@ import math
 import warnings
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from cmvae.likelihoods import Likelihood, build_likelihood
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import Family
 from cmvae.models.private_prior import PrivatePrior
+from cmvae.models.residuals import ResidualFactors
 from cmvae.networks import build_decoder, build_encoder
 
 Supplied = Mapping[str, nn.Module] | None
@@ -53,6 +55,10 @@ def check_supplied(config: CMVAEConfig, encoders: Supplied, decoders: Supplied) 
             if not isinstance(network, nn.Module):
                 got = type(network).__name__
                 raise TypeError(f"{argument}[{m!r}] must be a torch.nn.Module, got {got}")
+    for m in config.missing_cells:
+        if encoders is not None and not getattr(encoders.get(m), "sees_cells", False):
+            way = "it needs sees_cells = True and forward(x, cells)"
+            raise ValueError(f"missing_cells names {m!r}, whose encoder does not see cells: {way}")
     if config.networks is not None and None not in supplied.values():
         unused = f"networks is {config.networks!r}"
         raise ValueError(f"{unused}, but encoders and decoders are given: none are built")
@@ -87,12 +93,15 @@ def build_networks(
         z, w = config.latent_dim, config.private_dim(m)
         try:
             if part == "encoders":
-                built[m] = build_encoder(shape, z, w, *how, counts=likelihood.counts)
+                sees = config.has_missing_cells(m)
+                built[m] = build_encoder(
+                    shape, z, w, *how, counts=likelihood.counts, sees_cells=sees
+                )
             else:
                 built[m] = build_decoder(shape, z + w, *how)
         except ValueError as error:
             if name is None:
-                raise
+                raise ValueError(f"{part} of modality {m!r}: {error}") from None
             what = f"{part} of modality {m!r} of shape {shape}"
             raise ValueError(f"networks: {name!r} cannot be the {what}: {error}") from None
     return built
@@ -110,6 +119,18 @@ def build_private_priors(
     """Build the priors of each modality's private latent."""
     learned = config.learn_modality_prior
     return {m: PrivatePrior(config.private_dim(m), family, learned) for m in modalities}
+
+
+def build_residuals(
+    config: CMVAEConfig, likelihoods: Mapping[str, Likelihood]
+) -> ResidualFactors | None:
+    """Build the factors of what decoders leave of real numbers; None where there are none."""
+    shapes = {m: shape for m, shape in (config.input_dims or {}).items() if len(shape) == 1}
+    real = [torch.as_tensor(likelihoods[m].real).expand(shape) for m, shape in shapes.items()]
+    n_columns = int(torch.cat(real).sum()) if real else 0
+    if not (config.residual_factors and n_columns):
+        return None
+    return ResidualFactors(n_columns, min(config.residual_factors, n_columns))
 
 
 def rescale_factors(config: CMVAEConfig, modalities: tuple[str, ...]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from torch import Generator, Tensor, nn
 from cmvae.base.arguments import positive_float, positive_int
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
+from cmvae.data.batches import iterate
 from cmvae.data.checks import CHUNK_ENTRIES
 from cmvae.models import build, generation, inference
 from cmvae.models.alignment import READING_SCALE, alignment_loss
@@ -19,6 +21,7 @@ from cmvae.models.assignment import assign_points, check_rule
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import FAMILIES
+from cmvae.models.imputation import fitted_means, impute_batch, residuals_of
 from cmvae.models.inference import Names, evaluating, experts_of, read_batch
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import bound_terms
@@ -26,6 +29,8 @@ from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrain
 from cmvae.models.selection import prune
 
 MOST_ROWS = 8192
+IMPUTE_STEPS = 60
+MOST_RESIDUALS = 4000
 
 
 class CMVAE(nn.Module):
@@ -33,7 +38,8 @@ class CMVAE(nn.Module):
 
     ``inputs`` are a dataset of :mod:`cmvae.data.datasets`, a batch collated from one, or modality
     to tensor (n, *input shape), cast to the dtype of the parameters. A modality that they lack is
-    unobserved for every sample; what unobserved entries hold changes nothing. Modalities are named
+    unobserved for every sample; what unobserved entries and missing cells hold changes nothing.
+    Modalities are named
     by one name, a list, or ``'all'``. Randomness comes from PyTorch's global generator unless a
     ``generator`` is passed. Networks run in eval mode, but for :meth:`forward` and :meth:`align`.
     All members raise ``KeyError`` for an unknown modality, and ``ValueError``, naming modality and
@@ -84,6 +90,7 @@ class CMVAE(nn.Module):
         n_clusters, covariance = config.number_of_clusters, config.covariance
         self.mixture = MixturePrior(n_clusters, config.latent_dim, family, covariance)
         self.rescale_factors = build.rescale_factors(config, names)
+        self.residuals = build.build_residuals(config, likelihoods)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Let properties with a setter take parameters too, which ``nn.Module`` would register."""
@@ -264,6 +271,50 @@ class CMVAE(nn.Module):
         """
         keywords: dict[str, Any] = {"flatten": flatten, "generator": generator}
         return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), gen_mod)
+
+    @torch.no_grad()
+    def impute(
+        self, inputs: Any, *, steps: int = IMPUTE_STEPS, batch_size: int = 512
+    ) -> ModelOutput:
+        """Complete samples: their missing cells and modalities, from what they have observed.
+
+        What is observed stays as it is; the rest are the likelihoods' means at the latents that are
+        most probable given it (:func:`cmvae.models.imputation.impute_batch`), found by ``steps``
+        from the experts' means; 0: these themselves; and what :meth:`fit_residuals` has learned.
+        Nothing is drawn.
+
+        Returns:
+            {modality: (n_data, *input shape)}, data as :meth:`to_data` returns them: probabilities
+            of ones and of classes, rates of counts.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"steps must be an integer from 0, got {steps!r}")
+        parts = []
+        with evaluating(self):
+            for chunk in iterate(inputs, positive_int("batch_size", batch_size)):
+                parts.append(impute_batch(self, read_batch(self, chunk), steps))
+        return ModelOutput({m: torch.cat([part[m] for part in parts]) for m in self.modalities})
+
+    @torch.no_grad()
+    def fit_residuals(self, train_data: Any, *, steps: int = IMPUTE_STEPS) -> None:
+        """Learn, once the model is trained, what its decoders leave of real numbers.
+
+        ``model_config.residual_factors`` factors that columns share
+        (:class:`cmvae.models.residuals.ResidualFactors`); :meth:`impute` adds what they expect of a
+        missing cell. Of more than 4000 samples the first so many are looked at; nothing else
+        changes.
+
+        Raises:
+            ValueError: If the settings allow no factors.
+        """
+        if self.residuals is None:
+            raise ValueError("residual_factors is 0, or no column is a real number")
+        parts = []
+        with evaluating(self):
+            for chunk in islice(iterate(train_data, 500), MOST_RESIDUALS // 500):
+                batch = read_batch(self, chunk)
+                parts.append(residuals_of(self, batch, fitted_means(self, batch, steps)))
+        self.residuals.fit(*map(torch.cat, zip(*parts, strict=True)))
 
     @torch.no_grad()
     def generate_from_prior(

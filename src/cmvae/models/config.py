@@ -28,6 +28,12 @@ def _likelihood(value: object) -> object:
     return value
 
 
+def _natural(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ValueError("must be an integer from 0")
+    return int(value)
+
+
 def _networks(value: object) -> object:
     for name in value.values() if isinstance(value, Mapping) else [value]:
         if isinstance(name, str):
@@ -89,6 +95,10 @@ class CMVAEConfig(Settings):
             larger pair for images. Of your own: ``NETWORKS['mine'] = NetworkPair(encoder,
             decoder)`` (:class:`cmvae.networks.NetworkPair`), before the settings are made or
             loaded. Refused beside custom encoders and decoders.
+        missing_cells: Vector modalities that lack single cells in training: their encoders also see
+            which cells are there.
+        residual_factors: How many factors of what decoders leave of real numbers
+            :meth:`cmvae.CMVAE.fit_residuals` learns, for imputation; 0: none.
 
     Example:
         >>> dims = {"rna": 20, "protein": 5}
@@ -120,6 +130,8 @@ class CMVAEConfig(Settings):
     covariance: Literal["identity", "diagonal", "full"] = "identity"
     hidden_dims: Sizes = (256, 256)
     networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
+    missing_cells: list[Name] = Field(default_factory=list)
+    residual_factors: Annotated[int, BeforeValidator(_natural)] = 0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -129,6 +141,8 @@ class CMVAEConfig(Settings):
         self.check_names(names)
         if self.rescale_factors is not None and not self.uses_likelihood_rescaling:
             raise ValueError("rescale_factors is given, but uses_likelihood_rescaling is False")
+        if self.residual_factors and names is None:
+            raise ValueError("residual_factors needs input_dims")
         if self.covariance == "full" and self.prior_and_posterior_dist == "laplace_with_softmax":
             others = "not 'laplace_with_softmax'; allowed there: 'identity', 'diagonal'"
             raise ValueError(f"covariance 'full' needs a Normal latent family, {others}")
@@ -140,6 +154,10 @@ class CMVAEConfig(Settings):
 
     def check_names(self, modalities: list[str] | None) -> None:
         """Refuse fields that name others than ``modalities`` (None: any ``n_modalities``)."""
+        unknown = [m for m in self.missing_cells if modalities is not None and m not in modalities]
+        if unknown:
+            allowed = f"the modalities are {modalities}"
+            raise ValueError(f"missing_cells names unknown modalities {unknown}; {allowed}")
         n, whole = self.n_modalities, ("rescale_factors", "modalities_specific_dim")
         for field in (*whole, "decoders_dist", "decoder_dist_params", "networks"):
             given = getattr(self, field)
@@ -152,6 +170,10 @@ class CMVAEConfig(Settings):
                 raise ValueError(f"{field} names unknown modalities {unknown}; {allowed}")
             if len(given) > n or (field in whole and len(given) < n):
                 raise ValueError(f"{field} names {list(given)}, but n_modalities is {n}")
+
+    def has_missing_cells(self, modality: str) -> bool:
+        """Tell whether ``modality`` lacks single cells in training."""
+        return modality in self.missing_cells
 
     def shape_of(self, modality: str) -> tuple[int, ...] | None:
         """Return the input shape of ``modality``, None where it is not known."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from pydantic import Field
 
 from cmvae.base.arrays import restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, PositiveInt
@@ -21,20 +22,24 @@ class ImageCodec(Codec):
 
     Attributes:
         shape: (C, H, W), C being 1 (grey) or 3 (red, green, blue) for files, H and W in pixels.
+        bits: How many bits a channel files of sixteen use.
     """
 
     content = "images"
 
     type: Literal["images"] = "images"
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    bits: Annotated[int, Field(ge=8, le=16)] = 8
 
     @classmethod
-    def learn(cls, measured: tuple[int, int, int], size: tuple[int, int] | None = None) -> Self:
+    def learn(
+        cls, measured: tuple[int, int, int], size: tuple[int, int] | None = None, bits: int = 8
+    ) -> Self:
         """Choose the size: the one asked for, else that measured, at most 64 pixels a side."""
         channels, height, width = measured
         factor = min(1.0, LARGEST_SIDE / max(height, width))
         scaled = max(1, round(height * factor)), max(1, round(width * factor))
-        return cls(shape=(channels, *(size or scaled)))
+        return cls(shape=(channels, *(size or scaled)), bits=bits)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -54,7 +59,7 @@ class ImageCodec(Codec):
         if not isinstance(rows, list) or not all(isinstance(path, Path) for path in rows):
             got = type(rows).__name__
             raise ValueError(f"modality {modality!r}: expected images, got a {got}")
-        values = [read_image(path, self.shape, modality) for path in rows]
+        values = [read_image(path, self.shape, modality, self.bits) for path in rows]
         return np.stack(values), np.ones(len(values), dtype=bool)
 
     def stored(self, values: Any) -> Any:
@@ -71,10 +76,11 @@ class ImageCodec(Codec):
         """Return the size."""
         channels, height, width = self.shape
         colours = "grey" if channels == 1 else f"{channels} channels"
-        return f"images of {height} × {width} pixels, {colours}"
+        deep = f", {self.bits} bits a channel" if self.bits > 8 else ""
+        return f"images of {height} × {width} pixels, {colours}{deep}"
 
     @contextmanager
-    def open_writer(self, folder: Path, name: str, suffix: str) -> Iterator[Writer]:
+    def open_writer(self, folder: Path, name: str, suffix: str, **_: Any) -> Iterator[Writer]:
         """Give what writes images into a folder: ``NAME/ID.png``."""
         (folder / name).mkdir()
 
@@ -155,7 +161,7 @@ class ArrayCodec(Codec):
         return f"arrays of {' × '.join(map(str, self.shape))}"
 
     @contextmanager
-    def open_writer(self, folder: Path, name: str, suffix: str) -> Iterator[Writer]:
+    def open_writer(self, folder: Path, name: str, suffix: str, **_: Any) -> Iterator[Writer]:
         """Give what writes arrays into a folder: ``NAME.npy``."""
         parts: list[np.ndarray] = []
         yield lambda ids, rows, clusters: parts.append(rows)

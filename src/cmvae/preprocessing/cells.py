@@ -20,7 +20,7 @@ KINDS = {**dict.fromkeys(COUNTS, "counts"), "bernoulli": "binary"}
 
 
 class CellCodec(Codec):
-    """Variables of cells; what is sparse stays sparse.
+    """Variables of cells; what is sparse stays sparse. Missing values are NaN, in dense ones alone.
 
     Attributes:
         var_names: The variables, in the order of the numbers.
@@ -60,8 +60,8 @@ class CellCodec(Codec):
                 'negative_binomial', only 0 and 1 'bernoulli', all others 'normal'.
 
         Raises:
-            ValueError: For an unknown likelihood, values that it does not allow, or counts that are
-                all 0.
+            ValueError: For an unknown likelihood, values that it does not allow, counts that are
+                all 0, or variables without a value.
         """
         if dist is not None and dist not in LIKELIHOODS:
             raise ValueError(
@@ -69,6 +69,8 @@ class CellCodec(Codec):
                 f"got {dist!r}"
             )
         dist = _checked(rows, modality, dist)
+        if hollow := _without_values(rows):
+            raise ValueError(f"modality {modality!r}: no values in variables {listed(hollow)}")
         own: dict[str, Any] = {"var_names": rows.var_names, "layer": rows.layer, "dist": dist}
         if dist in REALS:
             from sklearn.preprocessing import StandardScaler  # slow to import
@@ -80,7 +82,7 @@ class CellCodec(Codec):
             return cls(**own, center=center, spread=spread)
         if dist == "bernoulli" or len(rows.var_names) < 2:
             return cls(**own)
-        totals = np.asarray(rows.values.sum(axis=1), dtype=np.float64).ravel()
+        totals = _totals(rows.values)
         if not totals.any():
             raise ValueError(f"modality {modality!r}: all its counts are 0")
         # A cell without counts says nothing of how much is counted where something is.
@@ -97,7 +99,10 @@ class CellCodec(Codec):
         return list(self.var_names)
 
     def encode(self, rows: Any, modality: str) -> tuple[Any, np.ndarray]:
-        """Return (n, variables) float32; what is sparse stays so, and is not standardised yet."""
+        """Return (n, variables) float32; what is sparse stays so, and is not standardised yet.
+
+        Missing values are NaN.
+        """
         if not isinstance(rows, CellRows):
             got = type(rows).__name__
             raise ValueError(
@@ -107,6 +112,8 @@ class CellCodec(Codec):
         rows = self._own_variables(rows, modality)
         _checked(rows, modality, self.dist)
         observed = np.ones(rows.values.shape[0], dtype=bool)
+        if not is_sparse(rows.values):
+            observed = ~np.isnan(rows.values).all(1)
         with np.errstate(
             over="ignore"
         ):  # what is beyond float32 is refused where datasets are made
@@ -186,7 +193,13 @@ def _checked(rows: CellRows, modality: str, dist: str | None) -> str:
             cell = rows.obs_names[bad[0]]
             raise ValueError(f"modality {modality!r}: {what}; got {bad[1]:.6g} in cell {cell!r}")
 
-    refuse(np.isfinite, "values must be finite (take cells that lack the modality out of it)")
+    if is_sparse(rows.values):
+        refuse(
+            np.isfinite,
+            "values of a sparse matrix must be finite (take cells that lack the modality out of "
+            "it; where single values are missing, store it as a dense one)",
+        )
+    refuse(lambda entries: ~np.isinf(entries), "values must be finite, or NaN where missing")
     if dist is None:
         if _first_not(rows.values, _is_whole) is not None:
             return "normal"
@@ -203,6 +216,22 @@ def _checked(rows: CellRows, modality: str, dist: str | None) -> str:
     return dist
 
 
+def _without_values(rows: CellRows) -> list[str]:
+    """Return the variables of which all values are missing."""
+    if is_sparse(rows.values) or rows.values.dtype.kind != "f":
+        return []
+    hollow = np.isnan(rows.values).all(0)
+    return [name for name, none in zip(rows.var_names, hollow, strict=True) if none]
+
+
+def _totals(values: Any) -> np.ndarray:
+    """Return the total of each cell, (n,) float64, as if what is missing were like the rest."""
+    if is_sparse(values) or values.dtype.kind != "f" or not np.isnan(values).any():
+        return np.asarray(values.sum(axis=1), dtype=np.float64).ravel()
+    there = (~np.isnan(values)).mean(1)
+    return np.asarray(np.nansum(values, 1, dtype=np.float64) / np.where(there > 0, there, 1))
+
+
 def _is_whole(entries: Any) -> Any:
     return np.rint(entries) == entries
 
@@ -216,10 +245,14 @@ def _is_binary(entries: Any) -> Any:
 
 
 def _first_not(values: Any, allowed: Callable[[Any], Any]) -> tuple[int, float] | None:
-    """Return row and value of the first entry not allowed; zeros that a CSR leaves out are."""
+    """Return row and value of the first entry not allowed; zeros that a CSR leaves out are.
+
+    So are NaNs of arrays.
+    """
     for start, block in blocks(values):
         entries = block.data if is_sparse(block) else block.ravel()
-        bad = np.flatnonzero(~allowed(entries))
+        missing = False if is_sparse(block) else np.isnan(entries)
+        bad = np.flatnonzero(~(allowed(entries) | missing))
         if len(bad):
             at = bad[0]
             row = at // block.shape[1]

@@ -101,9 +101,12 @@ class Codec(Settings):
         return name, {**own, **params}
 
     @contextmanager
-    def open_writer(self, folder: Path, name: str, suffix: str) -> Iterator[Writer]:
-        """Give what writes decoded rows into a folder: as a table ``NAME.csv`` or ``.parquet``."""
-        with open_rows(folder / f"{name}{suffix}") as append:
+    def open_writer(self, folder: Path, name: str, suffix: str, **options: Any) -> Iterator[Writer]:
+        """Give what writes decoded rows into a folder: as a table ``NAME.csv`` or ``.parquet``.
+
+        Options are those of :func:`cmvae.files.writing.open_rows`.
+        """
+        with open_rows(folder / f"{name}{suffix}", **options) as append:
 
             def write(ids: list[str], rows: Any, clusters: np.ndarray | None) -> None:
                 own = {"id": ids} if clusters is None else {"id": ids, "cluster": clusters}

@@ -10,6 +10,7 @@ from pydantic import Field
 from cmvae.base.arrays import moments, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, Settings
 from cmvae.base.words import SHOWN
+from cmvae.preprocessing.answers import answer_codes, are_texts, find_answers
 from cmvae.preprocessing.transforms import Chosen, Transform, backward, choose_transforms, forward
 
 Cells = Any  # a pandas Series without missing cells
@@ -34,6 +35,11 @@ class Column(Settings):
         """What is subtracted from its numbers, and what they are divided by then."""
         return 0.0, 1.0
 
+    @property
+    def scales(self) -> list[tuple[float, float]]:
+        """The scale of each of its numbers."""
+        return [self.scale] * len(self.names)
+
     @classmethod
     def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
         """Learn from the cells of a column."""
@@ -49,6 +55,17 @@ class Column(Settings):
         numbers = numbers_of(self.name, cells, modality)
         self.check(numbers, cells, modality)
         return standardise(numbers, *self.scale)[:, None]
+
+    def encode_some(self, cells: "pd.Series[Any]", modality: str) -> np.ndarray:
+        """Return the numbers of n cells as :meth:`encode`, those of missing ones NaN."""
+        there = cells.notna().to_numpy()
+        values = np.full((len(cells), len(self.names)), np.nan)
+        values[there] = self.encode(cells[there], modality)
+        return values
+
+    def known(self, cells: Cells) -> Cells:
+        """Return cells, those missing that hold a value which was not among those learned."""
+        return cells
 
     def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
         """Refuse numbers that this kind of column cannot have."""
@@ -136,20 +153,36 @@ class Continuous(Column):
 
 
 class Binary(Column):
-    """Two values, as 0 and 1.
+    """Two values, as 0 and 1; texts that say no and yes are such values, however they are written.
 
     Attributes:
         values: What 0 and 1 stand for.
     """
 
     kind: Literal["binary"] = "binary"
-    values: tuple[bool | int, bool | int] = (0, 1)
+    values: tuple[bool | int | str, bool | int | str] = (0, 1)
 
     @classmethod
     def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
-        """Learn whether the cells are booleans."""
+        """Learn whether the cells are booleans, or texts that say yes or no."""
+        if are_texts(cells) and (answers := find_answers(cells)) is not None:
+            return cls(name=name, values=answers)
         is_bool = pd.api.types.infer_dtype(cells) == "boolean"
         return cls(name=name, values=(False, True) if is_bool else (0, 1))
+
+    def known(self, cells: Cells) -> Cells:
+        """Return cells, those missing that hold neither value; see :class:`Column`."""
+        codes: Any = answer_codes(cells) if are_texts(cells) else pd.to_numeric(cells, "coerce")
+        return cells.where(codes.isin((0, 1)))
+
+    def encode(self, cells: Cells, modality: str) -> np.ndarray:
+        """Return 0 and 1, (n, 1) float64; see :class:`Column`."""
+        if not are_texts(cells):
+            return super().encode(cells, modality)
+        codes = answer_codes(cells)
+        known = "values that are not binary, such as {!r} and {!r}".format(*self.values)
+        self.refuse(cells, codes.isna().to_numpy(), known, modality)
+        return codes.to_numpy(dtype=np.float64)[:, None]
 
     def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
         """Refuse what is neither 0 nor 1."""
@@ -214,10 +247,18 @@ class Category(Column):
         by_kind = sorted(distinct, key=lambda value: (isinstance(value, str), value))
         return cls(name=name, values=tuple(by_kind))
 
+    def known(self, cells: Cells) -> Cells:
+        """Return cells, those missing that hold another value; see :class:`Column`."""
+        return cells.astype(object).where(self._codes(cells) >= 0)
+
+    def _codes(self, cells: Cells) -> np.ndarray:
+        """Return the places of cells among the values, -1 for other ones."""
+        wanted = pd.Index(cells.map(_plain).tolist(), dtype=object)
+        return np.asarray(pd.Index(self.values).get_indexer(wanted))
+
     def encode(self, cells: Cells, modality: str) -> np.ndarray:
         """Return one-hot vectors; ``ValueError`` for values that were not learned."""
-        wanted = pd.Index(cells.map(_plain).tolist(), dtype=object)
-        codes = pd.Index(self.values).get_indexer(wanted)
+        codes = self._codes(cells)
         known = f"unknown categories; known are {list(self.values)[:SHOWN]}"
         self.refuse(cells, codes < 0, known, modality)
         return np.eye(len(self.values))[codes]
@@ -239,22 +280,28 @@ AnyColumn = Annotated[Continuous | Binary | Count | Category, Field(discriminato
 
 
 def numbers_of(name: Any, cells: Any, modality: str) -> np.ndarray:
-    """Return cells, (n,) or a table of them, as finite float64.
+    """Return cells, (n,) or a table of them, as finite float64, missing ones as NaN.
 
     Raises:
         TypeError: For what is no number.
         ValueError: For infinities.
     """
     try:
-        numbers = cells.to_numpy(dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        numbers = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
         column = f"modality {modality!r}: column {name!r}"
-        raise TypeError(f"{column} holds something that is no number: {error}") from None
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        bad = cells.index[~finite][:SHOWN].tolist()
+        odd = cells[cells.notna() & pd.to_numeric(cells, errors="coerce").isna()]
+        shown = odd.drop_duplicates()[:SHOWN].tolist()
+        raise TypeError(
+            f"{column} holds something that is no number: {shown}; correct these cells, or "
+            "leave them empty"
+        ) from None
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        bad = cells.index[infinite][:SHOWN].tolist()
         raise ValueError(
-            f"modality {modality!r}: column {name!r} holds infinite values in rows {bad}"
+            f"modality {modality!r}: column {name!r} holds infinite values in rows {bad}; leave "
+            "such cells empty"
         )
     return numbers
 

@@ -1,5 +1,6 @@
 """Tables given in Python: frames joined on their index, arrays matched by row."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
 from cmvae.files.spellings import id_text
+from cmvae.preprocessing.differences import Differences
+from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.preprocessing import Preprocessing, is_empty
 
 
@@ -34,6 +37,18 @@ class Frames:
     index: pd.Index | None
     matching: Matching = AS_THEY_ARE
 
+    def aligned(self, name: str) -> pd.DataFrame | None:
+        """Return a table of all n samples, NaN where they have no row; None where none was given.
+
+        An array of more than two axes gives none either.
+        """
+        table = self.tables.get(name)
+        if table is None or table.ndim > 2:
+            return None
+        rows = np.full(self.n_samples, -1)
+        rows[self.places[name]] = np.arange(len(table))
+        return pd.DataFrame(table).reset_index(drop=True).reindex(rows).reset_index(drop=True)
+
     def encode(self, preprocessing: Preprocessing) -> JoinedRows:
         """Return the samples as a model's numbers; modalities that no sample has are passed over.
 
@@ -45,7 +60,10 @@ class Frames:
         for name, table in self.tables.items():
             if name not in preprocessing.codecs and is_empty(table):
                 continue
-            values, observed = preprocessing.codec(name).encode(table, name)
+            codec, found = preprocessing.codec(name), Differences(name)
+            values, observed = codec.encode(found.matched(table, codec), name)
+            for line in found.settle(codec):
+                warnings.warn(line, stacklevel=2)
             places = self.places[name]
             if len(places) == self.n_samples and (np.diff(places) == 1).all():
                 data[name], masks[name] = values, observed
@@ -103,6 +121,20 @@ def read_frames(tables: Any) -> Frames:
     return Frames(read, dict.fromkeys(read, np.arange(n)), n, None)
 
 
+def check_no_list(tables: Any) -> None:
+    """Refuse a list of tables, whose modalities would have no names.
+
+    Raises:
+        TypeError: Saying what to give.
+    """
+    is_list = isinstance(tables, list | tuple)
+    if is_list and any(len(getattr(own, "shape", ())) > 1 for own in tables):
+        raise TypeError(
+            f"X is a {type(tables).__name__} of {len(tables)} tables: give a mapping "
+            "{modality: table}, with a name for each"
+        )
+
+
 def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Cut one array or DataFrame (n, features) into modalities by column indices or names.
 
@@ -139,6 +171,16 @@ def _read(name: str, table: Any) -> Any:
     table = as_pandas(table)
     if isinstance(table, pd.Series):
         return table.to_frame()
+    if hasattr(table, "obs_names"):
+        raise TypeError(
+            f"modality {name!r} is an AnnData: put it into a MuData, mudata.MuData({{{name!r}: "
+            "adata}), for cmvae.omics.from_mudata, or give its X as a DataFrame"
+        )
+    if hasattr(table, "toarray"):
+        raise TypeError(
+            f"modality {name!r} is a sparse matrix: give a dense array, as its toarray() returns, "
+            "or a MuData to cmvae.omics.from_mudata"
+        )
     if isinstance(table, pd.DataFrame):
         return table
     try:
@@ -155,13 +197,7 @@ def _read(name: str, table: Any) -> Any:
         raise ValueError(
             f"modality {name!r}: expected samples along the first axis, got shape {values.shape}"
         )
-    return as_images(values)
-
-
-def as_pandas(table: Any) -> Any:
-    """Return a table of another library, whose columns have names, as a DataFrame."""
-    named = hasattr(table, "columns") or hasattr(table, "column_names")
-    return table.to_pandas() if named and hasattr(table, "to_pandas") else table
+    return as_images(values, name)
 
 
 def _check_shared(frames: Mapping[str, pd.DataFrame], places: Mapping[str, np.ndarray]) -> None:

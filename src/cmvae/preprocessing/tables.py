@@ -1,5 +1,6 @@
 """Tables of columns of any kind as numbers for a model, and numbers from a model as tables."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Annotated, Any, Literal, Self
@@ -11,8 +12,10 @@ from pydantic import Field
 from cmvae.base.arrays import restore
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Likelihood, Params
-from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous
-from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Category, Column, Continuous
+from cmvae.preprocessing.dates import DATES, STORED, Date, DateAndSeason
+from cmvae.preprocessing.identifiers import identifying
+from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds, without
 from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
 from cmvae.preprocessing.transforms import SAID, choose_transforms
 
@@ -33,7 +36,8 @@ class TableCodec(Codec):
     Continuous columns are standardised, shares and heavy tails after a transform
     (:mod:`cmvae.preprocessing.transforms`); binary ones and counts are taken as they are,
     categories become one-hot vectors. The numbers are sorted by kind, in the order of
-    :data:`cmvae.preprocessing.kinds.KINDS`.
+    :data:`cmvae.preprocessing.kinds.KINDS`. Missing cells are passed over where columns are
+    measured, and are NaN in what is coded.
 
     Attributes:
         columns: The columns, in the order of the table.
@@ -56,7 +60,7 @@ class TableCodec(Codec):
     content = "table"
 
     type: Literal["table"] = "table"
-    columns: Annotated[tuple[AnyColumn, ...], Field(min_length=1)]
+    columns: Annotated[tuple[AnyColumn | Date | DateAndSeason, ...], Field(min_length=1)]
     ignored: tuple[str, ...] = ()
     median_total: float = 0.0
 
@@ -69,7 +73,7 @@ class TableCodec(Codec):
         ignored: Sequence[str] = (),
         plain: Collection[Any] = (),
     ) -> Self:
-        """Learn from a table; rows that are missing altogether are passed over.
+        """Learn from a table; missing cells are passed over, and rows that are missing altogether.
 
         Args:
             table: DataFrame, Series, or array (n, columns).
@@ -79,7 +83,7 @@ class TableCodec(Codec):
             plain: Continuous columns that are standardised and nothing else.
 
         Raises:
-            ValueError: For other kinds or another number of them, single missing cells, no rows,
+            ValueError: For other kinds or another number of them, no rows, a column without cells,
                 values that a kind cannot have.
             TypeError: For names that are neither strings nor integers, or text in a column of
                 numbers.
@@ -90,9 +94,11 @@ class TableCodec(Codec):
             shown = list(kinds)[:SHOWN]
             raise ValueError(f"{where}: kinds must be {frame.shape[1]} of {KINDS}; got {shown}")
         names = check_names(frame, modality)
-        seen = frame[observed_rows(frame, modality)]
+        seen = frame[observed_rows(frame)]
         if not len(seen):
             raise ValueError(f"{where}: the table has no rows")
+        if hollow := [name for name in seen if seen[name].isna().all()]:
+            raise ValueError(f"{where}: columns {hollow[:SHOWN]} have no cells; leave them out")
         measured = [n for n, kind in zip(frame, kinds, strict=True) if kind == "continuous"]
         learned: dict[Any, Column] = {}
         if measured:
@@ -101,11 +107,24 @@ class TableCodec(Codec):
             learned = {own.name: own for own in Continuous.learn_all(measured, numbers, found)}
         for own, kind in zip(names, kinds, strict=True):
             if own not in learned:
-                learned[own] = COLUMNS[kind].learn(own, seen[own], modality)
+                cells = seen[own].dropna()
+                learned[own] = {**COLUMNS, **DATES}[kind].learn(own, cells, modality)
         columns: Any = tuple(learned[name] for name in names)
         codec = cls(columns=columns, ignored=tuple(ignored))
         values, observed = codec.encode(frame, modality)
-        return codec.replace(median_total=float(np.median(values[observed].sum(1))))
+        there = (~np.isnan(values[observed])).mean(1)
+        totals = np.nansum(values[observed], 1) / there  # as if the missing ones were like the rest
+        return codec.replace(median_total=float(np.median(totals)))
+
+    @property
+    def own(self) -> list[str | int]:
+        """The names of its columns, in their order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column to kind, as text."""
+        return {str(column.name): column.kind for column in self.columns}
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -119,18 +138,22 @@ class TableCodec(Codec):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Categories whose values are strings."""
-        categories = [column for column in self.columns if column.kind == "category"]
-        return tuple(str(c.name) for c in categories if all(isinstance(v, str) for v in c.values))
+        """Categories whose values are strings, and dates that are written."""
+        return tuple(
+            str(own.name)
+            for own in self.columns
+            if (isinstance(own, Category) and all(isinstance(value, str) for value in own.values))
+            or (isinstance(own, Date) and own.form != STORED)
+        )
 
     def encode(self, rows: Any, modality: str = "table") -> tuple[np.ndarray, np.ndarray]:
-        """Return numbers, (n, D) float32, rows that are missing altogether NaN; see :class:`Codec`.
+        """Return numbers, (n, D) float32, missing cells and rows NaN; see :class:`Codec`.
 
         Columns of a DataFrame are found by their names, those of an array by their place.
         """
         own = [column.name for column in self.columns]
         frame = own_columns(rows, own, self.ignored, modality)
-        observed = observed_rows(frame, modality)
+        observed = observed_rows(frame)
         seen = frame[observed]
         parts = []
         for kind, group in groupby(self._sorted, key=lambda column: column.kind):
@@ -139,7 +162,7 @@ class TableCodec(Codec):
                 block = number_block(seen, [column.name for column in columns], modality)
                 parts.append(Continuous.encode_all(columns, block))
             else:
-                parts += [column.encode(seen[column.name], modality) for column in columns]
+                parts += [column.encode_some(seen[column.name], modality) for column in columns]
         values = np.full((len(frame), *self.input_shape), np.nan, dtype=np.float32)
         values[observed] = np.concatenate(parts, 1)
         return values, observed
@@ -167,7 +190,7 @@ class TableCodec(Codec):
 
     def readable(self, values: np.ndarray) -> np.ndarray:
         """Return numbers (n, D) in the units of the columns, float64; categories stay shares."""
-        center, spread = np.array([c.scale for c in self._sorted for _ in c.names]).T
+        center, spread = np.array([scale for c in self._sorted for scale in c.scales]).T
         numbers = np.asarray(restore(values.astype(np.float64), center, spread))
         for j, column in enumerate(self._sorted):
             # Continuous columns come first, and each is one number.
@@ -225,13 +248,14 @@ class TableCodec(Codec):
             "count": ("poisson" if chosen == "poisson" else "negative_binomial", {"means": means}),
         }
         for kind, (name, params) in names.items():
-            width = sum(column.kind == kind for column in self.columns)
+            alike = (kind, *DATES) if kind == "continuous" else (kind,)
+            width = sum(len(column.names) for column in self.columns if column.kind in alike)
             blocks += [[name, width, params]] if width else []
         widths = [len(column.names) for column in self.columns if column.kind == "category"]
         return blocks + ([["categorical", widths]] if widths else [])
 
     @property
-    def _sorted(self) -> list[AnyColumn]:
+    def _sorted(self) -> list[AnyColumn | Date | DateAndSeason]:
         return sorted(self.columns, key=lambda column: KINDS.index(column.kind))
 
 
@@ -239,6 +263,8 @@ def encode_table(
     table: Any, kinds: Mapping[Any, str] | None = None, modality: str = "table"
 ) -> tuple[np.ndarray, TableCodec]:
     """Learn how a table is coded and apply it.
+
+    Of a DataFrame, columns that are no measurements are left out, with a warning; constants stay.
 
     Args:
         table: DataFrame, Series, or array (n, columns).
@@ -248,6 +274,15 @@ def encode_table(
     Returns:
         Numbers (n, D) float32, and the :class:`TableCodec`; errors as there.
     """
-    found = column_kinds(table, kinds, modality)
-    codec = TableCodec.learn(table, found, modality, plain=list(kinds or {}))
+    frame, given = as_frame(table, modality), list(kinds or {})
+    gone: dict[Any, str] = {}
+    if isinstance(table, pd.DataFrame):
+        gone = identifying(frame, given)
+        for name, reason in gone.items():
+            what = f"modality {modality!r}: column {name!r} {reason}: left out"
+            warnings.warn(what, stacklevel=2)
+    kept = without(frame, gone, modality)
+    found = column_kinds(kept, kinds, modality)
+    ignored = list(map(str, gone))
+    codec = TableCodec.learn(kept, found, modality, ignored, plain=given)
     return codec.encode(table, modality)[0], codec

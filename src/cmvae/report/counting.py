@@ -21,34 +21,37 @@ Labels = tuple[tuple[str, ...], np.ndarray]
 class Moments:
     """Sums of the features of one modality, over the observed samples of each cluster.
 
+    Missing cells, NaN, are passed over.
+
     Values are taken relative to the mean of the first samples added: sums of squares of numbers far
     from zero would lose their digits.
     """
 
     def __init__(self, n_clusters: int, n_features: int) -> None:
-        self.counts = np.zeros(n_clusters)  # samples by cluster, (C,)
+        self.counts = np.zeros((n_clusters, n_features))  # cells by cluster
         self._shift = np.zeros(n_features)
         self._sums, self._squares = np.zeros((2, n_clusters, n_features))
 
     def add(self, values: np.ndarray, clusters: np.ndarray) -> None:
         """Add samples (B, D) of clusters (B,), integers from 0 to C − 1."""
+        there = ~np.isnan(values)
         if not self.counts.any():
-            self._shift = values.mean(0)
-        values = values - self._shift
+            self._shift = np.where(there, values, 0).sum(0) / np.maximum(there.sum(0), 1)
+        values = np.where(there, values - self._shift, 0.0)
         members = np.equal.outer(np.arange(len(self.counts)), clusters).astype(np.float64)
-        self.counts += members.sum(1)
+        self.counts += members @ there
         self._sums += members @ values
         self._squares += members @ values**2
 
     @property
     def mean(self) -> np.ndarray:
         """Mean of all samples, (D,)."""
-        return self._shift + self._sums.sum(0) / max(self.counts.sum(), 1)
+        return self._shift + self._sums.sum(0) / np.maximum(self.counts.sum(0), 1)
 
     @property
     def deviation(self) -> np.ndarray:
         """Standard deviation of all samples, (D,); 0 where it is lost in rounding."""
-        n = max(self.counts.sum(), 1)
+        n = np.maximum(self.counts.sum(0), 1)
         variance = self._squares.sum(0) / n - (self._sums.sum(0) / n) ** 2
         deviation = np.sqrt(variance.clip(0))
         return np.where(deviation <= 1e-9 * np.abs(self.mean), 0.0, deviation)
@@ -60,7 +63,7 @@ class Moments:
 
     def _mean_of(self, clusters: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
-            mean = self._shift + self._sums[clusters].sum(0) / self.counts[clusters].sum()
+            mean = self._shift + self._sums[clusters].sum(0) / self.counts[clusters].sum(0)
         # What is lost in rounding beside the shift is zero.
         return np.where(np.abs(mean) <= LOST * np.abs(self._shift), 0.0, mean)
 

@@ -72,6 +72,7 @@ class GenerationGrid(Callback):
         self.drawn = ModelOutput(
             data={m: own[shown] for m, own in values.items()},
             masks={m: own[shown] for m, own in masks.items()},
+            cells={m: own[shown] for m, own in self.clustered.get("cells", {}).items()},
         )
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

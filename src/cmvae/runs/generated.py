@@ -12,6 +12,7 @@ from cmvae._version import __version__
 from cmvae.base.arguments import seeded
 from cmvae.base.files import may_write_folder
 from cmvae.files.join import RowStore
+from cmvae.preprocessing.codec import Writer
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -83,7 +84,7 @@ def generate_clusters(
 
     _write(run, folder, modalities, parts(), draw, generator, suffix)
     settings = {"clusters": [int(c) for c in clusters], "samples": int(n_samples)}
-    _record(folder, **settings, draw=draw, seed=int(seed))
+    record_generated(folder, **settings, draw=draw, seed=int(seed))
 
 
 def translate_files(
@@ -122,10 +123,10 @@ def translate_files(
             yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
 
     _write(run, folder, modalities, parts(), draw, generator, suffix)
-    _record(folder, sources=dict(sources), draw=draw, seed=int(seed))
+    record_generated(folder, sources=dict(sources), draw=draw, seed=int(seed))
 
 
-def _record(folder: Path, **settings: Any) -> None:
+def record_generated(folder: Path, **settings: Any) -> None:
     """Write what was generated into a folder, and by which settings."""
     files = sorted(path.name for path in folder.iterdir())
     text = json.dumps({"cmvae": __version__, **settings, "files": files}, indent=1)
@@ -141,17 +142,36 @@ def _write(
     generator: "Generator",
     suffix: str,
 ) -> None:
-    codecs = {name: run.preprocessing.codecs[name] for name in dict.fromkeys(modalities)}
-    odd = [name for name in codecs if Path(name).name != name]
-    if odd:
-        raise ValueError(f"modalities {odd} cannot name files")
+    codecs = run.preprocessing.codecs
     with ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(codec.open_writer(folder, name, suffix))
-            for name, codec in codecs.items()
-        }
+        writers = open_writers(stack, run, folder, modalities, suffix)
         for ids, decoded, clusters in parts:
             values = run.model.to_data(decoded, sample=draw, generator=generator)
             for name, write in writers.items():
                 rows = codecs[name].decode(values[name].detach().cpu().numpy(), draw)
                 write(ids, rows, clusters)
+
+
+def open_writers(
+    stack: ExitStack,
+    run: "Run",
+    folder: Path,
+    modalities: Sequence[str],
+    suffix: str,
+    **options: Any,
+) -> dict[str, Writer]:
+    """Open what writes each of some modalities into a folder, until the stack is closed.
+
+    Options are those of :func:`cmvae.files.writing.open_rows`.
+
+    Raises:
+        ValueError: For modalities that cannot name files.
+    """
+    names = list(dict.fromkeys(modalities))
+    odd = [name for name in names if Path(name).name != name]
+    if odd:
+        raise ValueError(f"modalities {odd} cannot name files")
+    codecs = run.preprocessing.codecs
+    return {
+        n: stack.enter_context(codecs[n].open_writer(folder, n, suffix, **options)) for n in names
+    }

@@ -1,47 +1,89 @@
 """The files of a run, read and joined; all that is wrong with them is said at once."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from cmvae.base.words import raise_all
+from cmvae.base.words import Refusals, message_of, raise_all
 from cmvae.files import open_source
 from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
 from cmvae.files.overlap import AS_THEY_ARE
-from cmvae.files.source import Source
+from cmvae.files.source import Source, unchanged
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.differences import Differences
+from cmvae.preprocessing.understanding import ModalitySummary
 
+UNNAMED = "Unnamed: "  # what pandas calls columns without a name
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
 
 
-def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
+def learn_files(
+    files: Mapping[str, ModalityFile], tell: Callable[[str], None] | None = None
+) -> Preprocessing:
     """Learn how the rows of files become a model's inputs.
+
+    Args:
+        files: Modality to file.
+        tell: Is told of each file, in a line, what is unusual about it.
 
     Raises:
         ValueError, TypeError, KeyError, ImportError: For files that cannot be read, and rows that
             cannot be learned from, naming modality and file.
     """
-    rows, errors, learned = {}, [], None
+    rows, sources, learned = {}, {}, None
+    errors: list[Exception] = []
     with warnings.catch_warnings():
         # What NumPy says of infinities is said in words below.
         warnings.simplefilter("ignore", category=RuntimeWarning)
         for name, file in files.items():
             try:
-                rows[name] = open_source(name, file).read()
+                sources[name] = open_source(name, file)
+                rows[name] = sources[name].read()
+                if tell is not None and sources[name].account:
+                    tell(sources[name].account)
             except REFUSED as error:
                 errors.append(error)
         try:
             learned = Preprocessing.learn(rows, files) if rows else None
         except REFUSED as error:
-            errors.append(error)
+            found = error.errors if isinstance(error, Refusals) else [error]
+            errors += [_with_file(own, files) for own in found]
     raise_all(errors)
     assert learned is not None
-    return learned
+    understood = {
+        name: own.replace(path=files[name].path, **_about(sources[name]))
+        for name, own in learned.understood.items()
+    }
+    return learned.replace(understood=understood)
 
 
-def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) -> RowStore:
+def _about(source: Source) -> dict[str, Any]:
+    """Return how a file was read: the name of its ids, and what is not plain."""
+    column = getattr(source, "id_column", None)
+    return {
+        "id": None if column is None or column.startswith(UNNAMED) else column,
+        "reading": ", ".join([*(f"{k} {v}" for k, v in source.reading.items()), *source.notes]),
+    }
+
+
+def join_files(
+    files: Mapping[str, ModalityFile],
+    preprocessing: Preprocessing,
+    strict: bool | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> RowStore:
     """Read files of some of the modalities, a part at a time, and join them on their ids.
+
+    Columns are found by name. Those that are missing or new, and unknown categories, are told in
+    warnings, or refused, as :class:`cmvae.preprocessing.differences.Differences` has it.
+
+    Args:
+        files: Modality to file.
+        preprocessing: What was learned of the modalities.
+        strict: Which differences are refused: True: all, False: none, None: many unknown values.
+        tell: Is told of each file, in a line, what is unusual about it.
 
     Returns:
         The samples, on disk; to be closed.
@@ -54,7 +96,8 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
     if unknown := [name for name in files if name not in known]:
         errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
     names = [name for name in known if name in files]
-    sources, ids, refused = _open_all({name: files[name] for name in names})
+    said: list[str] = []
+    sources, ids, refused = _open_all({n: files[n] for n in names}, preprocessing, said)
     try:
         matching = match_ids(ids, [name for name in ids if sources[name].is_numbered])
     except ValueError as error:
@@ -62,31 +105,79 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
         matching = AS_THEY_ARE
     store = RowStore(names, matching)
     try:
-        for name in names:
-            codec = preprocessing.codecs[name]
-            try:
-                if name in refused:
-                    raise refused[name]
-                for own, rows in sources[name].chunks(preprocessing.chunk_rows, codec.texts):
-                    store.add(name, own, *codec.encode(rows, name))
-            except REFUSED as error:
-                errors.append(error)
+        with unchanged({name: files[name].path for name in names}):
+            for name in names:
+                codec = preprocessing.codecs[name]
+                try:
+                    if name in refused:
+                        raise refused[name]
+                    met = Differences(name, strict)
+                    for own, rows in sources[name].chunks(preprocessing.chunk_rows, codec.texts):
+                        store.add(name, own, *codec.encode(met.matched(rows, codec), name))
+                    said += met.settle(codec)
+                    if tell is not None and sources[name].account:
+                        tell(sources[name].account)
+                except REFUSED as error:
+                    found = error.errors if isinstance(error, Refusals) else [error]
+                    errors += [_with_file(own, {name: files[name]}) for own in found]
         raise_all(errors)
         store.check()
+        for line in said:  # not before all is well: a refusal is one line
+            warnings.warn(line, stacklevel=2)
     except BaseException:
         store.close()
         raise
     return store
 
 
+def _with_file(error: Exception, files: Mapping[str, ModalityFile]) -> Exception:
+    """Return an error with the file of its modality as a note, unless it names it."""
+    text = message_of(error)
+    for name, file in files.items():
+        if file.path and f"modality {name!r}" in text and file.path not in text:
+            error.add_note(file.path)
+    return error
+
+
+def _with_known_ids(
+    source: Source, file: ModalityFile, summary: ModalitySummary
+) -> tuple[Source, list[str]]:
+    """Return a file's rows with the ids in the column of that name that held them when learned.
+
+    Wherever that stands, unless the file's is named. Of a file without it the first column, or the
+    index, is taken, and that is said.
+
+    Raises:
+        ValueError: If that one was learned as something else.
+    """
+    own = getattr(source, "id_column", None)
+    if file.id is not None or summary.id is None or own in (None, summary.id):
+        return source, []
+    if summary.id in getattr(source, "columns", ()):
+        return open_source(source.modality, file.replace(id=summary.id)), []
+    gone = f"{source.where}: no column {summary.id!r}, which held the ids"
+    if own in [column.name for column in summary.columns]:
+        raise ValueError(
+            f"{gone}, and the first one, {own!r}, holds something else: name the column of ids "
+            "with id=NAME"
+        )
+    return source, [f"{gone}: taken from {own!r}"]
+
+
 def _open_all(
-    files: Mapping[str, ModalityFile],
+    files: Mapping[str, ModalityFile], preprocessing: Preprocessing, said: list[str]
 ) -> tuple[dict[str, Source], dict[str, list[str]], dict[str, Exception]]:
-    """Return files, the ids of those that can be read, and what is wrong with the others."""
+    """Return files, the ids of those that can be read, and what is wrong with the others.
+
+    What is to be said of where ids were found is added to ``said``.
+    """
     sources, ids, refused = {}, {}, dict[str, Exception]()
     for name, file in files.items():
         try:
             sources[name] = open_source(name, file)
+            if (summary := preprocessing.understood.get(name)) is not None:
+                sources[name], lines = _with_known_ids(sources[name], file, summary)
+                said += lines
             ids[name] = sources[name].ids()
         except REFUSED as error:
             refused[name] = error
@@ -94,9 +185,16 @@ def _open_all(
 
 
 def read_files(
-    files: Mapping[str, ModalityFile], preprocessing: Preprocessing | None = None
+    files: Mapping[str, ModalityFile],
+    preprocessing: Preprocessing | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[Preprocessing, JoinedRows]:
-    """Read and join the files of a run, and learn from them unless that was done before."""
-    learned = preprocessing or learn_files(files)
-    with join_files({name: files[name] for name in learned.codecs}, learned) as store:
-        return learned, store.all_rows()
+    """Read and join the files of a run, and learn from them unless that was done before.
+
+    Raises:
+        ValueError, TypeError, KeyError: For what cannot be read, and files that change meanwhile.
+    """
+    with unchanged({name: file.path for name, file in files.items()}):
+        learned = preprocessing or learn_files(files, tell)
+        with join_files({name: files[name] for name in learned.codecs}, learned) as store:
+            return learned, store.all_rows()

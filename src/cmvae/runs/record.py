@@ -9,6 +9,8 @@ import pandas as pd
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
+from cmvae.runs.drift import Drift
+from cmvae.runs.reference import FitReference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class RunRecord:
         extras: What :class:`cmvae.CMVAEClusterer` keeps beside, as JSON can hold it; else empty.
         index: The index of its samples, where they have one.
         latents: Where several models had samples when the clusters started, (n, d) each.
+        reference: How well the training samples fit; None where that was not measured.
     """
 
     config: RunConfig
@@ -34,6 +37,12 @@ class RunRecord:
     extras: dict[str, Any] = field(default_factory=dict)
     index: pd.Index | None = None
     latents: tuple[np.ndarray, ...] = ()
+    reference: FitReference | None = None
+
+    def drift(self) -> Drift:
+        """Return what compares samples as a whole with those of training."""
+        margins = {} if self.reference is None else self.reference.margins
+        return Drift(margins, self.preprocessing.numbers)
 
     @property
     def n_clusters(self) -> int:

@@ -17,8 +17,10 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
 from cmvae.models.objectives import active_units
+from cmvae.models.residuals import number_of_factors
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
+from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -89,15 +91,16 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
             f"but {list(preprocessing.codecs)}"
         )
     _warn_of_unconnected(rows.masks)
-    files = config.modalities
+    files, data = config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(
         n_modalities=len(preprocessing.codecs),
         number_of_clusters=recipe.largest(n),
         **preprocessing.model_settings(files, recipe.scale),
         networks={name: file.network for name, file in files.items() if file.network} or None,
+        missing_cells=list(data.cells),
+        residual_factors=number_of_factors(n, preprocessing.n_columns) if data.cells else 0,
         **recipe.model_settings(preprocessing.n_columns),
     )
-    data = preprocessing.dataset(rows)
     with torch.device("meta"):  # without memory, and without a draw
         CMVAE(settings)  # refuses networks that cannot take a shape
     return Prepared(config, preprocessing, rows, data, settings)
@@ -168,6 +171,8 @@ def train_run(
         auto = recipe.n_clusters == "auto"
         order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
         model = without_spare_clusters(model)
+        if model.residuals is not None:
+            model.fit_residuals(prepared.data)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)
     groups = begin.groups
     run = Run(
@@ -225,7 +230,8 @@ def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.
         "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
     }
     samples = samples_table(prepared.rows, clusters, probabilities)
-    return replace(run, samples=samples, metrics=metrics)
+    reference = measure_reference(run.model, prepared.data, run.preprocessing.numbers)
+    return replace(run, samples=samples, metrics=metrics, reference=reference)
 
 
 def _stability(groups: "Groups | None", order: np.ndarray) -> list[float | None]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -17,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cmvae.base.arguments import positive_int
+from cmvae.base.words import quoted
 from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import StartCallback
@@ -184,7 +186,8 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
     arguments.setdefault("logger", CSVLogger(folder, name=LOGS))
     try:
         trainer = Trainer(default_root_dir=folder, **arguments)
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
+        _check_accelerator(arguments.get("accelerator", "auto"))
         raise ValueError(f"the trainer refuses its arguments: {error}") from error
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = CheckpointFiles()
@@ -192,6 +195,18 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
         # The networks of a modality that a batch lacks have no gradients there.
         trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     return trainer
+
+
+def _check_accelerator(name: Any) -> None:
+    """Refuse a device that this machine does not have."""
+    if not isinstance(name, str) or name in ("auto", "gpu"):
+        return
+    known = [own for own in AcceleratorRegistry.available_accelerators() if own != "tpu"]
+    usable = [own for own in known if AcceleratorRegistry[own]["accelerator"].is_available()]
+    if name not in usable:
+        raise ValueError(
+            f"device must be auto, or one that this machine has: {quoted(usable)}; got {name!r}"
+        )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 from torch.utils.data import Subset
 
 from cmvae.base.arguments import positive_int
@@ -154,24 +155,30 @@ def read_views(
 ) -> Views | None:
     """Return the samples' own vectors, counts as their logarithms; None where some are none.
 
-    Nor are there any where they would take too much memory (``MOST_ENTRIES`` numbers).
+    Missing cells are filled in as the model, in its present state, reconstructs them. There are no
+    vectors either where they would take too much memory (``MOST_ENTRIES`` numbers).
     """
     shapes = (model.model_config.input_dims or {}).values()
     if not shapes or any(len(shape) != 1 for shape in shapes):
         return None
     if sum(shape[0] for shape in shapes) * len(data) > MOST_ENTRIES:
         return None
-    parts = [read_batch(model, part) for part in iterate(data, batch_size)]
+    chunks = list(iterate(data, batch_size))
+    parts = [read_batch(model, chunk) for chunk in chunks]
+    has_filled = any(bool((~own).any()) for part in parts for own in part.cells.values())
+    held: list[dict[str, Tensor]] = [part.data for part in parts]
+    if has_filled:
+        held = [model.impute(chunk, steps=0) for chunk in chunks]
     observed = torch.cat([part.observed for part in parts], 1).cpu().numpy()
     values, raw = [], []
     for name, seen in zip(model.modalities, observed, strict=True):
         if not seen.any():
             continue
-        own = torch.cat([part.data[name] for part in parts]).double().cpu().numpy()
-        own = np.where(seen[:, None], own, 0.0)
+        given = torch.cat([part[name] for part in held]).double().cpu().numpy()
+        own = np.where(seen[:, None], given, 0.0)
         raw.append(own if measured is None else np.asarray(measured(name, own), dtype=float))
         values.append(_with_log_counts(own, likelihood_of(model, name).counts))
-    return Views(values, raw, observed[observed.any(1)])
+    return Views(values, raw, observed[observed.any(1)], has_filled)
 
 
 def _with_log_counts(values: np.ndarray, counts: list[CountBlock]) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+from torch.utils.data import Subset
 
 from cmvae.base.arguments import positive_float
 from cmvae.base.outputs import ModelOutput
@@ -196,6 +197,18 @@ class CMVAEModule(ModelModule):
         self.warming = False
         self.memberships: Tensor | None = None
         self._told = False
+
+    def prepare(self, data: Any) -> None:
+        """Warn of modalities with missing cells whose encoders do not see which are there."""
+        while isinstance(data, Subset):
+            data = data.dataset
+        cells = data.get("cells") if isinstance(data, Mapping) else getattr(data, "cells", None)
+        held = [m for m in cells or {} if m in self.model.encoders]
+        blind = [m for m in held if not getattr(self.model.encoders[m], "sees_cells", False)]
+        if blind:
+            way = f"CMVAEConfig(missing_cells={blind}) builds such; of your own set sees_cells"
+            what = f"modalities {blind} have missing cells, their encoders do not see which"
+            warnings.warn(f"{what}: {way}", stacklevel=3)
 
     def train_output(self, batch: Any) -> ModelOutput:
         """Return loss and terms of a batch to learn from, by the objective or the alignment."""

@@ -1,0 +1,80 @@
+"""The samples of a run, or of other files, with all that they lack filled in, as files."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cmvae.base.arrays import is_sparse
+from cmvae.files import open_source
+from cmvae.files.modality import ModalityFile
+from cmvae.files.mudata import CellRows
+from cmvae.preprocessing.completing import complete_table
+from cmvae.runs.generated import open_writers, record_generated
+from cmvae.runs.reading import join_files
+
+if TYPE_CHECKING:
+    from cmvae.runs.run import Run
+
+
+def impute_files(
+    run: "Run",
+    folder: Path,
+    files: Mapping[str, ModalityFile],
+    modalities: Sequence[str],
+    *,
+    suffix: str = ".csv",
+) -> None:
+    """Write modalities of all samples in files, complete, as ``CMVAE.impute`` completes them.
+
+    Cells that are there are written as they are in the file.
+
+    Args:
+        run: The run.
+        folder: An empty folder.
+        files: Modality to file of the samples.
+        modalities: Which to write.
+        suffix: Of tables.
+    """
+    preprocessing, ids = run.preprocessing, list[str]()
+    made: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
+    with join_files(files, preprocessing) as store:
+        for rows in store.batches(preprocessing.chunk_rows):
+            completed = run.model.impute(preprocessing.dataset(rows))
+            ids += rows.ids
+            for name, parts in made.items():
+                parts.append(completed[name].cpu().numpy())
+    with ExitStack() as stack:
+        writers = open_writers(stack, run, folder, modalities, suffix, digits=None)
+        for name, write in writers.items():
+            codec, values = preprocessing.codecs[name], np.concatenate(made.pop(name))
+            if codec.content in ("table", "text"):
+                given = _read_cells(name, files[name]) if name in files else None
+                original = None if given is None else given.reindex(ids).reset_index(drop=True)
+                write(ids, complete_table(codec, values, original), None)
+            else:
+                write(ids, codec.decode(values, False), None)
+    sources = {name: str(file.path) for name, file in files.items()}
+    record_generated(folder, imputed=True, sources=sources)
+
+
+def _read_cells(name: str, file: ModalityFile) -> pd.DataFrame | None:
+    """Return the rows of a file as a table, its index their ids; None of sparse ones.
+
+    These lack no single cells, and would take too much memory.
+    """
+    parts = []
+    for ids, rows in open_source(name, file).chunks(1 << 30):
+        if isinstance(rows, CellRows) and is_sparse(rows.values):
+            return None
+        parts.append(_as_table(rows).set_axis(ids, axis=0))
+    return pd.concat(parts)
+
+
+def _as_table(rows: Any) -> pd.DataFrame:
+    if isinstance(rows, CellRows):
+        return pd.DataFrame(rows.values, columns=list(rows.var_names))
+    return pd.DataFrame(rows)

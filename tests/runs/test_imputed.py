@@ -1,0 +1,79 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cmvae import CMVAEClusterer
+from made_files import names, refused, run
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory):
+    """A folder with two tables of which cells and rows are missing, and a run of them."""
+    folder, rng = tmp_path_factory.mktemp("gaps"), np.random.default_rng(0)
+    kinds = rng.integers(0, 3, 90)
+    values = 4 * rng.normal(size=(3, 4))[kinds] + rng.normal(size=(90, 4))
+    a = pd.DataFrame(values, columns=list("wxyz"), index=[f"s{i}" for i in range(90)])
+    a["colour"] = np.array(["red", "blue", "green"])[kinds]
+    a["smokes"], a["visits"] = kinds == 1, rng.poisson(np.array([2, 20, 60])[kinds])
+    b = pd.DataFrame(4 * rng.normal(size=(3, 3))[kinds] + rng.normal(size=(90, 3)), a.index)
+    a = a.astype(object).where(rng.random(a.shape) > 0.15)
+    a[:80].to_csv(folder / "a.csv", index_label="id")
+    b.rename(columns=str)[5:].to_parquet(folder / "b.parquet")
+    files = ["--modality", f"a={folder / 'a.csv'}", "--modality", f"b={folder / 'b.parquet'}"]
+    status, _, err = run("fit", *files, "--clusters", 3, "--epochs", 8, "--out", folder / "run")
+    assert status == 0, err
+    return folder
+
+
+def test_completed_tables_keep_what_is_there(gaps, tmp_path):
+    out = tmp_path / "done"
+    assert run("generate", gaps / "run", "--impute", "--out", out)[0] == 0
+    assert names(out) == ["a.csv", "b.csv", "generated.json"]
+    assert json.loads((out / "generated.json").read_text())["imputed"]
+    for name, given in (
+        ("a", pd.read_csv(gaps / "a.csv", index_col="id")),
+        ("b", pd.read_parquet(gaps / "b.parquet")),
+    ):
+        made = pd.read_csv(out / f"{name}.csv", index_col="id")
+        assert len(made) == 90
+        assert list(made) == list(given)
+        assert not made.isna().any(axis=None)
+        made = made.loc[given.index].astype(object)
+        assert ((made == given.astype(object)) | given.isna()).all(axis=None)
+    a = pd.read_csv(out / "a.csv", index_col="id")
+    assert (a["smokes"].dtype, a["visits"].dtype) == (bool, np.int64)
+
+
+def test_the_estimator_completes_them_alike(gaps, tmp_path):
+    out = tmp_path / "done"
+    assert run("generate", gaps / "run", "--impute", "--out", out, "--to", "a")[0] == 0
+    assert names(out) == ["a.csv", "generated.json"]
+    a, b = pd.read_csv(gaps / "a.csv", index_col="id"), pd.read_parquet(gaps / "b.parquet")
+    made = CMVAEClusterer.load(gaps / "run").impute({"a": a, "b": b})
+    pd.testing.assert_frame_equal(
+        made["a"], pd.read_csv(out / "a.csv", index_col="id"), check_names=False, rtol=1e-5
+    )
+    assert made["b"].shape == (90, 3)
+
+
+def test_samples_of_other_files(gaps, tmp_path):
+    new = pd.read_csv(gaps / "a.csv")[:4].assign(id=["n1", "n2", "n3", "n4"])
+    new.to_csv(tmp_path / "new.csv", index=False)
+    given = ["--from", f"a={tmp_path / 'new.csv'}", "--format", "parquet"]
+    assert run("generate", gaps / "run", "--impute", *given, "--out", tmp_path / "done")[0] == 0
+    b = pd.read_parquet(tmp_path / "done" / "b.parquet")
+    assert b["id"].tolist() == ["n1", "n2", "n3", "n4"]
+    assert b.shape == (4, 4)
+
+
+def test_what_cannot_be_is_told_in_one_line(gaps, tmp_path):
+    given = ["generate", gaps / "run", "--impute", "--out", tmp_path / "done"]
+    refused("--impute completes samples: leave out --cluster and --draw", *given, "--draw")
+    a = pd.read_csv(gaps / "a.csv", index_col="id")
+    clusterer = CMVAEClusterer(2, max_epochs=2, random_state=0).fit({"a": a[["w", "x", "y", "z"]]})
+    clusterer.save(tmp_path / "python")
+    given[1] = tmp_path / "python"
+    refused("the run has no files of ['a']; pass the files of its samples with --from", *given)
+    assert not (tmp_path / "done").exists()
