@@ -19,6 +19,8 @@ OPTIONS = {
     "id": "--id",
     "column": "--column",
     "labels": "--labels",
+    "names": "--names",
+    "cluster": "--cluster",
     "alignment_epochs": "--alignment-epochs",
 }
 """Arguments of the library to the options that set them."""

@@ -36,7 +36,8 @@ def predict(
     """Write id, cluster, its probability and the modalities seen of each sample.
 
     However many there are. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
-    .obs["cmvae_cluster"], .obs["cmvae_probability"] and .uns["cmvae"].
+    .obs["cmvae_cluster"], .obs["cmvae_probability"] and .uns["cmvae"]. Where clusters have
+    names, which cmvae report --names gives them, these stand beside their numbers.
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 
@@ -66,5 +67,5 @@ def predict(
             counts = predict_h5mu(run, record, files, data, out)
         else:
             counts = predict_files(run, record, files, out)
-        sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
+        sizes = ", ".join(f"{record.called(c)}: {count}" for c, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

@@ -24,6 +24,7 @@ def write_results(
     probabilities: np.ndarray,
     embedding: np.ndarray,
     account: Mapping[str, Any],
+    cluster_names: Mapping[int, str] | None = None,
 ) -> None:
     """Write a copy of an .h5mu file with results, named as ``cmvae.omics.to_mudata`` does.
 
@@ -37,6 +38,7 @@ def write_results(
         probabilities: The probabilities of these, (n,).
         embedding: The means of q(z|X), (n, d).
         account: What the results came from, for ``.uns``.
+        cluster_names: Names of some clusters; a further column has them, of others the numbers.
 
     Raises:
         ValueError: For cells that the file does not have.
@@ -49,6 +51,9 @@ def write_results(
             names = read_index(file["obs"])
             rows = cell_rows(names, ids, f"{source}: .obs")
             columns, values = placed_results(rows, len(names), clusters, probabilities, embedding)
+            if cluster_names:
+                given = {str(number): name for number, name in cluster_names.items()}
+                columns["cluster_name"] = columns["cluster"].rename_categories(given)
             _add_columns(file["obs"], {f"{KEY}_{name}": own for name, own in columns.items()})
             for group in ("obsm", "uns"):
                 if group not in file:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cmvae.base.arrays import restore
 from cmvae.base.words import SHOWN, listed
-from cmvae.preprocessing.codec import Codec, Likelihood, Params
+from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
 from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
@@ -116,6 +116,15 @@ class TableCodec(Codec):
     def names(self) -> list[str]:
         """What each number is: the column's name, and for a category ``column=value``."""
         return [name for column in self._sorted for name in column.names]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What each number is, of categories for each of the values."""
+        return [
+            Entry(str(column.name), column.kind, level, getattr(column, "transform", "none"))
+            for column in self._sorted
+            for level in column.levels
+        ]
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ def predict_files(
 ) -> np.ndarray:
     """Write id, cluster, probability and modalities of samples in files, in bounded memory.
 
+    Where clusters have names, these too.
+
     Args:
         folder: The run folder.
         record: What was read of it.
@@ -69,7 +71,7 @@ def predict_h5mu(
             found.append((clusters, chosen, run.embed(data)))
     clusters, chosen, embedding = map(np.concatenate, zip(*found, strict=True))
     account = account_of(run.model, run.preprocessing, run.config.recipe.rule, run.evidence)
-    write_results(source, out, ids, clusters, chosen, embedding, account)
+    write_results(source, out, ids, clusters, chosen, embedding, account, record.names)
     return np.bincount(clusters, minlength=run.n_clusters)
 
 

@@ -1,0 +1,31 @@
+"""What sets clusters apart, as a table."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from cmvae.files.writing import open_rows
+from cmvae.report.tables import PROFILE
+
+
+def write_profiles(path: str | Path, profiles: pd.DataFrame) -> None:
+    """Write what sets clusters apart as a table, as a whole or not at all.
+
+    Args:
+        path: A .csv, .tsv or .parquet file.
+        profiles: The ``profiles`` of what :func:`cmvae.report.gather_report` returned.
+    """
+    with open_rows(Path(path)) as append:
+        append(profiles)
+
+
+def sort_profiles(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the lines of all clusters and tables, those of the largest effect sizes first.
+
+    A line without an effect size, because one side has no samples or too few, is among the last.
+    """
+    if not parts:
+        return pd.DataFrame(columns=list(PROFILE))
+    lines = pd.concat(parts, ignore_index=True)
+    order = lines["effect_size"].abs().sort_values(ascending=False, kind="stable").index
+    return lines.loc[order].reset_index(drop=True)
