@@ -53,7 +53,10 @@ def write_results(
             columns, values = placed_results(rows, len(names), clusters, probabilities, embedding)
             if cluster_names:
                 given = {str(number): name for number, name in cluster_names.items()}
-                columns["cluster_name"] = columns["cluster"].rename_categories(given)
+                numbers = columns["cluster"].categories
+                # Of objects too, as in placed_results.
+                own = pd.Index([given.get(number, number) for number in numbers], dtype=object)
+                columns["cluster_name"] = columns["cluster"].rename_categories(own)
             _add_columns(file["obs"], {f"{KEY}_{name}": own for name, own in columns.items()})
             for group in ("obsm", "uns"):
                 if group not in file:
