@@ -2,14 +2,18 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cmvae.preprocessing import Preprocessing, encode_table
 from cmvae.report import Shown, gather_report, write_profiles
 from cmvae.report.averages import mean_draws
+from cmvae.report.columns import describe_columns
+from cmvae.report.content import Column
 from cmvae.report.tables import TableSums
 from made_runs import make_rows, make_run
 
@@ -146,10 +150,10 @@ def test_counts_of_one_kind_are_compared_at_one_total(monkeypatch, n_columns):
         assert last["effect_size"] > 2
         assert last["value_there"] == pytest.approx(counts.iloc[GROUPS == 1, -1].mean(), rel=1e-5)
         return
-    total = counts.sum(1).mean()
+    total = counts.sum(axis=1).mean()
     assert last["effect_kind"] == f"log2 fold change, per {total:.6g} counts"
     assert abs(last["effect_size"]) < 0.15
-    scaled = counts.div(counts.sum(1), axis=0) * total
+    scaled = counts.div(counts.sum(axis=1), axis=0) * total
     assert last["value_there"] == pytest.approx(scaled.iloc[GROUPS == 1, -1].mean(), rel=1e-4)
     best = lines["effect_size"].abs().idxmax()
     assert best == ("gene 0", "", 2)
@@ -200,10 +204,11 @@ def test_columns_are_told_with_kinds_shares_and_ranges(monkeypatch):
     missing = np.arange(N) % 10 == 0
     _, content = profiles_of(monkeypatch, frame, missing=missing)
     told = {c.name: c for c in content.columns if c.modality == "t"}
-    kinds = {"height": "continuous", "skewed": "continuous, as logarithms", "smokes": "binary"}
+    kinds = {"height": "continuous", "skewed": "continuous", "smokes": "binary"}
     kinds |= {"sex": "category", "plan": "category", "calls": "count"}
     assert {name: c.kind for name, c in told.items()} == kinds
-    assert all(c.missing == pytest.approx(0.1) for c in told.values())
+    assert {name: c.note for name, c in told.items() if c.note} == {"skewed": "as logarithms"}
+    assert all(c.missing == 0 for c in told.values())
     seen = frame[~missing]
     assert told["calls"].values == f"{seen['calls'].min()} to {seen['calls'].max()}"
     assert told["smokes"].values == f"True: {100 * seen['smokes'].mean():.0f} %"
@@ -212,3 +217,37 @@ def test_columns_are_told_with_kinds_shares_and_ranges(monkeypatch):
     assert (
         Preprocessing(codecs={"t": encode_table(frame)[1]}).codecs["t"].entries[0].name == "height"
     )
+
+
+def test_missing_cells_are_passed_over_whatever_they_hold(monkeypatch):
+    values, codec = encode_table(pd.DataFrame({"a": np.arange(float(N)), "b": np.arange(N) % 2}))
+    run = make_run({"t": codec}, make_rows({"t": values}))
+    data = run.preprocessing.dataset(make_rows({"t": values}))
+    there = np.random.default_rng(0).random(values.shape) < 0.7
+    data.data["t"] = torch.as_tensor(np.where(there, values, 1e30).astype(np.float32))
+    data.cells = {"t": torch.as_tensor(there)}
+    table = TableSums(run, data, "t", GROUPS, 64)
+    for cluster in range(3):
+        line = table.profile(cluster).set_index("column").loc["a"]
+        own, rest = (
+            np.flatnonzero(there[:, 0] & side) for side in (cluster == GROUPS, cluster != GROUPS)
+        )
+        assert (line["n_there"], line["n_elsewhere"]) == (len(own), len(rest))
+        assert line["value_there"] == pytest.approx(own.mean(), rel=1e-5)
+        assert line["value_elsewhere"] == pytest.approx(rest.mean(), rel=1e-5)
+    counts, ends = table.histograms(np.array([0]))
+    assert counts.sum() == there[:, 0].sum()
+    assert ends[:, 0] == pytest.approx([0, N - 1], abs=5)
+    shares = {c.name: c.missing for c in describe_columns(table, N)}
+    assert shares == pytest.approx({"a": 1 - there[:, 0].mean(), "b": 1 - there[:, 1].mean()})
+
+
+def test_what_the_run_has_kept_of_columns_is_shown_as_it_stands():
+    values, codec = encode_table(pd.DataFrame({"a": np.arange(float(N))}), {"a": "continuous"})
+    run = make_run({"t": codec}, make_rows({"t": values}))
+    table = TableSums(run, run.preprocessing.dataset(make_rows({"t": values})), "t", GROUPS, 64)
+    zip_code = SimpleNamespace(
+        name="zip", kind="left out", note="a zip code", missing=0.25, range="1000 to 9999"
+    )
+    (found,) = describe_columns(table, N, SimpleNamespace(columns=(zip_code,)))
+    assert found == Column("t", "zip", "left out", "a zip code", 0.25, "1000 to 9999")

@@ -1,10 +1,11 @@
 """What the columns of a table were taken for, in a line each."""
 
+import math
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
-from cmvae.preprocessing.codec import Entry
 from cmvae.preprocessing.transforms import SAID
 from cmvae.report.content import Column
 from cmvae.report.drawing import shortened
@@ -14,40 +15,44 @@ LONGEST_NAME, LONGEST_VALUES = 80, 120
 MOST_LEVELS = 4
 
 
-def describe_columns(table: TableSums, n_samples: int) -> list[Column]:
+def describe_columns(table: TableSums, n_samples: int, understood: Any = None) -> list[Column]:
     """Return the columns of a table, and those left out of it.
 
     Args:
         table: What was summed of it.
-        n_samples: All samples, with the table and without.
+        n_samples: How many samples have it.
+        understood: What the run has kept of it: its ``columns``, each with name, kind, note, share
+            of missing cells, and range. Without, all is found anew.
     """
+    if understood is not None and understood.columns:
+        return [
+            _column(table, own.name, own.kind, own.note, own.missing, own.range)
+            for own in understood.columns
+        ]
     found = []
     places = groupby(range(len(table.entries)), key=lambda j: table.entries[j].column)
-    seen = table.plain.counts.sum(0)
+    seen, means = table.plain.counts.sum(0), np.nan_to_num(table.plain.mean)
     for name, group in places:
         own = list(group)
-        entry = table.entries[own[0]]
-        missing = 1 - float(seen[own[0]]) / n_samples
-        words = shortened(_values(table, own), LONGEST_VALUES)
-        found.append(_column(table, name, _kind(entry), missing, words))
+        entry, missing = table.entries[own[0]], 1 - float(seen[own[0]]) / max(n_samples, 1)
+        note = SAID.get(entry.transform, "")
+        found.append(_column(table, name, entry.kind, note, missing, _values(table, own, means)))
     ignored = getattr(table.codec, "ignored", ())
-    return [*found, *(_column(table, name, "left out", float("nan"), "") for name in ignored)]
+    return [*found, *(_column(table, own, "left out", "", math.nan, "") for own in ignored)]
 
 
-def _column(table: TableSums, name: str, kind: str, missing: float, words: str) -> Column:
-    return Column(table.modality, shortened(name, LONGEST_NAME), kind, missing, words)
+def _column(
+    table: TableSums, name: str, kind: str, note: str, missing: float, values: str
+) -> Column:
+    name, values = shortened(name, LONGEST_NAME), shortened(values, LONGEST_VALUES)
+    return Column(table.modality, name, kind, shortened(note, LONGEST_VALUES), missing, values)
 
 
-def _kind(entry: Entry) -> str:
-    return entry.kind if entry.transform == "none" else f"{entry.kind}, {SAID[entry.transform]}"
-
-
-def _values(table: TableSums, places: list[int]) -> str:
+def _values(table: TableSums, places: list[int], means: np.ndarray) -> str:
     """Return the most frequent values of a category, the share of a binary column, or a range."""
-    mean = table.plain.mean
-    levels = sorted(places, key=lambda j: -np.nan_to_num(mean[j]))
+    levels = sorted(places, key=lambda j: -means[j])
     if table.entries[places[0]].level:
-        shares = [f"{table.entries[j].level}: {_percent(mean[j])}" for j in levels[:MOST_LEVELS]]
+        shares = [f"{table.entries[j].level}: {_percent(means[j])}" for j in levels[:MOST_LEVELS]]
         more = len(levels) - MOST_LEVELS
         return ", ".join([*shares, f"{more} more"] if more > 0 else shares)
     low, high = table.plain.low[places[0]], table.plain.high[places[0]]

@@ -69,7 +69,8 @@ class Column:
     modality: str
     name: str
     kind: str
-    missing: float  # the share of all samples that lack it
+    note: str  # what was done with it, where that is not plain
+    missing: float  # the share of samples that lack it, of those that have the modality
     values: str  # the range, or the most frequent values
 
 

@@ -154,8 +154,13 @@ class _Gathering:
             run.n_clusters,
             shown.n_features,
         )
-        n = len(data)
-        self.columns = [own for t in self.tables.values() for own in describe_columns(t, n)]
+        understood = getattr(run.preprocessing, "understood", {})  # what fit has kept, if it has
+        seen = dict(zip(self.modalities, self.assigned.observed.sum(0).tolist(), strict=True))
+        self.columns = [
+            column
+            for name, table in self.tables.items()
+            for column in describe_columns(table, seen[name], understood.get(name))
+        ]
 
     def profiles(self) -> "pd.DataFrame":
         """Return what sets all clusters apart, with the names of those that have one."""

@@ -51,9 +51,12 @@ def coded_values(
     if modality not in data.data:
         return
     places = np.flatnonzero(data.masks[modality].numpy()[rows])
+    cells: Tensor | None = getattr(data, "cells", {}).get(modality)  # which are there, where known
     for start in range(0, len(places), size):
         part = places[start : start + size]
-        yield part, data.data[modality][torch.as_tensor(rows[part])].detach().cpu().numpy()
+        chosen = torch.as_tensor(rows[part])
+        values = _array(data.data[modality][chosen])
+        yield part, values if cells is None else np.where(cells[chosen].numpy(), values, np.nan)
 
 
 def values_of(

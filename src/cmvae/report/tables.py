@@ -50,14 +50,16 @@ class TableSums:
         self.entries = self.codec.entries
         self.libraries = _libraries(run, modality, self.entries)
         self._data, self._clusters, self._size = data, clusters, size
-        self.plain, self.coded, self.scaled = (
+        self.plain, self.coded, scaled = (
             Moments(run.n_clusters, len(self.entries)) for _ in range(3)
         )
+        self.scaled = scaled if self.libraries else self.plain
         for part, coded in self._parts(np.arange(len(data))):
             values = flat(readable(self.codec, coded))
             self.plain.add(values, clusters[part])
             self.coded.add(flat(coded).astype(np.float64), clusters[part])
-            self.scaled.add(self.to_one_library(values), clusters[part])
+            if self.libraries:
+                self.scaled.add(self.to_one_library(values), clusters[part])
 
     @property
     def is_bent(self) -> np.ndarray:

@@ -30,11 +30,11 @@ function buildOverview() {
 function buildColumns() {
   if (!data.columns.length) { byId("columns").remove(); return; }
   const head = [{ text: "Modality" }, { text: "Column" }, { text: "Taken for" }, { text: "Missing", kind: "number" }, { text: "Values" }];
-  const rows = data.columns.map((c) => el("tr", {}, el("td", {}, c.modality), el("th", { scope: "row" }, c.name), el("td", {}, c.kind),
+  const rows = data.columns.map((c) => el("tr", {}, el("td", {}, c.modality), el("th", { scope: "row" }, c.name), el("td", {}, c.note ? `${c.kind}: ${c.note}` : c.kind),
     el("td", { class: "number" }, c.missing === null ? "–" : percent(c.missing)), el("td", {}, c.values)));
   const more = data.n_columns - data.columns.length;
   byId("columns-summary").textContent = `What the ${plural(data.n_columns, "column")} of the tables were taken for`;
-  fill("columns-table", table(`of all ${plural(data.n_samples, "sample")}${more ? `; ${plural(more, "more column")} are not shown` : ""}`, head, rows), "Columns of the tables");
+  fill("columns-table", table(`missing: of the samples that have the modality${more ? `; ${plural(more, "more column")} are not shown` : ""}`, head, rows), "Columns of the tables");
 }
 
 function patternTable(n) {
