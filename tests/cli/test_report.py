@@ -83,7 +83,11 @@ def test_a_page_is_replaced_only_where_asked(fitted, tmp_path):
     refused("page.html exists; pass --overwrite to replace it", *command, tmp_path / "page.html")
     (tmp_path / "profiles.csv").write_text("old")
     refused("profiles.csv exists; pass --overwrite", *command, tmp_path / "another.html")
+    command = ["report", fitted[0], "--overwrite", "--out"]
+    refused("profiles.csv is something else", *command, tmp_path / "page.html")
+    assert (tmp_path / "profiles.csv").read_text() == "old"
     (tmp_path / "profiles.csv").unlink()
+    command.remove("--overwrite")
     refused("--out must end in .html, got", *command, tmp_path / "page.txt")
     refused("--labels must be a table", *command, tmp_path / "p.html", "--labels", "labels.txt")
     failed = OSError(28, "No space left on device")

@@ -44,6 +44,7 @@ def report(
     with one_line_errors():
         from cmvae.base.files import may_write_file
         from cmvae.files.labels import read_labels
+        from cmvae.report.profiles import holds_profiles, write_profiles
         from cmvae.runs.folder import PAGE, PROFILES, load_model, read_record
         from cmvae.runs.names import cluster_names, write_names
         from cmvae.runs.reading import read_files
@@ -53,11 +54,13 @@ def report(
         record = read_record(run)
         may_write_file(page, overwrite, (".html",))
         may_write_file(table, overwrite, (".csv",))
+        if table.exists() and not holds_profiles(table):
+            raise ValueError(f"out: {table} is something else: move it away, or name another place")
         if names is not None:
             record = replace(record, names=cluster_names(names, record.n_clusters))
         truth = None if labels is None else read_labels(labels, id_column, column)
         rows = read_files(record.config.modalities, record.preprocessing)[1]
-        from cmvae.report import gather_report, write_profiles, write_report
+        from cmvae.report import gather_report, write_report
 
         found = load_model(run, record)
         content = gather_report(found, rows, truth, title=run.resolve().name)

@@ -32,6 +32,7 @@ class Modality:
     shape: tuple[int, ...]  # of one sample as the model sees it
     features: tuple[str, ...]  # names of the values of a table
     observed: tuple[int, ...]  # how many samples of each cluster have it
+    scaled_to: float | None = None  # the total of its counts in each sample, where they have one
     sheet: Sheet | None = None  # images of the samples shown, blank where one lacks it
     prototypes: Sheet | None = None  # for each cluster the decoded centre, then the draws from it
     texts: tuple[str, ...] = ()  # of the samples shown, empty where one lacks it

@@ -195,8 +195,10 @@ class _Gathering:
         counts = tuple(np.bincount(seen, minlength=self.run.n_clusters).tolist())
         about = Modality(name, self.kinds[name], shape, (), counts)
         if about.kind == "table":
-            names = [entry.name for entry in self.tables[name].entries]
-            return replace(about, features=tuple(shortened(own, LONGEST_NAME) for own in names))
+            table = self.tables[name]
+            names = tuple(shortened(entry.name, LONGEST_NAME) for entry in table.entries)
+            total = table.libraries[0][2] if table.libraries else None
+            return replace(about, features=names, scaled_to=total)
         if about.kind == "text":
             texts = [""] * len(self.rows)
             for part, values in self._values(name):

@@ -5,7 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from cmvae.files.writing import open_rows
-from cmvae.report.tables import PROFILE
+
+PROFILE = (
+    *("modality", "column", "value", "cluster", "value_there", "value_elsewhere"),
+    *("effect_size", "effect_kind", "n_there", "n_elsewhere"),
+)
+"""The columns of a profile. ``value`` is of what the two values are the shares, if they are."""
 
 
 def write_profiles(path: str | Path, profiles: pd.DataFrame) -> None:
@@ -17,6 +22,12 @@ def write_profiles(path: str | Path, profiles: pd.DataFrame) -> None:
     """
     with open_rows(Path(path)) as append:
         append(profiles)
+
+
+def holds_profiles(path: Path) -> bool:
+    """Tell whether a text file begins as :func:`write_profiles` begins it."""
+    with path.open("rb") as file:
+        return file.readline().startswith(",".join(PROFILE[:4]).encode())
 
 
 def sort_profiles(parts: list[pd.DataFrame]) -> pd.DataFrame:

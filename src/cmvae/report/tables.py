@@ -21,16 +21,12 @@ from cmvae.report.effects import (
     kind_of,
     log_fold_change,
 )
+from cmvae.report.profiles import PROFILE
 from cmvae.report.samples import coded_values, readable
 from cmvae.runs.run import Run
 
 ONE_UNIT = 10  # as many columns of counts alone are taken to count things of one kind
 BINS = 16
-PROFILE = (
-    *("modality", "column", "value", "cluster", "value_there", "value_elsewhere"),
-    *("effect_size", "effect_kind", "n_there", "n_elsewhere"),
-)
-"""The columns of a profile. ``value`` is of what the two values are the shares, if they are."""
 WIDTH = 3.0  # of a histogram to each side of the mean, in standard deviations
 
 

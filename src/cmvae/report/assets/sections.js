@@ -233,7 +233,8 @@ function buildClusters() {
   const hasTable = data.clusters.some((cluster) => cluster.differences.length);
   byId("clusters-note").textContent = "Certainty is the mean probability with which members belong to their cluster."
     + (data.clusters.some((cluster) => cluster.stability !== null) ? ` Stability is how closely the competing partitions, from which the clusters started, agree on a cluster: 1 where all have the same samples in it; from ${STABLE} it is called stable.` : "")
-    + (hasTable ? " What sets a cluster apart is told by effect sizes of its mean beside that of all other samples: of numbers Cohen’s d, the difference in pooled standard deviations (of heavy tails after their transform); of shares Cohen’s h; of counts the logarithm of their ratio, log₂. “Generated” is the mean of what the model draws from the cluster. In the small pictures the cluster is filled and all others are a line; profiles.csv has all columns." : "");
+    + (hasTable ? " What sets a cluster apart is told by effect sizes of its mean beside that of all other samples: of numbers Cohen’s d, the difference in pooled standard deviations (of heavy tails after their transform); of shares Cohen’s h; of counts the logarithm of their ratio, log₂. “Generated” is the mean of what the model draws from the cluster. In the small pictures the cluster is filled and all others are a line; profiles.csv has all columns." : "")
+    + data.modalities.filter((m) => m.scaled_to !== null).map((m) => ` Counts of ${m.name} are scaled to ${number(m.scaled_to)} in each sample.`).join("");
   byId("cards").append(...data.clusters.map(clusterCard));
 }
 
