@@ -10,7 +10,7 @@ PROFILE = (
     *("modality", "column", "value", "cluster", "value_there", "value_elsewhere"),
     *("effect_size", "effect_kind", "n_there", "n_elsewhere"),
 )
-"""The columns of a profile. ``value`` is of what the two values are the shares, if they are."""
+"""Its columns; where the two values are shares, ``value`` is what they are shares of."""
 
 
 def write_profiles(path: str | Path, profiles: pd.DataFrame) -> None:
