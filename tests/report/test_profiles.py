@@ -251,3 +251,16 @@ def test_what_the_run_has_kept_of_columns_is_shown_as_it_stands():
     )
     (found,) = describe_columns(table, N, SimpleNamespace(columns=(zip_code,)))
     assert found == Column("t", "zip", "left out", "a zip code", 0.25, "1000 to 9999")
+
+
+def test_small_counts_leave_no_gaps_in_their_histograms():
+    frame = pd.DataFrame({"few": np.arange(N) % 20, "many": np.arange(N) ** 2})
+    values, codec = encode_table(frame, dict.fromkeys(frame, "count"))
+    run = make_run({"t": codec}, make_rows({"t": values}))
+    table = TableSums(run, run.preprocessing.dataset(make_rows({"t": values})), "t", GROUPS, 64)
+    counts, ends = table.histograms(np.array([0, 1]))
+    few, many = counts.sum(0)
+    assert few.tolist() == [2 * N // 20] * 10 + [0] * 6
+    assert ends[:, 0].tolist() == [0, 32]
+    assert np.ptp(many) <= 0.3 * many.mean()  # squares are even on this scale
+    assert ends[:, 1] == pytest.approx([0, (N - 1) ** 2])

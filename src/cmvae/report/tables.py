@@ -27,6 +27,7 @@ from cmvae.runs.run import Run
 
 ONE_UNIT = 10  # as many columns of counts alone are taken to count things of one kind
 BINS = 16
+LARGE = 100  # from here counts are drawn on the scale of their square roots
 WIDTH = 3.0  # of a histogram to each side of the mean, in standard deviations
 
 
@@ -124,18 +125,25 @@ class TableSums:
     def histograms(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how many values of numbers, (k,), lie where, and between which numbers.
 
-        Bins are evenly spaced on the scale of the model, of counts on that of their square roots.
-        What lies more than three standard deviations from the mean is counted in the last ones.
+        Bins are evenly spaced on the scale of the model, of counts as they are, of large ones on
+        that of their square roots. What lies more than three standard deviations from the mean is
+        counted in the last ones.
 
         Returns:
             Counts by cluster, (C, k, BINS), and the ends (2, k), in units of the data.
         """
         is_count = np.array([OF_KIND[self.entries[j].kind] == FOLD for j in places], dtype=bool)
+        coded_ends, scaled_ends = self.coded.reach(WIDTH), self.scaled.reach(WIDTH)
+        is_large = scaled_ends[1, places] > LARGE
+        # So that each bin has as many whole numbers.
+        whole = scaled_ends[0] + BINS * np.ceil((np.ptp(scaled_ends, axis=0) + 1) / BINS)
+        scaled_ends[1] = np.where(scaled_ends[1] > LARGE, scaled_ends[1], whole)
 
         def drawn(coded: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-            return np.where(is_count, np.sqrt(scaled[:, places].clip(0)), coded[:, places])
+            counts = scaled[:, places].clip(0)
+            counts = np.where(is_large, np.sqrt(counts), counts)
+            return np.where(is_count, counts, coded[:, places])
 
-        coded_ends, scaled_ends = self.coded.reach(WIDTH), self.scaled.reach(WIDTH)
         shaped = coded_ends.reshape(2, *self.codec.input_shape)
         ends = flat(readable(self.codec, shaped))[:, places]
         low, high = drawn(coded_ends, scaled_ends)
