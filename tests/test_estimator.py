@@ -321,7 +321,7 @@ def broken(change):
         (
             {"a": pd.DataFrame({"x": [f"text {i}" for i in range(30)]})},
             ValueError,
-            "'a': identifiers, dates or free text in 1 columns: 'x' holds 30 different texts",
+            "'a': nothing to learn from in 1 column: 'x' holds 30 different texts",
         ),
         (
             {"a": pd.DataFrame({"x": [1, 2]}, index=["s", "s"])},

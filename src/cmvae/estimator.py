@@ -28,6 +28,7 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.frames import Frames, as_pandas, read_frames, split_columns
 from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import read_run, save_run
+from cmvae.runs.goodness import fit_percentiles, log_likelihoods
 from cmvae.runs.run import Run, drawn_seed, prepare, train_run
 from cmvae.training.recipe import Recipe
 
@@ -154,8 +155,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             ValueError: For a setting out of its range, fewer samples than clusters, infinities,
-                single missing cells, identifiers and dates among the columns, or a sample with
-                nothing observed; the message names modality and samples.
+                single missing cells, a table of nothing but identifiers, dates and constants, or a
+                sample with nothing observed; the message names modality and samples.
             TypeError: For what is no number where numbers are needed.
             KeyError: For kinds of modalities or columns that are not there.
         """
@@ -164,6 +165,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
         learned = Preprocessing.learn(frames.tables, files)
+        for name, own in learned.understood.items():
+            for line in own.say_left_out(name):
+                warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)
+            for line in own.say_noted(name):
+                logger.info(line)
         seed = drawn_seed(check_random_state(self.random_state))
         config = RunConfig(
             modalities=files,
@@ -190,6 +196,27 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Return the joint embedding, the mean of q(z|X), (n, latent_dim)."""
         data = self._dataset(X)
         return self._run.embed(data).astype(np.float64)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return a bound of the log-likelihood of each sample's modalities, (n,).
+
+        In nats of coded features, importance-sampled with the same draws each time.
+        """
+        return log_likelihoods(self.model_, self._dataset(X))
+
+    def fit_percentiles(self, X: Any) -> np.ndarray:
+        """Return how well each sample fits, (n,): from 0 to 100, among the samples fitted.
+
+        It is the percentile of its log-likelihood, for each number that is there, among those of
+        training samples seen through the same modalities; NaN where training had none such. New
+        samples fit worse than those that a model was trained on, the more so the fewer those were.
+        Where the samples as a whole lie elsewhere than those of training, a warning says so.
+        """
+        data = self._dataset(X)
+        drift = self._run.drift()
+        drift.add(data)
+        drift.warn()
+        return fit_percentiles(self.model_, self._run.reference, data)
 
     @torch.no_grad()
     def score(self, X: Any, y: Any = None) -> float:
@@ -325,7 +352,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             if self.modalities is not None:
                 X = split_columns(X, self.modalities)
             elif isinstance(X, pd.DataFrame):
-                validate_data(self, X, reset=fitting, skip_check_array=True)
+                if fitting or SINGLE not in self._tables:  # else columns are found by name
+                    validate_data(self, X, reset=fitting, skip_check_array=True)
                 X = {SINGLE: X}
             else:
                 least = 2 if fitting else 1

@@ -47,9 +47,9 @@ def test_several_refusals_are_one_line_with_the_way_out_of_each(capsys):
     first = IdentifierError("a", {"name": "holds names", "day": "holds dates"})
     errors = [first, KeyError("out must be b"), IdentifierError("c.d", {"x": "holds dates"})]
     err = told(Refusals(errors), capsys)[1]
-    assert "'day' holds dates; make one the id, leave them out, or name their kinds, as in " in err
-    assert "--kind a.name=ignore --kind a.day=ignore; --out must be b; modality 'c.d'" in err
-    assert err.endswith("as in --kind c.d.x=ignore")
+    assert "'day' holds dates; name the kinds of those that are measurements, as in " in err
+    assert "--kind a.name=category --kind a.day=category; --out must be b; modality 'c.d'" in err
+    assert err.endswith("as in --kind c.d.x=category")
 
 
 @pytest.mark.parametrize(

@@ -325,10 +325,8 @@ def broken(folder, what):
     elif what == "text":
         table["note"] = ["yes", "no"] * (N // 2)
     elif what == "strings":
-        table["note"], table["day"] = (
-            "row " + table["id"],
-            pd.date_range("2020", periods=N).strftime("%d.%m.%Y"),
-        )
+        days = pd.date_range("2020", periods=N).strftime("%d.%m.%Y")
+        table = table[["id"]].assign(note="row " + table["id"], day=days)
     elif what == "hole":
         table.loc[4, "x"] = np.nan
     elif what == "image":
@@ -357,7 +355,7 @@ def broken(folder, what):
             ["--kind", "bad.note=continuous"],
             "'bad': column 'note' holds something that is no number",
         ),
-        ("strings", [], "name their kinds, as in --kind bad.note=ignore --kind bad.day=ignore"),
+        ("strings", [], "--kind bad.note=category --kind bad.day=category"),
         (
             "hole",
             [],
@@ -449,7 +447,7 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         ),
         (
             ["--modality", "a=A", "--modality", "c=notes.csv", "--kind", "a.y=length"],
-            "or name their kinds, as in --kind c.note=ignore",
+            "of those that are measurements, as in --kind c.note=category",
         ),
         (["--config", "several.yaml"], "recipe.beta must be a positive number, got -1"),
         (["--config", "several.yaml"], "rule must be 'joint', 'mean' or 'vote', got 'guess'"),

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cmvae.preprocessing.kinds import IdentifierError, column_kinds
+from cmvae.preprocessing.kinds import IdentifierError, column_kinds, kind_notes, without
 
 RNG = np.random.default_rng(0)
 N = 200
@@ -95,34 +95,56 @@ def test_kinds_can_be_named():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (range(100, 120), "counts up by one"),
-        (range(20), "counts up by one"),
-        ([f"name {i % 11}" for i in range(20)], "11 different texts in 20 rows"),
-        ([f"name {i}" for i in range(20)], "20 different texts in 20 rows"),
-        (
-            pd.to_datetime(["2020-01-01", "2021-05-05"]),
-            "identifiers, dates or free text in 1 columns: 'x' holds dates",
-        ),
+        (pd.to_datetime(["2020-01-01", "2021-05-05"]), "column 'x' holds dates, not numbers"),
         ([1.5, "n/a", 2.5, None, 3.5], r"text among numbers: \['n/a'\]"),
         (["1", "2", "?"], r"text among numbers: \['\?'\]"),
     ],
 )
-def test_identifiers_and_text_among_numbers_are_refused_unless_named(values, message):
-    with pytest.raises(ValueError, match=f"'t': .*{message}"):
+def test_dates_and_text_among_numbers_are_refused_unless_named(values, message):
+    with pytest.raises((ValueError, TypeError), match=f"'t': .*{message}"):
         kind(list(values), modality="t")
     assert kind(list(values), kinds={"x": "category"}) == "category"
 
 
-def test_all_columns_that_identify_are_named_at_once():
+def test_large_whole_numbers_are_amounts_and_small_ones_counts():
+    incomes = np.exp(RNG.normal(10.5, 0.8, N)).round()
+    for amounts in (incomes, incomes.round(-3), incomes.astype(int), np.append(incomes, np.nan)):
+        assert kind(amounts) == "continuous"
+    assert kind((incomes / 1000).round()) == "count"
+    several = pd.DataFrame({"a": incomes, "b": incomes[::-1]}).astype(int)
+    several.iloc[[3, 5], [0, 1]] = 0  # a 0 in every column: what sequencing counts
+    assert column_kinds(several) == ["count"] * 2
+
+
+def test_what_may_surprise_is_said():
     frame = pd.DataFrame(
-        {"n": range(N), "a": COUNTS, "day": pd.Timestamp(0), "note": [f"row {i}" for i in range(N)]}
+        {
+            "income": np.exp(RNG.normal(10.5, 0.8, N)).round(),
+            "built_year": RNG.integers(1900, 2024, N),
+            "site_id": RNG.integers(1, 6, N),
+            "age": RNG.integers(18, 91, N),
+            "size": RNG.normal(size=N),
+            "visits": COUNTS,
+        }
     )
+    kinds = dict(zip(frame, column_kinds(frame), strict=True))
+    notes = kind_notes(frame, kinds)
+    assert list(notes) == ["income", "built_year", "site_id"]
+    assert "different whole numbers, large ones: taken as continuous" in notes["income"]
+    assert notes["built_year"] == "holds years: taken as continuous"
+    assert notes["site_id"] == "is named as ids, but its 5 numbers repeat: taken as continuous"
+    assert not kind_notes(frame, {"age": "continuous"})
+
+
+def test_a_table_of_nothing_else_is_refused():
+    frame = pd.DataFrame({"n": [1, 2], "day": 3})
+    assert list(without(frame, {"n": "counts up"}, "t")) == ["day"]
+    reasons = {"n": "counts up", "day": "is the same in all rows: 3"}
     with pytest.raises(
-        IdentifierError, match=r"'t'.* 3 columns: 'n' counts up.*'day' holds dates, 'note' holds"
+        IdentifierError, match=r"'t': nothing to learn from in 2 columns: 'n' counts up, 'day' is"
     ) as told:
-        column_kinds(frame, modality="t")
-    assert told.value.columns == ["n", "day", "note"]
-    assert column_kinds(frame, dict.fromkeys(told.value.columns, "category"))[1] == "count"
+        without(frame, reasons, "t")
+    assert (told.value.modality, told.value.columns) == ("t", ["n", "day"])
 
 
 def test_other_contents_are_refused():

@@ -68,7 +68,7 @@ def test_rows_of_words_are_recognised_weighted_and_scaled(table):
         (frame().assign(w1=1.5 * np.arange(40), w2=-1.0), {}),
         (frame().assign(name="a b"), {}),
         (frame() > 0, {}),
-        (frame() * 0, {}),
+        (frame() * 0, {"kinds": {"w3": "continuous"}}),
         (frame(), {"kinds": {"w3": "continuous"}}),
         (frame(), {"likelihood": "normal"}),
         (counts(), {"likelihood": "negative_binomial"}),
@@ -128,8 +128,9 @@ def test_new_rows_are_matched_by_name_and_odd_ones_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             codec.encode(odd, "text")
-    with pytest.raises(ValueError, match=r"identifiers.*'w5' counts up"):
-        learn_codec(frame().assign(w5=np.arange(40)), "text")
+    numbered = learn_codec(frame().assign(w5=np.arange(40)), "text")
+    assert numbered.ignored == ("w5",)
+    assert numbered == learn_codec(frame(), "text", ModalityFile(kinds={"w5": "ignore"}))
 
 
 def test_missing_rows_change_nothing_that_is_learned():

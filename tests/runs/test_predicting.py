@@ -21,6 +21,10 @@ def test_the_training_samples_get_the_clusters_of_the_run(
     counts = predict_files(folder, record, config.modalities, out)
     assert counts.tolist() == run.metrics["sizes"]
     found = pd.read_parquet(out)
+    fits = found.pop("fit_percentile")
+    assert fits.between(0, 100).sum() >= 45  # the others have what too few of training have
+    assert fits.min() < 20
+    assert fits.max() > 80
     pd.testing.assert_frame_equal(found, run.samples, check_dtype=False, atol=1e-5)
 
 

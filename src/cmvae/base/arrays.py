@@ -21,7 +21,12 @@ def restore(values: Any, center: Any, spread: Any) -> Any:
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and standard deviations over n samples (n, ...); 1 for what is constant."""
+    """Return means and standard deviations over n samples (n, ...); 1 for what is constant.
+
+    What is NaN is passed over.
+    """
+    if np.isnan(values).any():
+        return _moments_of_some(values)
     # In units of a power of two, which rounds nothing, so that squares of large numbers do not
     # overflow.
     unit = np.ldexp(1.0, np.frexp(np.abs(values).max(0))[1] - 1)
@@ -29,6 +34,18 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Rounding makes the deviation of a constant column tiny rather than zero.
     constant = spread <= CONSTANT * np.abs(values).max(0)
     return center, np.where(constant, 1.0, spread)
+
+
+def _moments_of_some(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the moments of what is not NaN; 0 and 1 where that is nothing."""
+    there = ~np.isnan(values)
+    number, largest = np.maximum(there.sum(0), 1), np.where(there, np.abs(values), 0).max(0)
+    unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+    scaled = np.where(there, values / unit, 0)
+    mean = scaled.sum(0) / number
+    offsets = np.where(there, scaled - mean, 0)
+    spread = np.sqrt((offsets**2).sum(0) / number) * unit
+    return mean * unit, np.where(spread <= CONSTANT * largest, 1.0, spread)
 
 
 def is_sparse(values: Any) -> bool:

@@ -29,6 +29,10 @@ def message_of(error: BaseException) -> str:
     return " ".join(str(said).split())
 
 
+class UnseenError(ValueError):
+    """So many unknown values that a column may be coded in another way than the one learned."""
+
+
 class Refusals(ValueError):
     """Several things that are wrong, said at once.
 

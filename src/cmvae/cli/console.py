@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cmvae.base.words import Refusals, message_of
+from cmvae.base.words import Refusals, UnseenError, message_of
 
 OPTIONS = {
     "out": "--out",
@@ -88,5 +88,7 @@ def _in_options(error: Exception) -> str:
     text = re.sub(rf"\b({names})=(True|[A-Z]+)\b", as_option, message_of(error))
     text = re.sub(rf"^({names})()(?=:| must)", as_option, text)
     found: Any = error
-    columns = [f"--kind {found.modality}.{c}=ignore" for c in getattr(found, "columns", ())]
-    return f"{text}, as in {' '.join(columns)}" if columns else text
+    columns = [f"--kind {found.modality}.{c}=category" for c in getattr(found, "columns", ())]
+    if columns:
+        return f"{text}, as in {' '.join(columns)}"
+    return f"{text}, or pass --lenient" if isinstance(error, UnseenError) else text

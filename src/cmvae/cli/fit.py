@@ -8,12 +8,13 @@ from rich.table import Table
 
 from cmvae.base.words import counted
 from cmvae.cli.console import console, one_line_errors, quieten, say
+from cmvae.cli.understood import show_all, show_short
 
 if TYPE_CHECKING:
     from cmvae.files.modality import ModalityFile
     from cmvae.runs.config import RunConfig
     from cmvae.runs.record import RunRecord
-    from cmvae.runs.run import Prepared, Run
+    from cmvae.runs.run import Run
 
 Options = list[str] | None
 
@@ -27,7 +28,9 @@ STILL_FALLING = "more (--epochs) may tell clusters apart better."
 
 
 def fit(
-    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to write; not needed with --check.")
+    ] = None,
     modality: Annotated[
         Options,
         typer.Option(
@@ -111,17 +114,28 @@ def fit(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in the folder.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Show all that is understood of the files, and train nothing."
+        ),
+    ] = False,
 ) -> None:
     """Cluster the samples of your files: they are joined on id, and a sample may lack some of them.
 
     Shows what each column was taken for, trains, finds the number of clusters, and writes a run
-    folder.
+    folder. With --check it only shows: of each column its kind, what is missing, its range and an
+    example.
 
     Example: cmvae fit --modality rna=rna.csv --modality photo=photos/ --out runs/mine
 
     Example: cmvae fit --data cells.h5mu --layer rna=counts --out runs/cells
     """
     with one_line_errors(lambda: what_is_left(out)):
+        if out is None and not check:
+            raise ValueError("--out FOLDER is missing: the run folder to write, or --check alone")
+        if check and resume:
+            raise ValueError("--check and --resume exclude each other")
         from cmvae.cli.options import with_kinds, with_likelihoods, with_named
         from cmvae.runs.config import RunConfig
         from cmvae.runs.folder import CONFIG, may_write_run
@@ -129,7 +143,8 @@ def fit(
 
         if overwrite and resume:
             raise ValueError("--overwrite and --resume exclude each other")
-        partial = may_write_run(out, overwrite=overwrite, resume=resume)
+        if out is not None and not check:
+            partial = may_write_run(out, overwrite=overwrite, resume=resume)
         named = [modality, data, id_column, kind, likelihood, layer, network, config]
         if resume:
             given = [*named, clusters, seed, epochs, alignment_epochs]
@@ -156,13 +171,18 @@ def fit(
         from cmvae.runs.run import prepare
 
         prepared = prepare(settings, *rows)
-        _show_data(prepared)
+        if out is None or check:
+            show_all(prepared)
+            return
+        show_short(prepared)
         quieten()
         show_clusters(fit_run(out, prepared, resume=resume, **training_bar()), out)
 
 
-def what_is_left(out: Path) -> str:
+def what_is_left(out: Path | None) -> str:
     """Say what an interrupted training leaves."""
+    if out is None:
+        return "nothing was written"
     from cmvae.runs.folder import TRAINING, partial_folder
     from cmvae.training.checkpoints import can_resume
 
@@ -268,27 +288,3 @@ def _settings(
     changed = {name: value for name, value in recipe.items() if value is not None}
     fields = {name: value for name, value in others.items() if value is not None}
     return settings.replace(modalities=files, recipe=settings.recipe.replace(**changed), **fields)
-
-
-def _show_data(prepared: "Prepared") -> None:
-    """Print what each modality is taken for."""
-    from cmvae.networks.build import choose_networks
-
-    title = counted(len(prepared.rows.ids), "sample")
-    table = Table("modality", "samples", "what", "likelihood", "network", title=title)
-    for name, codec in prepared.preprocessing.codecs.items():
-        dist, params = prepared.settings.likelihood_of(name)
-        network = prepared.settings.network_of(name)
-        network = network or choose_networks(codec.input_shape, str(dist))
-        seen = str(int(prepared.rows.masks[name].sum()))
-        words = _likelihood_words(str(dist), params)
-        table.add_row(name, seen, codec.describe(), words, network)
-    console.print(table)
-
-
-def _likelihood_words(dist: str, params: dict[str, Any]) -> str:
-    """Say what a likelihood is: its blocks, and whether counts are relative to the total."""
-    blocks = [block[0] for block in params.get("columns", ())]
-    if blocks:
-        return f"mixed: {', '.join(blocks)}"
-    return f"{dist}, library size" if params.get("library_size") else dist

@@ -45,6 +45,10 @@ def generate(
         str, typer.Option("--format", help="Of tables: csv or parquet.")
     ] = "csv",
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
+    strict: Annotated[
+        bool | None,
+        typer.Option("--strict/--lenient", help="As for predict.", show_default=False),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a folder of generated samples.")
     ] = False,
@@ -82,7 +86,7 @@ def generate(
         with atomic_folder(out) as folder:
             if files:
                 sources = {name: str(file.path) for name, file in files.items()}
-                with join_files(files, record.preprocessing) as store:
+                with join_files(files, record.preprocessing, strict) as store:
                     found = load_model(run, record)
                     translate_files(
                         found,

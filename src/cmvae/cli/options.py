@@ -41,15 +41,13 @@ def modality_files(
     Args:
         values: What the options say.
         id_column: What --id says, for all tables.
-        like: Files of the same names whose ids they share, where --id says nothing, and of .h5mu
-            files the modality and the layer.
+        like: Files of the same names, of which .h5mu files share the modality and the layer.
         option: The option, for the errors.
     """
     found = {}
     for name, path in named_pairs(option, values).items():
         before = (like or {}).get(name)
-        column = id_column or (before.id if before else None)
-        file = ModalityFile(path=str(Path(path).expanduser().absolute()), id=column)
+        file = ModalityFile(path=str(Path(path).expanduser().absolute()), id=id_column)
         if before and Path(path).suffix == MUDATA_SUFFIX:
             file = file.replace(array=before.array, layer=before.layer)
         found[name] = file

@@ -31,13 +31,25 @@ def predict(
     id_column: Annotated[
         str | None, typer.Option("--id", help="Id column of the tables; else as in the run.")
     ] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict/--lenient",
+            help="Refuse unknown or missing columns and unknown categories, or take whatever there "
+            "is; else such cells count as missing, unless a column has many of them.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Write id, cluster, its probability and the modalities seen of each sample.
+    """Write id, cluster, its probability, the modalities seen and the fit of each sample.
 
-    However many there are. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
-    .obs["cmvae_cluster"], .obs["cmvae_probability"] and .uns["cmvae"]. Where clusters have
-    names, which cmvae report --names gives them, these stand beside their numbers.
+    However many there are. Columns are found by name; fit_percentile tells how well a sample fits,
+    among those of training. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
+    .obs["cmvae_cluster"], .obs["cmvae_probability"], .obs["cmvae_fit_percentile"] and
+    .uns["cmvae"].
+    Where clusters have names, which cmvae report --names gives them, these stand beside their
+    numbers.
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 
@@ -64,8 +76,8 @@ def predict(
                 f"no data: pass --modality NAME=PATH, NAME being of {names}, or --data FILE"
             )
         if is_copy and data is not None:
-            counts = predict_h5mu(run, record, files, data, out)
+            counts = predict_h5mu(run, record, files, data, out, strict)
         else:
-            counts = predict_files(run, record, files, out)
+            counts = predict_files(run, record, files, out, strict)
         sizes = ", ".join(f"{record.called(c)}: {count}" for c, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

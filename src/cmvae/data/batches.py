@@ -1,7 +1,7 @@
 """Any accepted form of inputs, read into one: a batch of tensors with what is observed."""
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,8 @@ from cmvae.base.outputs import ModelOutput
 from cmvae.base.words import quoted
 from cmvae.data.checks import (
     MARK,
+    any_cell,
+    as_cells,
     as_mask,
     check_known,
     check_lengths,
@@ -29,8 +31,8 @@ Inputs = Dataset[Any] | Mapping[str, Any]
 
 ACCEPTED = (
     "a MultimodalBaseDataset or IncompleteDataset, another map-style torch Dataset of such "
-    "samples, a batch {'data': {modality: tensor}, 'masks': {modality: (n,) bool}}, or a plain "
-    "{modality: tensor} mapping"
+    "samples, a batch {'data': {modality: tensor}, 'masks': {modality: (n,) bool}, 'cells': "
+    "{modality: (n, D) bool}}, or a plain {modality: tensor} mapping"
 )
 
 
@@ -40,14 +42,16 @@ class Batch:
 
     Attributes:
         data: modality -> (B, *) for the modalities that the inputs hold, in the model's order. Rows
-            of samples that lack the modality hold anything, NaN included.
+            of samples that lack the modality hold anything, NaN included; missing cells hold 0.
         observed: (M, B) bool, one row for each of the model's modalities in its order.
         complete: whether every modality of every sample is known to be observed.
+        cells: modality -> (B, *) bool, which cells are there, where some may be missing.
     """
 
     data: dict[str, Tensor]
     observed: Tensor
     complete: bool
+    cells: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return B."""
@@ -59,6 +63,7 @@ class _Parts(NamedTuple):
 
     data: Mapping[str, Any]
     masks: Mapping[str, Any]
+    cells: Mapping[str, Any]
     is_checked: bool = False
     first_sample: int = 0  # its index in what the user gave, by which messages name samples
 
@@ -80,15 +85,15 @@ def read_inputs(
 
     Args:
         inputs: a dataset of this package; another map-style ``Dataset`` whose items collate to a
-            batch; a batch {'data': {modality: (B, *)}, 'masks': {modality: (B,) bool}}, its other
-            keys ignored; or a plain {modality: (B, *)} mapping.
+            batch; a batch {'data': {modality: (B, *)}, 'masks': {modality: (B,) bool}, 'cells':
+            {modality: (B, D) bool}}, its other keys ignored; or a plain {modality: (B, *)} mapping.
         modalities: names that the model knows, M of them, in its order.
         dtype: what floating inputs are cast to; integers and booleans are kept.
         device: where everything goes.
         shapes: modality -> shape of one sample. Integers may come without its last axis (classes).
 
     Raises:
-        KeyError: for a modality, in data or masks, that the model does not know.
+        KeyError: for a modality, in data, masks or cells, that the model does not know.
         TypeError: for any other kind of inputs, and values that are not numeric arrays.
         ValueError: for no modality or no samples, lengths that differ, a mask or a sample of a
             wrong shape, a sample with nothing observed, NaN or infinity in an observed entry.
@@ -96,22 +101,32 @@ def read_inputs(
     parts = _read_parts(inputs)
     check_known(parts.data, modalities, "inputs")
     check_known(parts.masks, modalities, "masks")
+    check_known(parts.cells, list(parts.data), "cells")
     given = {name: _floats(parts.data[name], name) for name in modalities if name in parts.data}
     n = _count(given)
     for name, shape in (shapes or {}).items():
         if name in given:
             _check_shape(given[name], name, shape)
-    observed, complete = _read_observed(parts, given, modalities, n)
+    read_values = not torch.compiler.is_compiling()
+    cells = _read_cells(parts, given, shapes or {})
+    observed, complete = _read_observed(parts, given, cells, modalities, n)
     observed = observed.to(device)
+    cells = {name: own.to(device) for name, own in cells.items()}
     data = {
         name: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
         for name, tensor in given.items()
     }
+    # Whatever a missing cell holds is gone before any arithmetic.
+    data |= {
+        name: torch.where(own, data[name], 0).to(data[name].dtype) for name, own in cells.items()
+    }
     # What a dataset of this package has checked can still overflow when it is cast to fewer bits.
     narrowed = any(given[name].element_size() > data[name].element_size() for name in data)
-    if (narrowed or not parts.is_checked) and not torch.compiler.is_compiling():
+    if (narrowed or not parts.is_checked) and read_values:
         _check_finite(data, observed, modalities, parts.first_sample)
-    return Batch(data, observed, complete)
+    # What is no vector lacks all its cells or none, which is known of the sample.
+    vectors = {m: own for m, own in cells.items() if len((shapes or {}).get(m, own.shape[1:])) == 1}
+    return Batch(data, observed, complete, vectors)
 
 
 def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
@@ -133,7 +148,9 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
     data = {name: as_values(value, f"modality {name!r}") for name, value in parts.data.items()}
     n = _count(data)
     masks = {name: as_mask(mask, name, n) for name, mask in parts.masks.items()}
-    whole = _Parts(data, masks, first_sample=parts.first_sample)
+    check_known(parts.cells, list(data), "cells")
+    cells = {name: as_cells(own, name, data[name].shape) for name, own in parts.cells.items()}
+    whole = _Parts(data, masks, cells, first_sample=parts.first_sample)
     return (_cut_parts(whole, start, start + size) for start in range(0, n, size))
 
 
@@ -154,8 +171,9 @@ def _floats(value: Any, modality: str) -> Tensor:
 def _cut_parts(parts: _Parts, start: int, stop: int) -> ModelOutput:
     """Return a batch of the samples from start to stop."""
     chunk = ModelOutput(data={name: tensor[start:stop] for name, tensor in parts.data.items()})
-    if parts.masks:
-        chunk["masks"] = {name: mask[start:stop] for name, mask in parts.masks.items()}
+    for kind, masks in (("masks", parts.masks), ("cells", parts.cells)):
+        if masks:
+            chunk[kind] = {name: mask[start:stop] for name, mask in masks.items()}
     chunk["first_sample"] = parts.first_sample + start
     return chunk
 
@@ -166,7 +184,7 @@ def _cut_dataset(dataset: Dataset[Any], start: int, stop: int) -> Inputs:
     if is_batched(root):
         return root[slice(start, stop) if root is dataset else rows]
     parts = _read_mapping(collate([dataset[i] for i in range(start, stop)]))
-    return ModelOutput(data=parts.data, masks=parts.masks, first_sample=start)
+    return ModelOutput(data=parts.data, masks=parts.masks, cells=parts.cells, first_sample=start)
 
 
 def _read_parts(inputs: Any) -> _Parts:
@@ -181,17 +199,18 @@ def _read_parts(inputs: Any) -> _Parts:
         return _read_mapping(collate([inputs[i] for i in range(n)]))
     # A whole dataset is read as it lies, without a copy.
     samples = root.batch(rows) if type(inputs) is Subset else root
-    return _Parts(samples.data, getattr(samples, "masks", {}), is_checked=True)
+    masks, cells = (getattr(samples, kind, {}) for kind in ("masks", "cells"))
+    return _Parts(samples.data, masks, cells, is_checked=True)
 
 
 def _read_mapping(inputs: Any) -> _Parts:
     """Return data and masks of a batch or of a plain {modality: tensor} mapping."""
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs: expected {ACCEPTED}; got a Dataset of {type(inputs).__name__}")
-    data, masks, _ = parts_of(inputs)
+    data, masks, cells, _ = parts_of(inputs)
     check_names(data, "inputs")
-    is_batch = data is not inputs
-    return _Parts(data, masks, first_sample=inputs.get("first_sample", 0) if is_batch else 0)
+    first = inputs.get("first_sample", 0) if data is not inputs else 0
+    return _Parts(data, masks, cells, first_sample=first)
 
 
 def _dataset_length(dataset: Dataset[Any]) -> int:
@@ -221,7 +240,11 @@ def _check_shape(tensor: Tensor, modality: str, shape: Sequence[int]) -> None:
 
 
 def _read_observed(
-    parts: _Parts, data: Mapping[str, Tensor], modalities: Sequence[str], n_samples: int
+    parts: _Parts,
+    data: Mapping[str, Tensor],
+    cells: Mapping[str, Tensor],
+    modalities: Sequence[str],
+    n_samples: int,
 ) -> tuple[Tensor, bool]:
     """Return (M, n_samples) bool, and whether all of it is known to be True."""
     read_values = not torch.compiler.is_compiling()
@@ -233,7 +256,9 @@ def _read_observed(
     everywhere = torch.ones(n_samples, dtype=torch.bool, device=device)
     rows = [masks.get(m, everywhere) if m in data else ~everywhere for m in modalities]
     observed = torch.stack([row.to(device) for row in rows])
-    if not masks:
+    for name, own in cells.items():
+        observed[modalities.index(name)] &= any_cell(own).to(device)
+    if not masks and not cells:
         return observed, len(data) == len(modalities)
     if not read_values:
         return observed, False
@@ -246,6 +271,18 @@ def _read_observed(
     if not complete:
         check_observed(observed, modalities, parts.first_sample)
     return observed, complete
+
+
+def _read_cells(
+    parts: _Parts, data: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, Tensor]:
+    """Return modality -> which cells are there, (n_samples, *) bool."""
+    check = not torch.compiler.is_compiling()
+    axes = {name: len(shape) for name, shape in shapes.items()}
+    return {
+        name: as_cells(own, name, data[name].shape, axes.get(name), check_values=check)
+        for name, own in parts.cells.items()
+    }
 
 
 def _check_finite(

@@ -82,6 +82,45 @@ def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = T
     return mask != 0
 
 
+def as_cells(
+    value: Any,
+    modality: str,
+    shape: Sequence[int],
+    n_axes: int | None = None,
+    *,
+    check_values: bool = True,
+) -> Tensor:
+    """Return which cells of a modality are there, boolean of its ``shape``, (n, D), True = there.
+
+    Numbers that are all 0 or 1 will do; without ``check_values`` nothing is looked at. A sample has
+    ``n_axes`` axes; None: as many as the shape says.
+
+    Raises:
+        TypeError: for a mask that is not a numeric array.
+        ValueError: for another shape, other numbers, or single missing cells of what is no vector.
+    """
+    what = f"cells of modality {modality!r}"
+    cells = as_tensor(value, what)
+    if tuple(cells.shape) != tuple(shape):
+        got = f"got {tuple(cells.shape)}"
+        raise ValueError(f"{what}: expected the shape of its data, {tuple(shape)}, {got}")
+    if check_values and cells.dtype != torch.bool and ((cells != 0) & (cells != 1)).any():
+        raise ValueError(f"{what}: expected booleans or 0 and 1, got other numbers")
+    cells = cells if cells.dtype == torch.bool else cells != 0
+    if (len(shape) - 1 if n_axes is None else n_axes) > 1 and check_values:
+        partly = any_cell(~cells) & any_cell(cells)
+        if partly.any():
+            only = "vectors may lack single cells, not images, sequences or other arrays"
+            such = f"samples of shape {tuple(shape[1:])}, {sample_list(partly)}"
+            raise ValueError(f"{what}: some are missing of {such}; {only}")
+    return cells
+
+
+def any_cell(cells: Tensor) -> Tensor:
+    """Return which samples have any of the cells (n, *), (n,) bool."""
+    return cells.reshape(len(cells), -1).any(1)
+
+
 def check_names(data: Any, what: str = "data") -> None:
     """Refuse what is not a non-empty mapping from modality names, by TypeError or ValueError."""
     _check_mapping(data, what, "array")
@@ -94,9 +133,9 @@ def check_names(data: Any, what: str = "data") -> None:
             raise ValueError(f"{what}: modality names must not be empty")
 
 
-def check_masks(masks: Any) -> None:
-    """Raise ``TypeError`` for masks that are no mapping."""
-    _check_mapping(masks, "masks", "(n,) bool")
+def check_masks(masks: Any, what: str = "masks") -> None:
+    """Raise ``TypeError`` for masks, of samples or of ``cells``, that are no mapping."""
+    _check_mapping(masks, what, "(n,) bool" if what == "masks" else "(n, D) bool")
 
 
 def _check_mapping(value: Any, what: str, of: str) -> None:
@@ -134,13 +173,22 @@ def check_observed(observed: Tensor, modalities: Sequence[str], first: int = 0) 
 def nonfinite_error(modality: str, samples: str, advice: str) -> ValueError:
     """Return the error for NaN or infinity in observed entries of samples."""
     what = f"modality {modality!r}: NaN or infinity in observed entries of {samples}"
-    return ValueError(f"{what}; {advice}; single missing cells are not supported")
+    return ValueError(f"{what}; {advice}; single missing cells of vectors are marked by cells=")
 
 
-def nonfinite_samples(tensor: Tensor) -> Tensor:
-    """Return which samples (n, *) hold NaN or infinity, (n,) bool, so many entries at a time."""
-    n, size = len(tensor), math.prod(tensor.shape[1:])
-    if not tensor.is_floating_point() or size == 0 or n == 0:
-        return torch.zeros(n, dtype=torch.bool, device=tensor.device)
-    chunks = tensor.split(max(1, CHUNK_ENTRIES // size))
-    return torch.cat([~torch.isfinite(x).reshape(len(x), size).all(1) for x in chunks])
+def nonfinite_samples(values: Any, cells: Tensor | None = None) -> Tensor:
+    """Return which samples (n, *) hold NaN or infinity, (n,) bool, so many entries at a time.
+
+    Missing ``cells``, (n, *) bool, do not count.
+    """
+    n, size = len(values), math.prod(values.shape[1:])
+    if isinstance(values, Tensor) and not values.is_floating_point():
+        return torch.zeros(n, dtype=torch.bool, device=values.device)
+    rows = max(1, CHUNK_ENTRIES // max(1, size))
+    bad = [torch.zeros(0, dtype=torch.bool)]
+    for start in range(0, n, rows):
+        wrong = ~torch.isfinite(values[start : start + rows])
+        if cells is not None:
+            wrong &= cells[start : start + rows].to(wrong.device)
+        bad.append(any_cell(wrong))
+    return torch.cat([own.to(bad[-1].device) for own in bad])

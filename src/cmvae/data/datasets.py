@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import (
     MARK,
+    any_cell,
+    as_cells,
     as_mask,
     as_tensor,
     check_known,
@@ -43,6 +45,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     Attributes:
         data: modality -> (n, *) tensor, or ``Stored`` for what is kept compact.
         masks: empty: nothing is missing.
+        cells: likewise.
         labels: (n, *) tensor, (n,) NumPy array of strings, or None.
 
     Raises:
@@ -63,6 +66,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def __init__(self, data: Mapping[str, Any], labels: Any = None) -> None:
         self._store(data, labels)
         self.masks: dict[str, Tensor] = {}
+        self.cells: dict[str, Tensor] = {}
         self._refuse_nonfinite("missing modalities go in IncompleteDataset")
 
     def _store(self, data: Mapping[str, Any], labels: Any) -> None:
@@ -75,7 +79,8 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def _refuse_nonfinite(self, advice: str) -> None:
         """Raise ``ValueError`` where a sample holds NaN or infinity in an observed entry."""
         for name, values in self.data.items():
-            bad = values.nonfinite() if isinstance(values, Stored) else nonfinite_samples(values)
+            compact = isinstance(values, Stored) and name not in self.cells
+            bad = values.nonfinite() if compact else nonfinite_samples(values, self.cells.get(name))
             if name in self.masks:
                 bad = bad & self.masks[name].to(bad.device)
             if bad.any():
@@ -95,6 +100,9 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         for name, tensor in self.data.items():
             missing = int((~self.masks[name]).sum()) if self.masks else 0
             lacking = f" missing in {missing}" if missing else ""
+            if name in self.cells:
+                share = float((~self.cells[name][self.masks[name]]).double().mean())
+                lacking += f" {share:.2g} of its cells missing"
             parts.append(f"{name} {tuple(tensor.shape[1:])}{lacking}")
         parts += ["labels"] if self.labels is not None else []
         return f"{type(self).__name__}({', '.join(parts)})"
@@ -121,6 +129,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
             for name, values in self.data.items()
         }
         selected.masks = {name: mask[rows] for name, mask in self.masks.items()}
+        selected.cells = {name: cells[rows] for name, cells in self.cells.items()}
         selected.labels = None if self.labels is None else self._labels_at(rows)
         return selected
 
@@ -130,8 +139,9 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         A slice of tensors shares their memory. Indices and errors are those of ``ds[indices]``.
 
         Returns:
-            ``data`` {modality: (B, *)}, and, where there are any, ``masks`` {modality: (B,) bool}
-            and ``labels``, a tensor (B, *) or a list of B strings.
+            ``data`` {modality: (B, *)}, and, where there are any, ``masks`` {modality: (B,) bool},
+            ``cells`` {modality: (B, *) bool} and ``labels``, a tensor (B, *) or a list of B
+            strings.
         """
         rows = _as_rows(indices, len(self))
         labels = None if self.labels is None else self._labels_at(rows)
@@ -140,8 +150,9 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def _output(self, rows: Any, labels: Any) -> ModelOutput:
         """Return data and masks at some rows, with their labels."""
         output = ModelOutput(data={name: tensor[rows] for name, tensor in self.data.items()})
-        if self.masks:
-            output["masks"] = {name: mask[rows] for name, mask in self.masks.items()}
+        for field in ("masks", "cells"):
+            if own := getattr(self, field):
+                output[field] = {name: mask[rows] for name, mask in own.items()}
         if labels is not None:
             output["labels"] = labels
         return output
@@ -155,25 +166,30 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
 
 
 class IncompleteDataset(MultimodalBaseDataset):
-    """Samples some of whose modalities are missing.
+    """Samples some of whose modalities, or single cells of them, are missing.
 
-    As ``MultimodalBaseDataset``, with ``masks`` beside ``data``. What ``data`` holds where a
-    modality is not observed, NaN included, is kept and never looked at.
+    As ``MultimodalBaseDataset``, with ``masks`` and ``cells`` beside ``data``. What ``data`` holds
+    where a modality or a cell is not observed, NaN included, is kept and never looked at.
 
     Args:
         data: as for ``MultimodalBaseDataset``.
         masks: modality -> (n,) bool, or numbers that are 0 or 1; True = observed. A modality
             without a mask is observed everywhere.
         labels: as for ``MultimodalBaseDataset``.
+        cells: modality -> (n, D) bool, the shape of its data, or numbers that are 0 or 1; True =
+            there. For vectors alone; a modality without has all its cells. A sample without any
+            cell of a modality has not observed it.
 
     Attributes:
         masks: modality -> (n,) bool tensor, for every modality.
+        cells: modality -> (n, D) bool tensor, for those given.
 
     Raises:
         KeyError: where a mask names a modality that data does not hold.
-        TypeError: as for ``MultimodalBaseDataset``, and where masks is not a mapping.
+        TypeError: as for ``MultimodalBaseDataset``, and where masks or cells are not a mapping.
         ValueError: likewise, but for NaN and infinity in observed entries only; where a mask has
-            another shape, or a sample has nothing observed.
+            another shape, a sample has nothing observed, or single cells of images, sequences or
+            other arrays are missing.
 
     Example:
         >>> import torch
@@ -184,23 +200,38 @@ class IncompleteDataset(MultimodalBaseDataset):
     """
 
     def __init__(
-        self, data: Mapping[str, Any], masks: Mapping[str, Any], labels: Any = None
+        self,
+        data: Mapping[str, Any],
+        masks: Mapping[str, Any],
+        labels: Any = None,
+        cells: Mapping[str, Any] | None = None,
     ) -> None:
         self._store(data, labels)
+        given = {} if cells is None else cells
         check_masks(masks)
+        check_masks(given, "cells")
         check_known(masks, self.modalities, "masks")
+        check_known(given, self.modalities, "cells")
         n, whole = len(self), torch.ones(len(self), dtype=torch.bool)
         self.masks = {name: as_mask(masks.get(name, whole), name, n) for name in self.modalities}
+        self.cells = {
+            name: as_cells(own, name, self.data[name].shape) for name, own in given.items()
+        }
+        for name, own in self.cells.items():
+            self.masks[name] = self.masks[name] & any_cell(own).to(self.masks[name].device)
         check_observed(torch.stack([mask.cpu() for mask in self.masks.values()]), self.modalities)
         self._refuse_nonfinite(MARK)
 
 
 def dataset_of(
-    data: Mapping[str, Any], labels: Any = None, masks: Mapping[str, Any] | None = None
+    data: Mapping[str, Any],
+    labels: Any = None,
+    masks: Mapping[str, Any] | None = None,
+    cells: Mapping[str, Any] | None = None,
 ) -> MultimodalBaseDataset:
-    """Return a dataset, an ``IncompleteDataset`` where there are masks."""
-    if masks:
-        return IncompleteDataset(data, masks, labels)
+    """Return a dataset, an ``IncompleteDataset`` where there are masks of samples or cells."""
+    if masks or cells:
+        return IncompleteDataset(data, masks or {}, labels, cells)
     return MultimodalBaseDataset(data, labels)
 
 

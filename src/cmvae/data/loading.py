@@ -1,7 +1,7 @@
 """From data in any accepted form to a dataset, and from a dataset to its batches."""
 
 from collections.abc import Mapping, Sequence, Sized
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -11,15 +11,23 @@ from cmvae.data.checks import check_masks
 from cmvae.data.datasets import MultimodalBaseDataset, dataset_of
 
 
-def parts_of(
-    inputs: Mapping[str, Any],
-) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
-    """Return data, masks and labels of a batch, or of a plain {modality: values} mapping."""
+class Given(NamedTuple):
+    """What a batch holds; of a plain {modality: values} mapping, data alone."""
+
+    data: Mapping[str, Any]
+    masks: Mapping[str, Any]
+    cells: Mapping[str, Any]
+    labels: Any = None
+
+
+def parts_of(inputs: Mapping[str, Any]) -> Given:
+    """Return what a batch, or a plain {modality: values} mapping, consists of."""
     if not isinstance(inputs.get("data"), Mapping):
-        return inputs, {}, None
-    masks = {} if inputs.get("masks") is None else inputs["masks"]
+        return Given(inputs, {}, {})
+    masks, cells = ({} if inputs.get(own) is None else inputs[own] for own in ("masks", "cells"))
     check_masks(masks)
-    return inputs["data"], masks, inputs.get("labels")
+    check_masks(cells, "cells")
+    return Given(inputs["data"], masks, cells, inputs.get("labels"))
 
 
 def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -> Any:
@@ -32,8 +40,8 @@ def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -
         ValueError: for no samples, and what a dataset refuses.
     """
     if isinstance(data, Mapping):
-        values, masks, labels = parts_of(data)
-        data = dataset_of(values, labels, masks)
+        given = parts_of(data)
+        data = dataset_of(given.data, given.labels, given.masks, given.cells)
     if not isinstance(data, Dataset) or (with_length and not isinstance(data, Sized)):
         wanted = "a dataset with a length or a mapping"
         if not with_length:
@@ -85,7 +93,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def collate(items: list[Any]) -> Any:
-    """Collate samples as PyTorch does; those without a mask that others have count as observed.
+    """Collate samples as PyTorch does; what others have a mask for counts as observed without.
 
     Of a ``ConcatDataset`` of complete and incomplete data PyTorch's own collation drops the masks,
     as it does with all that the first sample does not hold. Samples that differ in modalities or
@@ -93,6 +101,9 @@ def collate(items: list[Any]) -> Any:
     """
     if any(_is_sample(item) and "masks" in item for item in items):
         items = [_with_every_mask(item) for item in items]
+    named = {name for item in items if _is_sample(item) for name in item.get("cells") or ()}
+    if named:
+        items = [_with_all_cells(item, sorted(named)) for item in items]
     mappings = [item for item in items if isinstance(item, Mapping)]
     held = {frozenset(item["data"] if _is_sample(item) else item) for item in mappings}
     if len(held) > 1:
@@ -108,6 +119,14 @@ def collate(items: list[Any]) -> Any:
 def _with_every_mask(item: Mapping[str, Any]) -> ModelOutput:
     everywhere = dict.fromkeys(item["data"], torch.ones((), dtype=torch.bool))
     return ModelOutput({**item, "masks": {**everywhere, **(item.get("masks") or {})}})
+
+
+def _with_all_cells(item: Mapping[str, Any], named: Sequence[str]) -> ModelOutput:
+    given, data = item.get("cells") or {}, item["data"]
+    whole = {
+        m: torch.ones(torch.as_tensor(data[m]).shape, dtype=torch.bool) for m in named if m in data
+    }
+    return ModelOutput({**item, "cells": {**whole, **given}})
 
 
 def _is_sample(item: Any) -> bool:

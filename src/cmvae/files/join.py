@@ -23,13 +23,27 @@ class JoinedRows:
     Attributes:
         ids: n ids.
         data: Modality to (n, *) values, CSR where sparse ones were added; zeros where a sample
-            lacks it.
+            lacks it, NaN where a cell of it is missing.
         masks: Modality to (n,) boolean.
     """
 
     ids: list[str]
     data: dict[str, Any]
     masks: dict[str, np.ndarray]
+
+    def cells(self) -> dict[str, np.ndarray]:
+        """Return modality to which cells are there, (n, D) boolean, where single ones are missing.
+
+        Missing ones are NaN.
+        """
+        found = {}
+        for name, values in self.data.items():
+            if is_sparse(values) or values.dtype.kind != "f" or values.ndim != 2:
+                continue
+            there = ~np.isnan(values)
+            if not there[self.masks[name]].all():
+                found[name] = there
+        return found
 
     def patterns(self) -> list[str]:
         """Return the modalities that each sample has, joined by +."""

@@ -24,6 +24,7 @@ def write_results(
     probabilities: np.ndarray,
     embedding: np.ndarray,
     account: Mapping[str, Any],
+    fit_percentiles: np.ndarray | None = None,
     cluster_names: Mapping[int, str] | None = None,
 ) -> None:
     """Write a copy of an .h5mu file with results, named as ``cmvae.omics.to_mudata`` does.
@@ -38,6 +39,7 @@ def write_results(
         probabilities: The probabilities of these, (n,).
         embedding: The means of q(z|X), (n, d).
         account: What the results came from, for ``.uns``.
+        fit_percentiles: How well the cells fit, (n,).
         cluster_names: Names of some clusters; a further column has them, of others the numbers.
 
     Raises:
@@ -51,6 +53,9 @@ def write_results(
             names = read_index(file["obs"])
             rows = cell_rows(names, ids, f"{source}: .obs")
             columns, values = placed_results(rows, len(names), clusters, probabilities, embedding)
+            if fit_percentiles is not None:
+                columns["fit_percentile"] = np.full(len(names), np.nan)
+                columns["fit_percentile"][rows] = fit_percentiles
             if cluster_names:
                 given = {str(number): name for number, name in cluster_names.items()}
                 numbers = columns["cluster"].categories

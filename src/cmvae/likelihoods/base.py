@@ -70,10 +70,28 @@ class Likelihood(nn.Module, ABC):
             ValueError: If the shapes differ.
         """
 
-    def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
-        """Return :meth:`log_prob` summed over all but the first ``axes`` axes."""
+    def log_prob_of_samples(
+        self, reconstruction: Tensor, target: Tensor, axes: int, cells: Tensor | None = None
+    ) -> Tensor:
+        """Return :meth:`log_prob` summed over all but the first ``axes`` axes.
+
+        Missing ``cells``, of the target's shape, True = there, add nothing; the target is finite
+        there all the same. The smallest cell is what has a log-probability of its own: the vector
+        of a category, whose values are missing together.
+        """
         values = self.log_prob(reconstruction, target)
+        if cells is not None:
+            values = torch.where(self.units(cells), values, 0)
         return values.reshape(*reconstruction.shape[:axes], -1).sum(-1)
+
+    def units(self, cells: Tensor) -> Tensor:
+        """Return which of the values of :meth:`log_prob` are there, given which cells are."""
+        return cells
+
+    @property
+    def filling(self) -> Tensor | float:
+        """What an encoder sees in place of a missing cell: a number, or one for each (*)."""
+        return 0.0
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the mean of the distribution, of the reconstruction's shape."""
@@ -83,13 +101,20 @@ class Likelihood(nn.Module, ABC):
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw one sample of the reconstruction's shape; the global generator if none is given."""
 
-    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+    def check(
+        self,
+        target: Tensor,
+        modality: str,
+        shape: Sequence[int] | None = None,
+        cells: Tensor | None = None,
+    ) -> None:
         """Refuse data outside the support.
 
         Args:
-            target: Observed rows only, (n, *input shape).
+            target: Observed rows only, (n, *input shape); missing cells hold 0.
             modality: Name of the modality, for the errors.
             shape: The modality's input shape; None where it is not known.
+            cells: Which cells of the target are there, boolean; None: all.
 
         Raises:
             ValueError: For rows of another shape, or values that the distribution cannot have.

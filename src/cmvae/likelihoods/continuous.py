@@ -100,13 +100,15 @@ class Normal(_LocationScale):
         standardised = (target - location) * torch.exp(-log_scale)
         return -0.5 * standardised.square() - (log_scale + 0.5 * math.log(2 * math.pi))
 
-    def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
+    def log_prob_of_samples(
+        self, reconstruction: Tensor, target: Tensor, axes: int, cells: Tensor | None = None
+    ) -> Tensor:
         """Return the summed log-density, in one pass over the entries."""
         location, target = paired(reconstruction, target)
         scale, log_scale = self._scales(location)
-        squares = functional.mse_loss(location, target, reduction="none").flatten(axes)
-        constant = squares.shape[-1] * (log_scale + 0.5 * math.log(2 * math.pi))
-        return squares.sum(-1) * (-0.5 / scale**2) - constant
+        squares = functional.mse_loss(location, target, reduction="none")
+        total, number = _summed(squares, axes, cells)
+        return total * (-0.5 / scale**2) - number * (log_scale + 0.5 * math.log(2 * math.pi))
 
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         return like.normal_(generator=generator)
@@ -125,16 +127,28 @@ class Laplace(_LocationScale):
         log_scale = self._log_scale_like(location)
         return -(target - location).abs() * torch.exp(-log_scale) - (log_scale + math.log(2))
 
-    def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
+    def log_prob_of_samples(
+        self, reconstruction: Tensor, target: Tensor, axes: int, cells: Tensor | None = None
+    ) -> Tensor:
         """Return the summed log-density, in one pass over the entries."""
         location, target = paired(reconstruction, target)
         scale, log_scale = self._scales(location)
-        distances = functional.l1_loss(location, target, reduction="none").flatten(axes)
-        return distances.sum(-1) * (-1 / scale) - distances.shape[-1] * (log_scale + math.log(2))
+        distances = functional.l1_loss(location, target, reduction="none")
+        total, number = _summed(distances, axes, cells)
+        return total * (-1 / scale) - number * (log_scale + math.log(2))
 
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         first = like.exponential_(generator=generator)
         return first - torch.empty_like(like).exponential_(generator=generator)
+
+
+def _summed(values: Tensor, axes: int, cells: Tensor | None) -> tuple[Tensor, Tensor | int]:
+    """Return sums over all but the first ``axes`` axes of what is there, and how much that is."""
+    if cells is None:
+        values = values.flatten(axes)
+        return values.sum(-1), values.shape[-1]
+    own = torch.where(cells, values, 0).flatten(axes).sum(-1)
+    return own, cells.flatten(axes).sum(-1)
 
 
 def learned_scales(module: nn.Module) -> list[nn.Parameter]:

@@ -36,7 +36,9 @@ class _Counts(Likelihood):
     With a library size μ_j = ℓ softmax(o)_j, over all values of a sample, with ℓ the sample's own
     total, as in scVI (Lopez, Regier, Cole, Jordan, Yosef, "Deep generative modeling for single-cell
     transcriptomics", Nature Methods 2018): log-probabilities are conditional on the total. A sample
-    whose total is 0 has rate 0 and log-probability 0.
+    whose total is 0 has rate 0 and log-probability 0. Where cells are missing, ℓ is the total and
+    softmax(o) the shares of those that are there, as of a multinomial whose other counts are not
+    looked at.
 
     Results are at least float32, where an integer above 2²⁴ may be rounded before it arrives. For
     rates and counts up to 10⁶ float32 is good to 3·10⁻⁴ within five standard deviations, and to a
@@ -82,12 +84,35 @@ class _Counts(Likelihood):
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return the log-probability; see ``Likelihood.log_prob``."""
+        return self._log_prob(reconstruction, target)
+
+    def log_prob_of_samples(
+        self, reconstruction: Tensor, target: Tensor, axes: int, cells: Tensor | None = None
+    ) -> Tensor:
+        """Return the summed log-probability; see ``Likelihood.log_prob_of_samples``."""
+        if cells is None or self.size is None:
+            return super().log_prob_of_samples(reconstruction, target, axes, cells)
+        values = self._log_prob(reconstruction, torch.where(cells, target, 0), cells)
+        return torch.where(cells, values, 0).flatten(axes).sum(-1)
+
+    @property
+    def filling(self) -> Tensor | float:
+        """The means, where there are any."""
+        return 0.0 if self.log_means is None else self.log_means.exp()
+
+    def _log_prob(
+        self, reconstruction: Tensor, target: Tensor, cells: Tensor | None = None
+    ) -> Tensor:
         check_same_shape(reconstruction, target)
         reconstruction = at_least_float32(reconstruction)
         counts = _unexpanded(target).to(reconstruction.dtype)
         if self.size is None:
             return self._log_mass(self._log_rate(reconstruction), counts)
         log_total = counts.sum(self._feature_axes, keepdim=True).log()
+        if cells is not None:
+            # Not minus infinity: nothing may be there, and shares of nothing are no numbers.
+            lowest = torch.finfo(reconstruction.dtype).min / 2
+            reconstruction = reconstruction.masked_fill(~cells, lowest)
         return self._log_mass(self._log_shares(reconstruction) + log_total, counts)
 
     def mean(self, reconstruction: Tensor) -> Tensor:
@@ -97,9 +122,15 @@ class _Counts(Likelihood):
             return self._log_rate(reconstruction).exp()
         return self._log_shares(reconstruction).exp() * self.size
 
-    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+    def check(
+        self,
+        target: Tensor,
+        modality: str,
+        shape: Sequence[int] | None = None,
+        cells: Tensor | None = None,
+    ) -> None:
         """Refuse anything but integers of at least 0, of any dtype; see ``Likelihood.check``."""
-        super().check(target, modality, shape)
+        super().check(target, modality, shape, cells)
         values = target.to(torch.promote_types(target.dtype, torch.float32))
         bad = ~((values >= 0) & (values == values.round()) & values.isfinite())
         if bad.any():

@@ -44,9 +44,39 @@ class Custom(Likelihood):
             raise ValueError(f"{must} {given} or less; got {got}, {why}")
         return at_least_float32(result)
 
+    def log_prob_of_samples(
+        self, reconstruction: Tensor, target: Tensor, axes: int, cells: Tensor | None = None
+    ) -> Tensor:
+        """Return the summed log-probability; see ``Likelihood.log_prob_of_samples``.
+
+        The function gets rows of its own, which it may write to.
+
+        Raises:
+            ValueError: If cells are missing, but the function gives none for each of them.
+        """
+        lead, last = reconstruction.shape[:axes], axes - 1
+        rows, target = reconstruction.flatten(0, last), target.flatten(0, last).clone()
+        if cells is None:
+            return self.log_prob(rows, target).reshape(*lead, -1).sum(-1)
+        cells = cells.flatten(0, last)
+        # Its support is not known: a missing cell gets what another row has there.
+        other = target.gather(0, cells.int().argmax(0, keepdim=True))
+        values = self.log_prob(rows, torch.where(cells, target, other))
+        if values.shape != cells.shape:
+            got = f"got shape {tuple(values.shape)} for cells {tuple(cells.shape)}"
+            wanted = "must return one log-probability for each cell where cells are missing"
+            raise ValueError(f"a custom likelihood {wanted}; {got}")
+        return torch.where(cells, values, 0).reshape(*lead, -1).sum(-1)
+
     def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Raise ``TypeError``: a log-probability alone cannot be drawn from."""
         raise TypeError("a likelihood given as a callable has no samples; use its mean")
 
-    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+    def check(
+        self,
+        target: Tensor,
+        modality: str,
+        shape: Sequence[int] | None = None,
+        cells: Tensor | None = None,
+    ) -> None:
         """Allow any data: the support of a function is not known."""

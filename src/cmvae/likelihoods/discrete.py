@@ -23,6 +23,11 @@ class Bernoulli(Likelihood):
         logits, target = paired(reconstruction, target)
         return target * logits + functional.logsigmoid(-logits)
 
+    @property
+    def filling(self) -> Tensor | float:
+        """Half: it could be either."""
+        return 0.5
+
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the probability of 1."""
         return torch.sigmoid(at_least_float32(reconstruction))
@@ -31,9 +36,15 @@ class Bernoulli(Likelihood):
         """Draw zeros and ones, floating; see ``Likelihood.sample``."""
         return torch.bernoulli(self.mean(reconstruction), generator=generator)
 
-    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+    def check(
+        self,
+        target: Tensor,
+        modality: str,
+        shape: Sequence[int] | None = None,
+        cells: Tensor | None = None,
+    ) -> None:
         """Refuse values outside [0, 1]; see ``Likelihood.check``."""
-        super().check(target, modality, shape)
+        super().check(target, modality, shape, cells)
         values = target.float()
         if not ((values >= 0) & (values <= 1)).all():
             got = f"got values from {values.min():.4g} to {values.max():.4g}"
@@ -42,7 +53,10 @@ class Bernoulli(Likelihood):
 
 
 class Categorical(Likelihood):
-    """log p(x = v) = l_v − log Σ_u exp l_u, with logits l, the reconstruction, on the last axis."""
+    """log p(x = v) = l_v − log Σ_u exp l_u, with logits l, the reconstruction, on the last axis.
+
+    A vector is one cell: its values are there, or missing, together.
+    """
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return log-probabilities (*), in nats; of soft labels, their expectation.
@@ -66,6 +80,15 @@ class Categorical(Likelihood):
         allowed = "allowed: that shape, or integers without the last axis"
         raise ValueError(f"{got} for logits of shape {tuple(logits.shape)}; {allowed}")
 
+    @property
+    def filling(self) -> Tensor | float:
+        """No class: the encoder learns what that means."""
+        return 0.0
+
+    def units(self, cells: Tensor) -> Tensor:
+        """Return which vectors are there, (*); see ``Likelihood.units``."""
+        return cells.all(-1)
+
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the probabilities of the classes, (*, V)."""
         return torch.softmax(at_least_float32(reconstruction), dim=-1)
@@ -77,7 +100,13 @@ class Categorical(Likelihood):
         drawn = torch.multinomial(flat, num_samples=1, generator=generator)
         return torch.zeros_like(flat).scatter_(-1, drawn, 1.0).reshape(probabilities.shape)
 
-    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+    def check(
+        self,
+        target: Tensor,
+        modality: str,
+        shape: Sequence[int] | None = None,
+        cells: Tensor | None = None,
+    ) -> None:
         """Refuse class indices outside 0..V−1 and vectors that are negative or do not sum to 1.
 
         Rows are (n, *shape), or integer class indices (n, *shape[:-1]). Without a shape integers
@@ -91,10 +120,22 @@ class Categorical(Likelihood):
                 got = f"values from {int(indices.min())} to {int(indices.max())}"
                 raise ValueError(f"{wanted}; got {got}")
             return
-        super().check(target, modality, shape)
+        super().check(target, modality, shape, cells)
         vectors = target.to(torch.promote_types(target.dtype, torch.float32))
+        if cells is not None:
+            _check_whole(cells, modality)
+            vectors = vectors[cells.all(-1)]
         sums = vectors.sum(-1)
         if not ((vectors >= 0).all() and ((sums - 1).abs() <= _SUM_TOLERANCE).all()):
             wanted = "categorical targets must be nonnegative and sum to 1 on the last axis"
             got = f"values from {vectors.min():.4g}, sums from {sums.min():.4g} to {sums.max():.4g}"
             raise ValueError(f"modality {modality!r}: {wanted}; got {got}")
+
+
+def _check_whole(cells: Tensor, modality: str) -> None:
+    """Refuse vectors, (*, V), of which some values are there and others missing."""
+    partly = cells.any(-1) & ~cells.all(-1)
+    if partly.any():
+        whole = "the values of a category are one cell, there or missing together"
+        got = f"got {int(partly.sum())} of which only some are there"
+        raise ValueError(f"modality {modality!r}: {whole}; {got}")

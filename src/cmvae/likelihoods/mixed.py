@@ -71,6 +71,7 @@ class Mixed(Likelihood):
 
     options = ("columns",)
     takes_shape = True
+    _filling: Tensor
 
     def __init__(
         self, columns: Sequence[Any] | None = None, shape: Sequence[int] | None = None
@@ -79,6 +80,12 @@ class Mixed(Likelihood):
         self._layout = _read_columns(columns)
         self.blocks = nn.ModuleList(block.build() for block in self._layout)
         self.n_values = self._layout[-1].stop
+        filled = [
+            torch.as_tensor(own.filling).expand(block.stop - block.start)
+            for block, own in self._pairs
+        ]
+        # It follows from the settings: no part of the weights.
+        self.register_buffer("_filling", torch.cat(filled), persistent=False)
         own = (self.n_values,)
         if shape is not None and tuple(shape) != own:
             got = f"but the modality has {tuple(shape)}"
@@ -93,6 +100,11 @@ class Mixed(Likelihood):
             for own in likelihood.counts
         ]
 
+    @property
+    def filling(self) -> Tensor | float:
+        """That of each block."""
+        return self._filling
+
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return the log-density of each column, (*, columns); see ``Likelihood.log_prob``.
 
@@ -105,12 +117,15 @@ class Mixed(Likelihood):
             values.append(value if value.dim() == reconstruction.dim() else value.unsqueeze(-1))
         return torch.cat(values, -1)
 
-    def log_prob_of_samples(self, reconstruction: Tensor, target: Tensor, axes: int) -> Tensor:
+    def log_prob_of_samples(
+        self, reconstruction: Tensor, target: Tensor, axes: int, cells: Tensor | None = None
+    ) -> Tensor:
         """Return :meth:`log_prob` summed over all but the first ``axes`` axes, block by block."""
         self._check_last_axis(reconstruction, target)
         parts = [
-            own.log_prob_of_samples(block.cut(reconstruction), block.cut(target), axes)
+            own.log_prob_of_samples(block.cut(reconstruction), block.cut(target), axes, there)
             for block, own in self._pairs
+            for there in [None if cells is None else block.cut(cells)]
         ]
         return torch.stack(parts).sum(0)
 
@@ -124,12 +139,19 @@ class Mixed(Likelihood):
         drawn = [own.sample(block.cut(reconstruction), generator) for block, own in self._pairs]
         return torch.cat(drawn, -1)
 
-    def check(self, target: Tensor, modality: str, shape: Sequence[int] | None = None) -> None:
+    def check(
+        self,
+        target: Tensor,
+        modality: str,
+        shape: Sequence[int] | None = None,
+        cells: Tensor | None = None,
+    ) -> None:
         """Refuse values that their block cannot have, naming it; see ``Likelihood.check``."""
         super().check(target, modality, (self.n_values,) if shape is None else shape)
         for block, likelihood in self._pairs:
+            there = None if cells is None else block.cut(cells)
             try:
-                likelihood.check(block.cut(target), modality, (block.stop - block.start,))
+                likelihood.check(block.cut(target), modality, (block.stop - block.start,), there)
             except ValueError as error:
                 where = f"values {block.start} to {block.stop - 1}, {block.kind!r}"
                 raise ValueError(f"{error} ({where})") from None

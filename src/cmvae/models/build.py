@@ -53,6 +53,10 @@ def check_supplied(config: CMVAEConfig, encoders: Supplied, decoders: Supplied) 
             if not isinstance(network, nn.Module):
                 got = type(network).__name__
                 raise TypeError(f"{argument}[{m!r}] must be a torch.nn.Module, got {got}")
+    for m in config.missing_cells:
+        if encoders is not None and not getattr(encoders.get(m), "sees_cells", False):
+            way = "it needs sees_cells = True and forward(x, cells)"
+            raise ValueError(f"missing_cells names {m!r}, whose encoder does not see cells: {way}")
     if config.networks is not None and None not in supplied.values():
         unused = f"networks is {config.networks!r}"
         raise ValueError(f"{unused}, but encoders and decoders are given: none are built")
@@ -87,12 +91,15 @@ def build_networks(
         z, w = config.latent_dim, config.private_dim(m)
         try:
             if part == "encoders":
-                built[m] = build_encoder(shape, z, w, *how, counts=likelihood.counts)
+                sees = config.has_missing_cells(m)
+                built[m] = build_encoder(
+                    shape, z, w, *how, counts=likelihood.counts, sees_cells=sees
+                )
             else:
                 built[m] = build_decoder(shape, z + w, *how)
         except ValueError as error:
             if name is None:
-                raise
+                raise ValueError(f"{part} of modality {m!r}: {error}") from None
             what = f"{part} of modality {m!r} of shape {shape}"
             raise ValueError(f"networks: {name!r} cannot be the {what}: {error}") from None
     return built

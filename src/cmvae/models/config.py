@@ -89,6 +89,8 @@ class CMVAEConfig(Settings):
             larger pair for images. Of your own: ``NETWORKS['mine'] = NetworkPair(encoder,
             decoder)`` (:class:`cmvae.networks.NetworkPair`), before the settings are made or
             loaded. Refused beside custom encoders and decoders.
+        missing_cells: Vector modalities that lack single cells in training: their encoders also see
+            which cells are there.
 
     Example:
         >>> dims = {"rna": 20, "protein": 5}
@@ -120,6 +122,7 @@ class CMVAEConfig(Settings):
     covariance: Literal["identity", "diagonal", "full"] = "identity"
     hidden_dims: Sizes = (256, 256)
     networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
+    missing_cells: list[Name] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -140,6 +143,10 @@ class CMVAEConfig(Settings):
 
     def check_names(self, modalities: list[str] | None) -> None:
         """Refuse fields that name others than ``modalities`` (None: any ``n_modalities``)."""
+        unknown = [m for m in self.missing_cells if modalities is not None and m not in modalities]
+        if unknown:
+            allowed = f"the modalities are {modalities}"
+            raise ValueError(f"missing_cells names unknown modalities {unknown}; {allowed}")
         n, whole = self.n_modalities, ("rescale_factors", "modalities_specific_dim")
         for field in (*whole, "decoders_dist", "decoder_dist_params", "networks"):
             given = getattr(self, field)
@@ -152,6 +159,10 @@ class CMVAEConfig(Settings):
                 raise ValueError(f"{field} names unknown modalities {unknown}; {allowed}")
             if len(given) > n or (field in whole and len(given) < n):
                 raise ValueError(f"{field} names {list(given)}, but n_modalities is {n}")
+
+    def has_missing_cells(self, modality: str) -> bool:
+        """Tell whether ``modality`` lacks single cells in training."""
+        return modality in self.missing_cells
 
     def shape_of(self, modality: str) -> tuple[int, ...] | None:
         """Return the input shape of ``modality``, None where it is not known."""

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.data.batches import Batch, iterate, read_inputs
-from cmvae.likelihoods import Custom, Likelihood
+from cmvae.likelihoods import Likelihood
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import Family, scale_each
 from cmvae.models.marginal import estimate_log_marginal
@@ -87,9 +87,12 @@ def read_batch(parts: Parts, inputs: Any) -> Batch:
     )
     if not torch.compiler.is_compiling():
         for m, x in batch.data.items():
-            seen = x if batch.complete else x[batch.observed[parts.modalities.index(m)]]
-            if len(seen):
-                likelihood_of(parts, m).check(seen, m, parts.model_config.shape_of(m))
+            rows = slice(None) if batch.complete else batch.observed[parts.modalities.index(m)]
+            seen, own, shape = x[rows], likelihood_of(parts, m), parts.model_config.shape_of(m)
+            if len(seen) and m in batch.cells:
+                own.check(seen, m, shape, batch.cells[m][rows])
+            elif len(seen):
+                own.check(seen, m, shape)
     return batch
 
 
@@ -151,18 +154,28 @@ def nonfinite_experts(parts: Parts, inputs: Any) -> list[str]:
 def _expert(parts: Parts, batch: Batch, index: int, modality: str) -> tuple[Tensor, ...]:
     """Return location and raw scale of z, (B, d), and of w, (B, dim_m), from one modality."""
     config, encoder = parts.model_config, parts.encoders[modality]
-    dims = (config.latent_dim, config.private_dim(modality))
+    dims, cells = (config.latent_dim, config.private_dim(modality)), batch.cells.get(modality)
     if batch.complete:
-        return run_encoder(encoder, batch.data[modality], modality, *dims)
+        seen = _filled(parts, modality, batch.data[modality], cells)
+        return run_encoder(encoder, seen, modality, *dims, cells)
     like, starts = parts.mixture.centers, (0.0, parts.family.unit_raw)
     filled = [like.new_full((len(batch), dim), start) for dim in dims for start in starts]
     full = torch.cat(filled, -1).to(torch.promote_types(like.dtype, torch.float32))
     rows = batch.observed[index].nonzero().squeeze(-1)
     if len(rows):
-        seen = batch.data[modality].index_select(0, rows)
-        raw = torch.cat(run_encoder(encoder, seen, modality, *dims), -1)
+        cells = None if cells is None else cells.index_select(0, rows)
+        seen = _filled(parts, modality, batch.data[modality].index_select(0, rows), cells)
+        raw = torch.cat(run_encoder(encoder, seen, modality, *dims, cells), -1)
         full = full.index_copy(0, rows, raw.to(full.dtype))
     return full.split([part.shape[-1] for part in filled], -1)
+
+
+def _filled(parts: Parts, modality: str, x: Tensor, cells: Tensor | None) -> Tensor:
+    """Return values (R, *) as an encoder sees them: missing cells hold their filling."""
+    if cells is None:
+        return x
+    filling = torch.as_tensor(likelihood_of(parts, modality).filling).to(parts.mixture.centers)
+    return torch.where(cells, x, filling)
 
 
 def decode_latents(parts: Parts, modality: str, latents: Tensor) -> Tensor:
@@ -221,9 +234,14 @@ def _score_rows(
     m is the modality at place ``index``, which they have observed.
     """
     modality = parts.modalities[index]
-    target = batch.data[modality].index_select(0, rows).unsqueeze(1)
-    target = target.expand(-1, latents.shape[1], *target.shape[2:])
-    return _score(parts, modality, latents, target, rescaled)
+    draws = latents.shape[1]
+
+    def repeated(values: Tensor) -> Tensor:
+        own = values.index_select(0, rows).unsqueeze(1)
+        return own.expand(-1, draws, *own.shape[2:])
+
+    cells = repeated(batch.cells[modality]) if modality in batch.cells else None
+    return _score(parts, modality, latents, repeated(batch.data[modality]), cells, rescaled)
 
 
 def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
@@ -235,9 +253,12 @@ def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Dr
         latents = torch.cat([z, w], -1)
         if batch.complete:
             modality = parts.modalities[index]
-            target = batch.data[modality][None, :, None]
-            target = target.expand(experts, -1, draws, *target.shape[3:])
-            return _score(parts, modality, latents, target)
+
+            def repeated(own: Tensor) -> Tensor:
+                return own[None, :, None].expand(experts, -1, draws, *own.shape[1:])
+
+            cells = repeated(batch.cells[modality]) if modality in batch.cells else None
+            return _score(parts, modality, latents, repeated(batch.data[modality]), cells)
         rows = (batch.observed & observed).flatten().nonzero().squeeze(-1)
         latents = latents.flatten(0, 1).index_select(0, rows)
     else:
@@ -256,17 +277,18 @@ def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Dr
 
 
 def _score(
-    parts: Parts, modality: str, latents: Tensor, target: Tensor, rescaled: bool = True
+    parts: Parts,
+    modality: str,
+    latents: Tensor,
+    target: Tensor,
+    cells: Tensor | None = None,
+    rescaled: bool = True,
 ) -> Tensor:
-    """Return log p(x|z, w), (*), of targets (*, ...) given latents (*, d + dim)."""
+    """Return log p(x|z, w), (*), of the cells of targets (*, ...) given latents (*, d + dim)."""
     lead, likelihood = latents.shape[:-1], likelihood_of(parts, modality)
-    reconstruction, last = decode_latents(parts, modality, latents), len(lead) - 1
-    if isinstance(likelihood, Custom):
-        # A caller's function gets rows; ours take any leading axes, which saves a copy.
-        rows, target = reconstruction.flatten(0, last), target.flatten(0, last).clone()
-        values = likelihood.log_prob(rows, target).reshape(*lead, -1).sum(-1)
-    else:
-        values = likelihood.log_prob_of_samples(reconstruction, target, len(lead))
+    reconstruction = decode_latents(parts, modality, latents)
+    there = () if cells is None else (cells,)
+    values = likelihood.log_prob_of_samples(reconstruction, target, len(lead), *there)
     values = values.to(torch.promote_types(latents.dtype, torch.float32))
     factor = parts.rescale_factors[modality] if rescaled else 1.0
     return values if factor == 1.0 else values * factor

@@ -1,6 +1,7 @@
 """What an encoder and a decoder are, and the pieces that the built-in ones share."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,11 @@ class BaseMultilatentEncoder(nn.Module, ABC):
 
     To derive from this class is a convenience: a model accepts any network that returns the four
     fields.
+
+    Attributes:
+        sees_cells: Whether ``forward(x, cells)`` also takes which cells are there, (B, *input
+            shape) boolean: for modalities of which single cells are missing. What x holds at
+            missing ones is their likelihood's filling, of a standardised column 0.
 
     Example:
         >>> import torch
@@ -35,6 +41,8 @@ class BaseMultilatentEncoder(nn.Module, ABC):
         >>> Encoder(5, latent_dim=3, style_dim=2)(torch.zeros(4, 5)).style_embedding.shape
         torch.Size([4, 2])
     """
+
+    sees_cells: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> ModelOutput:

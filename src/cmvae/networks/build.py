@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cmvae.likelihoods import CountBlock
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
+from cmvae.networks.cells import CellEncoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
 from cmvae.networks.log_counts import LogCountEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
@@ -89,9 +90,11 @@ def build_encoder(
     hidden_dims: Sequence[int] = (256, 256),
     network: str | None = None,
     counts: Sequence[CountBlock] = (),
+    sees_cells: bool = False,
 ) -> BaseMultilatentEncoder:
     """Build the encoder of a modality, which sees the logarithms of the likelihood's ``counts``.
 
+    With ``sees_cells`` it also sees which cells of a vector are there (:class:`CellEncoder`).
     ``network`` is an entry of ``NETWORKS``; without it :func:`choose_networks` chooses, by the
     shape of a sample and the name of its likelihood. ``hidden_dims`` are a perceptron's layers.
 
@@ -99,9 +102,15 @@ def build_encoder(
         ValueError: For a size that is no positive integer, an unknown name, a shape that the
             network cannot take.
     """
+    if sees_cells and (len(shape) != 1 or likelihood == "categorical"):
+        only = "only vectors may lack single cells, not images, sequences, other arrays or a class"
+        raise ValueError(f"missing cells: {only}; got the shape {tuple(shape)} ({likelihood!r})")
     pair, options = _chosen(shape, likelihood, network, hidden_dims)
-    encoder = pair.encoder(shape, latent_dim, style_dim, **options)
-    return LogCountEncoder(encoder, shape, counts) if counts else encoder
+    seen = (2 * shape[0],) if sees_cells else shape
+    encoder = pair.encoder(seen, latent_dim, style_dim, **options)
+    if counts:
+        encoder = LogCountEncoder(encoder, seen, counts)
+    return CellEncoder(encoder) if sees_cells else encoder
 
 
 def build_decoder(

@@ -15,9 +15,17 @@ _DECODER_FIELDS = ("reconstruction",)
 
 
 def run_encoder(
-    encoder: Callable[..., Any], x: Tensor, modality: str, latent_dim: int, style_dim: int
+    encoder: Callable[..., Any],
+    x: Tensor,
+    modality: str,
+    latent_dim: int,
+    style_dim: int,
+    cells: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Encode the observed rows of one modality, (B, *input shape), B at least 1.
+
+    An encoder that ``sees_cells`` is also given which ``cells`` are there, boolean of x's shape;
+    None: all.
 
     Returns:
         Location and raw scale of q(z|x), each (B, latent_dim), and of q(w|x), each (B, style_dim).
@@ -28,7 +36,10 @@ def run_encoder(
         ValueError: If a field has another shape.
     """
     network = f"encoder of modality {modality!r}"
-    z, z_scale, w, w_scale = _read(_call(encoder, x), _ENCODER_FIELDS, network)
+    there = []
+    if getattr(encoder, "sees_cells", False):
+        there = [torch.ones_like(x, dtype=torch.bool) if cells is None else cells]
+    z, z_scale, w, w_scale = _read(_call(encoder, x, *there), _ENCODER_FIELDS, network)
     dims = (latent_dim, latent_dim, style_dim, style_dim)
     for name, tensor, dim in zip(_ENCODER_FIELDS, (z, z_scale, w, w_scale), dims, strict=True):
         if tensor.shape != (x.shape[0], dim):
@@ -79,24 +90,25 @@ def _tensors(output: Any, fields: Sequence[str]) -> dict[str, Tensor]:
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def _call(network: Callable[..., Any], x: Tensor) -> Any:
+def _call(network: Callable[..., Any], x: Tensor, *cells: Tensor) -> Any:
     """Call a network so that one row works in training mode, whatever its batch normalisation."""
     if not isinstance(network, nn.Module):
-        return network(x)
+        return network(x, *cells)
     if x.is_floating_point():
         x = x.to(next((p.dtype for p in network.parameters() if p.is_floating_point()), x.dtype))
     if x.shape[0] != 1:
-        return network(x)
+        return network(x, *cells)
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
     if not layers:
-        return network(x)
+        return network(x, *cells)
     with_statistics = [layer for layer in layers if layer.running_mean is not None]
     with _evaluating(with_statistics):
         if len(with_statistics) == len(layers):
-            return network(x)
+            return network(x, *cells)
         # A layer without running statistics has only the batch's, in eval mode too, and PyTorch
         # refuses to take them from one row. Two copies of the row have the row's own statistics.
-        output = _tensors(network(torch.cat([x, x])), (*_ENCODER_FIELDS, *_DECODER_FIELDS))
+        twice = (torch.cat([own, own]) for own in (x, *cells))
+        output = _tensors(network(*twice), (*_ENCODER_FIELDS, *_DECODER_FIELDS))
         return {name: value[:1] if value.dim() else value for name, value in output.items()}
 
 

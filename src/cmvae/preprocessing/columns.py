@@ -55,6 +55,17 @@ class Column(Settings):
         self.check(numbers, cells, modality)
         return standardise(numbers, *self.scale)[:, None]
 
+    def encode_some(self, cells: "pd.Series[Any]", modality: str) -> np.ndarray:
+        """Return the numbers of n cells as :meth:`encode`, those of missing ones NaN."""
+        there = cells.notna().to_numpy()
+        values = np.full((len(cells), len(self.names)), np.nan)
+        values[there] = self.encode(cells[there], modality)
+        return values
+
+    def known(self, cells: Cells) -> Cells:
+        """Return cells, those missing that hold a value which was not among those learned."""
+        return cells
+
     def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
         """Refuse numbers that this kind of column cannot have."""
 
@@ -161,6 +172,11 @@ class Binary(Column):
         is_bool = pd.api.types.infer_dtype(cells) == "boolean"
         return cls(name=name, values=(False, True) if is_bool else (0, 1))
 
+    def known(self, cells: Cells) -> Cells:
+        """Return cells, those missing that hold neither value; see :class:`Column`."""
+        numbers: Any = pd.to_numeric(cells, errors="coerce")
+        return cells.where(numbers.isin((0, 1)))
+
     def check(self, numbers: np.ndarray, cells: Cells, modality: str) -> None:
         """Refuse what is neither 0 nor 1."""
         bad = (numbers != 0) & (numbers != 1)
@@ -229,10 +245,18 @@ class Category(Column):
         by_kind = sorted(distinct, key=lambda value: (isinstance(value, str), value))
         return cls(name=name, values=tuple(by_kind))
 
+    def known(self, cells: Cells) -> Cells:
+        """Return cells, those missing that hold another value; see :class:`Column`."""
+        return cells.astype(object).where(self._codes(cells) >= 0)
+
+    def _codes(self, cells: Cells) -> np.ndarray:
+        """Return the places of cells among the values, -1 for other ones."""
+        wanted = pd.Index(cells.map(_plain).tolist(), dtype=object)
+        return np.asarray(pd.Index(self.values).get_indexer(wanted))
+
     def encode(self, cells: Cells, modality: str) -> np.ndarray:
         """Return one-hot vectors; ``ValueError`` for values that were not learned."""
-        wanted = pd.Index(cells.map(_plain).tolist(), dtype=object)
-        codes = pd.Index(self.values).get_indexer(wanted)
+        codes = self._codes(cells)
         known = f"unknown categories; known are {list(self.values)[:SHOWN]}"
         self.refuse(cells, codes < 0, known, modality)
         return np.eye(len(self.values))[codes]
@@ -254,20 +278,20 @@ AnyColumn = Annotated[Continuous | Binary | Count | Category, Field(discriminato
 
 
 def numbers_of(name: Any, cells: Any, modality: str) -> np.ndarray:
-    """Return cells, (n,) or a table of them, as finite float64.
+    """Return cells, (n,) or a table of them, as finite float64, missing ones as NaN.
 
     Raises:
         TypeError: For what is no number.
         ValueError: For infinities.
     """
     try:
-        numbers = cells.to_numpy(dtype=np.float64)
+        numbers = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         column = f"modality {modality!r}: column {name!r}"
         raise TypeError(f"{column} holds something that is no number: {error}") from None
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        bad = cells.index[~finite][:SHOWN].tolist()
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        bad = cells.index[infinite][:SHOWN].tolist()
         raise ValueError(
             f"modality {modality!r}: column {name!r} holds infinite values in rows {bad}"
         )

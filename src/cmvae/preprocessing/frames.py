@@ -1,5 +1,6 @@
 """Tables given in Python: frames joined on their index, arrays matched by row."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from cmvae.base.words import SHOWN
 from cmvae.files.arrays import as_images
 from cmvae.files.join import JoinedRows
+from cmvae.preprocessing.differences import Differences
 from cmvae.preprocessing.preprocessing import Preprocessing, is_empty
 
 
@@ -40,7 +42,10 @@ class Frames:
         for name, table in self.tables.items():
             if name not in preprocessing.codecs and is_empty(table):
                 continue
-            values, observed = preprocessing.codec(name).encode(table, name)
+            codec, found = preprocessing.codec(name), Differences(name)
+            values, observed = codec.encode(found.matched(table, codec), name)
+            for line in found.settle(codec):
+                warnings.warn(line, stacklevel=2)
             places = self.places[name]
             if len(places) == self.n_samples and (np.diff(places) == 1).all():
                 data[name], masks[name] = values, observed

@@ -1,27 +1,31 @@
 """What kind each column of a table is: continuous, binary, count or category."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cmvae.base.words import SHOWN
+from cmvae.base.words import SHOWN, counted, listed
+from cmvae.preprocessing.identifiers import (
+    constant,
+    named_as_ids,
+    named_as_years,
+)
 
 KINDS = ("continuous", "binary", "count", "category")
 
 _FEW = 10  # an integer column with no more distinct values holds codes or grades, not counts
 _SPAN = 10  # and one whose largest value is not this many times its smallest ages or years
-_LONG = 20  # so many rows tell an identifier from a coincidence
-
-COUNTS_UP = "counts up by one from row to row"
+_LARGE = 100  # the median from which whole numbers are amounts, not counts
+_YEARS = (1800, 2100)
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 _TEXTS = ("string", "mixed", "mixed-integer", "categorical", "empty")
 
 
 class IdentifierError(ValueError):
-    """Columns that look like identifiers, free text or dates.
+    """A table in which every column is left out: identifiers, dates, constants.
 
     Args:
         modality: Name of the modality.
@@ -34,11 +38,10 @@ class IdentifierError(ValueError):
 
     def __init__(self, modality: str, reasons: Mapping[Any, str]) -> None:
         self.modality, self.columns = modality, list(reasons)
-        found = ", ".join(f"{name!r} {reason}" for name, reason in list(reasons.items())[:SHOWN])
+        found = listed(f"{name!r} {reason}" for name, reason in reasons.items())
         super().__init__(
-            f"modality {modality!r}: identifiers, dates or free text in {len(reasons)} columns: "
-            f"{found}; "
-            "make one the id, leave them out, or name their kinds"
+            f"modality {modality!r}: nothing to learn from in {counted(len(reasons), 'column')}: "
+            f"{found}; name the kinds of those that are measurements"
         )
 
 
@@ -52,17 +55,16 @@ def column_kinds(
     1. booleans, and numbers that are all 0 or 1 and of which both occur: 'binary';
     2. strings, pandas categoricals and objects: 'category';
     3. integers of at least 0, whatever their dtype, with more than 10 distinct values of which the
-       largest is at least 10 times the smallest (or 10, where that is 0): 'count'; so grades from 1
-       to 5, ages of adults and years are continuous;
+       largest is at least 10 times the smallest (or 10, where that is 0) and half are below 100:
+       'count'; so grades from 1 to 5, ages of adults, years and incomes are continuous;
     4. all other numbers, constant columns among them: 'continuous'.
 
     Where every column of a table of two or more holds integers of at least 0, a 0 among them, and
     the table has more than 10 distinct values, all its columns are counts: in sequencing data rare
     genes look binary by themselves. This is not looked at where ``kinds`` names a column.
 
-    Refused, unless ``kinds`` names the column, are identifiers and free text (numbers that count up
-    by one from row to row, text that differs in more than half of at least 20 rows), text among
-    numbers, and dates.
+    Refused, unless ``kinds`` names the column, are text among numbers, and dates. Identifiers are
+    told by :func:`cmvae.preprocessing.identifiers.identifying` before.
 
     Args:
         table: DataFrame, Series, or array (n, columns), whose columns are named 0, 1, ....
@@ -74,8 +76,6 @@ def column_kinds(
 
     Raises:
         KeyError: For a column in ``kinds`` that the table does not have.
-        IdentifierError: A ValueError, for identifiers, free text and dates; it names all such
-            columns.
         ValueError: For an unknown kind, or text among numbers.
         TypeError: For columns that hold something else, such as complex numbers.
     """
@@ -95,12 +95,72 @@ def column_kinds(
     if not kinds and _holds_counts(frame):
         return ["count"] * frame.shape[1]
     others = {name: frame[name].dropna() for name in frame if name not in kinds}
-    identifiers = {
-        name: reason for name, column in others.items() if (reason := _identifies(column))
-    }
-    if identifiers:
-        raise IdentifierError(modality, identifiers)
     return [kinds.get(name) or _kind_of(name, others[name], modality) for name in frame]
+
+
+def constants(frame: pd.DataFrame, named: Collection[Any]) -> dict[Any, str]:
+    """Tell which columns of a table hold one value alone; none where all columns are counts.
+
+    Args:
+        frame: A table.
+        named: Columns whose kinds are named, which are passed over.
+
+    Returns:
+        Column to what is said of it.
+    """
+    is_rare = not named and _holds_counts(frame)  # what no row has is a rare thing to count
+    return {} if is_rare else constant(frame, named)
+
+
+def without(frame: pd.DataFrame, reasons: Mapping[Any, str], modality: str) -> pd.DataFrame:
+    """Return a table without columns that are left out.
+
+    Args:
+        frame: The table.
+        reasons: Column to why.
+        modality: Name for the error.
+
+    Raises:
+        IdentifierError: A ValueError, where nothing is left.
+    """
+    kept = [name for name in frame if name not in reasons]
+    if reasons and not kept:
+        raise IdentifierError(modality, reasons)
+    return frame[kept]
+
+
+def kind_notes(frame: pd.DataFrame, kinds: Mapping[Any, str]) -> dict[str, str]:
+    """Say of which continuous columns the kind may surprise: whole numbers that look like more.
+
+    Args:
+        frame: A table.
+        kinds: Column to kind, of the columns that nobody has named the kind of.
+
+    Returns:
+        Column to what is said of it.
+    """
+    plain = [n for n in frame if kinds.get(n) == "continuous" and _inferred(frame[n]) == "floating"]
+    numbers = frame[plain].to_numpy(dtype=np.float64)
+    whole = (np.isnan(numbers) | (numbers == np.rint(numbers))).all(0)
+    found = {}
+    for place in np.flatnonzero(whole):
+        name, values = plain[place], np.unique(numbers[:, place][~np.isnan(numbers[:, place])])
+        if note := _note_of(name, values):
+            found[str(name)] = note
+    return found
+
+
+def _note_of(name: Any, values: np.ndarray) -> str | None:
+    """Say what sorted distinct whole numbers may be taken for, and are not."""
+    if len(values) < 2 or not _are_counts(values):
+        return None
+    if named_as_ids(name):
+        return f"is named as ids, but its {len(values)} numbers repeat: taken as continuous"
+    if named_as_years(name) and _YEARS[0] <= values[0] and values[-1] <= _YEARS[1]:
+        return "holds years: taken as continuous"
+    if len(values) > _FEW and values[-1] >= _SPAN * max(values[0], 1):
+        return f"holds {len(values)} different whole numbers, large ones: taken as continuous"
+    return None
 
 
 def as_frame(table: Any, modality: str) -> pd.DataFrame:
@@ -138,6 +198,8 @@ def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:
         return "binary"
     if inferred in _NUMBERS:
         return _kind_of_numbers(column.to_numpy(dtype=np.float64))
+    if inferred in ("datetime64", "datetime", "date"):
+        inferred = "dates"
     if inferred == "mixed" and not column.map(pd.api.types.is_hashable).all():
         inferred = "lists or the like"
     if inferred in _TEXTS:
@@ -158,32 +220,6 @@ def _inferred(column: "pd.Series[Any]") -> str:
     return pd.api.types.infer_dtype(column, skipna=True)
 
 
-def _identifies(column: "pd.Series[Any]") -> str | None:
-    """Tell what makes a column look like identifiers, free text or dates; None: nothing."""
-    inferred = _inferred(column)
-    if inferred in ("datetime64", "datetime", "date"):
-        return "holds dates"
-    if len(column) < _LONG or inferred == "categorical":
-        return None
-    if inferred in _NUMBERS:
-        rises = rows_count_up(column.to_numpy(dtype=np.float64))
-        return COUNTS_UP if rises else None
-    if inferred not in _TEXTS or 0.5 <= _are_numbers(column).mean() < 1:
-        return None
-    distinct = column.astype(str).nunique()
-    return (
-        f"holds {distinct} different texts in {len(column)} rows"
-        if distinct > len(column) / 2
-        else None
-    )
-
-
-def rows_count_up(numbers: np.ndarray) -> np.ndarray:
-    """Tell of which columns (n, ...) numbers go up by one from row to row, for 20 rows at least."""
-    up = (np.diff(numbers, axis=0) == 1).all(0)
-    return up & (len(numbers) >= _LONG)
-
-
 def _kind_of_numbers(values: np.ndarray) -> str:
     if not len(values):
         return "continuous"
@@ -194,6 +230,7 @@ def _kind_of_numbers(values: np.ndarray) -> str:
         _are_counts(distinct)
         and len(distinct) > _FEW
         and distinct[-1] >= _SPAN * max(distinct[0], 1)
+        and np.median(values) < _LARGE
     )
     return "count" if is_count else "continuous"
 

@@ -61,12 +61,15 @@ def own_columns(
 
 
 def number_block(frame: pd.DataFrame, names: Sequence[Any], modality: str) -> np.ndarray:
-    """Return columns of numbers, (n, len(names)) float64; what is no number is told by column."""
+    """Return columns of numbers, (n, len(names)) float64, missing cells NaN.
+
+    What is no number is told by column.
+    """
     try:
         block = frame[list(names)].to_numpy(dtype=np.float64)
     except (TypeError, ValueError):
         block = None
-    if block is None or not np.isfinite(block).all():
+    if block is None or np.isinf(block).any():
         block = np.stack([numbers_of(name, frame[name], modality) for name in names], 1)
     return block
 
@@ -74,26 +77,16 @@ def number_block(frame: pd.DataFrame, names: Sequence[Any], modality: str) -> np
 def numbers_from_zero(frame: pd.DataFrame) -> np.ndarray | None:
     """Return the rows that are not missing altogether, (n, D) float64.
 
-    None, unless all of their cells are finite numbers of at least 0, and no booleans.
+    Missing cells are NaN. None, unless all others are finite numbers of at least 0, no booleans.
     """
     is_number, is_bool = pd.api.types.is_numeric_dtype, pd.api.types.is_bool_dtype
     if not all(is_number(own) and not is_bool(own) for own in set(frame.dtypes)):
         return None
     values = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     values = values[~np.isnan(values).all(1)]
-    return values if (np.isfinite(values) & (values >= 0)).all() else None
+    return values if (np.isnan(values) | (np.isfinite(values) & (values >= 0))).all() else None
 
 
-def observed_rows(frame: pd.DataFrame, modality: str) -> np.ndarray:
-    """Return which rows are there, (n,) boolean; refuse those that are there in part."""
-    missing = np.asarray(frame.isna())
-    observed = ~np.all(missing, axis=1)
-    partial = missing & observed[:, None]
-    if partial.any():
-        rows, columns = np.flatnonzero(partial.any(1)), frame.columns[partial.any(0)]
-        raise ValueError(
-            f"modality {modality!r}: single missing cells, which are not supported, in {len(rows)} "
-            f"rows, the first {frame.index[rows[:SHOWN]].tolist()}, of columns "
-            f"{columns[:SHOWN].tolist()}; fill them in, or leave out these rows or these columns"
-        )
-    return observed
+def observed_rows(frame: pd.DataFrame) -> np.ndarray:
+    """Return which rows are there, if only in part, (n,) boolean."""
+    return np.asarray(frame.notna().any(axis=1))

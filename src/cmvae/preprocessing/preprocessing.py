@@ -18,11 +18,20 @@ from cmvae.files.mudata import CellRows
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
-from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.identifiers import identifying
+from cmvae.preprocessing.kinds import (
+    KINDS,
+    as_frame,
+    column_kinds,
+    constants,
+    kind_notes,
+    without,
+)
 from cmvae.preprocessing.matching import numbers_from_zero
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer
 from cmvae.preprocessing.transforms import are_shares
+from cmvae.preprocessing.understanding import ModalitySummary, summarise
 from cmvae.preprocessing.words import WordCodec, are_words
 
 if TYPE_CHECKING:
@@ -43,6 +52,7 @@ class Preprocessing(Settings):
 
     Attributes:
         codecs: Modality to codec, in the model's order.
+        understood: Modality to what was understood of the rows learned from.
 
     Example:
         >>> import numpy as np
@@ -54,6 +64,7 @@ class Preprocessing(Settings):
     """
 
     codecs: Annotated[dict[Name, AnyCodec], Field(min_length=1)]
+    understood: dict[Name, ModalitySummary] = Field(default_factory=dict)
 
     @classmethod
     def learn(
@@ -75,16 +86,17 @@ class Preprocessing(Settings):
             raise ValueError(f"no sample has any of the modalities {empty}")
         if empty:
             warnings.warn(f"modalities {empty} are left out: no sample has them", stacklevel=2)
-        codecs, errors = {}, []
+        codecs, understood, errors = {}, {}, []
         for name, own in rows.items():
             if name in empty:
                 continue
             try:
-                codecs[name] = learn_codec(own, name, (options or {}).get(name, ModalityFile()))
+                given = (options or {}).get(name, ModalityFile())
+                codecs[name], understood[name] = learn_modality(own, name, given)
             except (ValueError, TypeError, KeyError) as error:
                 errors.append(error)
         raise_all(errors)
-        return cls(codecs=codecs)  # type: ignore[arg-type]
+        return cls(codecs=codecs, understood=understood)  # type: ignore[arg-type]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -108,6 +120,11 @@ class Preprocessing(Settings):
     def input_dims(self) -> dict[str, tuple[int, ...]]:
         """Modality to input shape."""
         return {name: codec.input_shape for name, codec in self.codecs.items()}
+
+    @property
+    def numbers(self) -> dict[str, list[str]]:
+        """Modality to what each of its numbers is; none of what is no table."""
+        return {name: codec.names for name, codec in self.codecs.items()}
 
     @property
     def n_columns(self) -> int:
@@ -157,7 +174,7 @@ class Preprocessing(Settings):
         from cmvae.data.datasets import IncompleteDataset
 
         data = {name: self.codecs[name].stored(values) for name, values in rows.data.items()}
-        return IncompleteDataset(data, rows.masks)
+        return IncompleteDataset(data, rows.masks, cells=rows.cells())
 
     @property
     def chunk_rows(self) -> int:
@@ -189,10 +206,25 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
         ValueError: For unknown kinds, kinds of what is no table, and what a codec refuses.
         TypeError: For what is no number where numbers are needed.
     """
-    options = options or ModalityFile()
+    return learn_modality(rows, modality, options or ModalityFile())[0]
+
+
+def learn_modality(
+    rows: Any, modality: str, options: ModalityFile
+) -> tuple[Codec, ModalitySummary]:
+    """Learn as :func:`learn_codec` does, and say what was understood."""
     is_array = isinstance(rows, np.ndarray)
     if isinstance(rows, pd.DataFrame) or (is_array and rows.ndim <= 2):
-        return _learn_table(rows, options.kinds, options.likelihood, modality)
+        frame = as_frame(rows, modality)
+        table, notes = _learn_table(rows, frame, options, modality)
+        return table, summarise(frame, table.describe(), table.kinds, notes)
+    codec = _learn_other(rows, modality, options)
+    return codec, summarise(rows, codec.describe(), {}, {})
+
+
+def _learn_other(rows: Any, modality: str, options: ModalityFile) -> Codec:
+    """Learn from what is no table."""
+    is_array = isinstance(rows, np.ndarray)
     if options.kinds:
         got = "images" if isinstance(rows, list) else type(rows).__name__
         raise ValueError(f"modality {modality!r}: kinds are for the columns of tables, got {got}")
@@ -209,13 +241,47 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
 
 
 def _learn_table(
-    table: Any, kinds: Mapping[str, str], chosen: str | None, modality: str
-) -> TableCodec | WordCodec | TextCodec:
-    frame, where = as_frame(table, modality), f"modality {modality!r}"
-    by_name = {str(column): column for column in frame}
-    unknown = [column for column in kinds if column not in by_name]
+    table: Any, frame: pd.DataFrame, options: ModalityFile, modality: str
+) -> tuple[TableCodec | WordCodec | TextCodec, dict[str, str]]:
+    """Learn from a table and the frame that it is; return what is said of columns too."""
+    _check_options(frame, options, modality)
+    kinds, chosen = options.kinds, options.likelihood
+    ignored = tuple(column for column, kind in kinds.items() if kind == IGNORE)
+    frame = frame[[column for column in frame if str(column) not in ignored]]
+    empty: Any = np.asarray(frame.isna()).all(0)
+    gone = dict.fromkeys(frame.columns[empty], "holds nothing")
+    whole, frame = frame, without(frame, gone, modality)
+    if TEXT in kinds.values():
+        return _learn_text(frame, (*ignored, *map(str, gone)), modality), _by_name(gone)
+    named = {column: kinds[str(column)] for column in frame if str(column) in kinds}
+    implied = LIKELIHOOD_KINDS.get(chosen or "")
+    plain = list(frame) if implied else list(named)
+    implied = implied or ("continuous" if isinstance(table, np.ndarray) else None)
+    gone |= {} if implied else identifying(frame, named)
+    frame = without(whole, gone, modality)
+    numbers = None if chosen or named else numbers_from_zero(frame)
+    if numbers is not None and are_words(numbers):
+        left_out = (*ignored, *map(str, gone))
+        return WordCodec.learn(frame, modality, left_out), _by_name(gone)
+    if implied is None and numbers is not None and are_shares(numbers):
+        implied = "continuous"
+    if not implied:
+        gone |= constants(frame, named)
+        frame = without(whole, gone, modality)
+    given = {**(dict.fromkeys(frame, implied) if implied else {}), **named}
+    found = column_kinds(frame, given, modality)
+    free = {n: kind for n, kind in zip(frame, found, strict=True) if n not in given}
+    codec = TableCodec.learn(frame, found, modality, (*ignored, *map(str, gone)), plain)
+    return codec, _by_name(gone) | kind_notes(frame, free)
+
+
+def _check_options(frame: pd.DataFrame, options: ModalityFile, modality: str) -> None:
+    """Refuse kinds of columns that are not there, unknown kinds and unknown likelihoods."""
+    kinds, chosen, where = options.kinds, options.likelihood, f"modality {modality!r}"
+    names = list(map(str, frame))
+    unknown = sorted(set(kinds) - set(names))
     if unknown:
-        shown = f"{unknown[:SHOWN]}; it has {listed(by_name, 2 * SHOWN)}"
+        shown = f"{unknown[:SHOWN]}; it has {listed(names, 2 * SHOWN)}"
         raise KeyError(f"{where}: kinds of unknown columns {shown}")
     wrong = [kind for kind in kinds.values() if kind not in (*KINDS, IGNORE, TEXT)]
     if wrong:
@@ -224,26 +290,17 @@ def _learn_table(
     if chosen is not None and chosen not in (*LIKELIHOOD_KINDS, "mixed"):
         allowed = quoted((*LIKELIHOOD_KINDS, "mixed"))
         raise ValueError(f"{where}: likelihood must be one of {allowed}, got {chosen!r}")
-    ignored = tuple(column for column, kind in kinds.items() if kind == IGNORE)
-    frame = frame[[column for column in frame if str(column) not in ignored]]
-    texts = [column for column, kind in kinds.items() if kind == TEXT]
-    if texts:
-        if len(frame.columns) > 1:
-            raise ValueError(
-                f"{where}: a modality of texts has one column, got {list(frame)[:SHOWN]}"
-            )
-        words = Tokenizer.fit(frame[by_name[texts[0]]].dropna().astype(str))
-        return TextCodec(column=texts[0], tokenizer=words, ignored=ignored)
-    named = {by_name[column]: kind for column, kind in kinds.items() if kind != IGNORE}
-    numbers = None if chosen or named else numbers_from_zero(frame)
-    if numbers is not None and are_words(numbers):
-        return WordCodec.learn(frame, modality, ignored)
-    implied = LIKELIHOOD_KINDS.get(chosen or "")
-    plain = list(frame) if implied else list(named)
-    if implied is None and (
-        isinstance(table, np.ndarray) or (numbers is not None and are_shares(numbers))
-    ):
-        implied = "continuous"
-    given = {**(dict.fromkeys(frame, implied) if implied else {}), **named}
-    found = column_kinds(frame, given, modality)
-    return TableCodec.learn(frame, found, modality, ignored, plain)
+
+
+def _learn_text(frame: pd.DataFrame, ignored: tuple[str, ...], modality: str) -> TextCodec:
+    """Learn the words of a table of one column."""
+    if len(frame.columns) > 1:
+        shown = list(frame)[:SHOWN]
+        raise ValueError(f"modality {modality!r}: a modality of texts has one column, got {shown}")
+    (column,) = frame
+    words = Tokenizer.fit(frame[column].dropna().astype(str))
+    return TextCodec(column=str(column), tokenizer=words, ignored=ignored)
+
+
+def _by_name(reasons: Mapping[Any, str]) -> dict[str, str]:
+    return {str(name): reason for name, reason in reasons.items()}

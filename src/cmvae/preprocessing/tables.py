@@ -1,5 +1,6 @@
 """Tables of columns of any kind as numbers for a model, and numbers from a model as tables."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +13,8 @@ from cmvae.base.arrays import restore
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous
-from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
+from cmvae.preprocessing.identifiers import identifying
+from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds, without
 from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
 from cmvae.preprocessing.transforms import SAID, choose_transforms
 
@@ -33,7 +35,8 @@ class TableCodec(Codec):
     Continuous columns are standardised, shares and heavy tails after a transform
     (:mod:`cmvae.preprocessing.transforms`); binary ones and counts are taken as they are,
     categories become one-hot vectors. The numbers are sorted by kind, in the order of
-    :data:`cmvae.preprocessing.kinds.KINDS`.
+    :data:`cmvae.preprocessing.kinds.KINDS`. Missing cells are passed over where columns are
+    measured, and are NaN in what is coded.
 
     Attributes:
         columns: The columns, in the order of the table.
@@ -69,7 +72,7 @@ class TableCodec(Codec):
         ignored: Sequence[str] = (),
         plain: Collection[Any] = (),
     ) -> Self:
-        """Learn from a table; rows that are missing altogether are passed over.
+        """Learn from a table; missing cells are passed over, and rows that are missing altogether.
 
         Args:
             table: DataFrame, Series, or array (n, columns).
@@ -79,7 +82,7 @@ class TableCodec(Codec):
             plain: Continuous columns that are standardised and nothing else.
 
         Raises:
-            ValueError: For other kinds or another number of them, single missing cells, no rows,
+            ValueError: For other kinds or another number of them, no rows, a column without cells,
                 values that a kind cannot have.
             TypeError: For names that are neither strings nor integers, or text in a column of
                 numbers.
@@ -90,9 +93,11 @@ class TableCodec(Codec):
             shown = list(kinds)[:SHOWN]
             raise ValueError(f"{where}: kinds must be {frame.shape[1]} of {KINDS}; got {shown}")
         names = check_names(frame, modality)
-        seen = frame[observed_rows(frame, modality)]
+        seen = frame[observed_rows(frame)]
         if not len(seen):
             raise ValueError(f"{where}: the table has no rows")
+        if hollow := [name for name in seen if seen[name].isna().all()]:
+            raise ValueError(f"{where}: columns {hollow[:SHOWN]} have no cells; leave them out")
         measured = [n for n, kind in zip(frame, kinds, strict=True) if kind == "continuous"]
         learned: dict[Any, Column] = {}
         if measured:
@@ -101,11 +106,23 @@ class TableCodec(Codec):
             learned = {own.name: own for own in Continuous.learn_all(measured, numbers, found)}
         for own, kind in zip(names, kinds, strict=True):
             if own not in learned:
-                learned[own] = COLUMNS[kind].learn(own, seen[own], modality)
+                learned[own] = COLUMNS[kind].learn(own, seen[own].dropna(), modality)
         columns: Any = tuple(learned[name] for name in names)
         codec = cls(columns=columns, ignored=tuple(ignored))
         values, observed = codec.encode(frame, modality)
-        return codec.replace(median_total=float(np.median(values[observed].sum(1))))
+        there = (~np.isnan(values[observed])).mean(1)
+        totals = np.nansum(values[observed], 1) / there  # as if the missing ones were like the rest
+        return codec.replace(median_total=float(np.median(totals)))
+
+    @property
+    def own(self) -> list[str | int]:
+        """The names of its columns, in their order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column to kind, as text."""
+        return {str(column.name): column.kind for column in self.columns}
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -133,13 +150,13 @@ class TableCodec(Codec):
         return tuple(str(c.name) for c in categories if all(isinstance(v, str) for v in c.values))
 
     def encode(self, rows: Any, modality: str = "table") -> tuple[np.ndarray, np.ndarray]:
-        """Return numbers, (n, D) float32, rows that are missing altogether NaN; see :class:`Codec`.
+        """Return numbers, (n, D) float32, missing cells and rows NaN; see :class:`Codec`.
 
         Columns of a DataFrame are found by their names, those of an array by their place.
         """
         own = [column.name for column in self.columns]
         frame = own_columns(rows, own, self.ignored, modality)
-        observed = observed_rows(frame, modality)
+        observed = observed_rows(frame)
         seen = frame[observed]
         parts = []
         for kind, group in groupby(self._sorted, key=lambda column: column.kind):
@@ -148,7 +165,7 @@ class TableCodec(Codec):
                 block = number_block(seen, [column.name for column in columns], modality)
                 parts.append(Continuous.encode_all(columns, block))
             else:
-                parts += [column.encode(seen[column.name], modality) for column in columns]
+                parts += [column.encode_some(seen[column.name], modality) for column in columns]
         values = np.full((len(frame), *self.input_shape), np.nan, dtype=np.float32)
         values[observed] = np.concatenate(parts, 1)
         return values, observed
@@ -249,6 +266,8 @@ def encode_table(
 ) -> tuple[np.ndarray, TableCodec]:
     """Learn how a table is coded and apply it.
 
+    Of a DataFrame, columns that are no measurements are left out, with a warning; constants stay.
+
     Args:
         table: DataFrame, Series, or array (n, columns).
         kinds: Column name to kind, where :func:`cmvae.preprocessing.column_kinds` shall not decide.
@@ -257,6 +276,15 @@ def encode_table(
     Returns:
         Numbers (n, D) float32, and the :class:`TableCodec`; errors as there.
     """
-    found = column_kinds(table, kinds, modality)
-    codec = TableCodec.learn(table, found, modality, plain=list(kinds or {}))
+    frame, given = as_frame(table, modality), list(kinds or {})
+    gone: dict[Any, str] = {}
+    if isinstance(table, pd.DataFrame):
+        gone = identifying(frame, given)
+        for name, reason in gone.items():
+            what = f"modality {modality!r}: column {name!r} {reason}: left out"
+            warnings.warn(what, stacklevel=2)
+    kept = without(frame, gone, modality)
+    found = column_kinds(kept, kinds, modality)
+    ignored = list(map(str, gone))
+    codec = TableCodec.learn(kept, found, modality, ignored, plain=given)
     return codec.encode(table, modality)[0], codec

@@ -144,6 +144,16 @@ class TextCodec(Codec):
     ignored: tuple[str, ...] = ()
 
     @property
+    def own(self) -> list[str | int]:
+        """The names of its columns, in their order."""
+        return [self.column]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column to kind, as text."""
+        return {self.column: "text"}
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Length and number of words."""
         return self.tokenizer.shape

@@ -44,10 +44,11 @@ def backward(values: np.ndarray, transform: str, origin: Any, unit: Any) -> np.n
 def are_shares(numbers: np.ndarray) -> bool:
     """Tell whether rows (n, D) are shares: numbers from 0, at least three, of one sum.
 
-    Sums may differ by a thousandth. They must differ by much less than those of unrelated columns
-    of these variances would, or columns that hardly vary would pass; and zeros and ones alone are
-    categories.
+    Rows with missing cells, NaN, are passed over. Sums may differ by a thousandth. They must differ
+    by much less than those of unrelated columns of these variances would, or columns that hardly
+    vary would pass; and zeros and ones alone are categories.
     """
+    numbers = numbers[~np.isnan(numbers).any(1)]
     if numbers.shape[1] < FEWEST_SHARES or len(numbers) < 2 or (numbers < 0).any():
         return False
     sums = numbers.sum(1)
@@ -60,6 +61,7 @@ def are_shares(numbers: np.ndarray) -> bool:
 def choose_transforms(numbers: np.ndarray, allowed: Sequence[bool]) -> list[Chosen]:
     """Return the transform, origin and unit of each of the columns (n, D), where one is allowed.
 
+    Missing cells are NaN; every column has some that are not.
     Shares get square roots. Of others 'none', but for heavy tails: a kurtosis above 10 that a
     transform makes three times smaller at least. That is log(1 + x / median) for numbers from 0,
     and for others arcsinh around the median, in units of the median distance from it. A median
@@ -71,7 +73,7 @@ def choose_transforms(numbers: np.ndarray, allowed: Sequence[bool]) -> list[Chos
     found = [none] * numbers.shape[1]
     before = _kurtosis(numbers)
     for j in np.flatnonzero((before > HEAVY) & np.asarray(allowed)):
-        own = _for_heavy_tails(numbers[:, j])
+        own = _for_heavy_tails(numbers[~np.isnan(numbers[:, j]), j])
         after = _kurtosis(forward(numbers[:, [j]], *own))[0]
         found[j] = own if after * RELIEF <= before[j] else none
     return found
@@ -90,4 +92,5 @@ def _kurtosis(numbers: np.ndarray) -> np.ndarray:
     """Return the fourth moments of standardised columns, (D,); 0 of constant ones."""
     center, spread = moments(numbers)
     standardised = (numbers - center) / spread
-    return np.asarray((standardised**2 * standardised**2).mean(0))
+    fourth = standardised**2 * standardised**2
+    return np.asarray(np.nanmean(fourth, 0) if np.isnan(fourth).any() else fourth.mean(0))

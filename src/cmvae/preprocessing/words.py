@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
-from cmvae.preprocessing.kinds import COUNTS_UP, IdentifierError, rows_count_up
 from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
 
 FEWEST_COLUMNS = 50
@@ -22,11 +21,13 @@ def are_words(numbers: np.ndarray) -> bool:
     """Tell whether numbers from 0 (n, D) are rows of words.
 
     There are at least two rows and 50 columns, and more than three quarters of the cells are 0,
-    but not all.
+    but not all. Missing cells, NaN, are passed over.
     """
     if len(numbers) < 2 or numbers.shape[1] < FEWEST_COLUMNS:
         return False
-    return bool(0 < np.count_nonzero(numbers) < MOST_FILLED * numbers.size)
+    missing = np.count_nonzero(np.isnan(numbers))
+    filled = np.count_nonzero(numbers) - missing
+    return bool(0 < filled < MOST_FILLED * (numbers.size - missing))
 
 
 class WordCodec(Codec):
@@ -84,28 +85,38 @@ class WordCodec(Codec):
             ignored: Names of columns that were left out of it.
 
         Raises:
-            ValueError: For single missing cells, and columns that count up from row to row.
             TypeError: For names that are neither strings nor integers.
         """
         names = list(range(table.shape[1])) if isinstance(table, np.ndarray) else list(table)
         frame = own_columns(table, names, (), modality)
         columns = check_names(frame, modality)
-        seen = number_block(frame[observed_rows(frame, modality)], names, modality)
-        if isinstance(table, pd.DataFrame) and (up := np.flatnonzero(rows_count_up(seen))).size:
-            raise IdentifierError(modality, {names[j]: COUNTS_UP for j in up})
+        seen = number_block(frame[observed_rows(frame)], names, modality)
+        there = ~np.isnan(seen)
+        rows = there.sum(0)
+        seen = np.where(there, seen, 0.0)
         having = np.count_nonzero(seen, axis=0)
-        weights = np.log(len(seen) / np.where(having, having, len(seen)))
-        lengths = np.linalg.norm(seen * weights, axis=1)
+        weights = np.log(rows / np.where(having, having, rows))
+        lengths = np.linalg.norm(seen * weights, axis=1) / np.sqrt(there.mean(1))
         some = lengths[lengths > 0]
         return cls(
             columns=tuple(columns),
             weights=tuple(_short(weights)),
-            means=tuple(_short(seen.mean(0))),
+            means=tuple(_short(seen.sum(0) / rows)),
             length=float(np.median(some)) if len(some) else 1.0,
-            filled=float(having.sum() / seen.size),
+            filled=float(having.sum() / there.sum()),
             whole=bool((seen == np.rint(seen)).all()),
             ignored=tuple(ignored),
         )
+
+    @property
+    def own(self) -> list[str | int]:
+        """The names of its columns, in their order."""
+        return list(self.columns)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column to kind, as text."""
+        return dict.fromkeys(map(str, self.columns), "word")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -123,9 +134,12 @@ class WordCodec(Codec):
         return [Entry(name, "words") for name in self.names]
 
     def encode(self, rows: Any, modality: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n, D) float32, rows that are missing altogether NaN; see :class:`Codec`."""
+        """Return (n, D) float32, missing cells and rows NaN; see :class:`Codec`.
+
+        Of a row with missing cells the others are scaled as if those were like them.
+        """
         frame = own_columns(rows, self.columns, self.ignored, modality)
-        observed = observed_rows(frame, modality)
+        observed = observed_rows(frame)
         seen = number_block(frame[observed], self.columns, modality)
         if (seen < 0).any():
             below = [self.columns[j] for j in np.flatnonzero((seen < 0).any(0))[:SHOWN]]
@@ -134,9 +148,11 @@ class WordCodec(Codec):
                 "they were learned as words"
             )
         seen = seen * np.asarray(self.weights)
-        lengths = np.linalg.norm(seen, axis=1, keepdims=True)
+        there = ~np.isnan(seen)
+        lengths = np.linalg.norm(np.where(there, seen, 0.0), axis=1, keepdims=True)
+        full = np.sqrt(there.sum(1, keepdims=True))
         values = np.full(frame.shape, np.nan, dtype=np.float32)
-        values[observed] = seen * (np.sqrt(len(self.columns)) / np.where(lengths, lengths, 1.0))
+        values[observed] = seen * (full / np.where(lengths, lengths, 1.0))
         return values, observed
 
     def decode(self, values: np.ndarray, sample: bool) -> pd.DataFrame:

@@ -2,11 +2,11 @@
 
 import math
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
 from cmvae.preprocessing.transforms import SAID
+from cmvae.preprocessing.understanding import ModalitySummary
 from cmvae.report.content import Column
 from cmvae.report.drawing import shortened
 from cmvae.report.tables import TableSums
@@ -15,14 +15,15 @@ LONGEST_NAME, LONGEST_VALUES = 80, 120
 MOST_LEVELS = 4
 
 
-def describe_columns(table: TableSums, n_samples: int, understood: Any = None) -> list[Column]:
+def describe_columns(
+    table: TableSums, n_samples: int, understood: ModalitySummary | None = None
+) -> list[Column]:
     """Return the columns of a table, and those left out of it.
 
     Args:
         table: What was summed of it.
         n_samples: How many samples have it.
-        understood: What the run has kept of it: its ``columns``, each with name, kind, note, share
-            of missing cells, and range. Without, all is found anew.
+        understood: What the run has kept of it. Without, all is found anew.
     """
     if understood is not None and understood.columns:
         return [

@@ -154,7 +154,7 @@ class _Gathering:
             run.n_clusters,
             shown.n_features,
         )
-        understood = getattr(run.preprocessing, "understood", {})  # what fit has kept, if it has
+        understood = run.preprocessing.understood
         seen = dict(zip(self.modalities, self.assigned.observed.sum(0).tolist(), strict=True))
         self.columns = [
             column

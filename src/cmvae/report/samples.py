@@ -51,7 +51,7 @@ def coded_values(
     if modality not in data.data:
         return
     places = np.flatnonzero(data.masks[modality].numpy()[rows])
-    cells: Tensor | None = getattr(data, "cells", {}).get(modality)  # which are there, where known
+    cells = data.cells.get(modality)
     for start in range(0, len(places), size):
         part = places[start : start + size]
         chosen = torch.as_tensor(rows[part])

@@ -19,6 +19,7 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.names import NAMES, read_names, write_names
 from cmvae.runs.record import RunRecord
+from cmvae.runs.reference import FitReference
 
 if TYPE_CHECKING:
     from cmvae.runs.run import Run
@@ -29,9 +30,10 @@ CONFIG, PREPROCESSING, METRICS = "config.yaml", "preprocessing.json", "metrics.j
 SAMPLES, LOG, VERSIONS, MODEL = "clusters.csv", "log.csv", "versions.json", "model"
 EXTRAS, INDEX = "estimator.json", "index.parquet"  # where the run is that of an estimator
 LATENTS = "start.safetensors"  # where clusters started from several models
+FIT = "fit.json"  # how well the training samples fit
 PAGE, PROFILES = "report.html", "profiles.csv"
 ON_REQUEST = (PAGE, PROFILES, NAMES)  # of no other run than that in the folder
-OPTIONAL = (EXTRAS, INDEX, LATENTS)
+OPTIONAL = (EXTRAS, INDEX, LATENTS, FIT)
 OWN_FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
 FILES = (*OWN_FILES, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
@@ -101,6 +103,8 @@ def write_run(partial: Path, run: "Run") -> None:
     }
     if run.extras:
         texts[EXTRAS] = json.dumps(run.extras, indent=1) + "\n"
+    if run.reference is not None:
+        texts[FIT] = json.dumps(run.reference.to_plain()) + "\n"
     for name, text in texts.items():
         _write_text(partial / name, text)
     for name, table in ((SAMPLES, run.samples), (LOG, run.log)):
@@ -197,6 +201,7 @@ def read_record(folder: Path) -> RunRecord:
         index=pd.read_parquet(index).index if index.is_file() else None,
         names=read_names(folder, len(metrics["sizes"])),
         latents=_read_latents(folder / LATENTS),
+        reference=_read_reference(folder / FIT),
     )
 
 
@@ -243,6 +248,15 @@ def _read_latents(path: Path) -> tuple[np.ndarray, ...]:
 
     found = load_file(path)
     return tuple(found[str(place)] for place in range(len(found)))
+
+
+def _read_reference(path: Path) -> FitReference | None:
+    if not path.is_file():
+        return None
+    try:
+        return FitReference.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _write_index(index: pd.Index, path: Path) -> None:

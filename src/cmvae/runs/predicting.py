@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 
 
 def predict_files(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], out: Path
+    folder: Path,
+    record: RunRecord,
+    files: Mapping[str, ModalityFile],
+    out: Path,
+    strict: bool | None = None,
 ) -> np.ndarray:
-    """Write id, cluster, probability and modalities of samples in files, in bounded memory.
+    """Write id, cluster, probability, modalities and fit of samples in files, in bounded memory.
+
+    The fit is the percentile of the sample's log-likelihood among those of training; a
+    warning says where the samples as a whole lie elsewhere than these.
 
     Where clusters have names, these too.
 
@@ -30,21 +37,34 @@ def predict_files(
         record: What was read of it.
         files: Modality to file, of any of the run's modalities.
         out: A .csv, .tsv or .parquet file.
+        strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
 
     Returns:
         How many samples there are in each cluster.
     """
-    counts = np.zeros(record.n_clusters, dtype=np.int64)
-    with _joined(folder, record, files) as (run, parts), open_rows(out) as append:
+    counts, drift = np.zeros(record.n_clusters, dtype=np.int64), record.drift()
+    from cmvae.runs.goodness import fit_percentiles
+    from cmvae.runs.run import samples_table
+
+    with _joined(folder, record, files, strict) as (run, parts), open_rows(out) as append:
         for rows in parts:
-            table = run.table(rows)
+            data = run.preprocessing.dataset(rows)
+            fits = fit_percentiles(run.model, run.reference, data)
+            drift.add(data)
+            table = samples_table(rows, *run.assign(data)).assign(fit_percentile=fits)
             counts += np.bincount(table["cluster"], minlength=run.n_clusters)
             append(table)
+    drift.warn()
     return counts
 
 
 def predict_h5mu(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], source: Path, out: Path
+    folder: Path,
+    record: RunRecord,
+    files: Mapping[str, ModalityFile],
+    source: Path,
+    out: Path,
+    strict: bool | None = None,
 ) -> np.ndarray:
     """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
 
@@ -54,31 +74,36 @@ def predict_h5mu(
         files: Modality to file, of any of the run's modalities.
         source: The .h5mu file.
         out: The copy.
+        strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
 
     Returns:
         How many cells there are in each cluster.
     """
     from cmvae.files.mudata_results import write_results
     from cmvae.omics import account_of
+    from cmvae.runs.goodness import fit_percentiles
 
-    ids, found = [], []
-    with _joined(folder, record, files) as (run, parts):
+    ids, found, drift = [], [], record.drift()
+    with _joined(folder, record, files, strict) as (run, parts):
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
             chosen = probabilities[np.arange(len(clusters)), clusters]
             ids += rows.ids
-            found.append((clusters, chosen, run.embed(data)))
-    clusters, chosen, embedding = map(np.concatenate, zip(*found, strict=True))
+            fits = fit_percentiles(run.model, run.reference, data)
+            drift.add(data)
+            found.append((clusters, chosen, run.embed(data), fits))
+    clusters, chosen, embedding, fits = map(np.concatenate, zip(*found, strict=True))
     account = account_of(run.model, run.preprocessing, run.config.recipe.rule, run.evidence)
-    write_results(source, out, ids, clusters, chosen, embedding, account, record.names)
+    write_results(source, out, ids, clusters, chosen, embedding, account, fits, record.names)
+    drift.warn()
     return np.bincount(clusters, minlength=run.n_clusters)
 
 
 @contextmanager
 def _joined(
-    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile]
+    folder: Path, record: RunRecord, files: Mapping[str, ModalityFile], strict: bool | None
 ) -> Iterator[tuple["Run", Iterator[JoinedRows]]]:
     """Give a run and the samples in files, a part at a time; the model is read when these are."""
-    with join_files(files, record.preprocessing) as store:
+    with join_files(files, record.preprocessing, strict) as store:
         yield load_model(folder, record), store.batches(record.preprocessing.chunk_rows)

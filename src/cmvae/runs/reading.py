@@ -2,13 +2,18 @@
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 from cmvae.base.words import raise_all
 from cmvae.files import open_source
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
+from cmvae.files.source import Source
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.differences import Differences
+from cmvae.preprocessing.understanding import ModalitySummary
 
+UNNAMED = "Unnamed: "  # what pandas calls columns without a name
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
 
 
@@ -19,13 +24,14 @@ def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
         ValueError, TypeError, KeyError, ImportError: For files that cannot be read, and rows that
             cannot be learned from, naming modality and file.
     """
-    rows, errors, learned = {}, [], None
+    rows, sources, errors, learned = {}, {}, [], None
     with warnings.catch_warnings():
         # What NumPy says of infinities is said in words below.
         warnings.simplefilter("ignore", category=RuntimeWarning)
         for name, file in files.items():
             try:
-                rows[name] = open_source(name, file).read()
+                sources[name] = open_source(name, file)
+                rows[name] = sources[name].read()
             except REFUSED as error:
                 errors.append(error)
         try:
@@ -34,11 +40,34 @@ def learn_files(files: Mapping[str, ModalityFile]) -> Preprocessing:
             errors.append(error)
     raise_all(errors)
     assert learned is not None
-    return learned
+    understood = {
+        name: own.replace(path=files[name].path, **_about(sources[name]))
+        for name, own in learned.understood.items()
+    }
+    return learned.replace(understood=understood)
 
 
-def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) -> RowStore:
+def _about(source: Source) -> dict[str, Any]:
+    """Return how a file was read: the name of its ids, and what is not plain."""
+    column = getattr(source, "id_column", None)
+    return {
+        "id": None if column is None or column.startswith(UNNAMED) else column,
+        "reading": str(getattr(source, "reading", "")),
+    }
+
+
+def join_files(
+    files: Mapping[str, ModalityFile], preprocessing: Preprocessing, strict: bool | None = None
+) -> RowStore:
     """Read files of some of the modalities, a part at a time, and join them on their ids.
+
+    Columns are found by name. Those that are missing or new, and unknown categories, are told in
+    warnings, or refused, as :class:`cmvae.preprocessing.differences.Differences` has it.
+
+    Args:
+        files: Modality to file.
+        preprocessing: What was learned of the modalities.
+        strict: Which differences are refused: True: all, False: none, None: many unknown values.
 
     Returns:
         The samples, on disk; to be closed.
@@ -50,22 +79,54 @@ def join_files(files: Mapping[str, ModalityFile], preprocessing: Preprocessing) 
     known, errors = list(preprocessing.codecs), list[Exception]()
     if unknown := [name for name in files if name not in known]:
         errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
+    said: list[str] = []
     store = RowStore([name for name in known if name in files])
     try:
         for name in store.modalities:
             codec = preprocessing.codecs[name]
             try:
-                source = open_source(name, files[name])
+                source, found = open_source(name, files[name]), Differences(name, strict)
+                if (summary := preprocessing.understood.get(name)) is not None:
+                    source, lines = _with_known_ids(source, files[name], summary)
+                    said += lines
                 for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
-                    store.add(name, ids, *codec.encode(rows, name))
+                    store.add(name, ids, *codec.encode(found.matched(rows, codec), name))
+                said += found.settle(codec)
             except REFUSED as error:
                 errors.append(error)
         raise_all(errors)
         store.check()
+        for line in said:  # not before all is well: a refusal is one line
+            warnings.warn(line, stacklevel=2)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def _with_known_ids(
+    source: Source, file: ModalityFile, summary: ModalitySummary
+) -> tuple[Source, list[str]]:
+    """Return a file's rows with the ids in the column of that name that held them when learned.
+
+    Wherever that stands, unless the file's is named. Of a file without it the first column, or the
+    index, is taken, and that is said.
+
+    Raises:
+        ValueError: If that one was learned as something else.
+    """
+    own = getattr(source, "id_column", None)
+    if file.id is not None or summary.id is None or own in (None, summary.id):
+        return source, []
+    if summary.id in getattr(source, "columns", ()):
+        return open_source(source.modality, file.replace(id=summary.id)), []
+    gone = f"{source.where}: no column {summary.id!r}, which held the ids"
+    if own in [column.name for column in summary.columns]:
+        raise ValueError(
+            f"{gone}, and the first one, {own!r}, holds something else: name the column of ids "
+            "with id=NAME"
+        )
+    return source, [f"{gone}: taken from {own!r}"]
 
 
 def read_files(

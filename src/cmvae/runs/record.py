@@ -9,6 +9,8 @@ import pandas as pd
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
+from cmvae.runs.drift import Drift
+from cmvae.runs.reference import FitReference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class RunRecord:
         index: The index of its samples, where they have one.
         names: Names that people gave to clusters, by number.
         latents: Where several models had samples when the clusters started, (n, d) each.
+        reference: How well the training samples fit; None where that was not measured.
     """
 
     config: RunConfig
@@ -36,6 +39,12 @@ class RunRecord:
     index: pd.Index | None = None
     names: dict[int, str] = field(default_factory=dict)
     latents: tuple[np.ndarray, ...] = ()
+    reference: FitReference | None = None
+
+    def drift(self) -> Drift:
+        """Return what compares samples as a whole with those of training."""
+        margins = {} if self.reference is None else self.reference.margins
+        return Drift(margins, self.preprocessing.numbers)
 
     @property
     def n_clusters(self) -> int:

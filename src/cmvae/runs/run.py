@@ -17,6 +17,7 @@ from cmvae.models.inference import latent_means
 from cmvae.models.objectives import active_units
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
+from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -90,15 +91,15 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
             "alignment_epochs must be left out: there are no two modalities to align, "
             f"but {list(preprocessing.codecs)}"
         )
-    files = config.modalities
+    files, data = config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(
         n_modalities=len(preprocessing.codecs),
         number_of_clusters=recipe.largest(n),
         **preprocessing.model_settings(files, recipe.scale),
         networks={name: file.network for name, file in files.items() if file.network} or None,
+        missing_cells=list(data.cells),
         **recipe.model_settings(preprocessing.n_columns),
     )
-    data = preprocessing.dataset(rows)
     with torch.random.fork_rng():
         CMVAE(settings)  # refuses networks that cannot take a shape
     return Prepared(config, preprocessing, rows, data, settings)
@@ -212,7 +213,8 @@ def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.
         "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
     }
     samples = samples_table(prepared.rows, clusters, probabilities)
-    return replace(run, samples=samples, metrics=metrics)
+    reference = measure_reference(run.model, prepared.data, run.preprocessing.numbers)
+    return replace(run, samples=samples, metrics=metrics, reference=reference)
 
 
 def _stability(groups: "Groups | None", order: np.ndarray) -> list[float | None]:
