@@ -220,7 +220,8 @@ def test_columns_are_told_with_kinds_shares_and_ranges(monkeypatch):
 
 
 def test_missing_cells_are_passed_over_whatever_they_hold(monkeypatch):
-    values, codec = encode_table(pd.DataFrame({"a": np.arange(float(N)), "b": np.arange(N) % 2}))
+    frame = pd.DataFrame({"a": np.arange(float(N)), "b": np.arange(N) % 2})
+    values, codec = encode_table(frame, {"a": "continuous"})
     run = make_run({"t": codec}, make_rows({"t": values}))
     data = run.preprocessing.dataset(make_rows({"t": values}))
     there = np.random.default_rng(0).random(values.shape) < 0.7
