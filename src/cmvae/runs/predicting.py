@@ -44,14 +44,13 @@ def predict_files(
     """
     counts, drift = np.zeros(record.n_clusters, dtype=np.int64), record.drift()
     from cmvae.runs.goodness import fit_percentiles
-    from cmvae.runs.run import samples_table
 
     with _joined(folder, record, files, strict) as (run, parts), open_rows(out) as append:
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             fits = fit_percentiles(run.model, run.reference, data)
             drift.add(data)
-            table = samples_table(rows, *run.assign(data)).assign(fit_percentile=fits)
+            table = run.table(rows, data).assign(fit_percentile=fits)
             counts += np.bincount(table["cluster"], minlength=run.n_clusters)
             append(table)
     drift.warn()
