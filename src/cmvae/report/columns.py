@@ -25,8 +25,16 @@ def describe_columns(table: TableSums, n_samples: int, understood: Any = None) -
             of missing cells, and range. Without, all is found anew.
     """
     if understood is not None and understood.columns:
+        said = {entry.column: SAID.get(entry.transform, "") for entry in table.entries}
         return [
-            _column(table, own.name, own.kind, own.note, own.missing, own.range)
+            _column(
+                table,
+                own.name,
+                own.kind,
+                "; ".join(filter(None, (own.note, said.get(own.name)))),
+                own.missing,
+                own.range,
+            )
             for own in understood.columns
         ]
     found = []
