@@ -252,6 +252,12 @@ def test_what_the_run_has_kept_of_columns_is_shown_as_it_stands():
     )
     (found,) = describe_columns(table, N, SimpleNamespace(columns=(zip_code,)))
     assert found == Column("t", "zip", "left out", "a zip code", 0.25, "1000 to 9999")
+    values, codec = encode_table(pd.DataFrame({"a": np.exp(np.linspace(0, 9, N) ** 1.3)}))
+    run = make_run({"t": codec}, make_rows({"t": values}))
+    table = TableSums(run, run.preprocessing.dataset(make_rows({"t": values})), "t", GROUPS, 64)
+    kept = SimpleNamespace(name="a", kind="continuous", note="", missing=0.0, range="1 to 2")
+    (found,) = describe_columns(table, N, SimpleNamespace(columns=(kept,)))
+    assert found.note == "as logarithms"
 
 
 def test_small_counts_leave_no_gaps_in_their_histograms():

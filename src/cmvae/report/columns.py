@@ -26,8 +26,16 @@ def describe_columns(
         understood: What the run has kept of it. Without, all is found anew.
     """
     if understood is not None and understood.columns:
+        said = {entry.column: SAID.get(entry.transform, "") for entry in table.entries}
         return [
-            _column(table, own.name, own.kind, own.note, own.missing, own.range)
+            _column(
+                table,
+                own.name,
+                own.kind,
+                "; ".join(filter(None, (own.note, said.get(own.name)))),
+                own.missing,
+                own.range,
+            )
             for own in understood.columns
         ]
     found = []
