@@ -125,7 +125,7 @@ def test_figures_agree_with_the_samples(run, prepared):
     assert probabilities.shape == (60, 3)
     np.testing.assert_allclose(probabilities.sum(1), 1)
     assert np.array_equal(probabilities.argmax(1), clusters)
-    pd.testing.assert_frame_equal(run.table(prepared.rows), samples)
+    pd.testing.assert_frame_equal(run.table(prepared.rows, prepared.data), samples)
 
 
 def test_clusters_with_samples_come_first(prepared):

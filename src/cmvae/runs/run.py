@@ -51,9 +51,19 @@ class Run(RunRecord):
         size = min(512, self.model.rows_at_once)
         return latent_means(self.model, data, size).cpu().numpy()
 
-    def table(self, rows: JoinedRows) -> pd.DataFrame:
-        """Return id, cluster, its probability and the modalities seen of joined samples."""
-        return samples_table(rows, *self.assign(self.preprocessing.dataset(rows)))
+    def table(self, rows: JoinedRows, data: IncompleteDataset) -> pd.DataFrame:
+        """Return id, cluster, its probability and the modalities seen of joined samples.
+
+        Args:
+            rows: The samples.
+            data: The same as a dataset.
+
+        Where clusters have names, ``cluster_name`` stands beside their numbers.
+        """
+        table = samples_table(rows, *self.assign(data))
+        if self.names:
+            table.insert(2, "cluster_name", table["cluster"].map(self.name_of))
+        return table
 
 
 @dataclass(frozen=True)
