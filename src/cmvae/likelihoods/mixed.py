@@ -86,7 +86,8 @@ class Mixed(Likelihood):
             for block, own in self._pairs
         ]
         real = [
-            torch.as_tensor(own.real).expand(block.stop - block.start) for block, own in self._pairs
+            torch.as_tensor(own.real, device="cpu").expand(block.stop - block.start)
+            for block, own in self._pairs
         ]
         # They follow from the settings: no part of the weights.
         self.register_buffer("_filling", torch.cat(filled), persistent=False)

@@ -126,7 +126,10 @@ def build_residuals(
 ) -> ResidualFactors | None:
     """Build the factors of what decoders leave of real numbers; None where there are none."""
     shapes = {m: shape for m, shape in (config.input_dims or {}).items() if len(shape) == 1}
-    real = [torch.as_tensor(likelihoods[m].real).expand(shape) for m, shape in shapes.items()]
+    real = [
+        torch.as_tensor(likelihoods[m].real, device="cpu").expand(shape)
+        for m, shape in shapes.items()
+    ]
     n_columns = int(torch.cat(real).sum()) if real else 0
     if not (config.residual_factors and n_columns):
         return None

@@ -17,6 +17,8 @@ SYMBOLS = {COHENS_D: "d", COHENS_H: "h", FOLD: "log₂"}
 
 OF_KIND = {
     "continuous": COHENS_D,
+    "date": COHENS_D,
+    "date+season": COHENS_D,
     "binary": COHENS_H,
     "category": COHENS_H,
     "count": FOLD,
