@@ -4,7 +4,6 @@ import math
 import warnings
 from collections.abc import Mapping
 
-import torch
 from torch import nn
 
 from cmvae.likelihoods import Likelihood, build_likelihood
@@ -125,13 +124,14 @@ def build_residuals(
     config: CMVAEConfig, likelihoods: Mapping[str, Likelihood]
 ) -> ResidualFactors | None:
     """Build the factors of what decoders leave of real numbers; None where there are none."""
-    shapes = {m: shape for m, shape in (config.input_dims or {}).items() if len(shape) == 1}
-    real = [
-        torch.as_tensor(likelihoods[m].real, device="cpu").expand(shape)
-        for m, shape in shapes.items()
-    ]
-    n_columns = int(torch.cat(real).sum()) if real else 0
-    if not (config.residual_factors and n_columns):
+    if not config.residual_factors:
+        return None
+    n_columns = 0
+    for modality, shape in (config.input_dims or {}).items():
+        if len(shape) == 1:
+            real = likelihoods[modality].real
+            n_columns += real * shape[0] if isinstance(real, bool) else int(real.sum())
+    if not n_columns:
         return None
     return ResidualFactors(n_columns, min(config.residual_factors, n_columns))
 

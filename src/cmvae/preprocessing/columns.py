@@ -33,7 +33,7 @@ class Column(Settings):
     @property
     def levels(self) -> list[str]:
         """Of which value each of its numbers is the share; empty texts where of none."""
-        return [""]
+        return [""] * len(self.names)
 
     @property
     def scale(self) -> tuple[float, float]:
