@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from cmvae.files.images import ImageFolder, measure_bits, measure_images, read_image
+from cmvae.files.source import ReadingError
 
 
 def test_images_of_any_mode_and_size(tmp_path):
@@ -81,7 +82,11 @@ def test_deep_images_keep_the_bits_that_they_use(tmp_path, bits, ending):
     values = np.linspace(0, 2**bits - 1, 48).reshape(6, 8).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / f"a.{ending}")
     paths = [tmp_path / f"a.{ending}"]
-    assert measure_bits(paths, "m") == bits
+    assert measure_bits(paths, "m", "used") == bits
+    assert measure_bits(paths, "m", "full") == 16
+    with pytest.raises(ReadingError, match=rf"a\.{ending} has sixteen bits .* eight") as error:
+        measure_bits(paths, "m", None)
+    assert error.value.options == ["depth=used", "depth=full"]
     assert measure_images(paths, "m") == (1, 6, 8)
     read = read_image(paths[0], (1, 6, 8), "m", bits)[0]
     np.testing.assert_array_equal(read, values >> (bits - 8))

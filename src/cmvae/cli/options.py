@@ -13,7 +13,16 @@ from cmvae.runs.config import RunConfig
 
 Files = dict[str, ModalityFile]
 
-READING = ("delimiter", "decimal", "thousands", "encoding", "sheet", "subfolders", "layout")
+READING = (
+    "delimiter",
+    "decimal",
+    "thousands",
+    "encoding",
+    "sheet",
+    "subfolders",
+    "layout",
+    "depth",
+)
 """What --read can say of a file."""
 
 

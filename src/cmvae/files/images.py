@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cmvae.base.words import SHOWN, counted, listed
-from cmvae.files.source import Source
+from cmvae.files.source import ReadingError, Source
 from cmvae.files.suffixes import IMAGE_SUFFIXES
 
 BACKGROUND = "white"
@@ -104,19 +104,32 @@ def measure_images(paths: Iterable[Path], modality: str) -> tuple[int, int, int]
     return 1 if grey else 3, height, width
 
 
-def measure_bits(paths: Iterable[Path], modality: str) -> int:
-    """Return how many bits a channel the images use: 8, or an even number up to 16.
+def measure_bits(paths: Iterable[Path], modality: str, depth: str | None) -> int:
+    """Return how many bits a channel of the images count: 8, or an even number up to 16.
 
-    Cameras and microscopes store ten or twelve bits in sixteen. Only images of sixteen are decoded.
+    Args:
+        paths: The images, of which only those of sixteen bits a channel are decoded.
+        modality: Name for the errors.
+        depth: Of those 'used', those that any image uses, since cameras and microscopes store ten
+            or twelve in sixteen; 'full': all sixteen.
+
+    Raises:
+        ReadingError: Where some have sixteen bits and it is not said which of them count.
+        ValueError: For a broken image; the message names the file.
     """
     most = 8
     for path in paths:
         try:
             with Image.open(path) as image:
-                if image.mode in _DEEP:
-                    most = max(most, int(np.asarray(image).max()).bit_length())
+                is_deep = image.mode in _DEEP
+                own = int(np.asarray(image).max()).bit_length() if is_deep and depth else 8
         except _BROKEN as error:
             raise _broken(path, modality, error) from error
+        if is_deep and depth is None:
+            what = f"modality {modality!r}: {path} has sixteen bits a channel"
+            how = "images are kept in eight bits: the upper ones that the folder uses, or of all"
+            raise ReadingError(f"{what}, {how}", modality, ["depth=used", "depth=full"])
+        most = max(most, _BITS if is_deep and depth == "full" else own)
     return min(_BITS, most + most % 2)
 
 

@@ -237,7 +237,7 @@ def _learn_other(rows: Any, modality: str, options: ModalityFile) -> Codec:
     if isinstance(rows, CellRows):
         return CellCodec.learn(rows, modality, options.likelihood)
     if isinstance(rows, list) and all(isinstance(path, Path) for path in rows):
-        bits = measure_bits(rows, modality)
+        bits = measure_bits(rows, modality, options.depth)
         return ImageCodec.learn(measure_images(rows, modality), options.size, bits)
     if not is_array or rows.dtype.kind not in "biuf":
         got = f"an array of {rows.dtype}" if is_array else type(rows).__name__
