@@ -92,6 +92,7 @@ def test_the_run_folder_holds_what_repeats_it(fitted):
             "log.csv",
             "versions.json",
             "manifest.json",
+            "fit.json",
             "start.safetensors",
             "model",
             "model/config.json",

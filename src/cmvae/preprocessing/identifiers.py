@@ -22,6 +22,7 @@ _THINGS = (
     *("member", "order", "participant", "patient", "person", "product", "record", "row"),
     *("sample", "serial", "session", "subject", "ticket", "transaction", "user"),
 )
+_GLUED = {thing + end for thing in _THINGS for end in (*_ID_WORDS, *_NUMBER_WORDS)}
 _ZIP_WORDS = (
     "zip",
     "zipcode",
@@ -60,15 +61,11 @@ def identifying(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, s
     Returns:
         Column to what is said of it.
     """
-    rest = [name for name in frame if name not in named]
-    found = {}
-    plain = [name for name in rest if _is_plain(frame[name].dtype)]
-    maybe = set(plain) - set(_fractional(frame, plain))
-    for name in rest:
-        is_candidate = name in maybe or not _is_plain(frame[name].dtype)
-        if is_candidate and (reason := _reason(name, frame[name].dropna())):
-            found[name] = reason
-    return found
+    plain = _plain_columns(frame, named)
+    passed_over = {*named, *_fractional(frame, plain)}
+    rest = [name for name in frame if name not in passed_over]
+    reasons = {name: _reason(name, frame[name].dropna()) for name in rest}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def constant(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, str]:
@@ -78,8 +75,8 @@ def constant(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, str]
         frame: A table.
         named: Columns that are passed over.
     """
-    rest = [name for name in frame if name not in named]
-    plain = [name for name in rest if _is_plain(frame[name].dtype)]
+    plain, passed_over = _plain_columns(frame, named), set(named)
+    rest = [name for name in frame if name not in passed_over]
     numbers = frame[plain].to_numpy(dtype=np.float64)
     gone = np.isnan(numbers)
     low = np.where(gone, np.inf, numbers).min(0, initial=np.inf)
@@ -110,14 +107,19 @@ def named_as_ids(name: Any) -> bool:
     """Tell whether a column's name says that it holds ids: customer_id, orderNo, userid."""
     words = words_of(name) or [""]
     last = words[-1]
-    glued = any(last == thing + end for thing in _THINGS for end in (*_ID_WORDS, *_NUMBER_WORDS))
     of_thing = len(words) > 1 and words[-2] in _THINGS and last in _NUMBER_WORDS
-    return last in _ID_WORDS or glued or of_thing
+    return last in _ID_WORDS or last in _GLUED or of_thing
 
 
 def named_as_years(name: Any) -> bool:
     """Tell whether a column's name says that it holds years."""
     return any(word in _YEAR_WORDS for word in words_of(name))
+
+
+def _plain_columns(frame: pd.DataFrame, named: Collection[Any]) -> list[Any]:
+    """Return the columns of NumPy's numbers that are not named."""
+    passed_over = set(named)
+    return [n for n, own in frame.dtypes.items() if _is_plain(own) and n not in passed_over]
 
 
 def _is_plain(dtype: Any) -> bool:

@@ -97,13 +97,15 @@ class TableCodec(Codec):
         seen = frame[observed_rows(frame)]
         if not len(seen):
             raise ValueError(f"{where}: the table has no rows")
-        if hollow := [name for name in seen if seen[name].isna().all()]:
+        empty: Any = np.asarray(seen.isna()).all(0)
+        if hollow := seen.columns[empty].tolist():
             raise ValueError(f"{where}: columns {hollow[:SHOWN]} have no cells; leave them out")
         measured = [n for n, kind in zip(frame, kinds, strict=True) if kind == "continuous"]
         learned: dict[Any, Column] = {}
+        standardised = set(plain)
         if measured:
             numbers = np.ascontiguousarray(number_block(seen, measured, modality))
-            found = choose_transforms(numbers, [name not in plain for name in measured])
+            found = choose_transforms(numbers, [name not in standardised for name in measured])
             learned = {own.name: own for own in Continuous.learn_all(measured, numbers, found)}
         for own, kind in zip(names, kinds, strict=True):
             if own not in learned:
