@@ -43,8 +43,13 @@ def make_rows(data, masks=None, ids=None):
     return JoinedRows([f"s{i}" for i in range(n)] if ids is None else ids, data, whole | given)
 
 
-def make_run(codecs, rows, n_clusters=3, n_pruned=0, log=None, rule="mean", **metrics):
-    """Return a run of a random model; centres lie at samples, so that clusters have some."""
+def make_run(
+    codecs, rows, n_clusters=3, n_pruned=0, log=None, rule="mean", settings=None, **metrics
+):
+    """Return a run of a random model; centres lie at samples, so that clusters have some.
+
+    ``settings`` are further ones of the model: likelihoods, say.
+    """
     preprocessing = Preprocessing(codecs=codecs)
     shapes, n_all = preprocessing.input_dims, n_clusters + n_pruned
     texts = {name: "categorical" for name, codec in codecs.items() if codec.content == "text"}
@@ -53,7 +58,7 @@ def make_run(codecs, rows, n_clusters=3, n_pruned=0, log=None, rule="mean", **me
         settings = make_config(shapes, number_of_clusters=n_all, decoders_dist=texts)
         model = randomise(CMVAE(settings))
     else:
-        model = make_model(shapes, number_of_clusters=n_all)
+        model = make_model(shapes, number_of_clusters=n_all, **(settings or {}))
     means = latent_means(model, preprocessing.dataset(rows))
     model.cluster_centers = means[:n_all].detach()
     model.mixture.logits.data.zero_()

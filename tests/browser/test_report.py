@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from cmvae.preprocessing import encode_table
 from cmvae.preprocessing.arrays import ImageCodec
 from cmvae.report import gather_report, write_report
 from made_runs import EVIDENCE, make_rows, make_run, numbers
@@ -65,6 +67,7 @@ def report(tmp_path_factory):
         evidence=EVIDENCE,
         stability=[0.75, 0.5, None],
     )
+    run = replace(run, names={0: IMAGE, 2: "<b>old</b>"})
     title = "A report & <i>its</i> title"
     content = gather_report(run, rows, pd.Series(labels, index=rows.ids), title=title)
     assert all(cluster.size for cluster in content.clusters)
@@ -199,6 +202,12 @@ def test_names_of_the_user_are_text(page, report):
     assert HOSTILE in text(page, "#cards")
     assert "weight & <b>height</b>" in text(page, "#cards")
     assert IMAGE in text(page, "#confusion")
+    for place in ("#chips", "#key", "#cards", "#confusion"):
+        assert f"0 ({IMAGE})" in text(page, place)
+        assert "2 (<b>old</b>)" in text(page, place)
+    assert "2 (<b>old</b>)" in [
+        node.text for node in page.find_elements(By.CSS_SELECTOR, "#map-plot .annotation-text")
+    ]
     page.find_element(By.CSS_SELECTOR, "input[value=label]").click()
     assert "<i>one</i>" in [
         node.text for node in page.find_elements(By.CSS_SELECTOR, "#map-plot .annotation-text")
@@ -305,6 +314,56 @@ def test_colours_switch_between_cluster_label_and_modalities(page, report):
         marks = page.execute_script(f"return {traces}.map((t) => t.marker.symbol)")
         assert len(set(marks)) == len(marks)
         assert len(page.find_elements(By.CSS_SELECTOR, "#key li")) == len(expected)
+
+
+def test_what_sets_a_cluster_apart_is_told_in_numbers_and_drawn(page, report):
+    content = report[1]
+    for card, cluster in zip(
+        page.find_elements(By.CSS_SELECTOR, "#cards .cluster"), content.clusters, strict=True
+    ):
+        rows = card.find_elements(By.CSS_SELECTOR, ".small tbody tr")
+        assert len(rows) == len(cluster.differences) > 0
+        for row, told in zip(rows, cluster.differences, strict=True):
+            cells = [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")]
+            assert cells[0] == f"d {'+' if told.effect > 0 else '−'}{abs(told.effect):.2f}"
+            heights = [
+                float(bar.get_attribute("height"))
+                for bar in row.find_elements(By.CSS_SELECTOR, ".histogram rect")
+            ]
+            assert np.argmax(heights) == np.argmax(told.histogram.inside)
+            shown = [float(cell.replace("−", "-").replace(",", "")) for cell in cells[2:]]
+            expected = told.inside, told.outside, told.generated
+            assert shown == pytest.approx(expected, rel=1e-3)
+
+
+def test_shares_are_percentages_and_what_varies_nowhere_is_infinite(browser, tmp_path):
+    groups = np.arange(N) % 3
+    frame = pd.DataFrame(
+        {
+            "yes": groups == 1,
+            "colour": np.array(["red", "blue", "grey"])[groups],
+            "x": 1.5 * (groups == 2),
+        }
+    )
+    values, codec = encode_table(frame, {"x": "continuous"})
+    rows = make_rows({"a": values})
+    content = gather_report(make_run({"a": codec}, rows), rows)
+    write_report(tmp_path / "report.html", content)
+    screen(browser)
+    browser.get((tmp_path / "report.html").as_uri())
+    assert browser.execute_script("return document.documentElement.dataset.ready") == "yes"
+    browser.execute_script("document.getElementById('columns').open = true")
+    assert text(browser, "#columns-table tbody tr:nth-child(2)").split()[:3] == [
+        "a",
+        "yes",
+        "binary",
+    ]
+    shares = [d for cluster in content.clusters for d in cluster.differences if d.is_share]
+    assert shares
+    drawn = browser.find_elements(By.CSS_SELECTOR, "#cards .shares")
+    assert len(drawn) == len(shares)
+    row = drawn[0].find_element(By.XPATH, "./ancestor::tr")
+    assert row.text.count("%") == 3
 
 
 def test_the_chosen_number_of_clusters_is_marked(page):

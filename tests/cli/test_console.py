@@ -92,5 +92,5 @@ def test_warnings_are_a_line_each(capsys):
 
 
 def test_every_option_that_messages_may_name_is_there():
-    helps = " ".join(run(name, "--help")[1] for name in ("fit", "evaluate"))
+    helps = " ".join(run(name, "--help")[1] for name in ("fit", "evaluate", "report", "generate"))
     assert all(option in helps for option in OPTIONS.values())

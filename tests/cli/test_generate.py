@@ -142,7 +142,7 @@ def test_images_are_named_by_ids_that_differ(fitted, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--cluster", 3], "--cluster must be from 0 to 2, got [3]"),
+        (["--cluster", 3], "--cluster must be from 0 to 2, got '3'"),
         (["--to", "c"], "--to names unknown modalities ['c']; there are ['a', 'b', 'img']"),
         (["--from", "a=A", "--cluster", 0], "--from and --cluster exclude each other"),
         (["--from", "a=nowhere"], "modality 'a': no such file"),

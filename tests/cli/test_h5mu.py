@@ -326,10 +326,13 @@ def test_labels_of_obs_are_compared_with_and_the_page_knows_the_variables(fitted
     assert told["agreement"]["labels"] == ["group 0", "group 1", "group 2"]
     assert [entry["features"][-1] for entry in told["modalities"]] == ["g29", "p5"]
     numbers = samples_of(fitted[0])["cluster"][CELLS].to_numpy()
-    tables = [(RNA_COUNTS, RNA), (np.log1p(PROTEIN_COUNTS), PROTEIN)]
+    totals = RNA_COUNTS.sum(axis=1, keepdims=True)
+    scaled = RNA_COUNTS / totals.clip(1) * np.median(totals[RNA][totals[RNA] > 0])
+    assert told["modalities"][0]["scaled_to"] == pytest.approx(scaled[RNA].sum(1).max(), rel=1e-4)
+    tables = [(scaled, RNA), (np.log1p(PROTEIN_COUNTS), PROTEIN)]
     differences = [(int(own["name"]), d) for own in told["clusters"] for d in own["differences"]]
     assert {d["modality"] for _, d in differences} == {0, 1}
-    for number, d in differences:  # in the data's units
+    for number, d in differences:  # in the data's units, counts at one total
         values, seen = tables[d["modality"]]
         inside = values[seen & (numbers == number), d["feature"]].mean()
         assert d["inside"] == pytest.approx(inside, rel=1e-3)

@@ -63,6 +63,7 @@ def test_results_stand_at_their_cells_and_nothing_else_changes(path, tmp_path):
     rows = mdata.obs_names.get_indexer(SOME)
     assert mdata.obs["cmvae_cluster"].iloc[rows].tolist() == ["10", "2", "10"]
     assert list(mdata.obs["cmvae_cluster"].cat.categories) == ["2", "10"]
+    assert "cmvae_cluster_name" not in mdata.obs
     assert mdata.obs["cmvae_probability"].iloc[rows].tolist() == [0.5, 0.75, 1.0]
     assert mdata.obsm["X_cmvae"].dtype == np.float32
     assert mdata.obsm["X_cmvae"][rows].tolist() == [[0, 1], [2, 3], [4, 5]]
@@ -75,6 +76,14 @@ def test_results_stand_at_their_cells_and_nothing_else_changes(path, tmp_path):
     assert mdata.uns["cmvae"]["active_clusters"].tolist() == [4, 0]
     pd.testing.assert_frame_equal(mdata.obs[list(own.obs)], own.obs)
     assert table_of(tmp_path / "out.h5mu") == before == table_of(path)
+
+
+def test_names_of_clusters_stand_beside_their_numbers(path, tmp_path):
+    write_results(path, tmp_path / "out.h5mu", **RESULTS, cluster_names={10: "old", 3: "rare"})
+    mdata = read_mudata(tmp_path / "out.h5mu")
+    rows = mdata.obs_names.get_indexer(SOME)
+    assert mdata.obs["cmvae_cluster"].iloc[rows].tolist() == ["10", "2", "10"]
+    assert mdata.obs["cmvae_cluster_name"].iloc[rows].tolist() == ["old", "2", "old"]
 
 
 def test_results_that_were_there_are_replaced_in_the_file_itself(path, tmp_path):

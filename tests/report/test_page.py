@@ -56,14 +56,6 @@ def test_moments_keep_their_digits_far_from_zero():
     assert moments.mean == pytest.approx(values.mean(0), rel=1e-12)
 
 
-def test_a_constant_feature_and_an_empty_cluster_set_nothing_apart():
-    moments = Moments(3, 2)
-    moments.add(np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 5.0]]), np.array([0, 0, 1]))
-    assert moments.differences(0)[0] == 0
-    assert moments.differences(0)[1] < 0
-    assert moments.differences(2).tolist() == [0, 0]
-
-
 def test_a_mean_that_is_lost_in_rounding_is_zero():
     moments = Moments(2, 1)
     values = np.array([[1.0], [1.0], [0.0], [1.0], [0.0], [0.0]])

@@ -23,6 +23,8 @@ OPTIONS = {
     "id": "--id",
     "column": "--column",
     "labels": "--labels",
+    "names": "--names",
+    "cluster": "--cluster",
     "alignment_epochs": "--alignment-epochs",
     "device": "--device",
     "clusters": "--clusters",

@@ -15,7 +15,7 @@ def generate(
         typer.Option(help="Folder to write: a table, a folder of images or an array per modality."),
     ],
     cluster: Annotated[
-        list[int] | None, typer.Option(help="A cluster's number; by default all.")
+        list[str] | None, typer.Option(help="A cluster's number or name; by default all.")
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples of each cluster.")] = 10,
     given: Annotated[
@@ -44,7 +44,9 @@ def generate(
     draw: Annotated[
         bool,
         typer.Option(
-            "--draw", help="Draw from the likelihoods, as data look, instead of taking means."
+            "--draw",
+            help="Draw from the likelihoods, as data look, instead of taking means (of columns of "
+            "heavy tails what is near the median).",
         ),
     ] = False,
     table_format: Annotated[
@@ -73,6 +75,7 @@ def generate(
         from cmvae.runs.folder import load_model, read_record
         from cmvae.runs.generated import generate_clusters, may_write_generated, translate_files
         from cmvae.runs.imputed import impute_files
+        from cmvae.runs.names import find_clusters
         from cmvae.runs.reading import join_files
 
         if table_format not in ("csv", "parquet"):
@@ -84,7 +87,7 @@ def generate(
         out = link_target(out)
         may_write_generated(out, overwrite)
         record = read_record(run)
-        names, last = list(record.preprocessing.codecs), record.n_clusters - 1
+        names = list(record.preprocessing.codecs)
         files = modality_files(given, id_column, record.config.modalities, "--from")
         if impute and not files:
             files = {name: record.config.modalities[name] for name in names}
@@ -96,9 +99,8 @@ def generate(
         unknown = [name for name in wanted if name not in names]
         if unknown:
             raise ValueError(f"--to names unknown modalities {unknown}; there are {names}")
-        numbers = cluster or list(range(last + 1))
-        if not set(numbers) <= set(range(last + 1)):
-            raise ValueError(f"--cluster must be from 0 to {last}, got {numbers}")
+        every = list(map(str, range(record.n_clusters)))
+        numbers = find_clusters(cluster or every, record.names, record.n_clusters)
         suffix = f".{table_format}"
         with atomic_folder(out) as folder:
             if impute:

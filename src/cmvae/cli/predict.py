@@ -53,7 +53,8 @@ def predict(
     However many there are. Columns are found by name; fit_percentile tells how well a sample fits,
     among those of training. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
     .obs["cmvae_cluster"], .obs["cmvae_probability"], .obs["cmvae_fit_percentile"] and
-    .uns["cmvae"].
+    .uns["cmvae"]. Where clusters have names, which cmvae report --names gives them, these stand
+    beside their numbers.
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 
@@ -84,5 +85,5 @@ def predict(
             counts = predict_h5mu(run, record, files, data, out, say_join, strict, say)
         else:
             counts = predict_files(run, record, files, out, say_join, strict, say)
-        sizes = ", ".join(f"{number}: {count}" for number, count in enumerate(counts))
+        sizes = ", ".join(f"{record.called(c)}: {count}" for c, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

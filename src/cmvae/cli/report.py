@@ -1,5 +1,6 @@
 """``cmvae report``: a run as a page to look at."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,21 +22,42 @@ def report(
     column: Annotated[
         str | None, typer.Option(help="The column of labels, where there are several.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|0=NAME,…",
+            help="Names of clusters, kept with the run: in a table of cluster and name, or here.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the page and its table.")
+    ] = False,
 ) -> None:
     """Make one self-contained HTML page of a run; its files are read again.
 
+    Beside it goes profiles.csv: what sets each cluster apart, column by column.
+
     Example: cmvae report runs/mine --out mine.html
+
+    Example: cmvae report runs/mine --names "0=young,1=old" --overwrite
     """
     with one_line_errors():
         from cmvae.base.files import may_write_file
         from cmvae.files.labels import labels_of, read_labels
-        from cmvae.runs.folder import PAGE, load_model, read_record
+        from cmvae.report.profiles import holds_profiles, write_profiles
+        from cmvae.runs.folder import PAGE, PROFILES, load_model, read_record
+        from cmvae.runs.names import cluster_names, write_names
         from cmvae.runs.reading import read_files
 
         page = run / PAGE if out is None else out
+        table = page.with_name(PROFILES)
         record = read_record(run)
         may_write_file(page, overwrite, (".html",))
+        may_write_file(table, overwrite, (".csv",))
+        if table.exists() and not holds_profiles(table):
+            raise ValueError(f"out: {table} is something else: move it away, or name another place")
+        if names is not None:
+            record = replace(record, names=cluster_names(names, record.n_clusters))
         truth = None if labels is None else read_labels(labels, id_column, column)
         rows = read_files(record.config.modalities, record.preprocessing)[1]
         say_join(rows.join)
@@ -45,5 +67,9 @@ def report(
         from cmvae.report import gather_report, write_report
 
         found = load_model(run, record)
-        write_report(page, gather_report(found, rows, truth, title=run.resolve().name))
-        say(f"Written to {page}")
+        content = gather_report(found, rows, truth, title=run.resolve().name)
+        if names is not None:
+            write_names(run, record.names)
+        write_report(page, content)
+        write_profiles(table, content.profiles)
+        say(f"Written to {page} and {table}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from cmvae.base.words import counted
 from cmvae.cli.console import console, one_line_errors, quieten, say, say_join
 from cmvae.cli.fit import how_many, show_clusters, training_bar, what_is_left
 
@@ -52,6 +53,8 @@ def select(
         quieten()
         had_page = (run / PAGE).exists()
         found = load_model(run, record)
+        if record.names:
+            say(f"names of the clusters before are not kept: {', '.join(record.names.values())}")
         show_clusters(change_clusters(run, found, rows, clusters, **training_bar()), run)
         if had_page:
             say(
@@ -64,6 +67,9 @@ def _show_evidence(record: "RunRecord") -> None:
     """Print the scores of the numbers compared, or why there are none."""
     evidence = record.evidence
     say(how_many(record))
+    if record.names:
+        sizes = enumerate(record.metrics["sizes"])
+        say(", ".join(f"{record.called(c)}: {counted(n, 'sample')}" for c, n in sizes))
     if evidence is None:
         auto = record.config.recipe.n_clusters == "auto"
         say("they were counted without scores" if auto else "the number was given: none compared")

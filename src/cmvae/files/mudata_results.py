@@ -25,6 +25,7 @@ def write_results(
     embedding: np.ndarray,
     account: Mapping[str, Any],
     fit_percentiles: np.ndarray | None = None,
+    cluster_names: Mapping[int, str] | None = None,
 ) -> None:
     """Write a copy of an .h5mu file with results, named as ``cmvae.omics.to_mudata`` does.
 
@@ -39,6 +40,7 @@ def write_results(
         embedding: The means of q(z|X), (n, d).
         account: What the results came from, for ``.uns``.
         fit_percentiles: How well the cells fit, (n,).
+        cluster_names: Names of some clusters; a further column has them, of others the numbers.
 
     Raises:
         ValueError: For cells that the file does not have.
@@ -54,6 +56,12 @@ def write_results(
             if fit_percentiles is not None:
                 columns["fit_percentile"] = np.full(len(names), np.nan)
                 columns["fit_percentile"][rows] = fit_percentiles
+            if cluster_names:
+                given = {str(number): name for number, name in cluster_names.items()}
+                numbers = columns["cluster"].categories
+                # Of objects too, as in placed_results.
+                own = pd.Index([given.get(number, number) for number in numbers], dtype=object)
+                columns["cluster_name"] = columns["cluster"].rename_categories(own)
             _add_columns(file["obs"], {f"{KEY}_{name}": own for name, own in columns.items()})
             for group in ("obsm", "uns"):
                 if group not in file:

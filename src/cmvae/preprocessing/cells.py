@@ -11,12 +11,13 @@ from cmvae.base.arrays import blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed, quoted
 from cmvae.files.mudata import CellRows
-from cmvae.preprocessing.codec import Codec, Likelihood, Params
+from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 
 COUNTS = ("negative_binomial", "poisson")
 REALS = ("normal", "laplace")
 LIKELIHOODS = (*COUNTS, "bernoulli", *REALS)
 KINDS = {**dict.fromkeys(COUNTS, "counts"), "bernoulli": "binary"}
+ENTRIES = {**dict.fromkeys(COUNTS, ("count", "")), "bernoulli": ("binary", "1")}
 
 
 class CellCodec(Codec):
@@ -97,6 +98,12 @@ class CellCodec(Codec):
     def names(self) -> list[str]:
         """The variables."""
         return list(self.var_names)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The variables: counts, binary ones or numbers."""
+        kind, level = ENTRIES.get(self.dist, ("continuous", ""))
+        return [Entry(name, kind, level) for name in self.names]
 
     def encode(self, rows: Any, modality: str) -> tuple[Any, np.ndarray]:
         """Return (n, variables) float32; what is sparse stays so, and is not standardised yet.

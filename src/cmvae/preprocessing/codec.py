@@ -1,10 +1,11 @@
 """How the rows of one modality become a model's numbers and come back."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,28 @@ Params = dict[str, Any]
 Likelihood = tuple[str, Params]
 Writer = Callable[[list[str], Any, np.ndarray | None], None]
 """Writes part of a modality: n ids, n rows, and their clusters or None."""
+
+
+class Entry(NamedTuple):
+    """What one number of a sample is.
+
+    Attributes:
+        column: The column that it comes from.
+        kind: 'continuous', 'binary', 'count', 'category' or 'words'.
+        level: Of a category, and of a binary column, the value whose share a mean of it is.
+        transform: What the column went through before it was standardised.
+    """
+
+    column: str
+    kind: str = "continuous"
+    level: str = ""
+    transform: str = "none"
+
+    @property
+    def name(self) -> str:
+        """The column, and where it is not plain the value: ``smokes``, ``colour=red``."""
+        is_plain = not self.level or (self.kind == "binary" and self.level in ("1", "True"))
+        return self.column if is_plain else f"{self.column}={self.level}"
 
 
 class Codec(Settings):
@@ -35,6 +58,12 @@ class Codec(Settings):
     def names(self) -> list[str]:
         """What each number of a table is; none of what is no table."""
         return []
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What each number is, in their order; without names ``feature 0`` and so on."""
+        names = self.names or [f"feature {i}" for i in range(math.prod(self.input_shape))]
+        return [Entry(name) for name in names]
 
     @property
     def texts(self) -> tuple[str, ...]:

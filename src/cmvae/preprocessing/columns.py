@@ -31,6 +31,11 @@ class Column(Settings):
         return [str(self.name)]
 
     @property
+    def levels(self) -> list[str]:
+        """Of which value each of its numbers is the share; empty texts where of none."""
+        return [""]
+
+    @property
     def scale(self) -> tuple[float, float]:
         """What is subtracted from its numbers, and what they are divided by then."""
         return 0.0, 1.0
@@ -162,6 +167,11 @@ class Binary(Column):
     kind: Literal["binary"] = "binary"
     values: tuple[bool | int | str, bool | int | str] = (0, 1)
 
+    @property
+    def levels(self) -> list[str]:
+        """The second value."""
+        return [str(self.values[1])]
+
     @classmethod
     def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
         """Learn whether the cells are booleans, or texts that say yes or no."""
@@ -237,6 +247,11 @@ class Category(Column):
     def names(self) -> list[str]:
         """``column=value`` for each value."""
         return [f"{self.name}={value}" for value in self.values]
+
+    @property
+    def levels(self) -> list[str]:
+        """The values."""
+        return list(map(str, self.values))
 
     @classmethod
     def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:

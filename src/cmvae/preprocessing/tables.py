@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cmvae.base.arrays import restore
 from cmvae.base.words import SHOWN, listed
-from cmvae.preprocessing.codec import Codec, Likelihood, Params
+from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Category, Column, Continuous
 from cmvae.preprocessing.dates import DATES, STORED, Date, DateAndSeason
 from cmvae.preprocessing.identifiers import identifying
@@ -137,6 +137,15 @@ class TableCodec(Codec):
     def names(self) -> list[str]:
         """What each number is: the column's name, and for a category ``column=value``."""
         return [name for column in self._sorted for name in column.names]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What each number is, of categories for each of the values."""
+        return [
+            Entry(str(column.name), column.kind, level, getattr(column, "transform", "none"))
+            for column in self._sorted
+            for level in column.levels
+        ]
 
     @property
     def texts(self) -> tuple[str, ...]:

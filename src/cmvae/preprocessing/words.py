@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed
-from cmvae.preprocessing.codec import Codec, Likelihood, Params
+from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
 
 FEWEST_COLUMNS = 50
@@ -127,6 +127,11 @@ class WordCodec(Codec):
     def names(self) -> list[str]:
         """The words."""
         return list(map(str, self.columns))
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The words."""
+        return [Entry(name, "words") for name in self.names]
 
     def encode(self, rows: Any, modality: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (n, D) float32, missing cells and rows NaN; see :class:`Codec`.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cmvae.report.grids import generation_grid as generation_grid
     from cmvae.report.grids import thumbnail_figure as thumbnail_figure
     from cmvae.report.page import write_report as write_report
+    from cmvae.report.profiles import write_profiles as write_profiles
     from cmvae.report.watch import GenerationGrid as GenerationGrid
 
 # Loaded when first asked for: the page needs no matplotlib, and only watching needs Lightning.
@@ -32,6 +33,7 @@ _HOMES = {
     "save_figure": "figures",
     "thumbnail_figure": "grids",
     "translation_figure": "figures",
+    "write_profiles": "profiles",
     "write_report": "page",
 }
 __all__ = list(_HOMES)

@@ -1,8 +1,12 @@
 """What stands in a report: plain numbers, texts and encoded pictures, gathered once."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cmvae.clusters.evidence import NumberEvidence
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Telling = tuple[int, int, float, float]
 """Modality, feature, value in units of the data, standard deviations from the mean."""
@@ -28,9 +32,20 @@ class Modality:
     shape: tuple[int, ...]  # of one sample as the model sees it
     features: tuple[str, ...]  # names of the values of a table
     observed: tuple[int, ...]  # how many samples of each cluster have it
+    scaled_to: float | None = None  # the total of its counts in each sample, where they have one
     sheet: Sheet | None = None  # images of the samples shown, blank where one lacks it
     prototypes: Sheet | None = None  # for each cluster the decoded centre, then the draws from it
     texts: tuple[str, ...] = ()  # of the samples shown, empty where one lacks it
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many values lie where, in a cluster and in all others."""
+
+    inside: tuple[int, ...]
+    outside: tuple[int, ...]
+    low: float  # between which numbers, in units of the data
+    high: float
 
 
 @dataclass(frozen=True)
@@ -39,17 +54,32 @@ class Difference:
 
     modality: int  # its place
     feature: int  # its place in the modality's ``features``
-    difference: float  # mean in the cluster minus mean of the others, in standard deviations
-    inside: float  # the two means, in units of the data
+    effect: float  # infinite where neither side varies
+    symbol: str  # of the effect size
+    is_share: bool  # whether the three numbers below are shares of samples
+    inside: float  # the means in the cluster and of the others, in units of the data
     outside: float
-    prototype: float  # what the model generates at the cluster's centre, likewise
+    generated: float  # the mean of what the model generates from the cluster, likewise
+    histogram: Histogram | None  # none of shares
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column was taken for."""
+
+    modality: str
+    name: str
+    kind: str
+    note: str  # what was done with it, where that is not plain
+    missing: float  # the share of samples that lack it, of those that have the modality
+    values: str  # the range, or the most frequent values
 
 
 @dataclass(frozen=True)
 class Cluster:
     """One cluster."""
 
-    name: str
+    name: str  # its number, and the name that it was given
     size: int  # samples assigned to it
     certainty: float | None  # mean probability with which they are; None where there are none
     unsure: int  # how many of them have a probability below one half
@@ -101,9 +131,12 @@ class ReportContent:
     projection: str  # what the axes of the plane are
     rule: str  # by which samples were assigned
     modalities: tuple[Modality, ...]
+    columns: tuple[Column, ...]  # of the tables, the first of them
+    n_columns: int  # how many there are
     clusters: tuple[Cluster, ...]
     patterns: tuple[Pattern, ...]  # the most frequent first
     samples: Samples
     agreement: Agreement | None
     history: dict[str, tuple[float | None, ...]]  # by epoch; None where it was not measured
     evidence: NumberEvidence | None  # for the number of clusters; None where it was given
+    profiles: "pd.DataFrame" = field(compare=False, repr=False)  # what sets clusters apart

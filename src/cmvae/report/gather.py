@@ -13,11 +13,16 @@ from cmvae.base.settings import PositiveInt, Settings
 from cmvae.data.checks import check_known
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
-from cmvae.report.content import Cluster, Difference, Modality, ReportContent, Samples, Telling
-from cmvae.report.counting import Moments, count_patterns, read_labels, score_labels
+from cmvae.report.averages import mean_draws
+from cmvae.report.columns import LONGEST_NAME, describe_columns
+from cmvae.report.content import Cluster, Modality, ReportContent, Samples, Telling
+from cmvae.report.counting import count_patterns, read_labels, score_labels
+from cmvae.report.differences import find_differences
 from cmvae.report.drawing import project, shortened
 from cmvae.report.pictures import BLANK, as_bytes, as_sheet, thumbnails
+from cmvae.report.profiles import sort_profiles
 from cmvae.report.samples import assign, generate, values_of
+from cmvae.report.tables import TableSums
 from cmvae.runs.run import Run
 
 if TYPE_CHECKING:
@@ -26,7 +31,8 @@ if TYPE_CHECKING:
 THUMBNAIL, PROTOTYPE = 40, 96  # pixels
 SHEET_BYTES, PROTOTYPE_BYTES = 4_000_000, 1_500_000  # of all image modalities together
 N_TELLING = 5
-LONGEST_TEXT, LONGEST_NAME = 300, 80
+LONGEST_TEXT = 300
+MOST_COLUMNS = 200
 AT_ONCE = 256
 KINDS = {"table": "table", "array": "table", "images": "images", "text": "text"}  # by content
 
@@ -103,12 +109,15 @@ def gather_report(
         projection=axes,
         rule=run.config.recipe.rule,
         modalities=tuple(map(found.modality, run.model.modalities)),
+        columns=tuple(found.columns[:MOST_COLUMNS]),
+        n_columns=len(found.columns),
         clusters=tuple(map(found.cluster, range(run.n_clusters))),
         patterns=patterns,
         samples=samples,
         agreement=None if named is None else score_labels(*named, clusters, run.n_clusters),
         history=_history(run),
         evidence=run.evidence,
+        profiles=found.profiles(),
     )
 
 
@@ -133,13 +142,34 @@ class _Gathering:
         self.prototypes = generate(run, shown.n_draws, shown.seed)
         self.assigned = assign(run, data, shown.batch_size)
         self.rows, self.nearest = self._choose()
-        self.moments = {}  # of the tables
-        every = np.arange(len(data))
-        for name, codec in self.codecs.items():
-            if self.kinds[name] == "table":
-                self.moments[name] = own = Moments(run.n_clusters, math.prod(codec.input_shape))
-                for part, values in values_of(run, data, name, every, shown.batch_size):
-                    own.add(values.reshape(len(values), -1), self.assigned.clusters[part])
+        self.tables = {
+            name: TableSums(run, data, name, self.assigned.clusters, shown.batch_size)
+            for name, kind in self.kinds.items()
+            if kind == "table"
+        }
+        self.differences = find_differences(
+            self.tables,
+            mean_draws(run, self.tables, shown.seed),
+            {name: place for place, name in enumerate(self.modalities)},
+            run.n_clusters,
+            shown.n_features,
+        )
+        understood = getattr(run.preprocessing, "understood", {})  # what fit has kept, if it has
+        seen = dict(zip(self.modalities, self.assigned.observed.sum(0).tolist(), strict=True))
+        self.columns = [
+            column
+            for name, table in self.tables.items()
+            for column in describe_columns(table, seen[name], understood.get(name))
+        ]
+
+    def profiles(self) -> "pd.DataFrame":
+        """Return what sets all clusters apart, with the names of those that have one."""
+        clusters, tables = range(self.run.n_clusters), self.tables.values()
+        lines = sort_profiles([table.profile(c) for c in clusters for table in tables])
+        if self.run.names:
+            place = list(lines).index("cluster") + 1
+            lines.insert(place, "cluster_name", lines["cluster"].map(self.run.name_of))
+        return lines
 
     def _choose(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the samples that are shown, sorted, and those closest to each cluster's centre."""
@@ -165,8 +195,10 @@ class _Gathering:
         counts = tuple(np.bincount(seen, minlength=self.run.n_clusters).tolist())
         about = Modality(name, self.kinds[name], shape, (), counts)
         if about.kind == "table":
-            names = self.codecs[name].names or [f"feature {i}" for i in range(math.prod(shape))]
-            return replace(about, features=tuple(shortened(own, LONGEST_NAME) for own in names))
+            table = self.tables[name]
+            names = tuple(shortened(entry.name, LONGEST_NAME) for entry in table.entries)
+            total = table.libraries[0][2] if table.libraries else None
+            return replace(about, features=names, scaled_to=total)
         if about.kind == "text":
             texts = [""] * len(self.rows)
             for part, values in self._values(name):
@@ -195,37 +227,25 @@ class _Gathering:
         probability = self.assigned.probability[self.assigned.clusters == number]
         texts = [m for m in self.modalities if self.kinds[m] == "text"]
         return Cluster(
-            name=str(number),
+            name=self.run.called(number),
             size=len(probability),
             certainty=float(probability.mean()) if len(probability) else None,
             unsure=int((probability < 0.5).sum()),
             weight=float(self.run.model.pc_params.detach()[number]),
             stability=self.run.metrics["stability"][number],
             nearest=tuple(np.searchsorted(self.rows, self.nearest[number]).tolist()),
-            differences=self._differences(number),
+            differences=self.differences[number],
             texts={m: _text(self.prototypes.centres[m][number]) for m in texts},
         )
-
-    def _differences(self, cluster: int) -> tuple[Difference, ...]:
-        """Return the features in which a cluster differs most from all other samples."""
-        differences, top = [], self.shown.n_features
-        for m, moments in self.moments.items():
-            sizes, place = moments.differences(cluster), self.modalities.index(m)
-            inside, outside = moments.inside_and_outside(cluster)
-            prototype = self.prototypes.centres[m][cluster].reshape(-1)
-            for j in np.argsort(-np.abs(sizes), kind="stable")[:top]:
-                if sizes[j] != 0:
-                    numbers = map(float, (sizes[j], inside[j], outside[j], prototype[j]))
-                    differences.append(Difference(place, int(j), *numbers))
-        return tuple(sorted(differences, key=lambda d: -abs(d.difference))[:top])
 
     def telling(self) -> tuple[tuple[Telling, ...], ...]:
         """Return the most telling values of the samples shown, of all tables together."""
         found: list[list[Telling]] = [[] for _ in self.rows]
-        for m, moments in self.moments.items():
-            place = self.modalities.index(m)
+        for m, table in self.tables.items():
+            place, told = self.modalities.index(m), table.told
             for part, values in self._values(m):
-                best = moments.telling(values.reshape(len(values), -1), N_TELLING)
+                flat = values.reshape(len(values), -1)
+                best = table.plain.telling(flat, N_TELLING, told)
                 for row, entries in zip(part, best, strict=True):
                     found[row] += [(place, *entry) for entry in entries]
         order = [sorted(own, key=lambda entry: -abs(entry[3])) for own in found]

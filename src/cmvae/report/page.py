@@ -52,11 +52,12 @@ def write_report(path: str | Path, content: ReportContent) -> None:
 
 
 def _page(content: ReportContent) -> str:
+    shown = {key: value for key, value in asdict(content).items() if key != "profiles"}
     script = "\n".join(_asset(name) for name in SCRIPTS)
     return Template(_asset("page.html")).substitute(
         title=html.escape(content.title),
         style=style_sheet() + _asset("page.css"),
-        data=as_json({**asdict(content), "themes": THEMES}),
+        data=as_json({**shown, "themes": THEMES}),
         # Its licence stands in its first lines.
         plotly=from_extra("plotly.offline", "report", "the report").get_plotlyjs(),
         script=f'(() => {{\n"use strict";\n{script}\n}})();',

@@ -41,20 +41,31 @@ def assign(run: Run, data: IncompleteDataset, size: int) -> Assigned:
     return Assigned(clusters, probability, latents, np.concatenate(closeness), observed)
 
 
-def values_of(
-    run: Run, data: IncompleteDataset, modality: str, rows: np.ndarray, size: int
+def coded_values(
+    data: IncompleteDataset, modality: str, rows: np.ndarray, size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield places in ``rows``, (B,), whose samples have a modality, and its values, (B, *).
 
-    Values are as people read them, ``size`` of them at a time.
+    Values are as the model sees them, missing cells NaN, ``size`` samples at a time.
     """
     if modality not in data.data:
         return
     places = np.flatnonzero(data.masks[modality].numpy()[rows])
+    cells: Tensor | None = getattr(data, "cells", {}).get(modality)  # which are there, where known
     for start in range(0, len(places), size):
         part = places[start : start + size]
-        values = data.data[modality][torch.as_tensor(rows[part])]
-        yield part, _readable(run.preprocessing.codecs[modality], values)
+        chosen = torch.as_tensor(rows[part])
+        values = _array(data.data[modality][chosen])
+        yield part, values if cells is None else np.where(cells[chosen].numpy(), values, np.nan)
+
+
+def values_of(
+    run: Run, data: IncompleteDataset, modality: str, rows: np.ndarray, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield what :func:`coded_values` does, values as people read them."""
+    codec = run.preprocessing.codecs[modality]
+    for part, values in coded_values(data, modality, rows, size):
+        yield part, readable(codec, values)
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ class Prototypes:
 
 @torch.no_grad()
 def generate(run: Run, n_draws: int, seed: int) -> Prototypes:
-    """Generate from the clusters of a run, the same for the same seed."""
+    """Generate images and texts from the clusters of a run, the same for the same seed."""
     model, codecs = run.model, run.preprocessing.codecs
     generator = seeded(seed, model.cluster_centers.device)
     clusters = torch.arange(run.n_clusters, device=model.cluster_centers.device)
@@ -75,16 +86,23 @@ def generate(run: Run, n_draws: int, seed: int) -> Prototypes:
     drawn = model.generate_from_prior(len(chosen), cluster=chosen, generator=generator)
     none = {m: w.new_zeros(len(clusters), w.shape[1]) for m, w in drawn.modalities_z.items()}
     at_centres = {"z": model.cluster_centers[clusters], "modalities_z": none}
-    centres = model.to_data(model.decode(at_centres))
-    images = [m for m in model.modalities if codecs[m].content == "images"]
+    shown = [m for m in model.modalities if codecs[m].content in ("images", "text")]
+    images = [m for m in shown if codecs[m].content == "images"]
+    centres = model.to_data(model.decode(at_centres, shown)) if shown else {}
     draws = model.to_data(model.decode(drawn, images)) if images else {}
     return Prototypes(
-        centres={m: _readable(codecs[m], own) for m, own in centres.items()},
-        draws={m: _readable(codecs[m], x.unflatten(0, (-1, n_draws))) for m, x in draws.items()},
+        centres={m: readable(codecs[m], _array(own)) for m, own in centres.items()},
+        draws={
+            m: readable(codecs[m], _array(x.unflatten(0, (-1, n_draws)))) for m, x in draws.items()
+        },
     )
 
 
-def _readable(codec: Codec, values: Tensor) -> np.ndarray:
+def readable(codec: Codec, values: np.ndarray) -> np.ndarray:
     """Return a model's values (n, *) as people read them: n texts, or float64 (n, *)."""
-    found = np.asarray(codec.readable(values.detach().cpu().numpy()))
+    found = np.asarray(codec.readable(values))
     return found if codec.content == "text" else found.astype(np.float64)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return np.asarray(values.detach().cpu().numpy())

@@ -17,6 +17,7 @@ from cmvae._version import __version__
 from cmvae.base.files import atomic_write, link_target, may_write_folder, taking_place
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
+from cmvae.runs.names import NAMES, read_names, write_names
 from cmvae.runs.record import RunRecord
 from cmvae.runs.reference import FitReference
 
@@ -30,7 +31,8 @@ SAMPLES, LOG, VERSIONS, MODEL = "clusters.csv", "log.csv", "versions.json", "mod
 EXTRAS, INDEX = "estimator.json", "index.parquet"  # where the run is that of an estimator
 LATENTS = "start.safetensors"  # where clusters started from several models
 FIT = "fit.json"  # how well the training samples fit
-PAGE = "report.html"  # made on request; of no other run than that in the folder
+PAGE, PROFILES = "report.html", "profiles.csv"
+ON_REQUEST = (PAGE, PROFILES, NAMES)  # of no other run than that in the folder
 OPTIONAL = (EXTRAS, INDEX, LATENTS, FIT)
 OWN_FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
@@ -113,6 +115,8 @@ def write_run(partial: Path, run: "Run") -> None:
             _write_index(run.index, temporary)
     if run.latents:
         _write_latents(run.latents, partial / LATENTS)
+    if run.names:
+        write_names(partial, run.names)
     run.model.save_pretrained(partial / MODEL)
     files = [name for name in (*FILES, *OPTIONAL) if (partial / name).is_file()]
     content = {"version": VERSION, "files": {name: _digest(partial / name) for name in files}}
@@ -122,13 +126,14 @@ def write_run(partial: Path, run: "Run") -> None:
 def install(partial: Path, folder: Path) -> None:
     """Put a complete run in its place; a run that was there before is whole until then.
 
-    Of the folder before, what is no part of the run stays, but its page. Checkpoints go last: where
+    Of the folder before, what is no part of the run stays, but for its page, its profiles and the
+    names of its clusters. Checkpoints go last: where
     the run cannot be put there, it can be resumed.
     """
     folder = link_target(folder)
     with taking_place(partial, folder) as old:
         shutil.rmtree(folder / TRAINING, ignore_errors=True)
-        own = {MANIFEST, PAGE, MODEL, *OPTIONAL, *FILES}
+        own = {MANIFEST, MODEL, *ON_REQUEST, *OPTIONAL, *FILES}
         for path in old.iterdir() if old.exists() else ():
             if path.name not in own:
                 path.rename(folder / path.name)
@@ -185,14 +190,16 @@ def read_record(folder: Path) -> RunRecord:
         raise ValueError(f"{folder / PREPROCESSING}: {error}") from None
     is_text: Any = {"id": str, "modalities": str}
     extras, index = folder / EXTRAS, folder / INDEX
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     return RunRecord(
         config=RunConfig.read(folder / CONFIG),
         preprocessing=preprocessing,
         samples=pd.read_csv(folder / SAMPLES, dtype=is_text, keep_default_na=False),
-        metrics=json.loads((folder / METRICS).read_text(encoding="utf-8")),
+        metrics=metrics,
         log=pd.read_csv(folder / LOG),
         extras=json.loads(extras.read_text(encoding="utf-8")) if extras.is_file() else {},
         index=pd.read_parquet(index).index if index.is_file() else None,
+        names=read_names(folder, len(metrics["sizes"])),
         latents=_read_latents(folder / LATENTS),
         reference=_read_reference(folder / FIT),
     )

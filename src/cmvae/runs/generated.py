@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from cmvae._version import __version__
 from cmvae.base.arguments import seeded
@@ -57,6 +58,8 @@ def generate_clusters(
 ) -> None:
     """Write samples of clusters: ``NAME.csv`` or ``.parquet``, ``NAME/ID.png`` or ``NAME.npy``.
 
+    Tables have the names of clusters too, where there are some.
+
     Args:
         run: The run.
         folder: An empty folder.
@@ -83,7 +86,9 @@ def generate_clusters(
             yield ids[start : start + rows], run.model.decode(drawn, list(modalities)), chosen
 
     _write(run, folder, modalities, parts(), draw, generator, suffix)
-    settings = {"clusters": [int(c) for c in clusters], "samples": int(n_samples)}
+    settings: dict[str, Any] = {"clusters": [int(c) for c in clusters], "samples": int(n_samples)}
+    if run.names:
+        settings["names"] = [run.name_of(c) for c in clusters]
     record_generated(folder, **settings, draw=draw, seed=int(seed))
 
 
@@ -149,6 +154,8 @@ def _write(
             values = run.model.to_data(decoded, sample=draw, generator=generator)
             for name, write in writers.items():
                 rows = codecs[name].decode(values[name].detach().cpu().numpy(), draw)
+                if run.names and clusters is not None and isinstance(rows, pd.DataFrame):
+                    _add_names(rows, [run.name_of(c) for c in clusters])
                 write(ids, rows, clusters)
 
 
@@ -175,3 +182,11 @@ def open_writers(
     return {
         n: stack.enter_context(codecs[n].open_writer(folder, n, suffix, **options)) for n in names
     }
+
+
+def _add_names(rows: pd.DataFrame, names: list[str]) -> None:
+    """Put the names of clusters first, in a column that the data do not have."""
+    column = "cluster_name"
+    while column in rows:
+        column += "_"
+    rows.insert(0, column, names)

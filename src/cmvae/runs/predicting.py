@@ -35,6 +35,8 @@ def predict_files(
     The fit is the percentile of the sample's log-likelihood among those of training; a
     warning says where the samples as a whole lie elsewhere than these.
 
+    Where clusters have names, these too.
+
     Args:
         folder: The run folder.
         record: What was read of it.
@@ -49,7 +51,6 @@ def predict_files(
     """
     counts, drift = np.zeros(record.n_clusters, dtype=np.int64), record.drift()
     from cmvae.runs.goodness import fit_percentiles
-    from cmvae.runs.run import samples_table
 
     with (
         _joined(folder, record, files, told, strict, tell) as (run, parts),
@@ -59,7 +60,7 @@ def predict_files(
             data = run.preprocessing.dataset(rows)
             fits = fit_percentiles(run.model, run.reference, data)
             drift.add(data)
-            table = samples_table(rows, *run.assign(data)).assign(fit_percentile=fits)
+            table = run.table(rows).assign(fit_percentile=fits)
             counts += np.bincount(table["cluster"], minlength=run.n_clusters)
             append(table)
     drift.warn()
@@ -107,7 +108,7 @@ def predict_h5mu(
             found.append((clusters, chosen, run.embed(data), fits))
     clusters, chosen, embedding, fits = map(np.concatenate, zip(*found, strict=True))
     account = account_of(run.model, run.preprocessing, run.config.recipe.rule, run.evidence)
-    write_results(source, out, ids, clusters, chosen, embedding, account, fits)
+    write_results(source, out, ids, clusters, chosen, embedding, account, fits, record.names)
     drift.warn()
     return np.bincount(clusters, minlength=run.n_clusters)
 

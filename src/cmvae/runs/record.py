@@ -25,6 +25,7 @@ class RunRecord:
         log: The terms of the loss, a row for each epoch.
         extras: What :class:`cmvae.CMVAEClusterer` keeps beside, as JSON can hold it; else empty.
         index: The index of its samples, where they have one.
+        names: Names that people gave to clusters, by number.
         latents: Where several models had samples when the clusters started, (n, d) each.
         reference: How well the training samples fit; None where that was not measured.
     """
@@ -36,6 +37,7 @@ class RunRecord:
     log: pd.DataFrame
     extras: dict[str, Any] = field(default_factory=dict)
     index: pd.Index | None = None
+    names: dict[int, str] = field(default_factory=dict)
     latents: tuple[np.ndarray, ...] = ()
     reference: FitReference | None = None
 
@@ -48,6 +50,15 @@ class RunRecord:
     def n_clusters(self) -> int:
         """The number of clusters."""
         return len(self.metrics["sizes"])
+
+    def name_of(self, cluster: int) -> str:
+        """Return the name of a cluster; where it has none, its number."""
+        return self.names.get(int(cluster), str(cluster))
+
+    def called(self, cluster: int) -> str:
+        """Return the number of a cluster, and its name where it has one: ``0 (young)``."""
+        name = self.names.get(int(cluster))
+        return str(cluster) if name is None else f"{cluster} ({name})"
 
     @property
     def evidence(self) -> NumberEvidence | None:

@@ -48,8 +48,14 @@ class Run(RunRecord):
         return latent_means(self.model, data, size).cpu().numpy()
 
     def table(self, rows: JoinedRows) -> pd.DataFrame:
-        """Return id, cluster, its probability and the modalities seen of joined samples."""
-        return samples_table(rows, *self.assign(self.preprocessing.dataset(rows)))
+        """Return id, cluster, its probability and the modalities seen of joined samples.
+
+        Where clusters have names, ``cluster_name`` stands beside their numbers.
+        """
+        table = samples_table(rows, *self.assign(self.preprocessing.dataset(rows)))
+        if self.names:
+            table.insert(2, "cluster_name", table["cluster"].map(self.name_of))
+        return table
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ function number(x) {
   const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? x.toExponential(2) : digits.format(x);
   return text.replace(/-/g, "−");
 }
+const effectSize = (d) => (d.effect === null ? (d.inside < d.outside ? "−∞" : "∞") : signed(d.effect));
 const signed = (x) => (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(2);
 const percent = (share) => {
   const p = 100 * share;

@@ -61,7 +61,7 @@ function median(values) {
 function groupNames(groups) {
   const t = theme();
   if (colourBy === "pattern") return [];
-  return groups.map((members, g) => [members, colourings[colourBy].names[g]]).filter(([members, name]) => members.length && name.length <= 14).map(([members, name]) => ({
+  return groups.map((members, g) => [members, colourings[colourBy].names[g]]).filter(([members, name]) => members.length && name.length <= 24).map(([members, name]) => ({
     x: median(members.map((i) => data.samples.x[i])), y: median(members.map((i) => data.samples.y[i])), text: `<b>${plain(name)}</b>`,
     showarrow: false, captureevents: false, bgcolor: t.page, bordercolor: t.muted, borderwidth: 1, borderpad: 2, opacity: 0.9, font: { size: 12, color: t.ink },
   }));

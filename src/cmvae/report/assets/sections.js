@@ -24,6 +24,17 @@ function buildOverview() {
     fill("modalities", table(`of ${plural(n, "sample")} shown`, head, rows), "Modalities");
     fill("patterns", patternTable(n), "Combinations of modalities");
   });
+  buildColumns();
+}
+
+function buildColumns() {
+  if (!data.columns.length) { byId("columns").remove(); return; }
+  const head = [{ text: "Modality" }, { text: "Column" }, { text: "Taken for" }, { text: "Missing", kind: "number" }, { text: "Values" }];
+  const rows = data.columns.map((c) => el("tr", {}, el("td", {}, c.modality), el("th", { scope: "row" }, c.name), el("td", {}, c.note ? `${c.kind}: ${c.note}` : c.kind),
+    el("td", { class: "number" }, c.missing === null ? "–" : percent(c.missing)), el("td", {}, c.values)));
+  const more = data.n_columns - data.columns.length;
+  byId("columns-summary").textContent = `What the ${plural(data.n_columns, "column")} of the tables were taken for`;
+  fill("columns-table", table(`missing: of the samples that have the modality${more ? `; ${plural(more, "more column")} are not shown` : ""}`, head, rows), "Columns of the tables");
 }
 
 function patternTable(n) {
@@ -175,12 +186,44 @@ function nearest(cluster) {
   return el("div", {}, el("h4", {}, "Members nearest to the centre"), el("ul", { class: "members" }, ...items));
 }
 
+// Where the values of a cluster lie, filled, and those of all others, as a line.
+function histogram(h) {
+  const scale = (counts) => { const most = Math.max(...counts, 1); return counts.map((n) => n / most); };
+  const [here, elsewhere] = [h.inside, h.outside].map(scale);
+  const [width, height] = [here.length * 6, 22];
+  const made = (tag, attributes) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    return node;
+  };
+  const svg = made("svg", { viewBox: `0 0 ${width} ${height}`, class: "histogram", role: "img", preserveAspectRatio: "none" });
+  svg.setAttribute("aria-label", `Histogram from ${number(h.low)} to ${number(h.high)}`);
+  const title = made("title", {});
+  title.textContent = `from ${number(h.low)} to ${number(h.high)}`;
+  const step = (share) => height - 1 - share * (height - 3);
+  const line = elsewhere.map((share, i) => `H${i * 6}V${step(share)}H${i * 6 + 6}`).join("");
+  svg.append(title,
+    ...here.map((share, i) => made("rect", { x: i * 6, y: step(share), width: 5.4, height: height - 1 - step(share), class: "here" })),
+    made("path", { d: `M0 ${height - 1}${line}V${height - 1}`, class: "elsewhere" }));
+  return svg;
+}
+
+// Two shares: the cluster's filled, that of all others as a line.
+function shares(inside, outside) {
+  return el("span", { class: "shares", "aria-hidden": "true" },
+    el("i", { class: "here", style: { width: `${100 * (inside ?? 0)}%` } }), el("i", { class: "elsewhere", style: { width: `${100 * (outside ?? 0)}%` } }));
+}
+
 function differences(cluster) {
   if (!cluster.differences.length) return null;
-  const largest = Math.max(...data.clusters.flatMap((k) => k.differences.map((d) => Math.abs(d.difference))));
-  const head = [{ text: "Feature" }, { text: "SD apart", kind: "number" }, { text: "" }, { text: "Here", kind: "number" }, { text: "Elsewhere", kind: "number" }, { text: "Generated", kind: "number" }];
-  const rows = cluster.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, featureName(d.modality, d.feature)), el("td", { class: "number" }, signed(d.difference)),
-    el("td", {}, versus(d.difference, largest)), ...[d.inside, d.outside, d.prototype].map((x) => el("td", { class: "number" }, number(x)))));
+  const head = [{ text: "Feature" }, { text: "Effect size", kind: "number" }, { text: "Here and elsewhere" }, { text: "Here", kind: "number" }, { text: "Elsewhere", kind: "number" }, { text: "Generated", kind: "number" }];
+  const rows = cluster.differences.map((d) => {
+    const shown = (x) => (x === null ? "–" : d.is_share ? percent(x) : number(x));
+    return el("tr", {}, el("th", { scope: "row" }, featureName(d.modality, d.feature)),
+      el("td", { class: "number" }, el("span", { class: "symbol" }, `${d.symbol} `), effectSize(d)),
+      el("td", {}, d.histogram ? histogram(d.histogram) : shares(d.inside, d.outside)),
+      ...[d.inside, d.outside, d.generated].map((x) => el("td", { class: "number" }, shown(x))));
+  });
   const made = table("", head, rows);
   made.querySelector("caption").remove();
   return el("div", { class: "small" }, el("h4", {}, "What sets it apart"), el("div", { class: "scroll", role: "region", "aria-label": `What sets cluster ${cluster.name} apart`, tabindex: "0" }, made));
@@ -190,7 +233,8 @@ function buildClusters() {
   const hasTable = data.clusters.some((cluster) => cluster.differences.length);
   byId("clusters-note").textContent = "Certainty is the mean probability with which members belong to their cluster."
     + (data.clusters.some((cluster) => cluster.stability !== null) ? ` Stability is how closely the competing partitions, from which the clusters started, agree on a cluster: 1 where all have the same samples in it; from ${STABLE} it is called stable.` : "")
-    + (hasTable ? " A feature sets a cluster apart by the difference of its mean there and elsewhere, in standard deviations (SD) of all samples; “generated” is what the model makes at the centre of the cluster." : "");
+    + (hasTable ? " What sets a cluster apart is told by effect sizes of its mean beside that of all other samples: of numbers Cohen’s d, the difference in pooled standard deviations (of heavy tails after their transform); of shares Cohen’s h; of counts the logarithm of their ratio, log₂. “Generated” is the mean of what the model draws from the cluster. In the small pictures the cluster is filled and all others are a line; profiles.csv has all columns." : "")
+    + data.modalities.filter((m) => m.scaled_to !== null).map((m) => ` Counts of ${m.name} are scaled to ${number(m.scaled_to)} in each sample.`).join("");
   byId("cards").append(...data.clusters.map(clusterCard));
 }
 

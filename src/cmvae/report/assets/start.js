@@ -6,7 +6,7 @@ function buildFrame() {
   }
   const rules = { mean: "the largest average of p(c|z) over its modalities", vote: "the majority of its modalities", joint: "the largest p(c|z) at the mean of its joint posterior" };
   byId("footer").textContent = `Made by cmvae ${data.version}. A sample’s cluster is the one with ${rules[data.rule] || data.rule}. `
-    + "Nearest to a centre are the members whose latent mean is the most probable under the cluster. What is generated at a centre has its private latents at zero.";
+    + "Nearest to a centre are the members whose latent mean is the most probable under the cluster. Pictures and texts generated at a centre have private latents of zero.";
 }
 
 function redraw() {
