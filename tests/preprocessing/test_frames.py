@@ -25,7 +25,7 @@ def test_columns_are_matched_by_name(learned):
     for table in (FRAME[["q", "p"]], FRAME.to_numpy()):
         np.testing.assert_array_equal(encoded(learned, {"a": table}).data["a"], straight)
     with pytest.warns(
-        UserWarning, match="'a': 1 column (unknown, 'r': ignored|missing, 'q')"
+        UserWarning, match=r"'a': 1 column (unknown, 'r': ignored|missing, 'q')"
     ) as told:
         other = encoded(learned, {"a": FRAME.rename(columns={"q": "r"})}).data["a"]
     assert len(told) == 2
