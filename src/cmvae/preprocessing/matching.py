@@ -90,3 +90,9 @@ def numbers_from_zero(frame: pd.DataFrame) -> np.ndarray | None:
 def observed_rows(frame: pd.DataFrame) -> np.ndarray:
     """Return which rows are there, if only in part, (n,) boolean."""
     return ~np.all(np.asarray(frame.isna()), axis=1)
+
+
+def without_cells(frame: pd.DataFrame) -> list[Any]:
+    """Return the columns of a table with rows of which no cell is there."""
+    hollow = np.flatnonzero(np.all(np.asarray(frame.isna()), axis=0)) if len(frame) else []
+    return [frame.columns[place] for place in hollow]

@@ -19,7 +19,7 @@ from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
-from cmvae.preprocessing.matching import numbers_from_zero
+from cmvae.preprocessing.matching import numbers_from_zero, without_cells
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer
 from cmvae.preprocessing.transforms import are_shares
@@ -229,7 +229,7 @@ def _learn_table(
         raise ValueError(f"{where}: likelihood must be one of {allowed}, got {chosen!r}")
     ignored = tuple(column for column, kind in kinds.items() if kind == IGNORE)
     frame = frame[[column for column in frame if str(column) not in ignored]]
-    if hollow := [column for column in frame if frame[column].isna().all()]:
+    if hollow := without_cells(frame):
         shown = listed(map(str, hollow), 2 * SHOWN)
         warnings.warn(f"{where}: columns without any cells are left out: {shown}", stacklevel=2)
         ignored = (*ignored, *map(str, hollow))

@@ -13,7 +13,13 @@ from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Likelihood, Params
 from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Column, Continuous
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds
-from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
+from cmvae.preprocessing.matching import (
+    check_names,
+    number_block,
+    observed_rows,
+    own_columns,
+    without_cells,
+)
 from cmvae.preprocessing.transforms import SAID, choose_transforms
 
 IGNORE = "ignore"
@@ -94,7 +100,7 @@ class TableCodec(Codec):
         seen = frame[observed_rows(frame)]
         if not len(seen):
             raise ValueError(f"{where}: the table has no rows")
-        if hollow := [name for name in seen if seen[name].isna().all()]:
+        if hollow := without_cells(seen):
             raise ValueError(f"{where}: columns {hollow[:SHOWN]} have no cells; leave them out")
         measured = [n for n, kind in zip(frame, kinds, strict=True) if kind == "continuous"]
         learned: dict[Any, Column] = {}
