@@ -93,6 +93,8 @@ def observed_rows(frame: pd.DataFrame) -> np.ndarray:
 
 
 def without_cells(frame: pd.DataFrame) -> list[Any]:
-    """Return the columns of a table with rows of which no cell is there."""
-    hollow = np.flatnonzero(np.all(np.asarray(frame.isna()), axis=0)) if len(frame) else []
-    return [frame.columns[place] for place in hollow]
+    """Return the columns of a table of which no cell is there; none of a table without rows."""
+    if not len(frame):
+        return []
+    hollow = frame.isna().all().tolist()
+    return [name for name, none in zip(frame, hollow, strict=True) if none]
