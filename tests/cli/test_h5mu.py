@@ -261,7 +261,10 @@ def test_results_as_tables_are_the_run_s(fitted, cells, tmp_path, monkeypatch, s
     assert run("predict", fitted[0], "--data", cells, "--out", out)[0] == 0
     found = pd.read_parquet(out) if suffix == ".parquet" else pd.read_csv(out)
     pd.testing.assert_frame_equal(
-        found.set_index("id").drop(columns="fit_percentile"), samples_of(fitted[0]), check_dtype=False, atol=1e-5
+        found.set_index("id").drop(columns="fit_percentile"),
+        samples_of(fitted[0]),
+        check_dtype=False,
+        atol=1e-5,
     )
 
 
@@ -395,8 +398,7 @@ NO_H5MU = {
         *NO_H5MU.items(),
         (
             "nan",
-            "modality 'rna': values must be finite (take cells that lack the modality out of it); "
-            "got nan in cell 'c0",
+            "modality 'rna': values of a sparse matrix must be finite",
         ),
         ("strangers", "modality 'rna' shares no id with any other modality"),
     ],
@@ -465,7 +467,7 @@ def test_bad_ends_of_predictions_are_told_and_nothing_is_written(fitted, cells, 
         "--data must be an .npz, .h5mu, .h5ad or .yaml file",
         *given[:2],
         "--data",
-        "x.h5ad",
+        "x.txt",
         "--out",
         tmp_path / "o.csv",
     )
