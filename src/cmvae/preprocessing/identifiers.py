@@ -145,7 +145,7 @@ def _reason(name: Any, cells: Any) -> str | None:
         return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
     inferred = pd.api.types.infer_dtype(cells)
     if inferred in ("datetime64", "datetime", "date"):
-        return f"holds dates, such as {cells.iloc[0]}"
+        return _dates(cells.iloc[0])
     if inferred in ("integer", "floating", "mixed-integer-float", "decimal"):
         return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
     if inferred not in ("string", "mixed", "mixed-integer") or not _is_hashable(cells):
@@ -162,7 +162,7 @@ def _reason_of_numbers(name: Any, numbers: np.ndarray) -> str | None:
     if set(words) & set(_ZIP_WORDS) and low >= 0 and 100 <= high < 10**9:
         return "holds zip codes"
     if low >= 19000101 and high < 21010000 and _are_days(numbers):
-        return f"holds dates, such as {int(numbers[0])}"
+        return _dates(int(numbers[0]))
     if n < LONG or (named_as_years(name) and _YEARS[0] <= low and high <= _YEARS[1]):
         return None
     if rows_count_up(numbers):
@@ -176,6 +176,10 @@ def _reason_of_numbers(name: Any, numbers: np.ndarray) -> str | None:
     if is_long or (distinct > n / 2 and named_as_ids(name)):
         return f"holds {distinct} different numbers in {n} rows"
     return None
+
+
+def _dates(example: Any) -> str:
+    return f"holds dates, such as {example} (its kind date takes years)"
 
 
 def _are_days(numbers: np.ndarray) -> bool:
@@ -192,7 +196,7 @@ def _reason_of_texts(name: Any, texts: "pd.Series[str]") -> str | None:
 
     digits = values.str.count(r"\d")
     if fits(_DATE):
-        return f"holds dates, such as {values[0]}"
+        return _dates(values[0])
     if fits(_ZIP) or (words & set(_ZIP_WORDS) and fits(_NAMED_ZIP)):
         return f"holds zip codes, such as {values[0]}"
     is_phone = fits(_PHONE) and digits.between(7, 15).mean() >= _MOST
