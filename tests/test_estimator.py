@@ -682,7 +682,7 @@ def test_one_array_with_names_and_columns_comes_back(tmp_path):
     loaded = CMVAEClusterer.load(tmp_path / "plain")
     assert loaded.n_features_in_ == 5
     assert list(loaded.feature_names_in_) == list("pqrst")
-    with pytest.raises(ValueError, match="feature names"):
+    with pytest.warns(UserWarning, match=r"'x': 1 column (unknown, 'z'|missing, 'p')"):
         loaded.predict(X.rename(columns={"p": "z"}))
 
 
@@ -851,3 +851,71 @@ def test_cells_may_be_missing_of_new_samples_only_and_of_a_single_array(fitted):
     completed = single.impute(gaps["a"])
     assert completed.shape == (150, 5)
     assert np.isfinite(completed).all()
+
+
+@pytest.fixture(scope="module")
+def customers():
+    """An estimator of one frame with a column that numbers its rows, the frame, what was told."""
+    rng, groups = np.random.default_rng(0), np.arange(90) % 3
+    frame = pd.DataFrame(
+        {
+            "spent": rng.normal(size=90) + 6 * groups,
+            "age": rng.normal(size=90) - 6 * (groups == 1),
+            "town": np.array(["Rome", "Oslo", "Bonn"])[groups],
+            "number": range(90),
+        }
+    )
+    with pytest.warns(UserWarning, match="left out") as told:
+        model = CMVAEClusterer(3, max_epochs=3, random_state=0).fit(frame)
+    return model, frame, [str(own.message) for own in told]
+
+
+def test_columns_that_measure_nothing_are_left_out_with_a_warning(customers):
+    model, frame, told = customers
+    assert [line for line in told if "left out" in line] == [
+        "modality 'x': 1 column left out: 'number' counts up by one from row to row; kinds= takes "
+        "a column as it is"
+    ]
+    assert model.sample(2)[0].columns.tolist() == ["spent", "age", "town"]
+    np.testing.assert_array_equal(model.predict(frame.drop(columns="number")), model.labels_)
+
+
+def test_a_later_frame_may_differ_and_is_warned_of(customers):
+    model, frame, _ = customers
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(model.predict(frame[frame.columns[::-1]]), model.labels_)
+    later = frame.drop(columns="age").assign(town=["Lima", *frame["town"][1:]])
+    with pytest.warns(UserWarning, match="missing") as told:
+        clusters = model.predict(later)
+    assert [str(own.message) for own in told] == [
+        "modality 'x': 1 column missing, 'age': taken as missing cells",
+        "modality 'x': column 'town' (category) holds unknown values in 1 of 90 rows, 'Lima' (1); "
+        "known are 'Bonn', 'Oslo', 'Rome': taken as missing cells",
+    ]
+    assert (clusters == model.labels_).mean() > 0.6
+    with pytest.raises(ValueError, match=r"'town'.*90 of 90 rows.*correct or empty them"):
+        model.predict(frame.assign(town="Lima"))
+    with pytest.raises(ValueError, match="'x': none of the columns that were learned is there"):
+        model.predict(pd.DataFrame({"z": [1.0]}))
+
+
+def test_how_well_samples_fit_and_whether_they_have_drifted(customers, tmp_path):
+    model, frame, _ = customers
+    likelihoods, fits = model.score_samples(frame), model.fit_percentiles(frame)
+    assert likelihoods.shape == fits.shape == (90,)
+    assert (fits.min() < 10, fits.max() > 90) == (True, True)
+    np.testing.assert_array_equal(np.argsort(likelihoods)[:3], np.argsort(fits, kind="stable")[:3])
+    moved = frame.assign(age=frame["age"] + 50)
+    with pytest.warns(UserWarning, match=r"elsewhere .* in 1 column: 'age' of 'x' \(larger\)"):
+        assert (model.fit_percentiles(moved) < 1).all()
+    model.save(tmp_path / "run")
+    loaded = CMVAEClusterer.load(tmp_path / "run")
+    np.testing.assert_array_equal(loaded.fit_percentiles(frame), fits)
+    np.testing.assert_array_equal(loaded.score_samples(frame), likelihoods)
+
+
+def test_an_array_of_texts_is_told_in_plain_words():
+    X = np.array([["1", "a"], ["2", "b"]] * 9, dtype=object)
+    with pytest.raises(ValueError, match="X holds something that is no number: 'a'; columns of o"):
+        CMVAEClusterer(2).fit(X)

@@ -295,7 +295,7 @@ def test_other_cells_are_read_in_the_same_way():
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "settings must be a mapping, got list"),
+        ("[]", "settings must be a mapping, got \\["),
         ("{}", "codecs is missing"),
         ('{"codecs": {}}', "codecs"),
         ('{"codecs": {"a": {"type": "omics"}}}', r"codecs\.a\.omics\.var_names is missing"),

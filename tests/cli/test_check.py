@@ -17,7 +17,8 @@ def test_everything_understood_is_shown_and_nothing_is_trained_or_written(folder
     status, out, err = run("fit", *given(b="b.csv"), "--check")
     assert status == 0, err
     assert "b: " in out
-    assert "b.csv; ids in the column 'cell'; 60 samples" in out
+    assert "b.csv; delimiter comma" in out
+    assert "ids in the column 'cell'; 60 samples" in out
     assert "Nothing was trained or written." in out
     assert names(folder) == before
 
@@ -36,7 +37,7 @@ def test_what_is_left_out_is_named_with_the_reason_and_the_way_back(folder):
     pd.DataFrame({"id": IDS, "nr": range(N)}).to_csv("c.csv", index=False)
     message = "nothing to learn from in 1 column: 'nr'"
     line = refused(message, "fit", "--check", *given(c="c.csv"))
-    assert line.endswith("as in --kind c.nr=category")
+    assert line.endswith(f"as in --kind c.nr=category ({folder / 'c.csv'})")
 
 
 def test_check_needs_no_folder_and_leaves_one_alone(folder):

@@ -92,6 +92,7 @@ def test_the_run_folder_holds_what_repeats_it(fitted):
             "log.csv",
             "versions.json",
             "manifest.json",
+            "fit.json",
             "start.safetensors",
             "model",
             "model/config.json",
@@ -446,8 +447,7 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(
         (
             ["--modality", "a=A", "--modality", "c=notes.csv", "--kind", "a.y=length"],
             "modality 'a': unknown kinds ['length']; allowed: continuous, date, date+season, "
-            "binary, count, category, text, ignore; modality 'c': identifiers, dates or free text "
-            "in 1 columns",
+            "binary, count, category, text, ignore (",
         ),
         (
             ["--modality", "a=A", "--modality", "c=notes.csv", "--kind", "a.y=length"],

@@ -119,13 +119,13 @@ def said(err):
 def test_next_month_s_file_may_differ_and_is_told_of(fitted, tmp_path):
     table = table_a()
     table.loc[[3, 7], "colour"] = "purple"
-    table = table.drop(columns="smokes").rename(columns={"y": " Y "}).assign(new="x")
+    table = table.drop(columns="smokes").rename(columns={"y": "Y"}).assign(new="x")
     table[table.columns[::-1]].to_csv(tmp_path / "next.csv", index=False)  # the ids stand last
     command = ["predict", fitted[0], *given(a=tmp_path / "next.csv"), "--out", tmp_path / "o.csv"]
     status, _, err = run(*command)
     assert status == 0, err
     assert said(err) == [
-        "modality 'a': column ' Y ' is not spelt 'y': taken for it",
+        "modality 'a': column 'Y' is not spelt 'y': taken for it",
         "modality 'a': 1 column unknown, 'new': ignored",
         "modality 'a': 1 column missing, 'smokes': taken as missing cells",
         "modality 'a': column 'colour' (category) holds unknown values in 2 of 60 rows, 'purple' "
@@ -237,7 +237,7 @@ def test_ids_in_another_spelling_are_joined_and_told(fitted, files, tmp_path):
     tables = given(a=files / "a.csv", b=tmp_path / "b.csv")
     status, said, err = run("predict", fitted[0], *tables, "--out", tmp_path / "found.csv")
     assert status == 0, err
-    first, told = said.splitlines()[:2]
+    first, told = [line for line in said.splitlines() if "kept as text" not in line][:2]
     assert first == "Joined on ids: in both 45; only a 5; only b 10"
     assert told.startswith("modality 'b': 45 ids joined that differ only in blanks and leading ze")
     same = given(a=files / "a.csv", b=files / "b.parquet")

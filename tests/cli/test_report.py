@@ -92,7 +92,7 @@ def test_a_page_is_replaced_only_where_asked(fitted, tmp_path):
     (tmp_path / "profiles.csv").unlink()
     command.remove("--overwrite")
     refused("--out must end in .html, got", *command, tmp_path / "page.txt")
-    refused("--labels must be a table", *command, tmp_path / "p.html", "--labels", "labels.txt")
+    refused("--labels must be a table", *command, tmp_path / "p.html", "--labels", "labels.json")
     failed = OSError(28, "No space left on device")
     with (
         mock.patch("cmvae.report.gather_report", return_value=Content()),

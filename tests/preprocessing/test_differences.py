@@ -56,7 +56,10 @@ def test_blanks_and_case_do_not_hide_a_column():
     other = TABLE.rename(columns={"Home Town": "home_town ", "size": "SIZE"})
     values, said = encoded(other)
     np.testing.assert_array_equal(values, encoded(TABLE)[0])
-    assert "column 'home_town ' is not spelt 'Home Town': taken for it" in said[1]
+    assert sorted(said) == [
+        "modality 't': column 'SIZE' is not spelt 'size': taken for it",
+        "modality 't': column 'home_town ' is not spelt 'Home Town': taken for it",
+    ]
     two = TABLE.drop(columns="size").assign(Size=1.0, SIZE=2.0)
     assert encoded(two)[1] == [
         "modality 't': 2 columns unknown, 'Size', 'SIZE': ignored",

@@ -24,8 +24,14 @@ def test_columns_are_matched_by_name(learned):
     straight = encoded(learned, {"a": FRAME}).data["a"]
     for table in (FRAME[["q", "p"]], FRAME.to_numpy()):
         np.testing.assert_array_equal(encoded(learned, {"a": table}).data["a"], straight)
-    with pytest.raises(ValueError, match=r"'a'.*unknown columns \['r'\].*missing columns \['q'\]"):
-        encoded(learned, {"a": FRAME.rename(columns={"q": "r"})})
+    with pytest.warns(
+        UserWarning, match=r"'a': 1 column (unknown, 'r': ignored|missing, 'q')"
+    ) as told:
+        other = encoded(learned, {"a": FRAME.rename(columns={"q": "r"})}).data["a"]
+    assert len(told) == 2
+    np.testing.assert_array_equal(np.isnan(other), [[False, True]] * len(FRAME))
+    with pytest.raises(ValueError, match="'a': none of the columns that were learned is there"):
+        encoded(learned, {"a": FRAME.rename(columns={"q": "r", "p": "s"})})
 
 
 def test_tables_are_joined_on_every_sample_that_one_of_them_has():

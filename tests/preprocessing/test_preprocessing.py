@@ -266,10 +266,11 @@ def test_single_missing_cells_become_a_mask_of_the_dataset():
     assert data.masks["a"].tolist() == [row != 5 for row in range(12)]
 
 
-def test_a_column_without_cells_is_left_out_with_a_warning():
+def test_a_column_without_cells_is_left_out_and_named():
     table = pd.DataFrame({"x": np.arange(5.0) ** 2, "gone": np.nan})
-    with pytest.warns(UserWarning, match="'a': columns without any cells are left out: gone"):
-        learned = Preprocessing.learn({"a": table})
+    learned = Preprocessing.learn({"a": table})
+    (line,) = learned.understood["a"].say_left_out("a")
+    assert line == "modality 'a': 1 column left out: 'gone' holds nothing"
     codec = learned.codecs["a"]
     assert codec.names == ["x"]
     assert codec.encode(table.assign(gone=1.0), "a")[0].shape == (5, 1)

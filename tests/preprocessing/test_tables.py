@@ -202,6 +202,16 @@ def test_cells_may_be_missing_where_none_were_when_the_codec_was_learned():
     assert 0.1 < np.isnan(values).mean() < 0.3
 
 
+@pytest.mark.parametrize("gone", [np.nan, None])
+@pytest.mark.parametrize("column", list(frame()))
+def test_a_whole_column_may_be_missing_of_new_rows(column, gone):
+    codec, table = encode_table(frame())[1], frame(seed=1)
+    values, observed = codec.encode(table.assign(**{column: gone}))
+    own = [name.split("=")[0] == column for name in codec.names]
+    assert observed.all()
+    np.testing.assert_array_equal(np.isnan(values), np.tile(own, (len(table), 1)))
+
+
 def test_gaps_leave_what_is_learned_of_shares_and_heavy_tails():
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.ones(4), 80)

@@ -49,7 +49,7 @@ def test_what_is_written_is_read(run, folder, prepared):
 
 def test_all_is_plain_text_but_the_weights(folder):
     read_as_text = [name for name in names(folder) if "." in name and "safetensors" not in name]
-    assert len(read_as_text) == 8
+    assert len(read_as_text) == 9
     for name in read_as_text:
         assert (folder / name).read_text(encoding="utf-8")
     stored = json.loads((folder / "preprocessing.json").read_text())["codecs"]

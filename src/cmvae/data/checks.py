@@ -72,7 +72,9 @@ def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = T
     what = f"mask of modality {modality!r}"
     mask = as_tensor(value, what)
     if mask.shape != (n_samples,):
-        raise ValueError(f"{what}: expected shape ({n_samples},), got {tuple(mask.shape)}")
+        way = "; masks of single cells are given as cells" if mask.ndim > 1 else ""
+        got = f"got {tuple(mask.shape)}{way}"
+        raise ValueError(f"{what}: expected shape ({n_samples},), {got}")
     if mask.dtype == torch.bool:
         return mask
     other = (mask != 0) & (mask != 1)

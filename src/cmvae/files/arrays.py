@@ -109,7 +109,7 @@ class ArrayFile(Source):
                 own = [file[name] for name in ID_ARRAYS if name in file.files]
                 return file[array or names[0]], own[0] if own else None
         except _UNREADABLE as error:
-            raise ValueError(f"{self.where}: not a readable array: {error}") from error
+            raise ValueError(f"{self.where}: not a readable array: {_told(error)}") from error
 
 
 def array_names(path: Path) -> list[str]:
@@ -124,7 +124,15 @@ def array_names(path: Path) -> list[str]:
         with np.load(path) as file:
             return [name for name in file.files if name not in ID_ARRAYS]
     except _UNREADABLE as error:
-        raise ValueError(f"{path}: not a readable .npz file: {error}") from error
+        raise ValueError(f"{path}: not a readable .npz file: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says; NumPy's advice on pickles would have files run as programs."""
+    text = str(error)
+    if "pickle" in text or "Python objects" in text:
+        return "it is damaged, or holds Python objects, not numbers: save it as an array of numbers"
+    return text or type(error).__name__
 
 
 def as_images(values: np.ndarray, modality: str) -> np.ndarray:

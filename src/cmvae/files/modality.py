@@ -32,8 +32,8 @@ class ModalityFile(Settings):
         encoding: The encoding of a text, as Python names it.
         sheet: The sheet of an .xlsx file.
         subfolders: Whether the images in subfolders are read too, their ids being relative paths.
-        depth: How images of sixteen bits a channel become images of eight: by the upper eight of the
-            bits that are 'used' in the folder, or of the 'full' sixteen.
+        depth: How images of sixteen bits a channel become images of eight: by the upper eight of
+            the bits that are 'used' in the folder, or of the 'full' sixteen.
         layout: Where the channels of an array of images are: 'first' (n, C, H, W), 'last'
             (n, H, W, C), or 'none' (n, H, W).
     """

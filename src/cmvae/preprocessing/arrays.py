@@ -144,7 +144,9 @@ class ArrayCodec(Codec):
         bad = np.flatnonzero(observed & ~np.isfinite(flat).all(1))
         if len(bad):
             raise ValueError(
-                f"modality {modality!r}: NaN or infinity in {len(bad)} samples, the first {bad[:5]}"
+                f"modality {modality!r}: NaN or infinity in {len(bad)} samples, the first "
+                f"{bad[:5].tolist()}; only tables may lack single cells, not arrays of samples of "
+                f"the shape {self.shape}"
             )
         return values, observed
 

@@ -22,6 +22,7 @@ _THINGS = (
     *("member", "order", "participant", "patient", "person", "product", "record", "row"),
     *("sample", "serial", "session", "subject", "ticket", "transaction", "user"),
 )
+_GLUED = {thing + end for thing in _THINGS for end in (*_ID_WORDS, *_NUMBER_WORDS)}
 _ZIP_WORDS = (
     "zip",
     "zipcode",
@@ -60,15 +61,11 @@ def identifying(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, s
     Returns:
         Column to what is said of it.
     """
-    rest = [name for name in frame if name not in named]
-    found = {}
-    plain = [name for name in rest if _is_plain(frame[name].dtype)]
-    maybe = set(plain) - set(_fractional(frame, plain))
-    for name in rest:
-        is_candidate = name in maybe or not _is_plain(frame[name].dtype)
-        if is_candidate and (reason := _reason(name, frame[name].dropna())):
-            found[name] = reason
-    return found
+    plain = _plain_columns(frame, named)
+    passed_over = {*named, *_fractional(frame, plain)}
+    rest = [name for name in frame if name not in passed_over]
+    reasons = {name: _reason(name, frame[name].dropna()) for name in rest}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def constant(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, str]:
@@ -78,8 +75,8 @@ def constant(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, str]
         frame: A table.
         named: Columns that are passed over.
     """
-    rest = [name for name in frame if name not in named]
-    plain = [name for name in rest if _is_plain(frame[name].dtype)]
+    plain, passed_over = _plain_columns(frame, named), set(named)
+    rest = [name for name in frame if name not in passed_over]
     numbers = frame[plain].to_numpy(dtype=np.float64)
     gone = np.isnan(numbers)
     low = np.where(gone, np.inf, numbers).min(0, initial=np.inf)
@@ -110,14 +107,19 @@ def named_as_ids(name: Any) -> bool:
     """Tell whether a column's name says that it holds ids: customer_id, orderNo, userid."""
     words = words_of(name) or [""]
     last = words[-1]
-    glued = any(last == thing + end for thing in _THINGS for end in (*_ID_WORDS, *_NUMBER_WORDS))
     of_thing = len(words) > 1 and words[-2] in _THINGS and last in _NUMBER_WORDS
-    return last in _ID_WORDS or glued or of_thing
+    return last in _ID_WORDS or last in _GLUED or of_thing
 
 
 def named_as_years(name: Any) -> bool:
     """Tell whether a column's name says that it holds years."""
     return any(word in _YEAR_WORDS for word in words_of(name))
+
+
+def _plain_columns(frame: pd.DataFrame, named: Collection[Any]) -> list[Any]:
+    """Return the columns of NumPy's numbers that are not named."""
+    passed_over = set(named)
+    return [n for n, own in frame.dtypes.items() if _is_plain(own) and n not in passed_over]
 
 
 def _is_plain(dtype: Any) -> bool:
@@ -143,7 +145,7 @@ def _reason(name: Any, cells: Any) -> str | None:
         return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
     inferred = pd.api.types.infer_dtype(cells)
     if inferred in ("datetime64", "datetime", "date"):
-        return f"holds dates, such as {cells.iloc[0]}"
+        return _dates(cells.iloc[0])
     if inferred in ("integer", "floating", "mixed-integer-float", "decimal"):
         return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
     if inferred not in ("string", "mixed", "mixed-integer") or not _is_hashable(cells):
@@ -160,7 +162,7 @@ def _reason_of_numbers(name: Any, numbers: np.ndarray) -> str | None:
     if set(words) & set(_ZIP_WORDS) and low >= 0 and 100 <= high < 10**9:
         return "holds zip codes"
     if low >= 19000101 and high < 21010000 and _are_days(numbers):
-        return f"holds dates, such as {int(numbers[0])}"
+        return _dates(int(numbers[0]))
     if n < LONG or (named_as_years(name) and _YEARS[0] <= low and high <= _YEARS[1]):
         return None
     if rows_count_up(numbers):
@@ -174,6 +176,10 @@ def _reason_of_numbers(name: Any, numbers: np.ndarray) -> str | None:
     if is_long or (distinct > n / 2 and named_as_ids(name)):
         return f"holds {distinct} different numbers in {n} rows"
     return None
+
+
+def _dates(example: Any) -> str:
+    return f"holds dates, such as {example} (its kind date takes years)"
 
 
 def _are_days(numbers: np.ndarray) -> bool:
@@ -190,7 +196,7 @@ def _reason_of_texts(name: Any, texts: "pd.Series[str]") -> str | None:
 
     digits = values.str.count(r"\d")
     if fits(_DATE):
-        return f"holds dates, such as {values[0]}"
+        return _dates(values[0])
     if fits(_ZIP) or (words & set(_ZIP_WORDS) and fits(_NAMED_ZIP)):
         return f"holds zip codes, such as {values[0]}"
     is_phone = fits(_PHONE) and digits.between(7, 15).mean() >= _MOST

@@ -92,3 +92,11 @@ def numbers_from_zero(frame: pd.DataFrame) -> np.ndarray | None:
 def observed_rows(frame: pd.DataFrame) -> np.ndarray:
     """Return which rows are there, if only in part, (n,) boolean."""
     return ~np.all(np.asarray(frame.isna()), axis=1)
+
+
+def without_cells(frame: pd.DataFrame) -> list[Any]:
+    """Return the columns of a table of which no cell is there; none of a table without rows."""
+    if not len(frame):
+        return []
+    hollow = frame.isna().all().tolist()
+    return [name for name, none in zip(frame, hollow, strict=True) if none]

@@ -28,7 +28,7 @@ from cmvae.preprocessing.kinds import (
     without,
 )
 from cmvae.preprocessing.libraries import as_pandas
-from cmvae.preprocessing.matching import numbers_from_zero
+from cmvae.preprocessing.matching import numbers_from_zero, without_cells
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer
 from cmvae.preprocessing.transforms import are_shares
@@ -255,8 +255,7 @@ def _learn_table(
     kinds, chosen = options.kinds, options.likelihood
     ignored = tuple(column for column, kind in kinds.items() if kind == IGNORE)
     frame = frame[[column for column in frame if str(column) not in ignored]]
-    empty: Any = np.asarray(frame.isna()).all(0)
-    gone = dict.fromkeys(frame.columns[empty], "holds nothing")
+    gone = dict.fromkeys(without_cells(frame), "holds nothing")
     whole, frame = frame, without(frame, gone, modality)
     if TEXT in kinds.values():
         return _learn_text(frame, (*ignored, *map(str, gone)), modality), _by_name(gone)

@@ -16,7 +16,13 @@ from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Category, Column, Co
 from cmvae.preprocessing.dates import DATES, STORED, Date, DateAndSeason
 from cmvae.preprocessing.identifiers import identifying
 from cmvae.preprocessing.kinds import KINDS, as_frame, column_kinds, without
-from cmvae.preprocessing.matching import check_names, number_block, observed_rows, own_columns
+from cmvae.preprocessing.matching import (
+    check_names,
+    number_block,
+    observed_rows,
+    own_columns,
+    without_cells,
+)
 from cmvae.preprocessing.transforms import SAID, choose_transforms
 
 IGNORE = "ignore"
@@ -97,13 +103,14 @@ class TableCodec(Codec):
         seen = frame[observed_rows(frame)]
         if not len(seen):
             raise ValueError(f"{where}: the table has no rows")
-        if hollow := [name for name in seen if seen[name].isna().all()]:
+        if hollow := without_cells(seen):
             raise ValueError(f"{where}: columns {hollow[:SHOWN]} have no cells; leave them out")
         measured = [n for n, kind in zip(frame, kinds, strict=True) if kind == "continuous"]
         learned: dict[Any, Column] = {}
+        standardised = set(plain)
         if measured:
             numbers = np.ascontiguousarray(number_block(seen, measured, modality))
-            found = choose_transforms(numbers, [name not in plain for name in measured])
+            found = choose_transforms(numbers, [name not in standardised for name in measured])
             learned = {own.name: own for own in Continuous.learn_all(measured, numbers, found)}
         for own, kind in zip(names, kinds, strict=True):
             if own not in learned:

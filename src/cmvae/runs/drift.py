@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LEVEL = 0.01  # the share of files without drift of which a warning is given, at most
 LEAST = 0.1  # differences of shares below this are of no interest, however sure
 MOST_COLUMNS, MOST_SAMPLES, EDGES = 200, 20_000, 101
-_AT_ONCE = 2048
+ENTRIES = 1 << 22  # numbers held at a time
 
 
 class Margin(Settings):
@@ -156,8 +156,9 @@ def _numbers(
 ) -> Iterator[np.ndarray]:
     """Yield the numbers of samples that have a modality, (n, labels), missing ones NaN."""
     seen = rows[data.masks[modality].cpu().numpy()[rows]]
-    for start in range(0, len(seen), _AT_ONCE):
-        part = seen[start : start + _AT_ONCE]
+    size = max(1, ENTRIES // max(1, math.prod(data.data[modality].shape[1:])))
+    for start in range(0, len(seen), size):
+        part = seen[start : start + size]
         batch: Any = data[part]
         values = batch.data[modality][:].cpu().numpy().reshape(len(part), -1).astype(np.float64)
         if modality in batch.cells:

@@ -65,7 +65,8 @@ def log_likelihoods(model: CMVAE, data: IncompleteDataset) -> np.ndarray:
     The draws are the same each time.
     """
     generator = torch.Generator(model.cluster_centers.device).manual_seed(0)
-    nll = model.compute_joint_nll(data, DRAWS, reduction="none", generator=generator)
+    options: dict[str, Any] = {"reduction": "none", "generator": generator}
+    nll = model.compute_joint_nll(data, DRAWS, chunk_size=model.rows_at_once, **options)
     return np.asarray(-nll.double().cpu().numpy())
 
 

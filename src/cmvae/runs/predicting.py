@@ -50,12 +50,12 @@ def predict_files(
         How many samples there are in each cluster.
     """
     counts, drift = np.zeros(record.n_clusters, dtype=np.int64), record.drift()
-    from cmvae.runs.goodness import fit_percentiles
-
     with (
         _joined(folder, record, files, told, strict, tell) as (run, parts),
         open_rows(out) as append,
     ):
+        from cmvae.runs.goodness import fit_percentiles  # a model is needed now
+
         for rows in parts:
             data = run.preprocessing.dataset(rows)
             fits = fit_percentiles(run.model, run.reference, data)
