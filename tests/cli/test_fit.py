@@ -542,9 +542,14 @@ def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
 
 def test_a_run_that_cannot_be_put_in_its_place_can_be_resumed(files, tmp_path):
     fit = ["fit", *given(a=files / "a.csv"), "--clusters", 2, *QUICK]
-    with mock.patch(
-        "pathlib.Path.rename", side_effect=OSError(errno.EROFS, "Read-only file system")
-    ):
+    own = Path.rename
+
+    def rename(path, target):
+        if path.name == "run.partial":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return own(path, target)
+
+    with mock.patch.object(Path, "rename", rename):
         refused("Read-only file system", *fit, "--out", tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
     assert run("fit", "--out", tmp_path / "run", "--resume")[0] == 0

@@ -27,9 +27,9 @@ def test_files_are_absolute_and_read_as_those_before(tmp_path, monkeypatch):
     }
     found = modality_files(["a=x=1.csv", "b=new.h5mu", "c=c.csv", "d=~/d.csv"], None, like)
     assert found == {
-        "a": ModalityFile(path=str(tmp_path / "x=1.csv"), id="key"),
+        "a": ModalityFile(path=str(tmp_path / "x=1.csv")),
         "b": ModalityFile(path=str(tmp_path / "new.h5mu"), array="rna", layer="raw"),
-        "c": ModalityFile(path=str(tmp_path / "c.csv"), id="key"),
+        "c": ModalityFile(path=str(tmp_path / "c.csv")),
         "d": ModalityFile(path=str(Path.home() / "d.csv")),
     }
     assert modality_files(["a=x.csv"], "cell", like)["a"].id == "cell"

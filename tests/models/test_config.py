@@ -275,7 +275,7 @@ def test_json_both_ways(fields):
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("[1]", "mapping.*list"),
+        ("[1]", "mapping, got"),
         ('{"n_modalities": 2, "modalities_specific_dim": 3, "betta": 1}', "betta"),
         ('{"n_modalities": 2, "modalities_specific_dim": 3, "beta": -1}', "beta"),
         ('{"n_modalities": 2, "modalities_specific_dim": 3, "beta": NaN}', "beta"),

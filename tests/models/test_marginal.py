@@ -255,3 +255,18 @@ def test_modes_parameters_and_config_are_as_before(fails):
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         make_model().compute_joint_nll(make_data(), **arguments)
+
+
+def test_with_a_seed_no_sample_depends_on_the_others():
+    model = linear_gaussian()
+    data = make_data(SHAPES, 6)
+    samples = IncompleteDataset(data, missing())
+    whole = model.compute_joint_nll(samples, K=7, reduction="none", seed=3)
+    order = torch.tensor([4, 0, 5, 2])
+    some = model.compute_joint_nll(samples[order], K=7, reduction="none", seed=3)
+    torch.testing.assert_close(some, whole[order], rtol=1e-12, atol=0)
+    near = model.compute_joint_nll(samples, K=20_000, reduction="none", seed=3)
+    expected = -closed_form(model, data, missing())
+    torch.testing.assert_close(near, expected, rtol=0, atol=0.05)
+    other = model.compute_joint_nll(samples, K=7, reduction="none", seed=4)
+    assert (other != whole).all()

@@ -27,7 +27,7 @@ SAID = {
     "words": "60 words, ",
     "shares": "3 of these as square roots of shares: c0, c1, c2",
     "tails": "as logarithms",
-    "account": "2 count",
+    "account": "2 continuous",
 }
 
 

@@ -149,7 +149,7 @@ def test_bad_arguments_are_named_before_anything_happens(arguments, message):
     trained = model()
     before = weights(trained)
     with pytest.raises((ValueError, TypeError), match=message):
-        fit(trained, data(), **{"max_epochs": 9, **arguments}, **QUIET)
+        fit(trained, data(), **{"max_epochs": 9, **QUIET, **arguments})
     assert torch.equal(before, weights(trained))
     assert not list(Path().iterdir())
 

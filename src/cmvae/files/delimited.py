@@ -53,7 +53,8 @@ class DelimitedText:
         self.layout = find_layout(lines, whole, self.where, modality, given, usual)
         self.names = [name for name in self.layout.names if name not in self.layout.empty]
         columns = zip(self.layout.names, zip(*self.layout.records, strict=True), strict=False)
-        cells = {name: own for name, own in columns if name not in self.layout.empty}
+        passed_over = {*self.layout.empty, options.id or self.names[0]}
+        cells = {name: own for name, own in columns if name not in passed_over}
         clear = self.layout.delimiter != ";"
         self._numbers = NumberTexts(self.where, modality, options, cells, clear)
         self.reading, self.notes = self._account()
@@ -163,8 +164,6 @@ class DelimitedText:
         if layout.empty:
             columns = counted(len(layout.empty), "column")
             notes.append(f"{columns} without name and cells passed over")
-        if layout.remarks or layout.empty:
-            reading["passed over"] = notes[-1]
         return reading, notes
 
 

@@ -47,6 +47,7 @@ class ExcelSheet:
         texts = {
             name: [row[place] for row in first if isinstance(row[place], str)]
             for place, name in enumerate(self.names)
+            if name != (options.id or self.names[0])
         }
         empty = {name for place, name in enumerate(self.names) if _is_empty(first, place)}
         self._unnamed = {n for n in empty if n.startswith("Unnamed: ")} - {self.names[0]}

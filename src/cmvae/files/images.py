@@ -79,8 +79,6 @@ class ImageFolder(Source):
                 f"{counted(len(deeper), 'image')} in subfolders passed over "
                 "(subfolders=yes reads them)"
             )
-        if self.notes:
-            self.reading["passed over"] = "; ".join(self.notes)
 
 
 def measure_images(paths: Iterable[Path], modality: str) -> tuple[int, int, int]:

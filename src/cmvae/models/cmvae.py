@@ -401,10 +401,13 @@ class CMVAE(nn.Module):
         reduction: str = "sum",
         chunk_size: int = 16384,
         generator: Generator | None = None,
+        seed: int | None = None,
     ) -> Tensor:
         """Estimate −log p(X_S), β = 1 and no rescaling, by ``K`` importance samples for each.
 
-        At most ``chunk_size`` samples are encoded, and so many draws decoded, at a time.
+        At most ``chunk_size`` samples are encoded, and so many draws decoded, at a time. With a
+        ``seed``, instead of a generator, every sample gets the same draws: its estimate does not
+        depend on which others there are.
 
         Returns:
             The sum over samples, a scalar, or with ``reduction='none'`` (n_data,); in nats.
@@ -412,7 +415,7 @@ class CMVAE(nn.Module):
         draws, chunk = positive_int("K", K), positive_int("chunk_size", chunk_size)
         if reduction not in ("sum", "none"):
             raise ValueError(f"reduction must be 'sum' or 'none', got {reduction!r}")
-        nll = -inference.log_marginal(self, inputs, draws, chunk, generator)
+        nll = -inference.log_marginal(self, inputs, draws, chunk, generator, seed)
         return nll.sum() if reduction == "sum" else nll
 
     # Saving

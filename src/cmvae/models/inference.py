@@ -215,7 +215,12 @@ def bound_of(
 
 
 def log_marginal(
-    parts: Parts, inputs: Any, draws: int, chunk_size: int, generator: Generator | None = None
+    parts: Parts,
+    inputs: Any,
+    draws: int,
+    chunk_size: int,
+    generator: Generator | None = None,
+    seed: int | None = None,
 ) -> Tensor:
     """Estimate log p(X_S) of samples, (n,), by :mod:`cmvae.models.marginal`, in eval mode."""
     priors, found = private_priors(parts), []
@@ -224,7 +229,7 @@ def log_marginal(
             batch = read_batch(parts, chunk)
             score = partial(score_rows, parts, batch, rescaled=False)
             model = (experts_of(parts, batch), parts.mixture, priors, score)
-            found.append(estimate_log_marginal(*model, draws, chunk_size, generator))
+            found.append(estimate_log_marginal(*model, draws, chunk_size, generator, seed))
     return torch.cat(found)
 
 

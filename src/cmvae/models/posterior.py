@@ -115,11 +115,15 @@ class Experts:
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def sample_private(
-        self, modality: int, draws: int, generator: Generator | None = None
+        self, modality: int, draws: int, generator: Generator | None = None, alike: bool = False
     ) -> Tensor:
-        """Draw w_m from its expert, (B, draws, dim_m), with gradients to its parameters."""
+        """Draw w_m from its expert, (B, draws, dim_m), with gradients to its parameters.
+
+        Where they are to be ``alike``, the noise is that of one sample for all.
+        """
         loc, scale = self.private_loc[modality], self.private_scale[modality]
-        noise = self.family.noise((len(loc), draws, loc.shape[-1]), self.loc, generator)
+        batch = 1 if alike else len(loc)
+        noise = self.family.noise((batch, draws, loc.shape[-1]), self.loc, generator)
         return loc.unsqueeze(1) + scale.unsqueeze(1) * noise
 
     def choose(self, draws: int, generator: Generator | None = None) -> Tensor:
@@ -127,8 +131,11 @@ class Experts:
         weights, source = self.observed.T.to(self.loc.dtype), generator_keyword(generator)
         return torch.multinomial(weights, draws, replacement=True, **source)
 
-    def sample(self, choice: Tensor, generator: Generator | None = None) -> Tensor:
-        """Draw z from the chosen experts ``choice``, (B, draws): (B, draws, d)."""
+    def sample(
+        self, choice: Tensor, generator: Generator | None = None, alike: bool = False
+    ) -> Tensor:
+        """Draw z from the chosen experts ``choice``, (B, draws): (B, draws, d); as w_m is drawn."""
         rows = torch.arange(choice.shape[0], device=choice.device).unsqueeze(-1)
         loc, scale = self.loc[choice, rows], self.scale[choice, rows]
-        return loc + scale * self.family.noise(tuple(loc.shape), self.loc, generator)
+        batch = 1 if alike else len(loc)
+        return loc + scale * self.family.noise((batch, *loc.shape[1:]), self.loc, generator)

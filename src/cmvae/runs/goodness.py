@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.models.cmvae import CMVAE
@@ -62,11 +61,10 @@ def fit_percentiles(
 def log_likelihoods(model: CMVAE, data: IncompleteDataset) -> np.ndarray:
     """Return log p(X_S) of samples, (n,), in nats of coded features: a bound of it.
 
-    The draws are the same each time.
+    The draws are the same for every sample and each time.
     """
-    generator = torch.Generator(model.cluster_centers.device).manual_seed(0)
-    options: dict[str, Any] = {"reduction": "none", "generator": generator}
-    nll = model.compute_joint_nll(data, DRAWS, chunk_size=model.rows_at_once, **options)
+    options: dict[str, Any] = {"reduction": "none", "chunk_size": model.rows_at_once, "seed": 0}
+    nll = model.compute_joint_nll(data, DRAWS, **options)
     return np.asarray(-nll.double().cpu().numpy())
 
 

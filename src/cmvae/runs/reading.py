@@ -64,7 +64,8 @@ def _about(source: Source) -> dict[str, Any]:
     column = getattr(source, "id_column", None)
     return {
         "id": None if column is None or column.startswith(UNNAMED) else column,
-        "reading": ", ".join([*(f"{k} {v}" for k, v in source.reading.items()), *source.notes]),
+        "reading": "; ".join(source.notes)
+        or ", ".join(f"{k} {v}" for k, v in source.reading.items()),
     }
 
 

@@ -39,6 +39,9 @@ class ModelModule(LightningModule):
 
     The model, called with a batch, returns a scalar ``loss`` and ``metrics``; the default optimiser
     is Adam.
+
+    Attributes:
+        means: The terms of the last epoch of training, as they are logged.
     """
 
     amsgrad = False
@@ -54,6 +57,7 @@ class ModelModule(LightningModule):
         self.learning_rate = positive_float("learning_rate", learning_rate)
         self._optimizer = optimizer
         self._sums: dict[str, tuple[Any, int]] = {}
+        self.means: dict[str, Any] = {}
 
     def prepare(self, data: Any) -> None:
         """Learn from the training data what has to be known before the first step."""
@@ -112,7 +116,7 @@ class ModelModule(LightningModule):
         if not (self.trainer.is_last_batch or last):
             return
         means = {f"train/{name}": total / weight for name, (total, weight) in self._sums.items()}
-        self._sums = {}
+        self._sums, self.means = {}, means
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -92,8 +92,10 @@ class EpochCheckpoints(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the epoch's terms, and save its checkpoints."""
-        terms = trainer.callback_metrics.items()
-        found = {name: float(value) for name, value in terms if "/" in name or name == "phase"}
+        every, own = trainer.callback_metrics, getattr(pl_module, "means", {})
+        # Lightning's metrics are those of earlier epochs too.
+        current = [name for name in every if name in own or name.startswith(("val/", "phase"))]
+        found = {name: float(every[name]) for name in current}
         self.logged = {"epoch": trainer.current_epoch, **found}
         super().on_train_epoch_end(trainer, pl_module)
 
