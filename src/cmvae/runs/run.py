@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse.csgraph import connected_components
 
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
@@ -118,6 +117,8 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
 
 def _warn_of_unconnected(masks: Mapping[str, np.ndarray]) -> None:
     """Warn of modalities, with masks (n,), that no sample connects with the others."""
+    from scipy.sparse.csgraph import connected_components
+
     seen = np.stack(list(masks.values())).astype(int)
     number, parts = connected_components(seen @ seen.T, directed=False)
     if number > 1:
