@@ -77,3 +77,29 @@ def test_what_cannot_be_is_told_in_one_line(gaps, tmp_path):
     given[1] = tmp_path / "python"
     refused("the run has no files of ['a']; pass the files of its samples with --from", *given)
     assert not (tmp_path / "done").exists()
+
+
+def test_codes_dates_and_other_spellings_of_ids_stay_as_they_were_written(tmp_path):
+    rng, labels = np.random.default_rng(1), np.arange(60) % 3
+    ids = pd.Index([f"P{number:03d}" for number in range(60)], name="id")
+    a = pd.DataFrame({"x": 6.0 * labels + rng.normal(size=60)}, ids)
+    a["zip"] = [f"{code:05d}" for code in rng.integers(500, 9999, 60)]
+    days = pd.to_datetime("2020-02-01") + pd.to_timedelta(rng.integers(0, 700, 60), "D")
+    a["since"] = days.strftime("%d.%m.%Y")
+    b = pd.DataFrame({"y": (9.0 * labels + rng.normal(size=60)).round(3)}, ids.str.lower() + " ")
+    a.loc[["P003", "P004"], ["x", "since"]] = np.nan
+    b.iloc[5] = np.nan
+    a.to_csv(tmp_path / "a.csv")
+    b.to_csv(tmp_path / "b.csv", index_label="id")
+    files = ["--modality", f"a={tmp_path / 'a.csv'}", "--modality", f"b={tmp_path / 'b.csv'}"]
+    quick = ["--kind", "a.since=date", "--clusters", 3, "--epochs", 2]
+    status, _, err = run("fit", *files, *quick, "--out", tmp_path / "run")
+    assert status == 0, err
+    assert run("generate", tmp_path / "run", "--impute", "--out", tmp_path / "done")[0] == 0
+    made = pd.read_csv(tmp_path / "done" / "a.csv", index_col="id", dtype={"zip": str})
+    assert (made["zip"] == a["zip"]).all()
+    assert made["since"].str.fullmatch(r"\d\d\.\d\d\.\d{4}").all()
+    assert ((made["since"] == a["since"]) | a["since"].isna()).all()
+    y = pd.read_csv(tmp_path / "done" / "b.csv", index_col="id")["y"]
+    there = b["y"].notna().to_numpy()
+    assert (y.to_numpy()[there] == b["y"].to_numpy()[there]).all()

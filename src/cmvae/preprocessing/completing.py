@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from cmvae.preprocessing.codec import Codec
+from cmvae.preprocessing.dates import Date
+from cmvae.preprocessing.tables import TableCodec
 
 
 def complete_table(codec: Codec, values: np.ndarray, original: pd.DataFrame | None) -> pd.DataFrame:
@@ -24,9 +26,12 @@ def complete_table(codec: Codec, values: np.ndarray, original: pd.DataFrame | No
     if original is None:
         return pd.DataFrame(made)
     completed, own = original.copy(), {str(name): name for name in made}
+    columns = codec.columns if isinstance(codec, TableCodec) else ()
+    dates = {column.name: column for column in columns if isinstance(column, Date)}
     for column in original:
         if str(column) in own:
-            filled = made[own.pop(str(column))]
+            name = own.pop(str(column))
+            filled = dates[name].written(made[name]) if name in dates else made[name]
             completed[column] = _filled(original[column], filled)
     for name in own.values():  # columns that the samples lack altogether
         completed[name] = made[name].to_numpy()
@@ -36,6 +41,8 @@ def complete_table(codec: Codec, values: np.ndarray, original: pd.DataFrame | No
 def _filled(cells: "pd.Series[Any]", made: "pd.Series[Any]") -> Any:
     """Return cells with what was made in place of missing ones, of the type of either."""
     there = cells.notna().to_numpy()
+    if there.all():
+        return cells
     merged = pd.Series(made.to_numpy(dtype=object), index=cells.index, dtype=object)
     merged[there] = cells[there].astype(object)
     if isinstance(cells.dtype, pd.CategoricalDtype):

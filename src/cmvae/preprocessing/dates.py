@@ -81,6 +81,10 @@ class Date(Column):
         days = np.floor(self.first + years * YEAR + 0.02).clip(-700_000, 2_900_000)
         return days.astype(np.int64).astype("datetime64[D]").astype("datetime64[s]")
 
+    def written(self, dates: "pd.Series[Any]") -> "pd.Series[Any]":
+        """Return dates, (n,), as those that were learned were written."""
+        return dates if self.form == STORED else dates.dt.strftime(self.form)
+
 
 class DateAndSeason(Date):
     """Dates, as years since the first one, and as sine and cosine of the day of the year."""

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.arrays import is_sparse
-from cmvae.files import open_source
 from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import CellRows
+from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.completing import complete_table
 from cmvae.runs.generated import open_writers, record_generated
-from cmvae.runs.reading import join_files
+from cmvae.runs.reading import join_files, open_known
 
 if TYPE_CHECKING:
     from cmvae.runs.run import Run
@@ -42,6 +42,7 @@ def impute_files(
     preprocessing, ids = run.preprocessing, list[str]()
     made: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
     with join_files(files, preprocessing) as store:
+        matching = store.matching
         for rows in store.batches(preprocessing.chunk_rows):
             completed = run.model.impute(preprocessing.dataset(rows))
             ids += rows.ids
@@ -52,22 +53,27 @@ def impute_files(
         for name, write in writers.items():
             codec, values = preprocessing.codecs[name], np.concatenate(made.pop(name))
             if codec.content in ("table", "text"):
-                given = _read_cells(name, files[name]) if name in files else None
-                original = None if given is None else given.reindex(ids).reset_index(drop=True)
-                write(ids, complete_table(codec, values, original), None)
+                given = _read_cells(name, files[name], preprocessing) if name in files else None
+                if given is not None:
+                    own = given.set_axis(matching.names(name, given.index), axis=0)
+                    given = own.reindex(ids).reset_index(drop=True)
+                write(ids, complete_table(codec, values, given), None)
             else:
                 write(ids, codec.decode(values, False), None)
     sources = {name: str(file.path) for name, file in files.items()}
     record_generated(folder, imputed=True, sources=sources)
 
 
-def _read_cells(name: str, file: ModalityFile) -> pd.DataFrame | None:
+def _read_cells(name: str, file: ModalityFile, preprocessing: Preprocessing) -> pd.DataFrame | None:
     """Return the rows of a file as a table, its index their ids; None of sparse ones.
 
-    These lack no single cells, and would take too much memory.
+    These lack no single cells, and would take too much memory. Columns that were left out of the
+    model are texts.
     """
-    parts = []
-    for ids, rows in open_source(name, file).chunks(1 << 30):
+    parts, (source, _) = [], open_known(name, file, preprocessing)
+    codec = preprocessing.codecs[name]
+    texts = {*codec.texts, *getattr(codec, "ignored", ())} & {*getattr(source, "columns", ())}
+    for ids, rows in source.chunks(1 << 30, sorted(texts)):
         if isinstance(rows, CellRows) and is_sparse(rows.values):
             return None
         parts.append(_as_table(rows).set_axis(ids, axis=0))

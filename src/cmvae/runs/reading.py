@@ -165,6 +165,14 @@ def _with_known_ids(
     return source, [f"{gone}: taken from {own!r}"]
 
 
+def open_known(
+    name: str, file: ModalityFile, preprocessing: Preprocessing
+) -> tuple[Source, list[str]]:
+    """Return the rows of a modality's file, with ids where they were, and what is to be said."""
+    source, summary = open_source(name, file), preprocessing.understood.get(name)
+    return (source, []) if summary is None else _with_known_ids(source, file, summary)
+
+
 def _open_all(
     files: Mapping[str, ModalityFile], preprocessing: Preprocessing, said: list[str]
 ) -> tuple[dict[str, Source], dict[str, list[str]], dict[str, Exception]]:
@@ -175,10 +183,8 @@ def _open_all(
     sources, ids, refused = {}, {}, dict[str, Exception]()
     for name, file in files.items():
         try:
-            sources[name] = open_source(name, file)
-            if (summary := preprocessing.understood.get(name)) is not None:
-                sources[name], lines = _with_known_ids(sources[name], file, summary)
-                said += lines
+            sources[name], lines = open_known(name, file, preprocessing)
+            said += lines
             ids[name] = sources[name].ids()
         except REFUSED as error:
             refused[name] = error
