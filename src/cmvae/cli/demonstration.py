@@ -31,6 +31,7 @@ from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
 from cmvae.report.figures import embedding_figure, entropy_figure, save_figure, translation_figure
 from cmvae.training.checkpoints import LAST_CHECKPOINT
+from cmvae.training.clustering import number_clusters
 from cmvae.training.fit import fit
 from cmvae.training.recipe import Recipe
 
@@ -95,6 +96,7 @@ def run_demo(
         **trainer_arguments,
     )
     h_values = model.prune_clusters(data)
+    number_clusters(model, data, "mean", drop_empty=False)
     model.save_pretrained(folder / "model")
     found = model.predict_clusters(data)
     labels = np.asarray(data.labels)
