@@ -60,12 +60,12 @@ def learn_files(
 
 
 def _about(source: Source) -> dict[str, Any]:
-    """Return how a file was read: the name of its ids, and what is not plain."""
+    """Return how a file was read: the name of its ids, in which form, and what is not plain."""
     column = getattr(source, "id_column", None)
+    plain = ", ".join(f"{what} {how}" for what, how in source.reading.items())
     return {
         "id": None if column is None or column.startswith(UNNAMED) else column,
-        "reading": "; ".join(source.notes)
-        or ", ".join(f"{k} {v}" for k, v in source.reading.items()),
+        "reading": "; ".join(part for part in (plain, *source.notes) if part),
     }
 
 
