@@ -191,6 +191,13 @@ def test_bytes_are_images_and_other_arrays_are_standardised_as_a_whole():
         learn_codec(pixels * 1j, "m")
 
 
+@pytest.mark.parametrize("form", ["{},5", "{} %", "{}.5 €"])
+def test_numbers_as_texts_are_refused_though_all_of_them_differ(form):
+    table = TABLE[["size"]].assign(x=[form.format(number) for number in range(40)])
+    with pytest.raises(ValueError, match=r"'t': column 'x' holds numbers as texts: \["):
+        learn_codec(table, "t")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_single_missing_cells_of_arrays_are_refused_when_learning_too(value):
     array = RNG.normal(4, 3, (6, 2, 3, 4))
