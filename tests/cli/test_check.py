@@ -23,6 +23,14 @@ def test_everything_understood_is_shown_and_nothing_is_trained_or_written(folder
     assert names(folder) == before
 
 
+def test_of_a_file_that_is_odd_delimiter_and_encoding_are_shown_too(folder):
+    codes = [f"{11 * i:05d}" for i in range(N)]
+    table_a().assign(zip=codes).to_csv("zip.csv", index=False)
+    out = run("fit", *given(a="zip.csv"), "--check")[1]
+    how = "delimiter comma, encoding utf-8, decimal point"
+    assert f"zip.csv; {how}; kept as text for the zeros in front: zip; ids in" in out
+
+
 def test_what_is_left_out_is_named_with_the_reason_and_the_way_back(folder):
     table_a().assign(nr=range(N), country="DE").to_csv("odd.csv", index=False)
     status, out, err = run("fit", *given(a="odd.csv", b="b.csv"), "--check")

@@ -87,7 +87,7 @@ def test_a_modality_that_shares_no_id_is_refused():
 def test_samples_with_nothing_and_no_samples_are_refused():
     with RowStore(["a"]) as store:
         store.add("a", ["s1", "s2"], values(1, np.nan), seen(2, 1))
-        with pytest.raises(ValueError, match=r"samples \['s2'\] have nothing observed"):
+        with pytest.raises(ValueError, match=r"1 sample with nothing observed in .*, 's2': all"):
             store.check()
     with filled(RowStore(["a", "b", "c"])) as store:
         store.add("c", ["s1"], values(np.nan), seen(1, 0))
@@ -96,7 +96,7 @@ def test_samples_with_nothing_and_no_samples_are_refused():
     with RowStore(["a", "b"]) as store:
         store.add("a", ["s1"], values(1), seen(1))
         store.add("b", ["t1"], values(np.nan), seen(1, 0))
-        with pytest.raises(ValueError, match=r"samples \['t1'\] have nothing observed"):
+        with pytest.raises(ValueError, match=r"1 sample with nothing observed in .*, 't1': all"):
             store.check()
     with RowStore(["a", "b"]) as store, pytest.raises(ValueError, match="there are no samples"):
         store.check()

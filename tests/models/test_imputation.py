@@ -37,6 +37,18 @@ def test_it_is_the_same_again_and_for_a_sample_alone_and_changes_no_model():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_inference_mode_changes_nothing():
+    model, data, masks, cells = model_and_data()
+    expected = model.impute(IncompleteDataset(data, masks, cells=cells))
+    with torch.inference_mode():
+        copies = {m: x.clone() for m, x in data.items()}
+        made = [model.impute(IncompleteDataset(own, masks, cells=cells)) for own in (data, copies)]
+    made.append(model.impute(IncompleteDataset(copies, masks, cells=cells)))
+    for own in made:
+        for m, values in expected.items():
+            torch.testing.assert_close(own[m], values, rtol=0, atol=0)
+
+
 @pytest.mark.usefixtures("float64")
 def test_of_a_linear_gaussian_model_it_is_the_conditional_mean():
     """The most probable latents of a Gaussian are their mean, whatever the encoders say."""

@@ -52,6 +52,21 @@ def test_a_missing_column_is_missing_cells():
     assert np.isnan(values).sum() == N * 4
 
 
+def test_a_column_that_holds_nothing_is_told_but_no_difference():
+    other = TABLE.assign(size=np.nan, **{"Home Town": None})
+    said = [
+        "modality 't': 2 columns without any value, 'size', 'Home Town': taken as missing cells"
+    ]
+    assert encoded(other, parts=3)[1] == said
+    assert encoded(other, strict=True)[1] == said
+    assert not encoded(other[:5])[1]  # of few rows it is no surprise
+    other.loc[50, "size"] = 1.0
+    assert encoded(other, parts=3)[1] == [
+        "modality 't': 1 column without any value, 'Home Town': taken as missing cells"
+    ]
+    assert not encoded(TABLE.assign(**dict.fromkeys(TABLE, np.nan)))[1]  # the modality is missing
+
+
 def test_blanks_and_case_do_not_hide_a_column():
     other = TABLE.rename(columns={"Home Town": "home_town ", "size": "SIZE"})
     values, said = encoded(other)

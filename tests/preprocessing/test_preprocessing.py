@@ -131,7 +131,7 @@ def test_arrays_that_do_not_fit_are_refused():
     rows[1] = np.nan
     assert codec.encode(rows, "m")[1].tolist() == [True, False, True, True, True, True]
     rows[2, 0, 0, 0] = np.inf
-    with pytest.raises(ValueError, match=r"'m': NaN or infinity in 1 samples, the first \[2\]"):
+    with pytest.raises(ValueError, match=r"'m': NaN or infinity in 1 sample, the first \[2\]"):
         codec.encode(rows, "m")
     for wrong in (rows[:, :1], rows.astype(str), TABLE):
         with pytest.raises(ValueError, match="'m': expected numbers"):
@@ -189,6 +189,24 @@ def test_bytes_are_images_and_other_arrays_are_standardised_as_a_whole():
         learn_codec(pixels, "m", ModalityFile(kinds={"0": "count"}))
     with pytest.raises(TypeError, match="'m': expected real numbers, got an array of complex"):
         learn_codec(pixels * 1j, "m")
+
+
+@pytest.mark.parametrize("form", ["{},5", "{} %", "{}.5 €"])
+def test_numbers_as_texts_are_refused_though_all_of_them_differ(form):
+    table = TABLE[["size"]].assign(x=[form.format(number) for number in range(40)])
+    with pytest.raises(ValueError, match=r"'t': column 'x' holds numbers as texts: \["):
+        learn_codec(table, "t")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_single_missing_cells_of_arrays_are_refused_when_learning_too(value):
+    array = RNG.normal(4, 3, (6, 2, 3, 4))
+    array[2, 1, 0, 3], array[4] = value, np.nan
+    message = r"'m': NaN or infinity in 1 sample, the first \[2\]; only tables may lack single"
+    with pytest.raises(ValueError, match=message):
+        learn_codec(array, "m")
+    with pytest.raises(ValueError, match=message):
+        ArrayCodec(shape=(2, 3, 4), center=0.0, spread=1.0).encode(array, "m")
 
 
 def test_a_modality_that_no_sample_has_is_left_out():

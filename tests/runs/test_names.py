@@ -56,7 +56,7 @@ def test_names_are_read_from_a_table(tmp_path, suffix):
         ("young", "names must be 0=young,1=old, or the path of a table"),
         ("", "names must be 0=young,1=old"),
         ("0=a,,1=b", "names must be 0=young,1=old"),
-        ("missing.csv", "no such file: missing.csv"),
+        ("missing.csv", "names: no such file: missing.csv"),
     ],
 )
 def test_other_names_are_refused(text, message):

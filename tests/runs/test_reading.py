@@ -23,6 +23,19 @@ def given(files):
     return {name: ModalityFile(path=str(files / place)) for name, place in places.items()}
 
 
+def test_samples_of_unknown_values_alone_are_refused_with_the_reason(tmp_path):
+    plans = pd.DataFrame({"id": IDS, "plan": ["a", "b", "c"] * (N // 3)})
+    plans.to_csv(tmp_path / "plans.csv", index=False)
+    files = {"p": ModalityFile(path=str(tmp_path / "plans.csv"))}
+    learned = learn_files(files)
+    plans.loc[[3, 4], "plan"] = "new"
+    plans.to_csv(tmp_path / "plans.csv", index=False)
+    shown = f"2 samples with nothing observed in \\['p'\\], '{IDS[3]}', '{IDS[4]}': all of"
+    with pytest.raises(ValueError, match=shown) as refusal:
+        join_files(files, learned)
+    assert "'plan' (category) holds unknown values in 2 of" in refusal.value.__notes__[0]
+
+
 @pytest.mark.parametrize("most", [7, 8192])
 def test_files_are_learned_from_as_the_same_rows_in_memory(files, most, monkeypatch):
     monkeypatch.setattr(sizes, "MOST_ROWS", most)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from cmvae.base.arrays import is_sparse
-from cmvae.base.words import SHOWN, listed, raise_all
+from cmvae.base.words import counted, listed, raise_all
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
 
 COLUMN = np.dtype(np.int32)  # of sparse rows
@@ -152,12 +152,12 @@ class RowStore:
         absent = " AND ".join(
             f"NOT EXISTS ({self._match(name, 'ids')})" for name in self.modalities
         )
-        nothing = self._database.execute(
-            f"SELECT id FROM ids WHERE {absent} LIMIT {SHOWN}"
-        ).fetchall()
+        nothing = self._database.execute(f"SELECT id FROM ids WHERE {absent}").fetchall()
         if nothing:
+            shown = listed(repr(row[0]) for row in nothing)
             raise ValueError(
-                f"samples {[row[0] for row in nothing]} have nothing observed in {self.modalities}"
+                f"{counted(len(nothing), 'sample')} with nothing observed in {self.modalities}, "
+                f"{shown}: all of their cells are empty or unknown; leave them out of the files"
             )
 
     def join(self) -> Join:

@@ -106,6 +106,14 @@ def _most_probable(
     parts: Parts, batch: Batch, latents: Sequence[Tensor], steps: int
 ) -> list[Tensor]:
     """Return z and every w_m, (B, dim) each, after so many steps towards the most probable."""
+    with torch.inference_mode(False):  # in which nothing has a gradient
+        if any(own.is_inference() for own in (batch.observed, *batch.data.values())):
+            batch = batch.select(torch.arange(len(batch), device=batch.observed.device))
+        return _steps(parts, batch, latents, steps)
+
+
+def _steps(parts: Parts, batch: Batch, latents: Sequence[Tensor], steps: int) -> list[Tensor]:
+    """Take the steps of :func:`_most_probable`."""
     moved = [own.clone().requires_grad_() for own in latents]
     optimiser = Adam(moved, lr=RATE)
     for _ in range(steps):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from cmvae.base.arrays import restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, PositiveInt
+from cmvae.base.words import counted
 from cmvae.files.images import read_image
 from cmvae.files.writing import write_image
 from cmvae.preprocessing.codec import Codec, Writer
@@ -118,8 +119,7 @@ class ArrayCodec(Codec):
     @classmethod
     def learn(cls, values: np.ndarray, modality: str) -> Self:
         """Measure an array (n, *) of real numbers."""
-        flat = values.reshape(len(values), -1)
-        seen = flat[~np.isnan(flat).all(1)].astype(np.float64)
+        seen = values[_observed(values, modality)].astype(np.float64)
         if not seen.size:
             raise ValueError(f"modality {modality!r}: the array has no values")
         spread = float(seen.std()) or 1.0
@@ -139,16 +139,7 @@ class ArrayCodec(Codec):
                 f"modality {modality!r}: expected numbers (n, *{self.shape}), got {got}"
             )
         values = standardise(rows, self.center, self.spread).astype(np.float32)
-        flat = values.reshape(len(values), -1)
-        observed = np.asarray(~np.isnan(flat).all(1))
-        bad = np.flatnonzero(observed & ~np.isfinite(flat).all(1))
-        if len(bad):
-            raise ValueError(
-                f"modality {modality!r}: NaN or infinity in {len(bad)} samples, the first "
-                f"{bad[:5].tolist()}; only tables may lack single cells, not arrays of samples of "
-                f"the shape {self.shape}"
-            )
-        return values, observed
+        return values, _observed(values, modality)
 
     def decode(self, values: np.ndarray, sample: bool) -> np.ndarray:
         """Return an array in the data's units; see :class:`Codec`."""
@@ -169,3 +160,17 @@ class ArrayCodec(Codec):
         yield lambda ids, rows, clusters: parts.append(rows)
         if parts:
             np.save(folder / f"{name}.npy", np.concatenate(parts))
+
+
+def _observed(values: np.ndarray, modality: str) -> np.ndarray:
+    """Return which samples of an array (n, *) are there, (n,); ``ValueError`` for some in part."""
+    flat = values.reshape(len(values), -1)
+    observed = np.asarray(~np.isnan(flat).all(1))
+    bad = np.flatnonzero(observed & ~np.isfinite(flat).all(1))
+    if len(bad):
+        raise ValueError(
+            f"modality {modality!r}: NaN or infinity in {counted(len(bad), 'sample')}, the first "
+            f"{bad[:5].tolist()}; only tables may lack single cells, not arrays of samples of "
+            f"the shape {values.shape[1:]}"
+        )
+    return observed

@@ -17,7 +17,7 @@ from cmvae.preprocessing.words import WordCodec
 TABLES = TableCodec | WordCodec | TextCodec
 
 _MANY = 0.25  # of a column's cells: where so many are unknown, another coding is as likely
-_FEWEST = 10  # cells from which that is told
+_FEWEST = 10  # cells from which that is told, and rows from which a column without any is named
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Differences:
         renamed: Column to the one that it is read as, from which it differs in blanks or case.
         unseen: Column to unknown values, and how many cells hold each.
         filled: Column to how many of its cells hold something, of those that hold unknown values.
+        held: Learned columns with a cell that holds something.
         rows: How many rows there are.
     """
 
@@ -43,6 +44,7 @@ class Differences:
     renamed: dict[str, str] = field(default_factory=dict)
     unseen: dict[str, "Counter[str]"] = field(default_factory=dict)
     filled: "Counter[str]" = field(default_factory=Counter)
+    held: set[str] = field(default_factory=set)
     rows: int = 0
 
     def matched(self, rows: Any, codec: Codec) -> Any:
@@ -58,6 +60,7 @@ class Differences:
             return rows
         self.rows += len(rows)
         frame = self._columns(rows, codec.own, codec.ignored)
+        self.held |= set(map(str, frame.columns[frame.notna().any().to_numpy()]))
         if isinstance(codec, TableCodec):
             for column in codec.columns:
                 if column.kind in ("binary", "category") and column.name not in self.missing:
@@ -115,6 +118,7 @@ class Differences:
             raise_all([UnseenError(f"{where}: {line}; {end}") for line in many])
         lines = [f"{fact}: {done}" for fact, done in self._of_columns()]
         lines += [f"{line}: taken as missing cells" for line in unknown.values()]
+        lines += [f"{fact}: taken as missing cells" for fact in self._hollow(codec)]
         return [f"{where}: {line}" for line in lines]
 
     def _are_many(self, column: str) -> bool:
@@ -132,6 +136,15 @@ class Differences:
             if names:
                 shown = listed(map(repr, names), 2 * SHOWN)
                 yield f"{counted(len(names), 'column')} {what}, {shown}", done
+
+    def _hollow(self, codec: Codec) -> Iterator[str]:
+        """Yield which columns are there, but hold nothing in many rows; no difference to refuse."""
+        if not isinstance(codec, TABLES) or not self.held or self.rows < _FEWEST:
+            return
+        hollow = [name for name in map(str, codec.own) if name not in {*self.held, *self.missing}]
+        if hollow:
+            shown = listed(map(repr, hollow), 2 * SHOWN)
+            yield f"{counted(len(hollow), 'column')} without any value, {shown}"
 
     def _unknown(self, codec: Codec) -> dict[str, str]:
         """Return column to which unknown values it holds, in words."""

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cmvae.files.numerals import Habit, find_form
+
 LONG = 20  # so many rows tell an identifier from a coincidence
 COUNTS_UP = "counts up by one from row to row"
 
@@ -202,9 +204,13 @@ def _reason_of_texts(name: Any, texts: "pd.Series[str]") -> str | None:
     is_phone = fits(_PHONE) and digits.between(7, 15).mean() >= _MOST
     if (is_phone and distinct > n / 2) or (words & set(_PHONE_WORDS) and (digits >= 6).all()):
         return f"holds phone numbers, such as {values[0]}"
-    if n < LONG or distinct <= n / 2 or 0.5 <= numeric_share(texts) < 1:
+    share = numeric_share(texts)
+    if n < LONG or distinct <= n / 2 or 0.5 <= share < 1:
         return None
-    return f"holds {distinct} different texts in {n} rows"
+    if share < 1 and find_form(values, Habit()) is not None:
+        return None  # amounts such as 1,5 or $3, of which their kind is to be told
+    what = "numbers as texts" if share == 1 else "texts"
+    return f"holds {distinct} different {what} in {n} rows"
 
 
 def numeric_share(texts: Any) -> float:

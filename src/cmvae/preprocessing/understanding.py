@@ -44,8 +44,8 @@ class ModalitySummary(Settings):
         columns: Its columns, in the order of the table; none of what is no table.
         path: Its file, where the rows come from one.
         id: The name of the file's column of ids, where it has one.
-        reading: How the file was read, where that is not plain: delimiter, encoding, what was
-            passed over.
+        reading: How the file was read: delimiter, encoding, and what is not plain or was passed
+            over.
     """
 
     what: str

@@ -124,6 +124,8 @@ def _read_text(text: str) -> Pairs:
 
 def _read_table(path: Path) -> Pairs:
     """Return the first two columns of a table."""
+    if not path.is_file():
+        raise ValueError(f"names: no such file: {path}")
     source = TableFile(path, "names")
     if len(source.columns) != 1:
         got = [source.id_column, *source.columns]

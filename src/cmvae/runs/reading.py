@@ -1,7 +1,7 @@
 """The files of a run, read and joined; all that is wrong with them is said at once."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cmvae.base.words import Refusals, message_of, raise_all
@@ -60,12 +60,12 @@ def learn_files(
 
 
 def _about(source: Source) -> dict[str, Any]:
-    """Return how a file was read: the name of its ids, and what is not plain."""
+    """Return how a file was read: the name of its ids, in which form, and what is not plain."""
     column = getattr(source, "id_column", None)
+    plain = ", ".join(f"{what} {how}" for what, how in source.reading.items())
     return {
         "id": None if column is None or column.startswith(UNNAMED) else column,
-        "reading": "; ".join(source.notes)
-        or ", ".join(f"{k} {v}" for k, v in source.reading.items()),
+        "reading": "; ".join(part for part in (plain, *source.notes) if part),
     }
 
 
@@ -122,13 +122,24 @@ def join_files(
                     found = error.errors if isinstance(error, Refusals) else [error]
                     errors += [_with_file(own, {name: files[name]}) for own in found]
         raise_all(errors)
-        store.check()
+        _check(store, said)
         for line in said:  # not before all is well: a refusal is one line
             warnings.warn(line, stacklevel=2)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def _check(store: RowStore, said: Sequence[str]) -> None:
+    """Refuse what cannot be joined; of samples without anything also what may be the reason."""
+    try:
+        store.check()
+    except ValueError as error:
+        if "nothing observed" in str(error):
+            for line in said:
+                error.add_note(line)
+        raise
 
 
 def _with_file(error: Exception, files: Mapping[str, ModalityFile]) -> Exception:
