@@ -353,6 +353,13 @@ def test_thousands_may_come_late(tmp_path):
     assert [part["a"].tolist()[-1] for _, part in source.chunks(5000)] == [499.5, 2345.5]
 
 
+def test_the_first_thousands_are_read_as_the_other_columns_say(tmp_path):
+    rows = "".join(f"s{i};{i % 900};{i % 7},5\n" for i in range(6000))
+    source = table(tmp_path, f"id;a;b\n{rows}y;1.234;1,5\nz;2.345;2,5\n")
+    assert source.read()["a"].tolist()[-3:] == [599, 1234, 2345]
+    assert [part["a"].iloc[-1] for _, part in source.chunks(4000)] == [399, 2345]
+
+
 @pytest.mark.parametrize(
     "text", ['id,a\ns1,"x\ns2,y\n', "id;a;a\ns1;1;2\n", "id,a\ns1,1\ns2,1,2\n"]
 )
