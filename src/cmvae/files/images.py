@@ -153,7 +153,9 @@ def _check_pages(image: Image.Image) -> None:
 
 def _has_deep_colours(image: Image.Image) -> bool:
     """Tell whether an image has sixteen bits a channel in colour, of which half are opened."""
-    return image.mode not in _DEEP and any(";16" in str(tile[3]) for tile in image.tile)
+    return image.mode not in _DEEP and any(
+        ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
+    )
 
 
 def read_image(
