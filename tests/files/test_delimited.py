@@ -353,6 +353,12 @@ def test_thousands_may_come_late(tmp_path):
     assert [part["a"].tolist()[-1] for _, part in source.chunks(5000)] == [499.5, 2345.5]
 
 
+def test_parentheses_are_shown(tmp_path):
+    source = table(tmp_path, "id,a,b\ns1,(3),1\ns2,4,2\n")
+    assert source.notes == ["parentheses say below zero in a"]
+    assert source.read()["a"].tolist() == [-3, 4]
+
+
 def test_the_first_thousands_are_read_as_the_other_columns_say(tmp_path):
     rows = "".join(f"s{i};{i % 900};{i % 7},5\n" for i in range(6000))
     source = table(tmp_path, f"id;a;b\n{rows}y;1.234;1,5\nz;2.345;2,5\n")

@@ -115,6 +115,8 @@ class NumberTexts:
             for words in form.words():
                 by_words.setdefault(words, []).append(name)
         said = [f"{words} in {listed(names)}" for words, names in by_words.items()]
+        if self._below_zero:
+            said.append(f"parentheses say below zero in {listed(sorted(self._below_zero))}")
         if self.codes:
             said.append(f"kept as text for the zeros in front: {listed(sorted(self.codes))}")
         return said
@@ -138,6 +140,9 @@ class NumberTexts:
             for name, form in self.forms.items()
         )
         self.decimal = "," if commas > points else "."
+        self._below_zero = {
+            name for name in self.forms if any(cell.strip()[0] == "(" for cell in shown[name])
+        }
         # The first cells have no sign, and the first one that comes may be of thousands.
         self._unsigned = {
             name
