@@ -410,7 +410,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
         """Return an array as scikit-learn checks it; what is no number is told in our words."""
-        if np.ndim(X) == 0:
+        if X is None or isinstance(X, str | bytes | float | int):
             raise ValueError(
                 "X: expected a table, an array (n, columns), or a mapping of modalities to these, "
                 f"got {type(X).__name__}"
