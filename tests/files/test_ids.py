@@ -205,3 +205,10 @@ def test_endings_that_name_the_modality_are_joined(first, second):
     others = [f"{name}{second}" for name in PATIENTS]
     matching = match_ids({"a": PATIENTS, "b": longer, "c": others})
     assert matching.names("c", others) == PATIENTS
+
+
+def test_raised_digits_are_no_digits():
+    own = [f"{n}\u00b2" for n in NUMBERS]
+    assert match_ids({"a": [f"{n}2" for n in NUMBERS], "b": own}).names("b", own) == own
+    wide = [f"\uff21{n}" for n in NUMBERS]
+    assert match_ids({"a": [f"A{n}" for n in NUMBERS], "b": wide}).names("b", wide)[0] == "A1"
