@@ -919,3 +919,9 @@ def test_an_array_of_texts_is_told_in_plain_words():
     X = np.array([["1", "a"], ["2", "b"]] * 9, dtype=object)
     with pytest.raises(ValueError, match="X holds something that is no number: 'a'; columns of o"):
         CMVAEClusterer(2).fit(X)
+
+
+@pytest.mark.parametrize("given", [None, "table.csv", 3])
+def test_what_is_no_table_is_refused_in_our_words(given):
+    with pytest.raises(ValueError, match=r"X: expected a table, an array .*, got (None|str|int)"):
+        CMVAEClusterer(n_clusters=2).fit(given)

@@ -410,6 +410,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
         """Return an array as scikit-learn checks it; what is no number is told in our words."""
+        if X is None or isinstance(X, str | bytes | float | int):
+            raise ValueError(
+                "X: expected a table, an array (n, columns), or a mapping of modalities to these, "
+                f"got {type(X).__name__}"
+            )
         try:
             checks: dict[str, Any] = {"ensure_all_finite": "allow-nan"}
             checks["ensure_min_samples"] = least

@@ -38,3 +38,11 @@ def test_numbers_in_texts_are_numbers_and_whole_ones_codes(tmp_path, ending):
     table = TableFile(written(tmp_path / f"t.{ending}", frame), "m").read()
     assert table["a"].tolist() == [1.5, 2.25]
     assert table["zip"].tolist() == ["123", "456"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_damage_is_told_in_plain_words(tmp_path, ending):
+    path = tmp_path / f"t.{ending}"
+    path.write_bytes(b"id")
+    with pytest.raises(ValueError, match=r"'m', .*: it is damaged, or no such file$"):
+        TableFile(path, "m").read()

@@ -264,6 +264,13 @@ def test_a_zip_of_several_files_is_refused(tmp_path):
         TableFile(tmp_path / "t.zip", "m")
 
 
+def test_a_zip_of_macos_holds_one_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "t.csv.zip", "w") as file:
+        file.writestr("t.csv", "id,a\ns1,1\ns2,2\n")
+        file.writestr("__MACOSX/._t.csv", b"\0\5\x16\7")
+    assert TableFile(tmp_path / "t.csv.zip", "m").read()["a"].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
 def test_line_ends_do_not_matter(tmp_path, end):
     text = 'id,a\ns1,"x, y"\ns2,z\n'.replace("\n", end)
@@ -301,11 +308,62 @@ def test_a_change_is_told_before_what_comes_of_it(tmp_path):
         broken()
 
 
+@pytest.mark.parametrize("sign", [",", ";", " "])
+@pytest.mark.parametrize("short", ["s8999,3", "z"])
+def test_short_rows_are_refused_wherever_they_come(tmp_path, sign, short):
+    rows = "".join(f"s{i},{i % 7}.5,{i % 9}.5\n" for i in range(8999))
+    text = f"id,a,b\n{rows}{short}\n".replace(",", sign)
+    source = table(tmp_path, text)
+    for read_all in (source.read, lambda: list(source.chunks(5000))):
+        with pytest.raises(ValueError, match=r"'m', .*row 9000 after the header has \d cell"):
+            read_all()
+
+
+def test_empty_cells_at_the_end_are_no_short_rows(tmp_path):
+    rows = "".join(f's{i},"{i % 7}.5\n",{i % 9}.5\n' for i in range(8999))
+    values = table(tmp_path, f"id,a,b\n{rows}\nz,1,\n").read()["b"]
+    assert math.isnan(values.iloc[-1])
+    assert values.isna().sum() == 1
+
+
+@pytest.mark.parametrize("sign", ["ab", '"'])
+def test_a_delimiter_is_one_sign(tmp_path, sign):
+    with pytest.raises(ValueError, match=r"'m', .*delimiter must be comma, .* or one sign, got"):
+        table(tmp_path, "id,a\ns1,1\n", delimiter=sign)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_letters_with_a_zero_byte_are_utf_16_too(tmp_path, encoding):
+    rows = "".join(f"s{i},\u0100\u4e00,{i}.5\n" for i in range(9))
+    source = table(tmp_path, f"id,\u0100,b\n{rows}", encoding=encoding)
+    assert source.reading["encoding"] == encoding
+    assert source.columns == ["\u0100", "b"]
+
+
+def test_zero_bytes_are_refused_by_name(tmp_path):
+    with pytest.raises(ReadingError, match=r"'m', .*zero bytes") as caught:
+        table(tmp_path, "id,a\ns1,1\n", encoding="utf-32-le")
+    assert caught.value.options == ["encoding=utf-16-le", "encoding=utf-16-be"]
+
+
 def test_thousands_may_come_late(tmp_path):
     rows = "".join(f"s{i},{i % 900}.5\n" for i in range(9000))
     source = table(tmp_path, f'id,a\n{rows}z,"2,345.5"\n')
     assert source.read()["a"].tolist()[-2:] == [899.5, 2345.5]
     assert [part["a"].tolist()[-1] for _, part in source.chunks(5000)] == [499.5, 2345.5]
+
+
+def test_parentheses_are_shown(tmp_path):
+    source = table(tmp_path, "id,a,b\ns1,(3),1\ns2,4,2\n")
+    assert source.notes == ["parentheses say below zero in a"]
+    assert source.read()["a"].tolist() == [-3, 4]
+
+
+def test_the_first_thousands_are_read_as_the_other_columns_say(tmp_path):
+    rows = "".join(f"s{i};{i % 900};{i % 7},5\n" for i in range(6000))
+    source = table(tmp_path, f"id;a;b\n{rows}y;1.234;1,5\nz;2.345;2,5\n")
+    assert source.read()["a"].tolist()[-3:] == [599, 1234, 2345]
+    assert [part["a"].iloc[-1] for _, part in source.chunks(4000)] == [399, 2345]
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,36 @@ def test_modalities_that_hardly_overlap_are_told():
     ]
     assert not match_ids({"a": first, "b": first[:4]}).remarks[1:]
     assert not match_ids({"a": first, "b": first[:5] + NUMBERS}).remarks
+
+
+def test_two_ids_of_one_modality_are_not_one_of_the_others():
+    padded = [n.zfill(2) for n in NUMBERS]
+    with pytest.raises(ValueError, match="'c': it has both '1' and '01', which were joined as one"):
+        match_ids({"a": NUMBERS, "b": padded, "c": ["1", "01", *NUMBERS[9:]]})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("-1", "-2"), ("_v1", "_v2"), ("-01A-11R-A034-07", "-11A-11R-A034-07")]
+)
+def test_endings_of_other_numbers_are_not_joined_through_a_third_modality(first, second):
+    longer = [f"{name}{first}" for name in PATIENTS]
+    others = [f"{name}{second}" for name in PATIENTS]
+    with pytest.raises(ValueError, match="ends in another number: these may be two samples"):
+        match_ids({"a": PATIENTS, "b": longer, "c": others})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("_rna", "_atac"), ("-01A-11R-A034-07", "-01B-21D-A034-01"), ("-1", ".1")]
+)
+def test_endings_that_name_the_modality_are_joined(first, second):
+    longer = [f"{name}{first}" for name in PATIENTS]
+    others = [f"{name}{second}" for name in PATIENTS]
+    matching = match_ids({"a": PATIENTS, "b": longer, "c": others})
+    assert matching.names("c", others) == PATIENTS
+
+
+def test_raised_digits_are_no_digits():
+    own = [f"{n}\u00b2" for n in NUMBERS]
+    assert match_ids({"a": [f"{n}2" for n in NUMBERS], "b": own}).names("b", own) == own
+    wide = [f"\uff21{n}" for n in NUMBERS]
+    assert match_ids({"a": [f"A{n}" for n in NUMBERS], "b": wide}).names("b", wide)[0] == "A1"

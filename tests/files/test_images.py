@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,3 +121,42 @@ def test_two_images_of_one_id_are_refused(tmp_path):
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name)
     with pytest.raises(ValueError, match=r"'m'.*several images for one id: \['a'\]"):
         ImageFolder(tmp_path, "m")
+
+
+def deep_colours(path, pixels):
+    """Write a PNG of (H, W, 3) with sixteen bits a channel, which Pillow reads but not writes."""
+
+    def part(name, content):
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    parts = part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+@pytest.mark.parametrize("depth", [None, "used"])
+def test_colours_of_sixteen_bits_are_not_read_as_black(tmp_path, depth):
+    path = tmp_path / "a.png"
+    deep_colours(path, np.full((4, 4, 3), 4000))
+    with pytest.raises(ReadingError, match=r"a\.png has sixteen bits a channel, in col") as caught:
+        measure_bits([path], "m", depth)
+    assert caught.value.options == ["depth=full"]
+    assert measure_bits([path], "m", "full") == 8
+    assert (read_image(path, (3, 4, 4), "m") == 4000 >> 8).all()
+
+
+def test_a_tiff_of_several_pictures_is_refused(tmp_path):
+    pages = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (0, 90, 200)]
+    path = tmp_path / "stack.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match=r"stack\.tif: it holds 3 pictures, the pages of a TIFF"):
+        measure_images([path], "m")
+    pages[1].save(path, save_all=True, append_images=[pages[2].resize((2, 2))])
+    assert measure_images([path], "m") == (1, 8, 8)  # a small copy is no other picture
+    assert (read_image(path, (1, 8, 8), "m") == 90).all()

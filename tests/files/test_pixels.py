@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from cmvae.files.arrays import ArrayFile
+from cmvae.files.modality import ModalityFile
 from cmvae.files.pixels import composited, find_images
 from cmvae.files.source import ReadingError
+from cmvae.preprocessing.preprocessing import learn_codec
 
 
 def pixels(shape, dtype=np.uint8, alpha=None):
@@ -67,16 +69,30 @@ def test_half_transparent_pixels_are_half_white():
 
 
 @pytest.mark.parametrize("bits", [10, 16])
-def test_sixteen_bits_become_eight(tmp_path, bits):
+def test_sixteen_bits_become_eight_as_in_training(tmp_path, bits):
     values = np.random.default_rng(0).integers(0, 2**bits, (40, 5, 6, 3)).astype(np.uint16)
     with (tmp_path / "a.NPY").open("wb") as file:
         np.save(file, values)
     source = ArrayFile(tmp_path / "a.NPY", "m")
+    pixels = source.read()
     expected = (values >> (bits - 8)).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(source.read(), expected)
-    assert source.read().dtype == np.uint8
-    np.testing.assert_array_equal(np.concatenate([p for _, p in source.chunks(7)]), expected)
-    assert source.notes[1] == f"{bits} bits a channel, of which the upper eight are kept"
+    learned = learn_codec(pixels, "m")
+    np.testing.assert_array_equal(learned.encode(pixels, "m")[0], expected)
+    np.testing.assert_array_equal(np.concatenate([p for _, p in source.chunks(7)]), pixels)
+    assert source.notes[1] == "sixteen bits a channel, of which eight are kept"
+    dark = pixels // 8  # a file of dark images alone is not made brighter
+    np.testing.assert_array_equal(learned.encode(dark, "m")[0], dark >> (bits - 8))
+    full = learn_codec(pixels, "m", ModalityFile(depth="full"))
+    np.testing.assert_array_equal(full.encode(pixels, "m")[0], pixels >> 8)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_deep_images_are_seen_through_on_white_too(bits):
+    white = 2**bits - 1
+    values = np.array([[white // 2, white], [7, 0]], np.uint16).repeat(9, 0).reshape(18, 2, 1, 1)
+    seen = find_images(values, "here", "m", "first").apply(values)
+    assert seen.dtype == np.uint16
+    assert seen[[0, -1]].ravel().tolist() == [white // 2, white]
 
 
 def test_numbers_of_other_kinds_have_channels_first_too():

@@ -34,3 +34,12 @@ def test_ids_are_those_of_all_rows_and_are_numbers_where_there_are_none(tmp_path
         path, lines = str(tmp_path / name), ids and str(tmp_path / ids)
         source = open_source("a", ModalityFile(path=path, ids=lines))
         assert (source.ids(), source.is_numbered) == wanted
+
+
+def test_a_packed_text_by_one_ending_is_told_of_both(tmp_path):
+    (tmp_path / "t.zip").write_bytes(b"PK")
+    file = ModalityFile(path=str(tmp_path / "t.zip"))
+    with pytest.raises(
+        ValueError, match=r"'m': .*; a packed text has both endings, as t\.csv\.zip"
+    ):
+        open_source("m", file)

@@ -292,3 +292,9 @@ def test_a_column_without_cells_is_left_out_and_named():
     codec = learned.codecs["a"]
     assert codec.names == ["x"]
     assert codec.encode(table.assign(gone=1.0), "a")[0].shape == (5, 1)
+
+
+def test_a_file_without_values_is_named():
+    options = {"m": ModalityFile(path="t.csv")}
+    with pytest.raises(ValueError, match=r"\['m'\] \(t\.csv\): there are no rows, or all of their"):
+        Preprocessing.learn({"m": pd.DataFrame({"a": []})}, options)

@@ -7,6 +7,7 @@ from cmvae.files.source import Source
 from cmvae.files.suffixes import (
     ANNDATA_SUFFIX,
     ARRAY_SUFFIXES,
+    COMPRESSED,
     MUDATA_SUFFIX,
     READ_TABLE_SUFFIXES,
     suffix_of,
@@ -47,4 +48,6 @@ def open_source(modality: str, file: ModalityFile) -> Source:
     if suffix in READ_TABLE_SUFFIXES or not path.exists():
         return TableFile(path, modality, file.id, file)
     allowed = ", ".join((*READ_TABLE_SUFFIXES, *ARRAY_SUFFIXES, MUDATA_SUFFIX, ANNDATA_SUFFIX))
-    raise ValueError(f"{where}: {path} is no folder of images and none of {allowed}")
+    packed = path.suffix.lower() in COMPRESSED
+    hint = f"; a packed text has both endings, as {path.stem}.csv{path.suffix}" if packed else ""
+    raise ValueError(f"{where}: {path} is no folder of images and none of {allowed}{hint}")

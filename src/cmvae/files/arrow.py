@@ -131,7 +131,9 @@ class ArrowTable:
             if str(self.path) in str(error):
                 raise
             kind = suffix_of(self.path)
-            raise ValueError(f"{self.where}: not a readable {kind} table: {error}") from error
+            is_inner = isinstance(error, pyarrow.ArrowException)
+            reason = "it is damaged, or no such file" if is_inner else error
+            raise ValueError(f"{self.where}: not a readable {kind} table: {reason}") from error
 
 
 def _batches(reader: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cmvae.base.words import counted
 from cmvae.files.encoding import UNPACKING_ERRORS, find_encoding, opened_text
-from cmvae.files.layout import DELIMITERS, ROW_NAMES, find_layout
+from cmvae.files.layout import DELIMITERS, ROW_NAMES, check_width, find_layout, rows_of
 from cmvae.files.modality import ModalityFile
 from cmvae.files.number_texts import MISSING, NumberTexts
 from cmvae.files.source import ReadingError
@@ -43,13 +43,18 @@ class DelimitedText:
 
     def __init__(self, path: Path, modality: str, options: ModalityFile) -> None:
         self.path, self.where = path, f"modality {modality!r}, {path}"
-        self._modality = modality
+        self._modality, self._has_whole_rows = modality, False
         self._dates = [name for name, kind in options.kinds.items() if kind in DATES]
+        usual = "\t" if suffix_of(path) == ".tsv" else ","
+        given = options.delimiter and DELIMITERS.get(options.delimiter, options.delimiter)
+        if given and (len(given) > 1 or given in '"\r\n'):
+            words = ", ".join(DELIMITERS)
+            raise ValueError(
+                f"{self.where}: delimiter must be {words} or one sign, got {options.delimiter!r}"
+            )
         with self._told():
             self.encoding = find_encoding(path, modality, options.encoding)
             lines, whole = self._first_lines()
-        usual = "\t" if suffix_of(path) == ".tsv" else ","
-        given = options.delimiter and DELIMITERS.get(options.delimiter, options.delimiter)
         self.layout = find_layout(lines, whole, self.where, modality, given, usual)
         self.names = [name for name in self.layout.names if name not in self.layout.empty]
         columns = zip(self.layout.names, zip(*self.layout.records, strict=True), strict=False)
@@ -79,6 +84,7 @@ class DelimitedText:
             parsed = self._parsed(file, rows, id_column, as_text)
             for frame in parsed if rows else [parsed]:
                 self._check_empty(frame, first)
+                self._check_widths(frame, first)
                 ids = frame[id_column].str.slice(len(_ID_MARK))
                 yield ids, numbers.convert(frame[wanted], kept, first)
                 first += len(frame)
@@ -144,6 +150,16 @@ class DelimitedText:
                     f"{self.where}: column {place} has no name, and a cell in row {row} after the "
                     "header: name it, or empty the cell"
                 )
+
+    def _check_widths(self, frame: pd.DataFrame, first: int) -> None:
+        """Refuse short rows after the first part of the file, which the parser fills up."""
+        late = frame[self.layout.names[-1]].iloc[max(0, len(self.layout.records) - first) :]
+        if self._has_whole_rows or not late.isna().any():
+            return
+        with self._text() as file:
+            for number, row in enumerate(rows_of(file, self.layout.delimiter), 1):
+                check_width(self.where, number, row, len(self.layout.names), self.layout.word)
+        self._has_whole_rows = True
 
     def _account(self) -> tuple[dict[str, str], list[str]]:
         """Return how the file is read, and in words what is unusual."""

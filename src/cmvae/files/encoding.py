@@ -44,7 +44,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
-            members = [name for name in archive.namelist() if not name.endswith("/")]
+            every = (name for name in archive.namelist() if not name.endswith("/"))
+            # The archives of macOS hold another file for each, which tells its icon.
+            members = [name for name in every if not name.startswith("__MACOSX/")]
             if len(members) != 1:
                 raise zipfile.BadZipFile(f"it holds {len(members)} files, expected one: unpack it")
             with archive.open(members[0]) as file:
@@ -87,11 +89,18 @@ def find_encoding(path: Path, modality: str, given: str | None = None) -> str:
             return name
     if wide := _without_mark(head):
         return wide
+    if b"\0" in head:
+        raise ReadingError(
+            f"{where}: there are zero bytes in it, which no text has but UTF-16 and UTF-32: say "
+            "which encoding it has",
+            modality,
+            ["encoding=utf-16-le", "encoding=utf-16-be"],
+        )
     failed = _first_failure(path, "utf-8")
     if failed is None:
         return "utf-8"
     byte, context = failed
-    if b"\0" not in head and _reads_western(path):
+    if _reads_western(path):
         return "cp1252"
     raise ReadingError(
         f"{where}: the text is not UTF-8 (byte 0x{byte:02x} in {context!r}), and not surely "
@@ -102,13 +111,14 @@ def find_encoding(path: Path, modality: str, given: str | None = None) -> str:
 
 
 def _without_mark(head: bytes) -> str | None:
-    """Tell UTF-16 without a mark by the zeros in every second byte."""
-    if len(head) < 4:
-        return None
-    even, odd = head[::2], head[1::2]
-    if odd.count(0) > 0.4 * len(odd) and not even.count(0):
+    """Tell UTF-16 without a mark by the zeros in every second byte.
+
+    The others are zero in few letters, such as Ā.
+    """
+    even, odd = (part.count(0) / max(1, len(part)) for part in (head[::2], head[1::2]))
+    if odd > 0.4 and even < 0.4 * odd:
         return "utf-16-le"
-    if even.count(0) > 0.4 * len(even) and not odd.count(0):
+    if even > 0.4 and odd < 0.4 * even:
         return "utf-16-be"
     return None
 

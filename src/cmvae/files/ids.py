@@ -3,6 +3,7 @@
 Whatever is read by ids is joined so: files, frames, cells and labels.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from cmvae.files.spellings import (
 
 RARE = 0.1  # samples of a modality that are elsewhere, from which on nobody wonders
 ENDINGS = "endings"
+_DIGITS = re.compile(r"\d+")
 
 
 def _modality(name: str) -> str:
@@ -52,6 +54,7 @@ def match_ids(
     """
     known: dict[str, str] = {}  # spelling to the first one
     owners: dict[str, str] = {}
+    endings: dict[str, tuple[str, list[str]]] = {}
     renamed, matches = {}, []
     for name, own in ids.items():
         every = list(dict.fromkeys(own))
@@ -63,9 +66,11 @@ def match_ids(
         pairs, match = found or ({}, None)
         if match is not None:
             matches.append(match)
+            _check_endings(mine.name, pairs, endings)
         for one in mine.alone:
             known[one] = pairs.get(one, one)
             owners.setdefault(known[one], where(name))
+        _check_apart(mine.name, every, known)
         if own_renamed := {one: known[one] for one in every if known[one] != one}:
             renamed[name] = own_renamed
     matching = Matching(renamed, tuple(matches))
@@ -192,6 +197,40 @@ def _check_spelled_once(where: str, ids: Sequence[str]) -> None:
         raise ValueError(
             f"{where}: the ids {first} and {second} look the same: they differ only in blanks, "
             "characters that cannot be seen or the Unicode form; leave one out, or rename it"
+        )
+
+
+def _check_endings(
+    where: str, pairs: Mapping[str, str], endings: dict[str, tuple[str, list[str]]]
+) -> None:
+    """Refuse ids that would join one without their endings, where these are other numbers.
+
+    Args:
+        where: The modality, for the message.
+        pairs: Its ids to those that they join.
+        endings: An id to another that joined it so, and the numbers at its end; is added to.
+    """
+    keys = normal_ids(pairs, STEPS), normal_ids(pairs.values(), STEPS)
+    for (one, there), longer, shorter in zip(pairs.items(), *keys, strict=True):
+        numbers = _DIGITS.findall(longer[len(shorter) :]) if longer.startswith(shorter) else []
+        if not numbers:
+            continue
+        other, before = endings.setdefault(there, (one, numbers))
+        if before != numbers:
+            raise ValueError(
+                f"{where}: {shown_id(one)} would join {shown_id(there)} without its ending, and "
+                f"so would {shown_id(other)} of another modality, which ends in another number: "
+                "these may be two samples; spell ids alike in all modalities"
+            )
+
+
+def _check_apart(where: str, ids: Sequence[str], known: Mapping[str, str]) -> None:
+    """Refuse two ids of one modality that others have as one."""
+    if pair := _first_repeated([known[one] for one in ids], ids):
+        first, second = map(shown_id, pair)
+        raise ValueError(
+            f"{where}: it has both {first} and {second}, which were joined as one id of the "
+            "modalities before it: spell ids alike in all modalities, or rename one of these two"
         )
 
 

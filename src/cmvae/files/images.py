@@ -93,6 +93,7 @@ def measure_images(paths: Iterable[Path], modality: str) -> tuple[int, int, int]
     for path in paths:
         try:
             with Image.open(path) as image:
+                _check_pages(image)
                 turned = image.getexif().get(0x0112, 1) >= 5
                 sizes.append(image.size if turned else image.size[::-1])
                 grey = grey and image.mode in _GREY
@@ -119,16 +120,42 @@ def measure_bits(paths: Iterable[Path], modality: str, depth: str | None) -> int
     for path in paths:
         try:
             with Image.open(path) as image:
+                is_colour = _has_deep_colours(image)
                 is_deep = image.mode in _DEEP
                 own = int(np.asarray(image).max()).bit_length() if is_deep and depth else 8
         except _BROKEN as error:
             raise _broken(path, modality, error) from error
+        if is_colour and depth != "full":
+            what = f"modality {modality!r}: {path} has sixteen bits a channel, in colour"
+            how = "of which the upper eight can be read: say so, or save it in eight bits"
+            raise ReadingError(f"{what}, {how}", modality, ["depth=full"])
         if is_deep and depth is None:
             what = f"modality {modality!r}: {path} has sixteen bits a channel"
             how = "images are kept in eight bits: the upper ones that the folder uses, or of all"
             raise ReadingError(f"{what}, {how}", modality, ["depth=used", "depth=full"])
         most = max(most, _BITS if is_deep and depth == "full" else own)
     return min(_BITS, most + most % 2)
+
+
+def _check_pages(image: Image.Image) -> None:
+    """Refuse a TIFF of several pictures, other than smaller copies of the first."""
+    size, count = image.size, getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if count == 1:
+        return
+    image.seek(1)
+    if image.size == size:
+        raise ValueError(
+            f"it holds {count} pictures, the pages of a TIFF, of which one alone can be read: save "
+            "that one by itself"
+        )
+    image.seek(0)
+
+
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Tell whether an image has sixteen bits a channel in colour, of which half are opened."""
+    return image.mode not in _DEEP and any(
+        ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
+    )
 
 
 def read_image(

@@ -1,10 +1,10 @@
 """How the cells of a text are laid out: what stands between them, and what names them."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cmvae.base.words import SHOWN, quoted
+from cmvae.base.words import SHOWN, counted, quoted
 from cmvae.files.source import ReadingError
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "blank": " "}
@@ -44,12 +44,35 @@ class Layout:
         return words.get(self.delimiter, self.delimiter)
 
 
-def fields_of(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Return lines cut into cells; lines without any are left out."""
+def rows_of(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    """Yield lines cut into cells; lines without any are left out."""
     if delimiter == " ":
-        lines = [line.strip() + "\n" for line in lines]
+        lines = (line.strip() + "\n" for line in lines)
     found = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
-    return [row for row in found if row]
+    yield from filter(None, found)
+
+
+def fields_of(lines: Iterable[str], delimiter: str) -> list[list[str]]:
+    """Return lines cut into cells; lines without any are left out."""
+    return list(rows_of(lines, delimiter))
+
+
+def check_width(where: str, number: int, row: Sequence[str], width: int, word: str) -> None:
+    """Refuse a row that has more or fewer cells than the header.
+
+    Args:
+        where: Modality and file.
+        number: The row, the first after the header being 1.
+        row: Its cells.
+        width: How many the header has.
+        word: The delimiter in a word.
+    """
+    if len(row) != width:
+        raise ValueError(
+            f"{where}: not a readable table: row {number} after the header has "
+            f"{counted(len(row), 'cell')}, the header {width}, with {word}s between them; cells "
+            "that hold one must be in quotes"
+        )
 
 
 def find_layout(
@@ -168,12 +191,7 @@ def _named(found: Layout, where: str, is_quoted: bool) -> Layout:
         _check_row_names(found, header, where, is_quoted)
         header = [ROW_NAMES, *header]
     for number, row in enumerate(rows):
-        if len(row) != len(header):
-            raise ValueError(
-                f"{where}: not a readable table: row {number + 1} after the header has {len(row)} "
-                f"cells, the header {len(header)}, with {found.word}s between them; cells that "
-                "hold one must be in quotes"
-            )
+        check_width(where, number + 1, row, len(header), found.word)
     # pandas writes an index without a name so, and reads it by this one.
     names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
     empty = [

@@ -296,5 +296,7 @@ def open_h5mu(path: Path) -> Iterator[Any]:
         if str(path) in str(error):
             raise
         reason = " ".join(str(error.args[0] if error.args else error).split())
+        if isinstance(error, OSError):
+            reason = "it is damaged, or no such file"
         kind = suffix_of(path)
         raise ValueError(f"{path}: not an {kind} file that can be read: {reason}") from error

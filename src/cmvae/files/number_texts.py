@@ -115,6 +115,8 @@ class NumberTexts:
             for words in form.words():
                 by_words.setdefault(words, []).append(name)
         said = [f"{words} in {listed(names)}" for words, names in by_words.items()]
+        if self._below_zero:
+            said.append(f"parentheses say below zero in {listed(sorted(self._below_zero))}")
         if self.codes:
             said.append(f"kept as text for the zeros in front: {listed(sorted(self.codes))}")
         return said
@@ -138,6 +140,15 @@ class NumberTexts:
             for name, form in self.forms.items()
         )
         self.decimal = "," if commas > points else "."
+        self._below_zero = {
+            name for name in self.forms if any(cell.strip()[0] == "(" for cell in shown[name])
+        }
+        # The first cells have no sign, and the first one that comes may be of thousands.
+        self._unsigned = {
+            name
+            for name, form in self.forms.items()
+            if form is PLAIN and not any("." in cell for cell in shown[name])
+        }
         # The parser would take their separator for a decimal sign.
         self.forced = [
             name
@@ -168,13 +179,14 @@ class NumberTexts:
     def _numbers(self, texts: "pd.Series[str]", name: str, first: int) -> "pd.Series[Any] | None":
         """Return the numbers of a column of texts; None where they are other texts."""
         distinct = texts.dropna().unique().tolist()
-        was_seen = name in self.forms
-        if not was_seen:
-            form = find_form(distinct, self._said)
-            if form is None:
+        found = find_form(distinct, self._said)
+        if name not in self.forms:
+            if found is None:
                 return None
-            own = form if isinstance(form, Form) else self._chosen(form, name, distinct)
+            own = found if isinstance(found, Form) else self._chosen(found, name, distinct)
             self.forms[name] = own
+        elif name in self._unsigned and isinstance(found, list):
+            self.forms[name] = self._chosen(found, name, distinct)
         form = self.forms[name]
         numbers = {text: form.number(text) for text in distinct}
         odd = [text for text, number in numbers.items() if number is None]

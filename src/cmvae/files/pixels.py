@@ -20,7 +20,7 @@ class PixelForm:
     Attributes:
         layout: Where the channels are: 'first', 'last' or 'none'; None: it holds no images.
         has_alpha: Whether the last channel tells how much is seen of the others.
-        bits: How many bits a channel uses.
+        bits: How many bits a channel uses, which an alpha channel is told by.
         notes: What is unusual, in words.
     """
 
@@ -30,13 +30,11 @@ class PixelForm:
     notes: tuple[str, ...] = ()
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Return an array (n, *), or a part of it, as (n, C, H, W)."""
+        """Return an array (n, *), or a part of it, as (n, C, H, W) of the same dtype."""
         if self.layout is None:
             return values
         values = _channels_first(values, self.layout)
-        if values.dtype == np.uint16:
-            values = (values >> (self.bits - 8)).clip(0, 255).astype(np.uint8)
-        return composited(values) if self.has_alpha else values
+        return composited(values, self.bits) if self.has_alpha else values
 
 
 def find_images(
@@ -71,9 +69,8 @@ def find_images(
     some = _channels_first(values[:: max(1, len(values) // _LOOKED_AT)], str(layout))
     bits = 8
     if values.dtype == np.uint16:
-        most = max(8, int(values.max(initial=0)).bit_length())
-        bits = most + most % 2
-        notes = (*notes, f"{bits} bits a channel, of which the upper eight are kept")
+        bits = used_bits(values)
+        notes = (*notes, "sixteen bits a channel, of which eight are kept")
     has_alpha = some.shape[1] in WITH_ALPHA
     if has_alpha:
         _check_alpha(some, bits, where)
@@ -81,16 +78,32 @@ def find_images(
     return PixelForm(layout, has_alpha, bits, notes)
 
 
-def composited(pixels: np.ndarray) -> np.ndarray:
-    """Return bytes (n, C, H, W) with an alpha channel, C being 2 or 4, on white: (n, C − 1, H, W).
+def used_bits(values: np.ndarray) -> int:
+    """Return how many bits whole numbers use: 8, or an even number up to 16."""
+    most = max(8, int(values.max(initial=0)).bit_length())
+    return most + most % 2
+
+
+def eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return the upper eight of some bits as bytes; what is brighter is white."""
+    return (values >> (bits - 8)).clip(0, 255).astype(np.uint8)
+
+
+def composited(pixels: np.ndarray, bits: int = 8) -> np.ndarray:
+    """Return images (n, C, H, W) with an alpha channel, C being 2 or 4, on white: (n, C − 1, H, W).
+
+    Args:
+        pixels: The images, of whole numbers, whose dtype is kept.
+        bits: How many bits a channel uses.
 
     Example:
         >>> composited(np.array([[10], [0]], np.uint8).reshape(1, 2, 1, 1)).ravel().tolist()
         [255]
     """
-    share = pixels[:, -1:].astype(np.float32) / 255
-    seen = 255 - (255 - pixels[:, :-1].astype(np.float32)) * share
-    return np.asarray(seen.round().astype(np.uint8))
+    white = float((1 << bits) - 1)
+    share = pixels[:, -1:].astype(np.float32) / white
+    seen = white - (white - pixels[:, :-1].astype(np.float32)) * share
+    return np.asarray(seen.round().astype(pixels.dtype))
 
 
 def _find_layout(shape: Sequence[int], is_bytes: bool, where: str, modality: str) -> str | None:

@@ -17,6 +17,7 @@ _R_NAME = re.compile(r"[xX](?=\d)")
 _IMAGES = "|".join(map(re.escape, IMAGE_SUFFIXES))
 _IMAGE = re.compile(rf"^(.*[/\\])?(.+)({_IMAGES})$", re.IGNORECASE)
 _ALIQUOT = re.compile(r"(TCGA[-.]\w{1,2}[-.]\w{1,4}[-.]\d\d?)[A-Z]\b.*", re.IGNORECASE)
+_RAISED = ("<super>", "<sub>", "<fraction>")
 _PART = re.compile(r"[-_.:#/|\s]")
 
 
@@ -83,7 +84,9 @@ def _without(pattern: re.Pattern[str], instead: str = "") -> Callable[[str], str
 
 
 def _compatible(name: str) -> str:
-    return unicodedata.normalize("NFKC", name)
+    """Return letters of another form, such as wide ones, as usual; 1² is not 12."""
+    raised = any(unicodedata.decomposition(letter).startswith(_RAISED) for letter in name)
+    return name if raised else unicodedata.normalize("NFKC", name)
 
 
 def _r_name(name: str) -> str:

@@ -12,6 +12,7 @@ from cmvae.base.arrays import restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, PositiveInt
 from cmvae.base.words import counted
 from cmvae.files.images import read_image
+from cmvae.files.pixels import eight_bits
 from cmvae.files.writing import write_image
 from cmvae.preprocessing.codec import Codec, Writer
 
@@ -23,7 +24,7 @@ class ImageCodec(Codec):
 
     Attributes:
         shape: (C, H, W), C being 1 (grey) or 3 (red, green, blue) for files, H and W in pixels.
-        bits: How many bits a channel files of sixteen use.
+        bits: How many bits a channel images of sixteen use.
     """
 
     content = "images"
@@ -50,6 +51,8 @@ class ImageCodec(Codec):
     def encode(self, rows: Any, modality: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (n, C, H, W) uint8, of paths or of such an array; see :class:`Codec`."""
         if isinstance(rows, np.ndarray):
+            if rows.dtype == np.uint16:
+                rows = eight_bits(rows, self.bits)
             if rows.dtype != np.uint8 or rows.shape[1:] != self.shape:
                 shape = ", ".join(map(str, self.shape))
                 raise ValueError(

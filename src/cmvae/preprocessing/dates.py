@@ -17,6 +17,9 @@ YEAR = 365.2425
 STORED = "stored"
 """The form of dates that are no texts."""
 
+EXAMPLE = pd.Timestamp(2024, 1, 31)
+"""What forms are shown by."""
+
 # Those in one row look alike, and are told apart by a day above the twelfth alone.
 _FORMS = (
     *(("%Y-%m-%d",), ("%Y/%m/%d",), ("%Y.%m.%d",), ("%Y%m%d",), ("%d.%m.%Y",), ("%d.%m.%y",)),
@@ -183,7 +186,10 @@ def read_days(cells: Cells, form: str, where: str) -> np.ndarray:
     bad = dates.isna().to_numpy()
     if bad.any():
         shown = list(dict.fromkeys(cells[bad].tolist()))[:SHOWN]
-        raise ValueError(f"{where} (date) holds {shown}, which are no dates written as {form}")
+        example = f"{EXAMPLE:%d %B %Y} is {EXAMPLE.strftime(form)}"
+        raise ValueError(
+            f"{where} (date) holds {shown}, which are no dates written as those known: {example}"
+        )
     return _days_of(dates) + np.array([days for _, days in parts])
 
 

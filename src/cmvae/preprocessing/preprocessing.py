@@ -15,6 +15,7 @@ from cmvae.files.images import measure_bits, measure_images
 from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import CellRows
+from cmvae.files.pixels import used_bits
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
@@ -85,7 +86,12 @@ class Preprocessing(Settings):
         rows = {name: as_pandas(own) for name, own in rows.items()}
         empty = [name for name, own in rows.items() if is_empty(own)]
         if len(empty) == len(rows):
-            raise ValueError(f"no sample has any of the modalities {empty}")
+            paths = [own.path for name, own in (options or {}).items() if name in empty]
+            where = f" ({', '.join(filter(None, paths))})" if any(paths) else ""
+            raise ValueError(
+                f"no sample has any of the modalities {empty}{where}: there are no rows, or all of "
+                "their cells are missing"
+            )
         if empty:
             warnings.warn(f"modalities {empty} are left out: no sample has them", stacklevel=2)
         codecs, understood, errors = {}, {}, []
@@ -242,8 +248,9 @@ def _learn_other(rows: Any, modality: str, options: ModalityFile) -> Codec:
     if not is_array or rows.dtype.kind not in "biuf":
         got = f"an array of {rows.dtype}" if is_array else type(rows).__name__
         raise TypeError(f"modality {modality!r}: expected real numbers, got {got}")
-    if rows.dtype == np.uint8 and rows.ndim == 4:
-        return ImageCodec(shape=rows.shape[1:])
+    if rows.dtype in (np.uint8, np.uint16) and rows.ndim == 4:
+        bits = 16 if rows.dtype == np.uint16 and options.depth == "full" else used_bits(rows)
+        return ImageCodec(shape=rows.shape[1:], bits=bits)
     return ArrayCodec.learn(rows, modality)
 
 
