@@ -136,6 +136,7 @@ def main():
 
 def record(options, rows):
     """Write the record of a part, and its figure."""
+    seeds = "" if options.seeds == [*SEEDS] else f" --seeds {' '.join(map(str, options.seeds))}"
     name, meaning = f"mfeat-{options.part}", MEANINGS.get(options.part, "missing rate")
 
     def shown(rate):
@@ -146,7 +147,7 @@ def record(options, rows):
         lines += published_lines()
     write_record(
         name,
-        f"python benchmarks/mfeat.py {options.part}",
+        f"python benchmarks/mfeat.py {options.part}{seeds}",
         rows,
         lines,
         jobs=options.jobs,
