@@ -336,3 +336,13 @@ def test_a_mixed_table_goes_through_a_model():
     assert set(table["colour"]) <= {"red", "blue", "green"}
     assert (table["visits"] >= 0).all()
     np.testing.assert_allclose(codec.encode(table)[0], drawn, rtol=1e-4, atol=1e-5)
+
+
+def test_categories_that_look_the_same_are_one_in_any_form_of_unicode():
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    table = pd.DataFrame({"place": [composed, "Bar", decomposed, "Bar"]})
+    values, codec = encode_table(table, {"place": "category"})
+    assert codec.columns[0].values == ("Bar", composed)
+    np.testing.assert_array_equal(values[0], values[2])
+    later = pd.DataFrame({"place": pd.Categorical([decomposed, "Bar"])})
+    np.testing.assert_array_equal(codec.encode(later, "m")[0], values[[0, 1]])

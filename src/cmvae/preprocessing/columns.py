@@ -1,5 +1,6 @@
 """One column of a table, by kind: what is learned of it, its numbers, and its cells again."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -257,7 +258,8 @@ class Category(Column):
     def learn(cls, name: str | int, cells: Cells, modality: str) -> Self:
         """Learn the values: those of a pandas categorical, else the ones that occur, sorted."""
         if isinstance(cells.dtype, pd.CategoricalDtype):
-            return cls(name=name, values=tuple(map(_plain, cells.cat.categories)))
+            given = map(_plain, cells.cat.categories)
+            return cls(name=name, values=tuple(dict.fromkeys(given)))
         distinct = dict.fromkeys(map(_plain, cells.unique()))
         by_kind = sorted(distinct, key=lambda value: (isinstance(value, str), value))
         return cls(name=name, values=tuple(by_kind))
@@ -322,9 +324,11 @@ def numbers_of(name: Any, cells: Any, modality: str) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Return a category as what JSON can hold."""
+    """Return a category as what JSON can hold, of texts that look the same one form."""
     value = value.item() if isinstance(value, np.generic) else value
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    if isinstance(value, int | float | bool):
+        return value
+    return unicodedata.normalize("NFC", str(value))
 
 
 def _picked(values: tuple[Any, ...], places: np.ndarray) -> np.ndarray:
