@@ -1,8 +1,9 @@
 """Scalar arguments, refused by every member in the same words, and generators passed on."""
 
-import math
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
+
+from cmvae.base.plain import finite_or_none
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +33,8 @@ def positive_float(name: str, value: object) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a positive number, got {value!r}")
-    number = float(value)
-    if not 0 < number < math.inf:
+    number = finite_or_none(value) or 0.0
+    if number <= 0:
         raise ValueError(f"{name} must be a positive finite number, got {value!r}")
     return number
 

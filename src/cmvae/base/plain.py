@@ -1,6 +1,8 @@
 """Values as JSON can hold them, and back."""
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,17 @@ def as_plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # of NumPy or pandas
         return as_plain(value.tolist()) if np.ndim(value) else value.item()
     return [as_plain(own) for own in value] if isinstance(value, list | tuple | range) else value
+
+
+def finite_or_none(value: object) -> float | None:
+    """Return a real number as a float; None for what is none, not finite, or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number
+        return None
+    return number if math.isfinite(number) else None
 
 
 def stored_state(random_state: Any) -> Any:

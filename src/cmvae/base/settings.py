@@ -1,16 +1,17 @@
 """Settings: validated once, frozen, to and from JSON, refused in one line."""
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from cmvae.base.plain import finite_or_none
 from cmvae.base.reading import parse_json
 
+MOST = 2**63 - 1  # a tensor's size has 64 bits
 _LONGEST = 60  # characters of what was got
 # What pydantic says, in the words of the other messages.
 _WORDS = {
@@ -146,13 +147,15 @@ def as_positive_int(value: object) -> int:
     """Return a positive integer; ``ValueError`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError("must be a positive integer")
+    if value > MOST:
+        raise ValueError(f"must be at most {MOST}")
     return int(value)
 
 
 def _real(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if (number := finite_or_none(value)) is None:
         raise ValueError("must be a finite number")
-    return float(value)
+    return number
 
 
 def _positive_float(value: object) -> float:

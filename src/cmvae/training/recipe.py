@@ -1,11 +1,11 @@
 """Settings of training that need no tuning: those of the estimator and of the command line."""
 
 import math
-from numbers import Real
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, TypeAdapter
 
+from cmvae.base.plain import finite_or_none
 from cmvae.base.settings import PositiveFloat, PositiveInt, Settings, Sizes
 from cmvae.clusters.evidence import MOST
 from cmvae.training.start import PATIENCE, IntegerOrAuto, Pair, Start
@@ -22,8 +22,8 @@ _SIZES = TypeAdapter(Sizes)
 def _scale(value: object) -> object:
     if value == "learned":
         return value
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else 0.0
-    if not 0 < number < math.inf:
+    number = finite_or_none(value) or 0.0
+    if number <= 0:
         raise ValueError("must be a positive number or 'learned'")
     return number
 
