@@ -147,7 +147,7 @@ def as_positive_int(value: object) -> int:
     """Return a positive integer; ``ValueError`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError("must be a positive integer")
-    if value > MOST:
+    if int(value) > MOST:
         raise ValueError(f"must be at most {MOST}")
     return int(value)
 
