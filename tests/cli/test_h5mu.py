@@ -386,7 +386,7 @@ def broken(folder, what):
 
 NO_H5MU = {
     "text": "bad.h5mu: not an .h5mu file that can be read",
-    "half": "truncated file",
+    "half": "it is damaged",
     "h5ad": "it holds no modalities (an .h5ad holds one",
     "missing": "no such file",
 }
