@@ -27,7 +27,7 @@ def impute_batch(parts: Parts, batch: Batch, steps: int) -> dict[str, Tensor]:
     What is observed is as it is. The rest are the likelihoods' means at the latents that are most
     probable given what is observed,
 
-    .. math:: \arg\max_{z, w} \; \log p(z) + \sum_{m \in S}
+    .. math:: \mathrm{arg\,max}_{z, w} \; \log p(z) + \sum_{m \in S}
               \log p(w_m) + \log p(x_m^{\mathrm{obs}} \mid z, w_m),
 
     found by ``steps`` of Adam from the means of the experts. Each expert sees one modality; latents
