@@ -93,6 +93,8 @@ def test_demo_metrics_agree_with_what_is_saved(demo):
     found = model.predict_clusters(data).clusters
     assert clustering_scores(data.labels, found) == pytest.approx(metrics["scores"]["CMVAE"])
     assert model.n_clusters == metrics["n_clusters"]
+    sizes = found.bincount(minlength=model.n_clusters)
+    assert sizes.tolist() == sorted(sizes.tolist(), reverse=True)
     assert f"{metrics['n_clusters']} clusters found" in result.stdout
     assert metrics["shares"]["fac"] > 0.3
 
