@@ -1,0 +1,180 @@
+"""The commands that write, what each starts from, and what it leaves when nothing disturbs it."""
+
+import hashlib
+import shutil
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from children import count_changes, run
+
+ROWS = 60
+OWN = {  # files of the user, beside results and among them; one named much like ours
+    "notes.txt": "mine, beside the run",
+    "run/notes.txt": "mine, in the run",
+    ".clusters-mine.csv": "mine, and hidden",
+}
+EXCEPTIONS: tuple[str, ...] = ()
+"""Files that may differ between two runs of the same command."""
+
+Tree = dict[str, str]
+"""Paths under a folder to hashes of the files; of folders, to nothing."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that writes.
+
+    Attributes:
+        name: A row of the table.
+        arguments: Of the command line; ``DATA`` stands for the folder of the data.
+        before: Commands that come before it, whose results it finds.
+        resumes: Whether ``fit --resume`` goes on with it.
+        weight: How many of the tries it gets; one that takes long gets fewer.
+    """
+
+    name: str
+    arguments: str
+    before: tuple[str, ...] = ()
+    resumes: bool = False
+    weight: float = 1.0
+
+
+FIT = "fit --modality a=DATA/a.csv --modality b=DATA/b.csv --device cpu --out run"
+RUN = (f"{FIT} --epochs 3 --clusters 3 --seed 1",)
+CELLS = ("fit --data DATA/cells.h5mu --epochs 1 --clusters 2 --device cpu --out cells",)
+PREDICT = "predict run --modality a=DATA/a.csv --modality b=DATA/b.csv --out"
+
+COMMANDS = (
+    Command("fit", f"{FIT} --epochs 4 --seed 3", resumes=True),
+    Command("fit --overwrite", f"{FIT} --epochs 2 --seed 3 --overwrite", RUN, resumes=True),
+    Command("select --clusters", "select run --clusters 2", (*RUN, "report run"), resumes=True),
+    Command("predict, .csv", f"{PREDICT} clusters.csv", RUN),
+    Command(
+        "predict, .parquet",
+        f"{PREDICT} clusters.parquet --overwrite",
+        (*RUN, "predict run --modality a=DATA/a.csv --out clusters.parquet"),
+    ),
+    Command("predict, .h5mu", "predict cells --data DATA/cells.h5mu --out found.h5mu", CELLS),
+    Command("generate", "generate run --out made", RUN),
+    Command(
+        "generate --overwrite",
+        "generate run --impute --out made --overwrite --format parquet",
+        (*RUN, "generate run --out made"),
+    ),
+    Command("report", "report run --labels DATA/labels.csv", RUN),
+    Command(
+        "report --overwrite",
+        "report run --names 0=young,1=old --overwrite",
+        (*RUN, "report run"),
+    ),
+    Command("evaluate", "evaluate run --labels DATA/labels.csv", RUN),
+    Command(
+        "demo",
+        "demo --epochs 2 --warmup-epochs 1 --clusters 4 --device cpu --out demo",
+        weight=0.2,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a command that nothing disturbs.
+
+    Attributes:
+        command: The command.
+        arguments: Of the command line.
+        start: A folder as the command finds it.
+        before: What is in it.
+        after: What the command leaves.
+        twice: What the command leaves where it had succeeded before.
+        seconds: How long it takes.
+        changes: How often it changes the disk.
+    """
+
+    command: Command
+    arguments: list[str]
+    start: Path
+    before: Tree
+    after: Tree
+    twice: Tree
+    seconds: float
+    changes: int
+    own: dict[str, str] = field(default_factory=dict)
+
+
+def write_data(folder: Path) -> None:
+    """Write two tables of three groups, labels, and cells of two modalities."""
+    folder.mkdir(parents=True)
+    rng, groups = np.random.default_rng(0), np.arange(ROWS) % 3
+    ids = pd.Index([f"s{i:02d}" for i in range(ROWS)], name="id")
+    for name, columns, rows in (("a", 5, ROWS), ("b", 4, ROWS - 9)):
+        values = 4 * rng.normal(size=(3, columns))[groups] + rng.normal(size=(ROWS, columns))
+        names = [f"{name}{i}" for i in range(columns)]
+        pd.DataFrame(values, ids, names).iloc[:rows].to_csv(folder / f"{name}.csv")
+    pd.Series(groups, ids, name="label").to_csv(folder / "labels.csv")
+    with warnings.catch_warnings(), pd.option_context("future.infer_string", False):
+        warnings.simplefilter("ignore")  # mudata announces its next version at every step
+        _write_cells(folder / "cells.h5mu", groups, rng)
+
+
+def _write_cells(path: Path, groups: np.ndarray, rng: np.random.Generator) -> None:
+    import anndata
+    import mudata
+
+    parts = {}
+    for name, columns in (("rna", 8), ("protein", 5)):
+        counts = rng.poisson(4.0 + 6.0 * (np.arange(columns) % 3 == groups[:, None]))
+        obs = pd.DataFrame(index=[f"c{i:02d}" for i in range(len(groups))])
+        var = pd.DataFrame(index=[f"{name}{i}" for i in range(columns)])
+        parts[name] = anndata.AnnData(counts.astype(np.float32), obs=obs, var=var)
+    mudata.MuData(parts).write(path)
+
+
+def arguments_of(text: str, data: Path) -> list[str]:
+    """Return the arguments that a command's text means."""
+    return text.replace("DATA", str(data)).split()
+
+
+def know(command: Command, work: Path) -> Known:
+    """Run a command undisturbed, and again after it has succeeded."""
+    start, again = work / "start" / command.name, work / "twice" / command.name
+    start.mkdir(parents=True)
+    for text in command.before:
+        _succeed(arguments_of(text, work / "data"), start)
+    own = {path: text for path, text in OWN.items() if (start / path).parent.is_dir()}
+    for path, text in own.items():
+        (start / path).write_text(text)
+    arguments = arguments_of(command.arguments, work / "data")
+    shutil.copytree(start, again)
+    ended, changes = count_changes(arguments, again)
+    after = tree(again)
+    _check(arguments, ended.status, ended.said)
+    done = run(arguments, again)
+    if done.status:  # what is there already is replaced only on demand
+        _succeed([*arguments, "--overwrite"], again)
+    twice = tree(again)
+    return Known(command, arguments, start, tree(start), after, twice, ended.seconds, changes, own)
+
+
+def _succeed(arguments: list[str], folder: Path) -> None:
+    ended = run(arguments, folder)
+    _check(arguments, ended.status, ended.said)
+
+
+def _check(arguments: list[str], status: int, said: str) -> None:
+    if status:
+        raise SystemExit(f"{' '.join(arguments)} ended with {status}, undisturbed: {said}")
+
+
+def tree(folder: Path) -> Tree:
+    """Return what is in a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else ""
+        for path in sorted(folder.rglob("*"))
+        if path.name not in EXCEPTIONS
+    }
