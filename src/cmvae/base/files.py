@@ -2,13 +2,21 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from shutil import rmtree
 
 from filelock import FileLock, Timeout
+
+try:
+    import fcntl
+except ImportError:  # Windows: what killed writers left stays there
+    fcntl = None  # type: ignore[assignment]
+
+PARTIAL, OLD = ".partial", ".old"  # ends of the names of what is written, and moved away
 
 
 def may_write_file(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
@@ -66,30 +74,66 @@ def link_target(folder: Path) -> Path:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a path to write to, and rename it to ``path`` once it is on the disk and all went well.
 
+    What writers of the same file have left that were killed is removed first.
+
     Example:
         >>> with atomic_write("notes.txt") as temporary:  # doctest: +SKIP
         ...     temporary.write_text("whole or not at all")
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    for left in _temporaries(path, path.suffix):
+        with _held(left) as is_ours:
+            if is_ours:
+                left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.name}-", suffix=PARTIAL + path.suffix, dir=path.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        with _held(temporary):
+            yield temporary
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Hold a temporary file until this process ends, however; False where another holds it."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # it was removed, or is not ours to read
+        yield False
+        return
+    try:
+        yield _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another holds it, or the filesystem knows no locks
+        return False
+    return True
+
+
+@contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``path``, which takes its place when all went well."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    """Give an empty folder beside ``path``, which takes its place when all went well.
+
+    The caller is the :func:`sole_writer` of the place.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -99,17 +143,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         rmtree(temporary, ignore_errors=True)
 
 
+def _temporaries(path: Path, suffix: str = "") -> list[Path]:
+    """Return the temporary files or folders of a path, those of killed writers among them."""
+    return list(path.parent.glob(f".{escape(path.name)}-????????{PARTIAL}{escape(suffix)}"))
+
+
 @contextmanager
 def taking_place(new: Path, path: Path) -> Iterator[Path]:
     """Put a folder in the place of another, which is there until then and is removed at the end.
 
     Gives where the other one is now, for what shall be taken out of it; there may be none. A kill
-    leaves it there, where :func:`moved_away` finds it.
+    leaves it there, where :func:`moved_away` finds it. The caller is the :func:`sole_writer` of the
+    place: what others have left there that were killed, and is not needed, is removed.
 
     Raises:
         OSError: If it cannot be put there; the other one is in its place then.
     """
-    place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".old", dir=path.parent))
+    for left in {*_temporaries(path)} - {new}:
+        rmtree(left, ignore_errors=True)
+    for empty in _places(path):
+        with suppress(OSError):  # it holds what was moved away
+            empty.rmdir()
+    place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=OLD, dir=path.parent))
     old = place / path.name
     try:
         if path.exists():
@@ -121,13 +176,45 @@ def taking_place(new: Path, path: Path) -> Iterator[Path]:
         rmtree(place, ignore_errors=True)
         raise
     yield old
-    rmtree(place, ignore_errors=True)
+    drop(place)
+
+
+def drop(place: Path) -> None:
+    """Remove a place of what was moved away, of which nothing is needed any longer.
+
+    Under another name first, so that a kill leaves nothing that looks as if it were needed.
+    """
+    rmtree(place.rename(place.with_suffix(PARTIAL)), ignore_errors=True)
+
+
+def _places(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f".{escape(path.name)}-????????{OLD}"))
 
 
 def moved_away(path: Path) -> list[Path]:
     """Return where writers that were killed have left what was in a folder's place."""
-    places = sorted(path.parent.glob(f".{escape(path.name)}-*.old"))
-    return [place / path.name for place in places if (place / path.name).is_dir()]
+    return [place / path.name for place in _places(path) if (place / path.name).is_dir()]
+
+
+def put_back(path: Path, take_out: Callable[[Path, Path], list[str]], what: str) -> None:
+    """Put back what a writer that was killed had moved out of a folder's place, with a warning.
+
+    Args:
+        path: The folder; the caller is its :func:`sole_writer`.
+        take_out: Takes out of the former folder, for the one that is in its place already, what
+            is needed of it; returns the names of what it must leave.
+        what: What was there, for the message.
+    """
+    for old in moved_away(path):
+        broken = f"the writing of {path} was broken off"
+        if not path.exists():
+            old.rename(path)
+            old.parent.rmdir()
+            warnings.warn(f"{broken}: {what} before is back in its place", stacklevel=2)
+        elif left := take_out(old, path):
+            warnings.warn(f"{broken}: {old} still holds {left}, which are there too", stacklevel=2)
+        else:
+            drop(old.parent)
 
 
 @contextmanager

@@ -49,7 +49,10 @@ def write_results(
     io, h5py = library("anndata.io"), library("h5py")
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
-        with _told_as_system_errors(target), h5py.File(temporary, "r+") as file:
+        with (
+            _told_as_system_errors(target),
+            h5py.File(temporary, "r+", locking=False) as file,  # atomic_write holds it
+        ):
             names = read_index(file["obs"])
             rows = cell_rows(names, ids, f"{source}: .obs")
             columns, values = placed_results(rows, len(names), clusters, probabilities, embedding)
