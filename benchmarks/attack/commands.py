@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,11 @@ class Known:
     twice: Tree
     seconds: float
     changes: int
-    own: dict[str, str] = field(default_factory=dict)
+
+    def is_done(self, now: Tree) -> bool:
+        """Whether what the command writes is all there."""
+        written = {k: v for k, v in self.after.items() if self.before.get(k) != v}
+        return all(now.get(name) == content for name, content in written.items())
 
 
 def write_data(folder: Path) -> None:
@@ -144,9 +148,9 @@ def know(command: Command, work: Path) -> Known:
     start.mkdir(parents=True)
     for text in command.before:
         _succeed(arguments_of(text, work / "data"), start)
-    own = {path: text for path, text in OWN.items() if (start / path).parent.is_dir()}
-    for path, text in own.items():
-        (start / path).write_text(text)
+    for path, text in OWN.items():
+        if (start / path).parent.is_dir():
+            (start / path).write_text(text)
     arguments = arguments_of(command.arguments, work / "data")
     shutil.copytree(start, again)
     ended, changes = count_changes(arguments, again)
@@ -156,7 +160,7 @@ def know(command: Command, work: Path) -> Known:
     if done.status:  # what is there already is replaced only on demand
         _succeed([*arguments, "--overwrite"], again)
     twice = tree(again)
-    return Known(command, arguments, start, tree(start), after, twice, ended.seconds, changes, own)
+    return Known(command, arguments, start, tree(start), after, twice, ended.seconds, changes)
 
 
 def _succeed(arguments: list[str], folder: Path) -> None:

@@ -101,12 +101,12 @@ def faults(kill: Kill, folder: Path) -> Iterator[str]:
     if ended.status > 0:
         yield f"ended with {ended.status} before it was killed: {ended.said[-300:]}"
     yield lost(known, tree(folder))
-    is_done = visible(tree(folder)) == known.after
-    if kill.again is not None:
+    is_done = known.is_done(tree(folder))
+    if kill.again is not None and not is_done:
         way = resumed(known) if kill.resumes else known.arguments
         run(way, folder, kill_after=kill.again * seconds)
         yield lost(known, tree(folder))
-        is_done = is_done or visible(tree(folder)) == known.after
+        is_done = known.is_done(tree(folder))
     yield readable(known, folder)
     yield go_on(known, folder, kill.resumes)
     yield differences(tree(folder), known.twice if is_done else known.after)
@@ -133,15 +133,6 @@ def readable(known: Known, folder: Path) -> str:
     return "" if len(ended.said.splitlines()) <= 2 else f"many lines: {ended.said[-300:]}"
 
 
-def visible(found: Tree) -> Tree:
-    """Return what is not hidden, and the user's own hidden file."""
-    return {
-        name: content
-        for name, content in found.items()
-        if name == ".clusters-mine.csv" or not any(p.startswith(".") for p in Path(name).parts)
-    }
-
-
 def resumed(known: Known) -> list[str]:
     """Return the arguments that go on with an interrupted command, or start it again."""
     if not known.command.resumes:
@@ -166,9 +157,7 @@ def go_on(known: Known, folder: Path, resumes: bool) -> str:
     return "no way on: " + " | ".join(said)
 
 
-def answer(
-    command: Command, arguments: list[str], ended: Ended, resumes: bool
-) -> list[str] | None:
+def answer(command: Command, arguments: list[str], ended: Ended, resumes: bool) -> list[str] | None:
     """Return the arguments that a refusal leads to, or None."""
     if len(ended.said.strip().splitlines()) > 2 or not ended.error:
         return None

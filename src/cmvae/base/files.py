@@ -129,10 +129,7 @@ def _lock(handle: int) -> bool:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``path``, which takes its place when all went well.
-
-    The caller is the :func:`sole_writer` of the place.
-    """
+    """Give an empty folder beside ``path``, which takes its place when all went well."""
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent))
     try:
         yield temporary
@@ -141,6 +138,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             pass
     finally:
         rmtree(temporary, ignore_errors=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of a folder that were killed have left beside it, and nobody needs.
+
+    The caller is its only writer.
+    """
+    for left in _temporaries(path):
+        rmtree(left, ignore_errors=True)
+    for empty in _places(path):
+        with suppress(OSError):  # it holds what was moved away
+            empty.rmdir()
 
 
 def _temporaries(path: Path, suffix: str = "") -> list[Path]:
@@ -153,17 +162,11 @@ def taking_place(new: Path, path: Path) -> Iterator[Path]:
     """Put a folder in the place of another, which is there until then and is removed at the end.
 
     Gives where the other one is now, for what shall be taken out of it; there may be none. A kill
-    leaves it there, where :func:`moved_away` finds it. The caller is the :func:`sole_writer` of the
-    place: what others have left there that were killed, and is not needed, is removed.
+    leaves it there, where :func:`moved_away` finds it.
 
     Raises:
         OSError: If it cannot be put there; the other one is in its place then.
     """
-    for left in {*_temporaries(path)} - {new}:
-        rmtree(left, ignore_errors=True)
-    for empty in _places(path):
-        with suppress(OSError):  # it holds what was moved away
-            empty.rmdir()
     place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=OLD, dir=path.parent))
     old = place / path.name
     try:
@@ -212,20 +215,24 @@ def put_back(path: Path, take_out: Callable[[Path, Path], list[str]], what: str)
             old.parent.rmdir()
             warnings.warn(f"{broken}: {what} before is back in its place", stacklevel=2)
         elif left := take_out(old, path):
-            warnings.warn(f"{broken}: {old} still holds {left}, which are there too", stacklevel=2)
+            way = "take out what you need, and remove it"
+            warnings.warn(f"{broken}: {old} still holds {left}: {way}", stacklevel=2)
         else:
             drop(old.parent)
 
 
 @contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
-    """Keep other processes from writing to a place; ``ValueError`` where one does.
+    """Keep other processes from writing to a folder; ``ValueError`` where one does.
+
+    What others have left that were killed, and nobody needs, is removed.
 
     The lock is a file beside it that the operating system releases when its process ends, however.
     """
     lock = path.with_name(f".{path.name}.lock")
     try:
         with FileLock(lock, timeout=0):
+            sweep(path)
             try:
                 yield
             finally:

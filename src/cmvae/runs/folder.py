@@ -24,6 +24,7 @@ from cmvae.base.files import (
     may_write_folder,
     moved_away,
     sole_writer,
+    sweep,
     taking_place,
 )
 from cmvae.base.reading import read_json
@@ -101,6 +102,7 @@ def writing_run(folder: Path) -> Iterator[None]:
     partial = partial_folder(folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(link_target(folder)):
+        sweep(partial)
         yield
 
 
