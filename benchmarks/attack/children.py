@@ -1,6 +1,6 @@
 """Commands in processes of their own, forked from one that has imported all they need.
 
-A fork costs milliseconds where a start costs seconds, so that commands can be harmed by the hundred.
+A fork costs milliseconds where a start costs seconds: commands can be harmed by the hundred.
 """
 
 import io
@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import Value
 from pathlib import Path
 
 LONGEST = 120.0  # seconds of one command
@@ -111,7 +110,7 @@ def _become(
         status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - as an interpreter does
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -132,15 +131,15 @@ def _wait(child: int, start: float, kill_after: float | None) -> int:
         time.sleep(0.001)
 
 
-def at_changes(act: Callable[[int], None]) -> None:
-    """Call before each change of the disk, with its number from 0; cannot be undone."""
+def at_changes(act: Callable[[int, str, str], None]) -> None:
+    """Call before each change of the disk, with its number from 0, the event and a path."""
     number = 0
 
     def hook(event: str, given: tuple[object, ...]) -> None:
         nonlocal number
         if event in CHANGES and _changes(event, given):
             number += 1
-            act(number - 1)
+            act(number - 1, event, str(given[0]))
 
     sys.addaudithook(hook)
 
@@ -156,18 +155,8 @@ def _changes(event: str, given: tuple[object, ...]) -> bool:
 def kill_at(number: int) -> Callable[[], None]:
     """Return what kills a process right before so many-th change of the disk."""
 
-    def kill(now: int) -> None:
+    def kill(now: int, *_: str) -> None:
         if now == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return lambda: at_changes(kill)
-
-
-def count_changes(arguments: Sequence[str], folder: Path) -> tuple[Ended, int]:
-    """Run a command; return how it ended, and how often it changed the disk."""
-    found = Value("i", 0)
-
-    def count(number: int) -> None:
-        found.value = number + 1
-
-    return run(arguments, folder, lambda: at_changes(count)), found.value

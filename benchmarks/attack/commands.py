@@ -3,14 +3,17 @@
 import hashlib
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import Array
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from children import count_changes, run
+from children import Ended, at_changes, run
 
-ROWS = 60
+ROWS, PAGE = 60, 4096
 OWN = {  # files of the user, beside results and among them; one named much like ours
     "notes.txt": "mine, beside the run",
     "run/notes.txt": "mine, in the run",
@@ -89,9 +92,12 @@ class Known:
         start: A folder as the command finds it.
         before: What is in it.
         after: What the command leaves.
-        twice: What the command leaves where it had succeeded before.
+        twice: What it leaves where it had succeeded before.
         seconds: How long it takes.
         changes: How often it changes the disk.
+        least_bytes: What the disk holds before.
+        most_bytes: The most that it ever holds.
+        longest: The size of the longest file that is ever written.
     """
 
     command: Command
@@ -102,6 +108,9 @@ class Known:
     twice: Tree
     seconds: float
     changes: int
+    least_bytes: int
+    most_bytes: int
+    longest: int
 
     def is_done(self, now: Tree) -> bool:
         """Whether what the command writes is all there."""
@@ -153,24 +162,56 @@ def know(command: Command, work: Path) -> Known:
             (start / path).write_text(text)
     arguments = arguments_of(command.arguments, work / "data")
     shutil.copytree(start, again)
-    ended, changes = count_changes(arguments, again)
+    found = Array("q", [0, 0, 0])
+    ended = run(arguments, again, lambda: at_changes(_measure(again, found)))
+    _check(arguments, ended)
     after = tree(again)
-    _check(arguments, ended.status, ended.said)
-    done = run(arguments, again)
-    if done.status:  # what is there already is replaced only on demand
+    if run(arguments, again).status:  # what is there already is replaced only on demand
         _succeed([*arguments, "--overwrite"], again)
-    twice = tree(again)
-    return Known(command, arguments, start, tree(start), after, twice, ended.seconds, changes)
+    least = sum(map(_on_disk, _sizes(start)))
+    return Known(
+        command,
+        arguments,
+        start,
+        before=tree(start),
+        after=after,
+        twice=tree(again),
+        seconds=ended.seconds,
+        changes=found[0],
+        least_bytes=least,
+        most_bytes=max(found[1], least),
+        longest=found[2],
+    )
+
+
+def _measure(folder: Path, found: Any) -> Callable[[int, str, str], None]:
+    """Return what counts changes, and keeps the most bytes on the disk, and in a file."""
+
+    def measure(number: int, *_: str) -> None:
+        sizes = _sizes(folder)
+        most, longest = sum(map(_on_disk, sizes)), max(sizes, default=0)
+        found[:] = [number + 1, max(found[1], most), max(found[2], longest)]
+
+    return measure
+
+
+def _sizes(folder: Path) -> list[int]:
+    return [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+
+
+def _on_disk(size: int) -> int:
+    """Return what a file takes on a disk of pages, the first of which is for its name."""
+    return PAGE * (1 + -(-size // PAGE))
 
 
 def _succeed(arguments: list[str], folder: Path) -> None:
-    ended = run(arguments, folder)
-    _check(arguments, ended.status, ended.said)
+    _check(arguments, run(arguments, folder))
 
 
-def _check(arguments: list[str], status: int, said: str) -> None:
-    if status:
-        raise SystemExit(f"{' '.join(arguments)} ended with {status}, undisturbed: {said}")
+def _check(arguments: list[str], ended: Ended) -> None:
+    if ended.status:
+        what = f"{' '.join(arguments)} ended with {ended.status}, undisturbed"
+        raise SystemExit(f"{what}: {ended.said}")
 
 
 def tree(folder: Path) -> Tree:

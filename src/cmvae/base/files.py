@@ -11,6 +11,8 @@ from shutil import rmtree
 
 from filelock import FileLock, Timeout
 
+from cmvae.base.refused_writes import naming
+
 try:
     import fcntl
 except ImportError:  # Windows: what killed writers left stays there
@@ -85,22 +87,23 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         with _held(left) as is_ours:
             if is_ours:
                 left.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.name}-", suffix=PARTIAL + path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        with _held(temporary):
-            yield temporary
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming(path):
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}-", suffix=PARTIAL + path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            with _held(temporary):
+                yield temporary
+                mask = os.umask(0)
+                os.umask(mask)
+                temporary.chmod(0o666 & ~mask)
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -130,14 +133,15 @@ def _lock(handle: int) -> bool:
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside ``path``, which takes its place when all went well."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        with taking_place(temporary, path):
-            pass
-    finally:
-        rmtree(temporary, ignore_errors=True)
+    with naming(path):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            with taking_place(temporary, path):
+                pass
+        finally:
+            rmtree(temporary, ignore_errors=True)
 
 
 def sweep(path: Path) -> None:

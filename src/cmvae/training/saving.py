@@ -34,7 +34,9 @@ class CheckpointFiles(TorchCheckpointIO):
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(place) as temporary:
-            torch.save(checkpoint, temporary)
+            # Through Python's file, which tells why it cannot be written.
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
             if place.name == LAST_CHECKPOINT and place.is_file():
                 os.replace(place, place.with_name(BEFORE_LAST_CHECKPOINT))
 
