@@ -65,7 +65,7 @@ def run(
     arguments: Sequence[str],
     folder: Path,
     harm: Callable[[], None] | None = None,
-    kill_after: float | None = None,
+    signals: Sequence[tuple[float, int]] = (),
 ) -> Ended:
     """Run a command of ``cmvae`` in a folder.
 
@@ -73,14 +73,14 @@ def run(
         arguments: Of the command line.
         folder: Where it runs.
         harm: Is called in the process before the command.
-        kill_after: Seconds until it is killed.
+        signals: What is sent to it, each after so many seconds.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
         start = time.monotonic()
         child = os.fork()
         if child == 0:
             _become(arguments, folder, out.fileno(), said.fileno(), harm)
-        code = _wait(child, start, kill_after)
+        code = _wait(child, [(start + after, number) for after, number in signals])
         seconds = time.monotonic() - start
         texts = []
         for file in (out, said):
@@ -118,16 +118,15 @@ def _become(
         os._exit(status)
 
 
-def _wait(child: int, start: float, kill_after: float | None) -> int:
-    """Return the code that a process ended with; kill it after so many seconds."""
-    last = start + (LONGEST if kill_after is None else kill_after)
+def _wait(child: int, signals: list[tuple[float, int]]) -> int:
+    """Return the code that a process ended with; send it signals when their times have come."""
+    left = [*signals, (time.monotonic() + LONGEST, signal.SIGKILL)]
     while True:
         ended, code = os.waitpid(child, os.WNOHANG)
         if ended:
             return code
-        if time.monotonic() >= last:
-            os.kill(child, signal.SIGKILL)
-            return os.waitpid(child, 0)[1]
+        if time.monotonic() >= left[0][0]:
+            os.kill(child, left.pop(0)[1])
         time.sleep(0.001)
 
 

@@ -8,6 +8,7 @@ nothing had happened, the user's own files are where they were, and there is not
 
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -96,7 +97,7 @@ def faults(kill: Kill, folder: Path) -> Iterator[str]:
         known.arguments,
         folder,
         kill_at(kill.at_change) if kill.at_change is not None else None,
-        None if exact else kill.share * seconds,
+        [] if exact else [(kill.share * seconds, signal.SIGKILL)],
     )
     if ended.status > 0:
         yield f"ended with {ended.status} before it was killed: {ended.said[-300:]}"
@@ -104,7 +105,7 @@ def faults(kill: Kill, folder: Path) -> Iterator[str]:
     is_done = known.is_done(tree(folder))
     if kill.again is not None and not is_done:
         way = resumed(known) if kill.resumes else known.arguments
-        run(way, folder, kill_after=kill.again * seconds)
+        run(way, folder, signals=[(kill.again * seconds, signal.SIGKILL)])
         yield lost(known, tree(folder))
         is_done = known.is_done(tree(folder))
     yield readable(known, folder)
