@@ -211,16 +211,17 @@ def _check_accelerator(name: Any) -> None:
 
 @contextmanager
 def _interruptible(trainer: Trainer) -> Iterator[None]:
-    """Turn the exit that Lightning makes of Ctrl-C back into ``KeyboardInterrupt``."""
+    """Turn the exit that Lightning makes of a ``KeyboardInterrupt`` back into that one."""
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if in_main else None
     try:
         yield
     except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
+        stop = error.__context__
+        if not isinstance(stop, KeyboardInterrupt):
             raise
-        last = checkpoint_of(trainer)
-        raise KeyboardInterrupt(f"training interrupted; last checkpoint: {last}") from None
+        stop.args = (f"training interrupted; last checkpoint: {checkpoint_of(trainer)}",)
+        raise stop from None
     finally:
         if in_main:
             signal.signal(signal.SIGINT, handler)
