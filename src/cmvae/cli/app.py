@@ -15,6 +15,7 @@ from cmvae.cli.generate import generate
 from cmvae.cli.predict import predict
 from cmvae.cli.report import report
 from cmvae.cli.select import select
+from cmvae.cli.verify import verify
 
 app = typer.Typer(
     name="cmvae",
@@ -57,5 +58,5 @@ def _options(
     pass
 
 
-for command in (demo, fit, predict, generate, evaluate, select, report):
+for command in (demo, fit, predict, generate, evaluate, select, report, verify):
     app.command()(command)

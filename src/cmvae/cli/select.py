@@ -46,7 +46,8 @@ def select(
             record = replace(record, config=record.config.replace(device=device))
         from cmvae.runs.reading import read_files
 
-        rows = read_files(record.config.modalities, record.preprocessing)[1]
+        preprocessing, rows = read_files(record.config.modalities, record.preprocessing)
+        record = replace(record, preprocessing=preprocessing)
         say_join(rows.join)
         from cmvae.runs.fitting import change_clusters
 
