@@ -91,6 +91,15 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
+def refuse_several_processes() -> None:
+    """Refuse to train in each of several processes, which would write one run folder."""
+    from cmvae.training.processes import launched
+
+    if how := launched():
+        way = "start it once, without torchrun or mpirun (or unset the variable)"
+        raise ValueError(f"{how}: this is one of several processes, and cmvae trains in one: {way}")
+
+
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
     """Print the library's warnings as a line each."""
