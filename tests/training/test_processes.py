@@ -54,8 +54,8 @@ def test_processes_that_would_train_apart_are_refused(tmp_path):
 
 
 LOSS = (
-    r"cmvae.training.module.NonFiniteLossError: process 1 of 2: the loss is (inf|nan) in epoch 1; terms that are not "
-    r"finite: .*_b.*; last good checkpoint: .*last\.ckpt"
+    r"cmvae\.training\.module\.NonFiniteLossError: process 1 of 2: the loss is (inf|nan) in "
+    r"epoch 1; terms that are not finite: .*_b.*; last good checkpoint: .*last\.ckpt"
 )
 FAULTS = {
     "huge": LOSS,
