@@ -10,9 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from cmvae.base.plain import finite_or_none
 from cmvae.base.reading import parse_json
+from cmvae.base.words import LONGEST, SHOWN, counted, shortened
 
+LONGEST_PART = 600  # characters of what is wrong with one field
 MOST = 2**63 - 1  # a tensor's size has 64 bits
-_LONGEST = 60  # characters of what was got
 # What pydantic says, in the words of the other messages.
 _WORDS = {
     ", unable to parse string as an integer": "",
@@ -42,7 +43,9 @@ class SettingsError(ValueError):
 
     def __init__(self, parts: Sequence[str]) -> None:
         self.parts = list(parts)
-        super().__init__("; ".join(parts))
+        more = len(parts) - SHOWN
+        left = [f"and {counted(more, 'more fault')}"] if more > 0 else []
+        super().__init__("; ".join([*parts[:SHOWN], *left]))
 
 
 class UnknownFieldError(SettingsError, TypeError):
@@ -70,7 +73,9 @@ class Settings(BaseModel):
         known = list(type(self).model_fields)
         unknown = [name for name in fields if name not in known]
         if unknown:
-            what = f"{type(self).__name__} got unknown arguments {unknown}; it takes {known}"
+            shown = [shortened(name) for name in unknown[:SHOWN]]
+            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+            what = f"{type(self).__name__} got unknown arguments {shown}{more}; it takes {known}"
             raise UnknownFieldError([what])
         try:
             super().__init__(**fields)
@@ -115,8 +120,10 @@ class Settings(BaseModel):
         """
         where = f"{what}: " if what else ""
         if not isinstance(fields, Mapping):
-            got = "nothing" if fields is None else repr(fields)[:_LONGEST]
+            got = "nothing" if fields is None else shortened(repr(fields))
             raise ValueError(f"{where}settings must be a mapping, got {got}")
+        if odd := [name for name in fields if not isinstance(name, str)]:
+            raise ValueError(f"{where}names of settings must be texts, got {odd[0]!r}")
         try:
             return cls(**fields)
         except (TypeError, SettingsError) as error:
@@ -127,18 +134,19 @@ def _parts(error: ValidationError) -> list[str]:
     """Say of each field that is wrong what was got and what is allowed."""
     parts = []
     for item in error.errors():
-        where, message = ".".join(str(step) for step in item["loc"]), item["msg"]
+        where, message = ".".join(shortened(str(step)) for step in item["loc"]), item["msg"]
         inner = item.get("ctx", {}).get("error")
         if isinstance(inner, SettingsError):
             link = ": " if isinstance(inner, UnknownFieldError) else "."
-            parts += [f"{where}{link}{part}" for part in inner.parts]
+            parts += [f"{where}{link}{shortened(part, LONGEST_PART)}" for part in inner.parts]
             continue
         for theirs, ours in _WORDS.items():
             message = message.replace(theirs, ours)
         message = re.sub(r" or instance of \w+", "", message)
         plain = not where or item["type"] in ("missing", "extra_forbidden")
-        got = "" if plain else f", got {item['input']!r}"
+        got = "" if plain else f", got {shortened(repr(item['input']))}"
         link = " " if message.startswith(("must", "is ")) else ": "
+        message = shortened(message, LONGEST_PART)
         parts.append(f"{where}{link}{message}{got}" if where else message)
     return parts
 
