@@ -90,7 +90,7 @@ def _run(
         with out.open("wb", buffering=0) as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)
-        sys.stdout, sys.stderr = (open(i, "w", closefd=False, buffering=1) for i in (1, 2))
+        sys.stdout, sys.stderr = (os.fdopen(i, "w", 1, closefd=False) for i in (1, 2))
         with open(os.devnull) as nothing:
             os.dup2(nothing.fileno(), 0)
         _listen(os.open(events, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), str(closed))

@@ -48,11 +48,15 @@ class Case:
 
 
 def command(*arguments: object) -> None:
-    """Run the command line in this process."""
+    """Run the command line in this process, and exit where it fails."""
     from cmvae.cli import main
 
     sys.argv = ["cmvae", *map(str, arguments)]
-    main()
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code:
+            raise
 
 
 def told(call: Callable[[], object]) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hostile_models
+import hostile_runs
+from bounded import watched
 from cases import SECRET, Case, command, fault_of
 from outcome import Outcome
-from bounded import watched
 
 PART = "hostile files"
 
@@ -36,7 +37,7 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
 
 
 def _cases(good: Path) -> list[Case]:
-    return [*hostile_models.cases(good)]
+    return [*hostile_models.cases(good), *hostile_runs.cases(good)]
 
 
 def _chosen(cases: list[Case], share: float, seed: int) -> list[Case]:
@@ -82,6 +83,14 @@ def _make_good(folder: Path) -> None:
         pixels = draw.integers(0, 60, (8, 8, 3), dtype=np.uint8)
         pixels[..., own] += 180
         Image.fromarray(pixels).save(files / "i" / f"{name}.png")
-    named = [f"{name}={path}" for name, path in (("a", files / "a.csv"), ("i", files / "i"), ("t", files / "t.csv"))]
+    named = [
+        f"{name}={path}"
+        for name, path in (("a", files / "a.csv"), ("i", files / "i"), ("t", files / "t.csv"))
+    ]
     given = [text for own in named for text in ("--modality", own)]
-    command("fit", *given, "--kind", "t.note=text", "--out", folder / "run", "--epochs", 1, "--device", "cpu")
+    options = ("--epochs", 1, "--device", "cpu")
+    command("fit", *given, "--kind", "t.note=text", "--out", folder / "run", *options)
+    from cmvae import CMVAEClusterer
+
+    names = ["x", "y", "colour"]
+    CMVAEClusterer(2, max_epochs=1, random_state=0).fit(table[names]).save(folder / "saved")

@@ -3,14 +3,15 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from numbers import Integral
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from cmvae.base.plain import finite_or_none
 from cmvae.base.reading import parse_json
-from cmvae.base.words import LONGEST, SHOWN, counted, shortened
+from cmvae.base.words import SHOWN, counted, shortened
 
 LONGEST_PART = 600  # characters of what is wrong with one field
 MOST = 2**63 - 1  # a tensor's size has 64 bits
@@ -160,6 +161,15 @@ def as_positive_int(value: object) -> int:
     return int(value)
 
 
+def as_natural(value: object) -> int:
+    """Return an integer from 0; ``ValueError`` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ValueError("must be an integer from 0")
+    if int(value) > MOST:
+        raise ValueError(f"must be at most {MOST}")
+    return int(value)
+
+
 def _real(value: object) -> float:
     if (number := finite_or_none(value)) is None:
         raise ValueError("must be a finite number")
@@ -176,6 +186,12 @@ def _share(value: object) -> float:
     if not 0 <= _real(value) < 1:
         raise ValueError("must be at least 0 and below 1")
     return _real(value)
+
+
+def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(own > following for own, following in pairwise(values)):
+        raise ValueError("must be numbers that do not fall")
+    return values
 
 
 def _flag(value: object) -> bool:
@@ -204,6 +220,7 @@ def _name(value: object) -> str:
     return value
 
 
+Natural = Annotated[int, BeforeValidator(as_natural)]
 PositiveInt = Annotated[int, BeforeValidator(as_positive_int)]
 Finite = Annotated[float, BeforeValidator(_real)]
 PositiveFloat = Annotated[float, BeforeValidator(_positive_float)]
@@ -211,4 +228,5 @@ Share = Annotated[float, BeforeValidator(_share)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Shape = Annotated[tuple[PositiveInt, ...], BeforeValidator(_shape)]
 Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_sizes)]
+Ascending = Annotated[tuple[Finite, ...], AfterValidator(_ascending)]
 Name = Annotated[str, BeforeValidator(_name)]

@@ -200,12 +200,17 @@ def _read_columns(columns: object) -> list[_Block]:
 def _read_entry(index: int, entry: object) -> tuple[str, Any, Mapping[str, Any]]:
     place = f"columns[{index}]"
     if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) not in (2, 3):
-        raise ValueError(f"{place} must be [kind, size] or [kind, size, parameters]; "
+        raise ValueError(
+            f"{place} must be [kind, size] or [kind, size, parameters]; "
             f"got {shortened(repr(entry))}"
         )
     kind, size, params = entry if len(entry) == 3 else (*entry, {})
     if not isinstance(kind, str) or kind not in BLOCKS:
-        raise ValueError(f"{place}: unknown kind {shortened(repr(kind))}; allowed: {quoted(BLOCKS)}")
+        raise ValueError(
+            f"{place}: unknown kind {shortened(repr(kind))}; allowed: {quoted(BLOCKS)}"
+        )
     if not isinstance(params, Mapping):
-        raise ValueError(f"{place} ({kind!r}): parameters must be a mapping; got {shortened(repr(params))}")
+        raise ValueError(
+            f"{place} ({kind!r}): parameters must be a mapping; got {shortened(repr(params))}"
+        )
     return kind, size, params

@@ -34,7 +34,9 @@ def build_likelihood(
     params = dict(params or {})
     if not (callable(dist) or (isinstance(dist, str) and dist in LIKELIHOODS)):
         allowed = f"allowed: {quoted(LIKELIHOODS)} or a callable"
-        raise ValueError(f"likelihood of modality {modality!r}: got {shortened(repr(dist))}; {allowed}")
+        raise ValueError(
+            f"likelihood of modality {modality!r}: got {shortened(repr(dist))}; {allowed}"
+        )
     try:
         if isinstance(dist, str):
             return LIKELIHOODS[dist].build(params, shape)
