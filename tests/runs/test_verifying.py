@@ -83,7 +83,7 @@ def test_files_of_others_are_said_and_planted_ones_differ(copied):
     found = verified(copied)
     assert found["files"].found.startswith("without a hash: estimator.json; ")
     assert (found["files"].holds, found["model"].holds) == (False, None)
-    with pytest.raises(ValueError, match=r"estimator\.json: the file was altered"):
+    with pytest.raises(ValueError, match=r"it does not name estimator\.json"):
         read_record(copied)
 
 
@@ -105,9 +105,7 @@ def test_files_outside_of_the_run_are_not_read(copied, name):
     (copied / MANIFEST).write_text(json.dumps(content))
     found = verified(copied)["files"]
     assert found.holds is False
-    assert (
-        f"manifest.json is damaged: it names {name!r}, which is no file of the run" in found.found
-    )
+    assert f"manifest.json is damaged: it names {name!r}, no file of the run" in found.found
 
 
 def test_other_versions_are_said_and_no_fault(copied):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 SHOWN = 5
+LONGEST = 60  # characters of what was got
 
 
 def quoted(names: Iterable[Any]) -> str:
@@ -16,6 +17,11 @@ def listed(names: Iterable[Any], most: int = SHOWN) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(map(str, names[:most]))}{more}"
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return a text, or the beginning of a long one."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def joined_words(words: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ OPTIONS = {
 
 _COLUMN = re.compile(r"modality '([^']+)'[^:]*: column '?([^']+?)'? holds")
 
+LONGEST = 600  # characters of the beginning and of the end of a message
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -146,6 +147,8 @@ def _in_options(error: Exception) -> str:
     names = "|".join(OPTIONS)
     text = re.sub(rf"\b({names})=(True|[A-Z]+)\b", as_option, message_of(error))
     text = re.sub(rf"^({names})()(?=:| must)", as_option, text)
+    if len(text) > 2 * LONGEST:  # of names, say, that a file has
+        text = f"{text[:LONGEST]} … {text[-LONGEST:]}"
     return " ".join([_with_way(text, error), *(f"({file})" for file in _notes(error))])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmvae.base.settings import Settings
+from cmvae.base.settings import Natural, Settings
 from cmvae.base.words import counted, listed
 
 LEFT_OUT = "left out"
@@ -50,7 +50,7 @@ class ModalitySummary(Settings):
     """
 
     what: str
-    samples: int
+    samples: Natural
     columns: tuple[ColumnSummary, ...] = ()
     path: str | None = None
     id: str | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,16 @@ from cmvae.base.files import (
     taking_place,
 )
 from cmvae.base.reading import read_json
+from cmvae.base.words import shortened
 from cmvae.preprocessing import Preprocessing
+from cmvae.runs.checks import (
+    check_shapes,
+    read_epochs,
+    read_index,
+    read_latents,
+    read_metrics,
+    read_samples,
+)
 from cmvae.runs.config import RunConfig
 from cmvae.runs.manifest import (
     MANIFEST,
@@ -266,25 +275,29 @@ def read_record(folder: Path) -> RunRecord:
             altered.
     """
     _check_files(folder)
-    text = (folder / PREPROCESSING).read_text(encoding="utf-8")
-    try:
-        preprocessing = Preprocessing.from_json(text)
-    except ValueError as error:
-        raise ValueError(f"{folder / PREPROCESSING}: {error}") from None
-    is_text: Any = {"id": str, "modalities": str}
-    extras, index = folder / EXTRAS, folder / INDEX
-    metrics = read_json(folder / METRICS)
+    place = {name: folder / name for name in (*OWN_FILES, *OPTIONAL)}
+    there = {name for name in OPTIONAL if place[name].is_file()}
+    config = RunConfig.read(place[CONFIG])
+    codecs = read_json(place[PREPROCESSING])
+    preprocessing = Preprocessing.from_plain(codecs, str(place[PREPROCESSING]))
+    shapes = preprocessing.input_dims
+    names = list(shapes)
+    if unknown := [name for name in names if name not in config.modalities]:
+        raise ValueError(f"{place[CONFIG]}: it does not name the modalities {unknown}")
+    check_shapes(shapes, place[PREPROCESSING], folder / MODEL / CONFIG_NAME)
+    metrics = read_metrics(place[METRICS])
+    n = metrics["n_samples"]
     return RunRecord(
-        config=RunConfig.read(folder / CONFIG),
+        config=config,
         preprocessing=preprocessing,
-        samples=pd.read_csv(folder / SAMPLES, dtype=is_text, keep_default_na=False),
+        samples=read_samples(place[SAMPLES], metrics["sizes"], names),
         metrics=metrics,
-        log=pd.read_csv(folder / LOG),
-        extras=read_json(extras) if extras.is_file() else {},
-        index=pd.read_parquet(index).index if index.is_file() else None,
+        log=read_epochs(place[LOG]),
+        extras=read_json(place[EXTRAS]) if EXTRAS in there else {},
+        index=read_index(place[INDEX], n) if INDEX in there else None,
         names=read_names(folder, len(metrics["sizes"])),
-        latents=_read_latents(folder / LATENTS),
-        reference=_read_reference(folder / FIT),
+        latents=read_latents(place[LATENTS], n) if LATENTS in there else (),
+        reference=FitReference.read(place[FIT], names) if FIT in there else None,
     )
 
 
@@ -305,11 +318,11 @@ def check_folder(folder: Path) -> None:
 
 def check_version(folder: Path, manifest: Manifest) -> None:
     """Refuse a run of another version."""
-    if manifest.version != VERSION:
+    if isinstance(manifest.version, bool) or manifest.version != VERSION:
         raise ValueError(
-            f"{folder} is a run folder of version {manifest.version!r}; this cmvae {__version__} "
-            f"reads version {VERSION}: {folder / CONFIG} repeats the run, {folder / MODEL} holds "
-            "its model"
+            f"{folder} is a run folder of version {shortened(repr(manifest.version))}; "
+            f"this cmvae {__version__} reads version {VERSION}: {folder / CONFIG} repeats the run, "
+            f"{folder / MODEL} holds its model"
         )
 
 
@@ -323,7 +336,9 @@ def _check_files(folder: Path) -> None:
     for name in (*FILES, *present):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: the file is missing from the run folder")
-        if digest(folder / name) != hashes.get(name):
+        if name not in hashes:
+            raise ValueError(f"{folder / MANIFEST} is damaged: it does not name {name}")
+        if digest(folder / name) != hashes[name]:
             raise ValueError(f"{folder / name}: the file was altered since the run was written")
 
 
@@ -332,24 +347,6 @@ def _write_latents(latents: Sequence[np.ndarray], path: Path) -> None:
 
     with atomic_write(path) as temporary:
         save_file({str(place): means for place, means in enumerate(latents)}, temporary)
-
-
-def _read_latents(path: Path) -> tuple[np.ndarray, ...]:
-    if not path.is_file():
-        return ()
-    from safetensors.numpy import load_file
-
-    found = load_file(path)
-    return tuple(found[str(place)] for place in range(len(found)))
-
-
-def _read_reference(path: Path) -> FitReference | None:
-    if not path.is_file():
-        return None
-    try:
-        return FitReference.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _write_index(index: pd.Index, path: Path) -> None:

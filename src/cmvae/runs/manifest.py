@@ -10,6 +10,7 @@ from typing import Any
 
 from cmvae.base.files import atomic_write
 from cmvae.base.reading import read_json
+from cmvae.base.words import shortened
 
 MANIFEST = "manifest.json"
 VERSION = 3
@@ -56,15 +57,15 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     content = read_json(path)
-    try:
-        version, listed = content["version"], dict(content["files"])
-        files = {str(name): str(known) for name, known in listed.items()}
-        found = Manifest(version, files, _is_sealed(path, content, files))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        raise ValueError(f"{path} is damaged: it names no version and no files")
+    files = {str(name): str(known) for name, known in content["files"].items()}
+    found = Manifest(content.get("version"), files, _is_sealed(path, content, files))
     outside = [name for name in files if not _is_inside(name)]
     if outside:
-        raise ValueError(f"{path} is damaged: it names {outside[0]!r}, which is no file of the run")
+        raise ValueError(
+            f"{path} is damaged: it names {shortened(repr(outside[0]))}, no file of the run"
+        )
     return found
 
 
@@ -102,7 +103,7 @@ def _is_sealed(path: Path, content: dict[str, Any], files: Hashes) -> bool | Non
     """Tell whether a manifest is to the letter what was written; None where there is no seal."""
     if set(content) == {"version", "files"}:
         return None
-    return path.read_text(encoding="utf-8") == _text(files, content["version"])
+    return path.read_text(encoding="utf-8") == _text(files, content.get("version"))
 
 
 def _is_inside(name: str) -> bool:
