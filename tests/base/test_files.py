@@ -81,8 +81,11 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path, monkeypatc
 def killed(target, *arguments):
     """Call in another process, which is killed where it renames or replaces."""
 
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def run_and_die():
-        with mock.patch.object(Path, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL)):
+        with mock.patch.object(Path, "replace", die):
             target(*arguments)
 
     process = multiprocessing.get_context("fork").Process(target=run_and_die)

@@ -195,8 +195,13 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fitted, tmp_path, phase, epo
     assert not out.exists()
     refused("holds an interrupted run; pass --resume to go on with it, --overwrite to dr", *again)
     refused("alone", "fit", "--resume", "--out", out, "--epochs", 3)
+    last = tmp_path / "run.partial" / "training" / "checkpoints" / "last.ckpt"
+    if phase == "clusters":
+        last.write_bytes(b"half")
     status, _, err = run("fit", "--out", out, "--resume")
     assert status == 0, err
+    damaged = f"Warning: {last} is missing or damaged: going on from the checkpoint before"
+    assert err.startswith(damaged) if phase == "clusters" else not err
     assert_same_weights(weights(whole), weights(out))
     assert contents(out) == contents(whole)
     assert not (tmp_path / "run.partial").exists()

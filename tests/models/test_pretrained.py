@@ -404,10 +404,27 @@ def test_unknown_arguments(saved):
             lambda tensors: tensors["mixture.centers"].fill_(float("nan")),
             r"NaN or infinity in \['mixture.centers'\]",
         ),
-        (lambda tensors: tensors["mixture.active"].fill_(False), "with an active cluster"),
+        (lambda tensors: tensors["mixture.active"].fill_(False), "have an active cluster"),
+        (
+            lambda tensors: tensors.update({"mixture.active": tensors["mixture.active"].float()}),
+            "",
+        ),
+        (
+            lambda tensors: tensors.update({"mixture.logits": tensors["mixture.logits"].half()}),
+            "holds numbers of several precisions: F16, F64",
+        ),
+        (
+            lambda tensors: tensors.update({"mixture.logits": tensors["mixture.logits"].long()}),
+            "",
+        ),
+        (
+            lambda tensors: tensors.update({"mixture.logits": tensors["mixture.logits"].cfloat()}),
+            "",
+        ),
+        (lambda tensors: tensors.clear(), ""),
         (
             lambda tensors: tensors.update({"mixture.centers": tensors["mixture.centers"].int()}),
-            "must be floating",
+            "",
         ),
     ],
 )
@@ -418,8 +435,31 @@ def test_weights_that_make_no_model_are_refused(saved, change, message):
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
-    with pytest.raises(ValueError, match=rf"model\.safetensors: .*{message}"):
+    with pytest.raises(ValueError, match=rf"model\.safetensors.*{message}"):
         CMVAE.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_dims": [8] * 50_000}, "hidden_dims has 50000 entries"),
+        ({"latent_dim": 10**12}, "not that of the weights"),
+        ({"modalities_specific_dim": 10**18}, "no model can be so large"),
+        ({"input_dims": {"a": [10**12], "b": [4]}}, "an axis in input_dims has 1000000000000"),
+        ({"loss": "x" * 10**5}, "loss must be"),
+        ({f"field{number}": 1 for number in range(10**4)}, "'field4'.* and 9995 more"),
+        ({"decoder_dist_params": {"a": {"scale": [[0.5] * 10**5]}}}, "scale"),
+        ({"decoders_dist": {"a": "x" * 10**5}}, "likelihood of modality 'a'"),
+    ],
+)
+def test_settings_of_no_model_are_refused_in_few_words_and_little_memory(saved, change, message):
+    path = saved / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=rf"config\.json: .*{message}") as found:
+        CMVAE.from_pretrained(saved)
+    assert len(str(found.value)) < 1200
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000
 
 
 def test_stored_likelihoods_are_not_replaced_at_load(saved):

@@ -253,12 +253,12 @@ HARM = {
     "a list": (lambda folder: (folder / "manifest.json").write_text("[]"), "manifest.json is dam"),
     "no version": (
         lambda folder: (folder / "manifest.json").write_text("{}"),
-        "manifest.json is damaged: 'version'",
+        "manifest.json is damaged: it names no version",
     ),
     "no files": (lambda folder: manifest(folder, files=3), "manifest.json is damaged"),
     "fewer files": (
         lambda folder: manifest(folder, files={}),
-        "the file was altered since the",
+        "manifest.json is damaged: it does not name config.yaml",
     ),
     "another weight": (
         lambda folder: flip(folder, "model/model.safetensors"),

@@ -6,6 +6,7 @@ from typing import Any
 from cmvae.base.refused_writes import words_of
 
 SHOWN = 5
+LONGEST = 60  # characters of what was got
 
 
 def quoted(names: Iterable[Any]) -> str:
@@ -18,6 +19,11 @@ def listed(names: Iterable[Any], most: int = SHOWN) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(map(str, names[:most]))}{more}"
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return a text, or the beginning of a long one."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def joined_words(words: Sequence[str]) -> str:

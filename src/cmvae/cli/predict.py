@@ -7,6 +7,7 @@ import typer
 
 from cmvae.base.words import counted
 from cmvae.cli.console import one_line_errors, say, say_join
+from cmvae.cli.spreadsheet import Spreadsheet, check_spreadsheet
 
 
 def predict(
@@ -46,6 +47,7 @@ def predict(
             metavar="NAME.OPTION=VALUE", help="How a file is read, as in fit; else as in the run."
         ),
     ] = None,
+    spreadsheet: Spreadsheet = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write id, cluster, its probability, the modalities seen and the fit of each sample.
@@ -68,6 +70,7 @@ def predict(
         from cmvae.runs.predicting import predict_files, predict_h5mu
 
         may_write_file(out, overwrite, (*TABLE_SUFFIXES, MUDATA_SUFFIX))
+        check_spreadsheet(spreadsheet, out.suffix)
         is_copy = out.suffix == MUDATA_SUFFIX
         if is_copy and (data is None or data.suffix != MUDATA_SUFFIX):
             raise ValueError(
@@ -84,6 +87,6 @@ def predict(
         if is_copy and data is not None:
             counts = predict_h5mu(run, record, files, data, out, say_join, strict, say)
         else:
-            counts = predict_files(run, record, files, out, say_join, strict, say)
+            counts = predict_files(run, record, files, out, say_join, strict, say, spreadsheet)
         sizes = ", ".join(f"{record.called(c)}: {count}" for c, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

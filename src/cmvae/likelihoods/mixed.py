@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from cmvae.base.words import quoted
+from cmvae.base.words import quoted, shortened
 from cmvae.likelihoods.base import CountBlock, Likelihood, check_same_shape
 from cmvae.likelihoods.continuous import Laplace, Normal
 from cmvae.likelihoods.counts import NegativeBinomial, Poisson
@@ -81,6 +81,10 @@ class Mixed(Likelihood):
         self._layout = _read_columns(columns)
         self.blocks = nn.ModuleList(block.build() for block in self._layout)
         self.n_values = self._layout[-1].stop
+        own = (self.n_values,)
+        if shape is not None and tuple(shape) != own:  # before anything of that size is made
+            got = f"but the modality has {tuple(shape)}"
+            raise ValueError(f"columns describe samples of shape {own}, {got}")
         filled = [
             torch.as_tensor(own.filling).expand(block.stop - block.start)
             for block, own in self._pairs
@@ -92,10 +96,6 @@ class Mixed(Likelihood):
         # They follow from the settings: no part of the weights.
         self.register_buffer("_filling", torch.cat(filled), persistent=False)
         self.register_buffer("_real", torch.cat(real), persistent=False)
-        own = (self.n_values,)
-        if shape is not None and tuple(shape) != own:
-            got = f"but the modality has {tuple(shape)}"
-            raise ValueError(f"columns describe samples of shape {own}, {got}")
 
     @property
     def counts(self) -> list[CountBlock]:
@@ -183,7 +183,7 @@ def _read_columns(columns: object) -> list[_Block]:
     """Turn the description into blocks, one for each categorical column."""
     if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
         form = "a list of [kind, size] or [kind, size, parameters]"
-        raise ValueError(f"columns must be {form}; got {columns!r}")
+        raise ValueError(f"columns must be {form}; got {shortened(repr(columns))}")
     blocks: list[_Block] = []
     for i, entry in enumerate(columns):
         kind, size, params = _read_entry(i, entry)
@@ -191,7 +191,7 @@ def _read_columns(columns: object) -> list[_Block]:
         for n in sizes or [None]:
             if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
                 allowed = "its size must be a positive integer"
-                raise ValueError(f"columns[{i}] ({kind!r}): {allowed}; got {size!r}")
+                raise ValueError(f"columns[{i}] ({kind!r}): {allowed}; got {shortened(repr(size))}")
             start = blocks[-1].stop if blocks else 0
             blocks.append(_Block(kind, start, start + int(n), params, i))
     return blocks
@@ -200,10 +200,17 @@ def _read_columns(columns: object) -> list[_Block]:
 def _read_entry(index: int, entry: object) -> tuple[str, Any, Mapping[str, Any]]:
     place = f"columns[{index}]"
     if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) not in (2, 3):
-        raise ValueError(f"{place} must be [kind, size] or [kind, size, parameters]; got {entry!r}")
+        raise ValueError(
+            f"{place} must be [kind, size] or [kind, size, parameters]; "
+            f"got {shortened(repr(entry))}"
+        )
     kind, size, params = entry if len(entry) == 3 else (*entry, {})
     if not isinstance(kind, str) or kind not in BLOCKS:
-        raise ValueError(f"{place}: unknown kind {kind!r}; allowed: {quoted(BLOCKS)}")
+        raise ValueError(
+            f"{place}: unknown kind {shortened(repr(kind))}; allowed: {quoted(BLOCKS)}"
+        )
     if not isinstance(params, Mapping):
-        raise ValueError(f"{place} ({kind!r}): parameters must be a mapping; got {params!r}")
+        raise ValueError(
+            f"{place} ({kind!r}): parameters must be a mapping; got {shortened(repr(params))}"
+        )
     return kind, size, params

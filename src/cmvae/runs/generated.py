@@ -64,6 +64,7 @@ def generate_clusters(
     draw: bool,
     seed: int,
     suffix: str = ".csv",
+    **options: Any,
 ) -> None:
     """Write samples of clusters: ``NAME.csv`` or ``.parquet``, ``NAME/ID.png`` or ``NAME.npy``.
 
@@ -78,6 +79,7 @@ def generate_clusters(
         draw: Draw from the likelihoods, instead of their means.
         seed: Seed of the draws.
         suffix: Of tables.
+        **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
     clusters = list(dict.fromkeys(clusters))
@@ -94,7 +96,7 @@ def generate_clusters(
             )
             yield ids[start : start + rows], run.model.decode(drawn, list(modalities)), chosen
 
-    _write(run, folder, modalities, parts(), draw, generator, suffix)
+    _write(run, folder, modalities, parts(), draw, generator, suffix, **options)
     settings: dict[str, Any] = {"clusters": [int(c) for c in clusters], "samples": int(n_samples)}
     if run.names:
         settings["names"] = [run.name_of(c) for c in clusters]
@@ -111,6 +113,7 @@ def translate_files(
     seed: int,
     suffix: str = ".csv",
     sources: Mapping[str, str],
+    **options: Any,
 ) -> None:
     """Write modalities of samples from others, as :func:`generate_clusters` does; ids stay.
 
@@ -125,6 +128,7 @@ def translate_files(
         seed: Seed of the draws.
         suffix: Of tables.
         sources: Modality to file of the samples, to be recorded.
+        **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
 
@@ -136,7 +140,7 @@ def translate_files(
             )
             yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
 
-    _write(run, folder, modalities, parts(), draw, generator, suffix)
+    _write(run, folder, modalities, parts(), draw, generator, suffix, **options)
     record_generated(folder, sources=dict(sources), draw=draw, seed=int(seed))
 
 
@@ -155,10 +159,11 @@ def _write(
     draw: bool,
     generator: "Generator",
     suffix: str,
+    **options: Any,
 ) -> None:
     codecs = run.preprocessing.codecs
     with ExitStack() as stack:
-        writers = open_writers(stack, run, folder, modalities, suffix)
+        writers = open_writers(stack, run, folder, modalities, suffix, **options)
         for ids, decoded, clusters in parts:
             values = run.model.to_data(decoded, sample=draw, generator=generator)
             for name, write in writers.items():
