@@ -87,7 +87,7 @@ def predict(
             )
         if not is_copy:
             # In whatever way they are named, through a link too.
-            read_from = [file.path for file in files.values() if file.path is not None]
+            read_from = [Path(file.path) for file in files.values() if file.path is not None]
             read_from += [run / name for name in read_manifest(run).files]
             if any(path.exists() and out.exists() and out.samefile(path) for path in read_from):
                 raise ValueError(f"out: {out} is one of the files to read: name another file")
