@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cmvae.base.refused_writes import words_of
+
 SHOWN = 5
 LONGEST = 60  # characters of what was got
 
@@ -36,6 +38,8 @@ def counted(n: int, noun: str) -> str:
 
 def message_of(error: BaseException) -> str:
     """Return what an error says, on one line; of one that says nothing, what it is."""
+    if isinstance(error, OSError) and error.strerror:
+        return words_of(error)
     said = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(said).split()) or f"{type(error).__name__}, without a message"
 

@@ -72,7 +72,7 @@ def generate(
     Example: cmvae generate runs/mine --impute --out completed
     """
     with one_line_errors():
-        from cmvae.base.files import atomic_folder, link_target
+        from cmvae.base.files import atomic_folder, link_target, sole_writer
         from cmvae.cli.options import modality_files
         from cmvae.runs.folder import load_model, read_record
         from cmvae.runs.generated import generate_clusters, may_write_generated, translate_files
@@ -106,7 +106,7 @@ def generate(
         every = list(map(str, range(record.n_clusters)))
         numbers = find_clusters(cluster or every, record.names, record.n_clusters)
         tables: dict[str, Any] = {"suffix": suffix, "spreadsheet": spreadsheet}
-        with atomic_folder(out) as folder:
+        with sole_writer(out), atomic_folder(out) as folder:
             if impute:
                 impute_files(load_model(run, record), folder, files, wanted, **tables)
             elif files:

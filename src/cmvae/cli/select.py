@@ -42,8 +42,10 @@ def select(
     Example: cmvae select runs/mine --clusters 5
     """
     with one_line_errors(lambda: f"the run is as it was; {what_is_left(run)}"):
-        from cmvae.runs.folder import PAGE, load_model, may_write_run, read_record
+        from cmvae.runs.folder import PAGE, load_model, may_write_run, put_back, read_record
 
+        if clusters is not None:
+            put_back(run)
         record = read_record(run)
         if clusters is None:
             _show_evidence(record)

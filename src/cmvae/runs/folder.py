@@ -4,8 +4,7 @@ import json
 import os
 import platform
 import shutil
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,13 +15,16 @@ import pandas as pd
 import pyarrow
 
 from cmvae._version import __version__
+from cmvae.base import files
 from cmvae.base.files import (
     atomic_folder,
     atomic_write,
+    drop,
     link_target,
     may_write_folder,
     moved_away,
     sole_writer,
+    sweep,
     taking_place,
 )
 from cmvae.base.reading import read_json
@@ -94,7 +96,7 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
         raise ValueError("overwrite and resume exclude each other")
     if partial.exists() or moved_away(link_target(folder)):
         with sole_writer(link_target(folder)):
-            put_back(folder)
+            _put_back(folder)
     if resume and not (partial / CONFIG).is_file():
         missing = partial / CONFIG
         raise ValueError(f"resume: no interrupted run to go on with: {missing} is missing")
@@ -116,6 +118,7 @@ def writing_run(folder: Path) -> Iterator[None]:
     partial = partial_folder(folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(link_target(folder)):
+        sweep(partial)
         yield
 
 
@@ -132,26 +135,27 @@ def put_back(folder: Path) -> None:
 
     Where the new run is in its place already, only what is no part of a run is.
     """
-    folder = link_target(folder)
-    for old in moved_away(folder):
-        what = f"the writing of {folder} was broken off"
-        if not folder.exists():
-            old.rename(folder)
-            old.parent.rmdir()
-            warnings.warn(f"{what}: the run before is back in its place", stacklevel=2)
-        elif left := _keep_others(old, folder):
-            warnings.warn(f"{what}: {old} still holds {left}, which are there too", stacklevel=2)
-        else:
-            shutil.rmtree(old.parent)
+    if moved_away(link_target(folder)):
+        with sole_writer(link_target(folder)):
+            _put_back(folder)
 
 
-def start_again(partial: Path, config: RunConfig) -> None:
-    """Make an empty partial folder that holds the run's config, so that it can be resumed."""
+def _put_back(folder: Path) -> None:
+    files.put_back(link_target(folder), _keep_others, "the run")
+
+
+def start_again(
+    partial: Path, config: RunConfig, tables: Mapping[str, pd.DataFrame] | None = None
+) -> None:
+    """Make a partial folder that holds the run's config, so that it can be resumed, and tables."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(partial) as temporary:
         _write_text(temporary / CONFIG, config.to_yaml())
+        for name, table in (tables or {}).items():
+            (temporary / name).parent.mkdir()
+            table.to_csv(temporary / name, index=False)
     for old in moved_away(partial):  # of writers that were killed while they dropped it
-        shutil.rmtree(old.parent, ignore_errors=True)
+        drop(old.parent)
 
 
 def write_run(partial: Path, run: "Run") -> None:

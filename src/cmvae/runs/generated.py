@@ -11,7 +11,7 @@ import pandas as pd
 
 from cmvae._version import __version__
 from cmvae.base.arguments import seeded
-from cmvae.base.files import may_write_folder
+from cmvae.base.files import may_write_folder, moved_away, put_back, sole_writer
 from cmvae.files.join import RowStore
 from cmvae.preprocessing.codec import Writer
 
@@ -28,9 +28,14 @@ Part = tuple[list[str], Any, np.ndarray | None]  # ids, what is decoded, and clu
 def may_write_generated(folder: Path, overwrite: bool) -> None:
     """Refuse a folder of generated samples that may not be replaced, or that holds something else.
 
+    What a writer that was killed had moved away is put back.
+
     Raises:
         ValueError: Naming it.
     """
+    if moved_away(folder):
+        with sole_writer(folder):
+            put_back(folder, _leave_others, "what was generated")
     may_write_folder(folder, overwrite, "generated samples", _holds_generated)
     if not folder.parent.is_dir():
         raise ValueError(f"out: no such folder: {folder.parent}")
@@ -43,6 +48,10 @@ def _holds_generated(folder: Path) -> bool:
         return {path.name for path in folder.iterdir()} <= {GENERATED, *recorded}
     except (OSError, ValueError, TypeError, KeyError):
         return False
+
+
+def _leave_others(old: Path, _: Path) -> list[str]:
+    return [] if _holds_generated(old) else [path.name for path in old.iterdir()]
 
 
 def generate_clusters(

@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cmvae.base.arguments import positive_int
+from cmvae.base.refused_writes import naming
 from cmvae.base.words import quoted
 from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
@@ -133,7 +134,7 @@ def fit(
         every = [*own, *(callbacks or ())]
         trainer = _trainer(folder, max_epochs=max_epochs, callbacks=every, **trainer_arguments)
         try:
-            with _interruptible(trainer):
+            with _interruptible(trainer), naming(folder):
                 trainer.fit(
                     module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True
                 )
