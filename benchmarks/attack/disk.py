@@ -54,7 +54,7 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     warm_up()
     write_data(work / "data")
     kinds = {"change": SIZES // 2, "file": SIZES // 2}
-    if _can_mount(work):
+    if can_mount(work):
         kinds["disk"] = SIZES
     with get_context("fork").Pool(SIDES) as pool:
         every = pool.map(partial(know, work=work), COMMANDS, chunksize=1)
@@ -97,25 +97,25 @@ def _place(full: Full, folder: Path) -> Iterator[Callable[[], None]]:
     if full.kind != "disk":
         yield lambda: None
         return
-    _mount(folder, f"size={full.limit}")
+    mount(folder, f"size={full.limit}")
     try:
-        yield lambda: _mount(folder, f"remount,size={ROOM}")
+        yield lambda: mount(folder, f"remount,size={ROOM}")
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def _mount(folder: Path, options: str) -> None:
+def mount(folder: Path, options: str) -> None:
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _can_mount(work: Path) -> bool:
+def can_mount(work: Path) -> bool:
     if shutil.which("mount") is None or os.geteuid() != 0:
         return False
     place = work / "disk"
     place.mkdir()
     try:
-        _mount(place, f"size={ROOM}")
+        mount(place, f"size={ROOM}")
     except subprocess.CalledProcessError:  # in a container, say
         return False
     subprocess.run(["umount", str(place)], check=True)

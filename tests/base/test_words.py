@@ -19,7 +19,7 @@ def test_names_are_quoted_and_no_more_of_them_shown_than_one_reads():
         (KeyError("no 'quotes' around"), "no 'quotes' around"),
         (KeyError(), "KeyError, without a message"),
         (RuntimeError("  "), "RuntimeError, without a message"),
-        (OSError(2, "No such file", "x"), "[Errno 2] No such file: 'x'"),
+        (OSError(2, "No such file", "x"), "x: No such file"),
     ],
 )
 def test_what_an_error_says_is_one_line(error, message):

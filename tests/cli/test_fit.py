@@ -537,7 +537,7 @@ def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
         else mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     )
     with mock.patch(place, full):
-        refused("No space left on device", *fit, "--overwrite", "--out", tmp_path / "run")
+        refused("the disk is full", *fit, "--overwrite", "--out", tmp_path / "run")
     assert contents(tmp_path / "run") == before
     assert (
         run("evaluate", tmp_path / "run", "--labels", files / "labels.csv", "--column", "label")[0]

@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_old_predictions_whole(fitted, files, tmp_path):
     with mock.patch(
         "pandas.DataFrame.to_csv", side_effect=OSError(errno.ENOSPC, "No space left on device")
     ):
-        refused("No space left on device", *command)
+        refused("the disk is full", *command)
     assert contents(tmp_path) == {"found.csv": b"old"}
     assert run(*command)[0] == 0
     assert out.read_text().startswith("id,cluster,")
