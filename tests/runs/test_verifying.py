@@ -21,7 +21,7 @@ WRITTEN = (*FILES, "start.safetensors", "fit.json", "names.json", MANIFEST)
 def copied(folder, tmp_path):
     """A copy of the run, to be spoilt, with names for its clusters."""
     own = shutil.copytree(folder, tmp_path / "run")
-    with adding_files(own, read_manifest(own)):
+    with adding_files(own):
         write_names(own, {0: "young"})
     return own
 
@@ -174,17 +174,32 @@ def test_runs_without_hashes_of_their_data_are_checked_and_that_is_said(run, tmp
     assert labels.found.endswith("; the run has no hashes of its data")
 
 
-def test_what_is_added_to_a_run_is_recorded_unless_the_run_was_replaced(copied, run):
-    manifest = read_manifest(copied)
-    with adding_files(copied, manifest):
+def test_what_is_added_to_a_run_is_recorded_while_nobody_can_replace_it(copied, run):
+    before = read_manifest(copied).files
+    with adding_files(copied):
         (copied / "report.html").write_text("a page")
-    assert read_manifest(copied).files["report.html"] == digest(copied / "report.html")
-    assert set(manifest.files) < set(read_manifest(copied).files)
-    samples = run.samples.assign(probability=0.5)
-    save_run(copied, replace(run, samples=samples), overwrite=True)
-    with pytest.raises(ValueError, match="was replaced meanwhile"), adding_files(copied, manifest):
-        raise AssertionError
-    assert not (copied / "report.html").exists()
+        with pytest.raises(ValueError, match="another process is writing"):
+            save_run(copied, run, overwrite=True)
+    now = read_manifest(copied).files
+    assert now == {**before, "report.html": digest(copied / "report.html")}
+    (copied / "names.json").write_text("{}")
+    with pytest.raises(OSError, match="full"), adding_files(copied):
+        raise OSError("full")
+    assert read_manifest(copied).files == now
+
+
+def test_names_that_cannot_be_printed_and_many_of_them_stay_short(copied):
+    odd = {f"{number:03d}{'x' * 400}\x1b[31m": "0" for number in range(60)}
+    content = json.loads((copied / MANIFEST).read_text())
+    write_manifest(copied, content["files"])
+    content = {"version": content["version"], "files": {**content["files"], **odd}}
+    (copied / MANIFEST).write_text(json.dumps(content))
+    (copied / "mine\x1b[31m").write_text("")
+    found = verified(copied)["files"].found
+    assert "; 35 more; " in found
+    assert "\x1b" not in found
+    assert "not of the run: 'mine\\x1b[31m'" in found
+    assert len(found) < 10_000
 
 
 def test_the_hash_of_a_folder_is_that_of_its_files_and_their_places(tmp_path, config):

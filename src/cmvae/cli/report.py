@@ -56,32 +56,32 @@ def report(
             load_model,
             read_record,
         )
-        from cmvae.runs.manifest import read_manifest
         from cmvae.runs.names import cluster_names, write_names
         from cmvae.runs.reading import read_files
 
         page = run / PAGE if out is None else out
         table = page.with_name(PROFILES)
         check_folder(run)
-        manifest, record = read_manifest(run), read_record(run)
-        may_write_file(page, overwrite, (".html",))
-        may_write_file(table, overwrite, (".csv",))
-        if table.exists() and not holds_profiles(table):
-            raise ValueError(f"out: {table} is something else: move it away, or name another place")
-        if names is not None:
-            record = replace(record, names=cluster_names(names, record.n_clusters))
-        truth = None if labels is None else read_labels(labels, id_column, column)
-        rows = read_files(record.config.modalities, record.preprocessing)[1]
-        say_join(rows.join)
-        if truth is not None:
-            truth, join = labels_of(truth, rows.ids)
-            say_join(join, "Labels joined on ids")
-        from cmvae.report import gather_report, write_report
-
-        found = load_model(run, record)
-        content = gather_report(found, rows, truth, title=run.resolve().name)
         is_own = names is not None or page.parent.resolve() == run.resolve()
-        with adding_files(run, manifest) if is_own else nullcontext():
+        with adding_files(run) if is_own else nullcontext():
+            record = read_record(run)
+            may_write_file(page, overwrite, (".html",))
+            may_write_file(table, overwrite, (".csv",))
+            if table.exists() and not holds_profiles(table):
+                way = "move it away, or name another place"
+                raise ValueError(f"out: {table} is something else: {way}")
+            if names is not None:
+                record = replace(record, names=cluster_names(names, record.n_clusters))
+            truth = None if labels is None else read_labels(labels, id_column, column)
+            rows = read_files(record.config.modalities, record.preprocessing)[1]
+            say_join(rows.join)
+            if truth is not None:
+                truth, join = labels_of(truth, rows.ids)
+                say_join(join, "Labels joined on ids")
+            from cmvae.report import gather_report, write_report
+
+            found = load_model(run, record)
+            content = gather_report(found, rows, truth, title=run.resolve().name)
             if names is not None:
                 write_names(run, record.names)
             write_report(page, content)

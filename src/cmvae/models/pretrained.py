@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import nn
 
 from cmvae.base.extras import from_extra
@@ -187,18 +187,29 @@ def _check_tensors(model: nn.Module, stored: Mapping[str, _Stored], path: Path) 
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
+    """Load the weights that :func:`_check_tensors` has found to be the model's, with no third copy.
+
+    The file is mapped into memory once, and stays there as long as any of its tensors does.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
-            dtype = file.get_tensor("mixture.centers").dtype  # of all
-            active = file.get_tensor("mixture.active")
-            names = file.keys()
-            bad = [name for name in names if not bool(file.get_tensor(name).isfinite().all())]
-        model.to(dtype)
-        load_model(model, str(path), strict=True)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        bad = [name for name, values in tensors.items() if not _is_finite(values)]
+        model.to(tensors["mixture.centers"].dtype)  # of all
+        model.load_state_dict(tensors, strict=False)  # shared ones are stored once
+        is_active = bool(tensors["mixture.active"].any())
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = f"the file is damaged or does not fit the model: {message_of(error)}"
         raise ValueError(f"{path}: {reason}") from None
     if bad:
         raise ValueError(f"{path}: NaN or infinity in {bad[:5]}")
-    if not bool(active.any()):
+    if not is_active:
         raise ValueError(f"{path}: mixture.active must have an active cluster at least")
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """Tell whether all numbers are finite, without a copy of them."""
+    if not values.is_floating_point() or not values.numel():
+        return True
+    low, high = values.aminmax()  # NaN where there is one
+    return bool(low.isfinite() & high.isfinite())

@@ -187,21 +187,14 @@ def write_run(partial: Path, run: "Run") -> None:
 
 
 @contextmanager
-def adding_files(folder: Path, manifest: Manifest) -> Iterator[None]:
-    """Let files be written into a run folder that a run has on request, and record their hashes.
-
-    Args:
-        folder: The run folder.
-        manifest: What its manifest was when the run was read.
+def adding_files(folder: Path) -> Iterator[None]:
+    """Hold a run while files are made that it has on request, then record their hashes.
 
     Raises:
-        ValueError: If another process writes the run, or has replaced it since.
+        ValueError: If another process writes the run.
     """
     may_lock = os.access(link_target(folder).parent, os.W_OK)  # or nobody can replace it
     with writing_run(folder) if may_lock else nullcontext():
-        now = read_manifest(folder).files
-        if any(now.get(name) != manifest.files.get(name) for name in FILES):
-            raise ValueError(f"{folder}: the run was replaced meanwhile: try again")
         yield
         record_files(folder, ON_REQUEST)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmvae.base.reading import read_json
-from cmvae.base.words import counted, listed, message_of
+from cmvae.base.words import counted, listed, message_of, shortened
 from cmvae.runs.folder import (
     FILES,
     ON_REQUEST,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cmvae.files.join import JoinedRows
     from cmvae.runs.run import Run
 
+MOST = 25  # files that differ, to be named
 CLOSE = 1e-3  # of probabilities, which are rounded otherwise on other machines
 DAMAGES = (*REFUSED, RuntimeError, OSError)
 
@@ -94,9 +95,10 @@ def _check_files(folder: Path) -> Check:
     states = {name: _state(folder, manifest, name) for name in known}
     states[MANIFEST] = "altered" if manifest.sealed is False else ""
     others = sorted({*files_in(folder)} - {*known, MANIFEST})
-    bad = [f"{state}: {name}" for name, state in sorted(states.items()) if state]
+    bad = [f"{state}: {_plain(name)}" for name, state in sorted(states.items()) if state]
     good = sum(not state for state in states.values())
-    words = [*bad, f"{good} as recorded", *_beside(others)]
+    more = [f"{len(bad) - MOST} more"] if len(bad) > MOST else []
+    words = [*bad[:MOST], *more, f"{good} as recorded", *_beside(others)]
     if manifest.sealed is None:
         words.append(f"{MANIFEST} of an early version, without a hash of its own")
     return Check("files", not bad, "; ".join(words))
@@ -104,7 +106,11 @@ def _check_files(folder: Path) -> Check:
 
 def _state(folder: Path, manifest: Manifest, name: str) -> str:
     """Return what is wrong with a file of a run; nothing: an empty text."""
-    if not (folder / name).is_file():
+    try:
+        is_there = (folder / name).is_file()
+    except OSError:  # no file can have such a name
+        is_there = False
+    if not is_there:
         return "missing"
     if name not in manifest.files:
         return "without a hash"
@@ -118,7 +124,12 @@ def _beside(others: list[str]) -> Iterator[str]:
     if own:
         yield f"without a hash: {listed(own)}"
     if added:
-        yield f"not of the run: {listed(added)}"
+        yield f"not of the run: {listed(map(_plain, added))}"
+
+
+def _plain(name: str) -> str:
+    """Return the name of a file as it can be printed."""
+    return shortened(name if name.isprintable() else repr(name))
 
 
 def _is_readable(folder: Path) -> bool:
@@ -146,17 +157,17 @@ def _check_labels(run: "Run", tell: Callable[[str], None] | None) -> Check:
     given = [name for name, file in files.items() if file.path is None]
     if given:
         return Check("labels", None, f"not checked: {listed(given)} given in Python, in no file")
-    now = hashes_of(files)
-    gone = [files[name].path for name, known in now.items() if known is None]
-    if gone:
-        return Check("labels", None, f"not checked: data are gone: {listed(gone)}")
-    before = {name: run.preprocessing.understood[name].sha256 for name in files}
-    changed = [files[n].path for n in files if before[n] is not None and before[n] != now[n]]
-    if changed:
-        return Check("labels", None, f"not checked: data have changed: {listed(changed)}")
     try:
-        rows = read_files(files, run.preprocessing, tell)[1]
-        found = _compare(run, rows)
+        now = hashes_of(files)
+        gone = [files[name].path for name, known in now.items() if known is None]
+        if gone:
+            return Check("labels", None, f"not checked: data are gone: {listed(gone)}")
+        known = run.preprocessing.understood
+        before = {name: known[name].sha256 if name in known else None for name in files}
+        changed = [files[n].path for n in files if before[n] is not None and before[n] != now[n]]
+        if changed:
+            return Check("labels", None, f"not checked: data have changed: {listed(changed)}")
+        found = _compare(run, read_files(files, run.preprocessing, tell)[1])
     except DAMAGES as error:
         return Check("labels", False, message_of(error))
     if None in before.values():
