@@ -1,26 +1,30 @@
 """The commands that write, what each starts from, and what it leaves when nothing disturbs it."""
 
+import atexit
 import hashlib
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import Array
+from functools import cache, partial
+from multiprocessing import Array, get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from children import Ended, at_changes, run
+from children import Ended, at_changes, run, warm_up
 
 ROWS, PAGE = 60, 4096
+SIDES = 2  # processes side by side
 OWN = {  # files of the user, beside results and among them; one named much like ours
     "notes.txt": "mine, beside the run",
     "run/notes.txt": "mine, in the run",
     ".clusters-mine.csv": "mine, and hidden",
 }
-EXCEPTIONS: tuple[str, ...] = ()
-"""Files that may differ between two runs of the same command."""
+EXCEPTIONS = ("demo/checkpoints", "demo/logs")
+"""Of the training itself, which ``fit`` drops: a resumed one writes its log in parts."""
 
 Tree = dict[str, str]
 """Paths under a folder to hashes of the files; of folders, to nothing."""
@@ -77,7 +81,7 @@ COMMANDS = (
     Command(
         "demo",
         "demo --epochs 2 --warmup-epochs 1 --clusters 4 --device cpu --out demo",
-        weight=0.2,
+        weight=0.1,
     ),
 )
 
@@ -89,6 +93,7 @@ class Known:
     Attributes:
         command: The command.
         arguments: Of the command line.
+        data: The folder of what it reads.
         start: A folder as the command finds it.
         before: What is in it.
         after: What the command leaves.
@@ -102,6 +107,7 @@ class Known:
 
     command: Command
     arguments: list[str]
+    data: Path
     start: Path
     before: Tree
     after: Tree
@@ -151,6 +157,22 @@ def arguments_of(text: str, data: Path) -> list[str]:
     return text.replace("DATA", str(data)).split()
 
 
+@cache
+def known_commands(share: float) -> dict[str, Known]:
+    """Return all commands by name, each run undisturbed; once for all parts of the campaign.
+
+    Those that take long are left out where a smaller share of the tries is made.
+    """
+    warm_up()
+    chosen = [command for command in COMMANDS if share == 1 or command.weight == 1]
+    work = Path(tempfile.mkdtemp(prefix="attack-commands-"))
+    atexit.register(shutil.rmtree, work, ignore_errors=True)
+    write_data(work / "data")
+    with get_context("fork").Pool(SIDES) as pool:
+        found = pool.map(partial(know, work=work), chosen, chunksize=1)
+    return {known.command.name: known for known in found}
+
+
 def know(command: Command, work: Path) -> Known:
     """Run a command undisturbed, and again after it has succeeded."""
     start, again = work / "start" / command.name, work / "twice" / command.name
@@ -172,6 +194,7 @@ def know(command: Command, work: Path) -> Known:
     return Known(
         command,
         arguments,
+        work / "data",
         start,
         before=tree(start),
         after=after,
@@ -221,5 +244,5 @@ def tree(folder: Path) -> Tree:
         if path.is_file()
         else ""
         for path in sorted(folder.rglob("*"))
-        if path.name not in EXCEPTIONS
+        if not path.relative_to(folder).as_posix().startswith(EXCEPTIONS)
     }

@@ -17,9 +17,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from children import Ended, at_changes, run, warm_up
-from commands import COMMANDS, Known, know, tree, write_data
-from kills import SIDES, differences, go_on, lost
+from children import Ended, at_changes, run
+from commands import SIDES, Known, known_commands, tree
+from kills import differences, go_on, lost
 from outcome import Outcome
 
 PART, SIZES = "disk full", 12
@@ -51,14 +51,12 @@ class Full:
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     """Yield what becomes of every command at every limit."""
-    warm_up()
-    write_data(work / "data")
+    every = known_commands(share).values()
     kinds = {"change": SIZES // 2, "file": SIZES // 2}
     if can_mount(work):
         kinds["disk"] = SIZES
+    tries = [full for known in every for full in limits(known, kinds, share, seed)]
     with get_context("fork").Pool(SIDES) as pool:
-        every = pool.map(partial(know, work=work), COMMANDS, chunksize=1)
-        tries = [full for known in every for full in limits(known, kinds, share, seed)]
         yield from pool.imap(partial(outcome, work=work), tries, chunksize=1)
 
 

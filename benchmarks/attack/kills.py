@@ -15,11 +15,11 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from children import Ended, kill_at, run, warm_up
-from commands import COMMANDS, Command, Known, Tree, know, tree, write_data
+from children import Ended, kill_at, run
+from commands import SIDES, Command, Known, Tree, known_commands, tree
 from outcome import Outcome
 
-PART, MOMENTS, SIDES = "kill -9", 40, 2
+PART, MOMENTS = "kill -9", 40
 MOST_ANSWERS = 4  # of a command that says what to do instead
 
 
@@ -55,11 +55,9 @@ class Kill:
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     """Yield what becomes of every command at every moment."""
-    warm_up()
-    write_data(work / "data")
+    every = known_commands(share).values()
+    tries = [kill for known in every for kill in moments(known, share, seed)]
     with get_context("fork").Pool(SIDES) as pool:
-        every = pool.map(partial(know, work=work), COMMANDS, chunksize=1)
-        tries = [kill for known in every for kill in moments(known, share, seed)]
         yield from pool.imap(partial(outcome, work=work), tries, chunksize=1)
 
 
@@ -128,7 +126,7 @@ def readable(known: Known, folder: Path) -> str:
     """Say where a run that was there can neither be read, nor is it said where it is."""
     if "run/manifest.json" not in known.before:
         return ""
-    ended = run(["evaluate", "run", "--labels", str(folder.parents[1] / "data/labels.csv")], folder)
+    ended = run(["evaluate", "run", "--labels", str(known.data / "labels.csv")], folder)
     if ended.status and "broken off, the run before is in" not in ended.error:
         return f"the run cannot be read after the kill: {ended.said[-300:]}"
     return "" if len(ended.said.splitlines()) <= 2 else f"many lines: {ended.said[-300:]}"

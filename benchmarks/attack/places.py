@@ -13,10 +13,10 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from children import run, warm_up
-from commands import COMMANDS, Known, Tree, know, tree, write_data
+from children import run
+from commands import SIDES, Known, Tree, known_commands, tree
 from disk import ROOM, can_mount, mount
-from kills import SIDES, differences
+from kills import differences
 from outcome import Outcome
 from signals import wordy
 
@@ -71,15 +71,12 @@ class Place:
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     """Yield what becomes of every command at every place."""
-    warm_up()
-    write_data(work / "data")
     names = list(TARGETS)[: max(2, round(len(TARGETS) * share))]
-    commands = [command for command in COMMANDS if command.name in names]
+    every = [known_commands(share)[name] for name in names]
     kinds = [*OBSTACLES, "no folder", "over its input"]
     kinds += ["read-only", "another filesystem"] if can_mount(work) else []
+    tries = [Place(known, kind) for known in every for kind in kinds if _fits(known, kind)]
     with get_context("fork").Pool(SIDES) as pool:
-        every = pool.map(partial(know, work=work), commands, chunksize=1)
-        tries = [Place(known, kind) for known in every for kind in kinds if _fits(known, kind)]
         yield from pool.imap(partial(outcome, work=work), tries, chunksize=1)
 
 
@@ -106,8 +103,8 @@ def outcome(place: Place, work: Path) -> Outcome:
                 a.replace(target, f"none/{target}") if a == target else a for a in arguments
             ]
         if place.kind == "over its input":
-            shutil.copytree(work / "data", folder / "data")
-            arguments = [a.replace(str(work), str(folder)) for a in arguments]
+            shutil.copytree(place.known.data, folder / "data")
+            arguments = [a.replace(str(place.known.data), str(folder / "data")) for a in arguments]
             arguments = [a.replace(target, "data/a.csv") for a in arguments] + ["--overwrite"]
         close()
         before = tree(folder)

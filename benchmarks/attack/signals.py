@@ -16,9 +16,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from children import LONGEST, Ended, run, warm_up
-from commands import COMMANDS, Known, know, tree, write_data
-from kills import SIDES, differences, go_on, lost
+from children import LONGEST, Ended, run
+from commands import SIDES, Known, known_commands, tree
+from kills import differences, go_on, lost
 from outcome import Outcome
 
 PART, MOMENTS = "signals", 8
@@ -70,16 +70,12 @@ class Closed:
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     """Yield what becomes of every command."""
-    warm_up()
-    write_data(work / "data")
-    commands = [command for command in COMMANDS if command.name != "demo"]
+    every = {name: known for name, known in known_commands(share).items() if name != "demo"}
+    sent = [one for known in every.values() for one in moments(known, share, seed)]
+    names = CLOSABLE[: max(1, round(len(CLOSABLE) * share))]
+    closed = [Closed(every[name], kind) for name in names for kind in CLOSED]
     with get_context("fork").Pool(SIDES) as pool:
-        every = pool.map(partial(know, work=work), commands, chunksize=1)
-        sent = [one for known in every for one in moments(known, share, seed)]
         yield from pool.imap(partial(outcome, work=work), sent, chunksize=1)
-        closable = {known.command.name: known for known in every}
-        names = CLOSABLE[: max(1, round(len(CLOSABLE) * share))]
-        closed = [Closed(closable[name], kind) for name in names for kind in CLOSED]
         yield from pool.imap(partial(outcome_of_closed, work=work), closed, chunksize=1)
 
 
