@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from cmvae import fit
 from cmvae.training.checkpoints import can_resume, read_log
@@ -18,6 +19,21 @@ def test_results_are_never_overwritten_unasked(tmp_path):
     fit(model(), data(), max_epochs=2, run_dir=tmp_path / "run", overwrite=True, **QUIET)
     names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert names == {"best.ckpt", "before-last.ckpt", "last.ckpt"}
+
+
+def test_of_a_training_that_is_replaced_nothing_mixes_with_the_new_one(tmp_path):
+    folder = tmp_path / "run"
+    fit(model(), data(), max_epochs=4, run_dir=folder, **QUIET)
+    (folder / "checkpoints" / "mine.ckpt").write_text("mine")
+    seen = []
+
+    class Watch(Callback):
+        def on_fit_start(self, trainer, pl_module):
+            seen.extend(path.name for path in (folder / "checkpoints").iterdir())
+
+    fit(model(), data(), max_epochs=2, run_dir=folder, overwrite=True, callbacks=[Watch()], **QUIET)
+    assert seen == ["mine.ckpt"]
+    assert len(read_log(folder)) == 2
 
 
 def test_without_a_folder_every_run_gets_its_own(tmp_path):

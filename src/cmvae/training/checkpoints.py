@@ -41,6 +41,20 @@ def training_folder(
     return folder
 
 
+def drop_training(folder: Path) -> None:
+    """Remove the checkpoints and the log of a training that another one replaces.
+
+    Or the new one might fall back to the other's checkpoint, or show its epochs.
+    """
+    names = (LAST_CHECKPOINT, BEFORE_LAST_CHECKPOINT, BEST_CHECKPOINT)
+    for path in (*(folder / CHECKPOINTS / name for name in names), *_logs(folder)):
+        path.unlink(missing_ok=True)
+
+
+def _logs(folder: Path) -> list[Path]:
+    return list((folder / LOGS).glob("version_*/metrics.csv"))
+
+
 def can_resume(run_dir: str | Path) -> bool:
     """Tell whether a training's folder has a checkpoint to go on from."""
     folder = Path(run_dir) / CHECKPOINTS
@@ -75,8 +89,8 @@ def read_log(run_dir: str | Path) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    files = (Path(run_dir) / LOGS).glob("version_*/metrics.csv")
-    parts = [pd.read_csv(file) for file in sorted(files, key=lambda p: int(p.parent.name[8:]))]
+    files = sorted(_logs(Path(run_dir)), key=lambda path: int(path.parent.name[8:]))
+    parts = [pd.read_csv(file) for file in files]
     if not parts:
         raise ValueError(f"{run_dir} holds no log of a training")
     # A resumed training logs its first epoch anew; validation has rows of its own.

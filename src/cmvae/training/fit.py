@@ -23,7 +23,7 @@ from cmvae.base.words import quoted
 from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import StartCallback
-from cmvae.training.checkpoints import LOGS, check_checkpoint, training_folder
+from cmvae.training.checkpoints import LOGS, check_checkpoint, drop_training, training_folder
 from cmvae.training.companions import companions_of
 from cmvae.training.initialization import check_number
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
@@ -133,6 +133,8 @@ def fit(
             own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
         every = [*own, *(callbacks or ())]
         trainer = _trainer(folder, max_epochs=max_epochs, callbacks=every, **trainer_arguments)
+        if resume_from is None and trainer.is_global_zero:
+            drop_training(folder)
         try:
             with _interruptible(trainer), naming(folder):
                 trainer.fit(
