@@ -1,5 +1,6 @@
 """Commands that are ended from outside, and whose output goes nowhere."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cmvae.cli import main
 from cmvae.cli.ending import Stopped, keep_streams, signals_stop
 from cmvae.training.checkpoints import can_resume
 from made_files import contents, run
@@ -70,6 +72,19 @@ def test_of_several_signals_the_first_is_raised_and_ignored_ones_stay_ignored():
             signal.raise_signal(signal.SIGINT)
     assert ended == [143]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("_usual_signals")
+def test_a_signal_has_its_status_though_what_it_raised_was_caught(monkeypatch):
+    def caught():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        return 130
+
+    monkeypatch.setattr("cmvae.cli.app.run", caught)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 143
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
@@ -143,4 +158,4 @@ def test_output_that_is_lost_is_said_and_no_success(fitted):
         process = start("select", fitted[0], stdout=full)
         err = process.communicate(timeout=60)[1]
     assert process.returncode == 1
-    assert err == "Warning: standard output: the disk is full\n"
+    assert err == "Warning: standard output: [Errno 28] the disk is full\n"

@@ -112,6 +112,18 @@ def test_bad_predictions_are_told_and_nothing_is_written(
     assert contents(tmp_path) == before
 
 
+def test_what_is_read_is_not_replaced(fitted, files, tmp_path):
+    table, own = tmp_path / "a.csv", tmp_path / "run"
+    shutil.copy(files / "a.csv", table)
+    shutil.copytree(fitted[0], own)
+    (tmp_path / "link.csv").symlink_to(table)
+    before = contents(tmp_path)
+    for out in (table, tmp_path / "link.csv", own / "clusters.csv"):
+        command = ["predict", own, "--modality", f"a={table}", "--out", out, "--overwrite"]
+        refused("is one of the files to read: name another file", *command)
+    assert contents(tmp_path) == before
+
+
 def said(err):
     return [line.removeprefix("Warning: ") for line in err.strip().splitlines()]
 

@@ -1,6 +1,8 @@
 import errno
+import io
 import tempfile
 import warnings
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -87,6 +89,24 @@ def test_a_full_disk_leaves_the_last_checkpoints_as_they_were(tmp_path, monkeypa
     with pytest.raises(OSError, match="No space left"):
         CheckpointFiles().save_checkpoint({"a": 1}, folder / "last.ckpt")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_interrupts_the_writing_of_a_checkpoint_is_raised_as_it_is(tmp_path):
+    last = tmp_path / "last.ckpt"
+    CheckpointFiles().save_checkpoint({"a": 1}, last)
+    before = last.read_bytes()
+
+    class Stopping(io.RawIOBase):
+        def write(self, _):
+            raise KeyboardInterrupt
+
+    with (
+        mock.patch("pathlib.Path.open", lambda path, mode: Stopping() if "w" in mode else None),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        CheckpointFiles().save_checkpoint({"a": torch.zeros(1000)}, last)
+    assert last.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [last]
 
 
 def test_a_damaged_last_checkpoint_gives_way_to_the_one_before_and_it_is_said(tmp_path):

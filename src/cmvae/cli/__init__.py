@@ -9,10 +9,11 @@ def main() -> None:
     """Run the command line, and exit with its status."""
     keep_streams()
     try:
-        with signals_stop():
+        with signals_stop() as heard:
             from cmvae.cli.app import run  # takes a while, in which signals are heard too
 
             status = run()
+        status = heard[0] if heard else status  # typer knows of Ctrl-C alone
     except Stopped as stop:
         status = stop.status
     sys.exit(status)

@@ -27,20 +27,24 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def signals_stop() -> Iterator[None]:
+def signals_stop() -> Iterator[list[int]]:
     """Raise :class:`Stopped` where a signal asks the process to end, once for several in a row.
+
+    Gives the exit statuses of those that were heard: others may catch what is raised.
 
     A signal that is ignored, as SIGHUP is by ``nohup``, stays so. Once one was heard, the others
     are ignored to the end of the process, which is near.
     """
+    heard: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heard
         return
     last = -math.inf
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal last
         before, last = last, time.monotonic()
+        heard.append(128 + number)
         if last - before > GRACE:
             raise Stopped(128 + number)
 
@@ -51,10 +55,10 @@ def signals_stop() -> Iterator[None]:
     try:
         for number in own:
             signal.signal(number, stop)
-        yield
+        yield heard
     finally:
         for number in own:
-            signal.signal(number, handlers[number] if last < 0 else signal.SIG_IGN)
+            signal.signal(number, handlers[number] if not heard else signal.SIG_IGN)
 
 
 def keep_streams() -> None:

@@ -67,6 +67,7 @@ def predict(
         from cmvae.cli.options import given_files, with_reading
         from cmvae.files.suffixes import MUDATA_SUFFIX, TABLE_SUFFIXES
         from cmvae.runs.folder import read_record
+        from cmvae.runs.manifest import read_manifest
         from cmvae.runs.predicting import predict_files, predict_h5mu
 
         may_write_file(out, overwrite, (*TABLE_SUFFIXES, MUDATA_SUFFIX))
@@ -84,6 +85,12 @@ def predict(
             raise ValueError(
                 f"no data: pass --modality NAME=PATH, NAME being of {names}, or --data FILE"
             )
+        if not is_copy:
+            # In whatever way they are named, through a link too.
+            read_from = [Path(file.path) for file in files.values() if file.path is not None]
+            read_from += [run / name for name in read_manifest(run).files]
+            if any(path.exists() and out.exists() and out.samefile(path) for path in read_from):
+                raise ValueError(f"out: {out} is one of the files to read: name another file")
         if is_copy and data is not None:
             counts = predict_h5mu(run, record, files, data, out, say_join, strict, say)
         else:

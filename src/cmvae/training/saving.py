@@ -36,7 +36,10 @@ class CheckpointFiles(TorchCheckpointIO):
         with atomic_write(place) as temporary:
             # Through Python's file, which tells why it cannot be written.
             with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
+                try:
+                    torch.save(checkpoint, file)
+                except RuntimeError as error:  # over what the file, or Ctrl-C, has raised
+                    raise error.__context__ or error from None
             if place.name == LAST_CHECKPOINT and place.is_file():
                 os.replace(place, place.with_name(BEFORE_LAST_CHECKPOINT))
 
