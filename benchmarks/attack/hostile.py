@@ -7,11 +7,13 @@ from pathlib import Path
 
 import hostile_models
 import hostile_runs
+import hostile_tables
 from bounded import watched
 from cases import SECRET, Case, command, fault_of
 from outcome import Outcome
 
 PART = "hostile files"
+PARTS = (hostile_models, hostile_runs, hostile_tables)
 
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
@@ -37,7 +39,7 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
 
 
 def _cases(good: Path) -> list[Case]:
-    return [*hostile_models.cases(good), *hostile_runs.cases(good)]
+    return [case for part in PARTS for case in part.cases(good)]
 
 
 def _chosen(cases: list[Case], share: float, seed: int) -> list[Case]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cmvae.base.unpacking import check_archive
 from cmvae.files.encoding import find_encoding, opened, opened_text
 from cmvae.files.pixels import find_images
 from cmvae.files.source import Source, checked_ids
@@ -106,10 +107,17 @@ class ArrayFile(Source):
                     raise ValueError(f"it holds the arrays {names}; name one of them")
                 if array is not None and array not in names:
                     raise ValueError(f"it holds no array {array!r}, but {names}")
+                _check_size(file, self.path, [array or names[0], *ID_ARRAYS])
                 own = [file[name] for name in ID_ARRAYS if name in file.files]
                 return file[array or names[0]], own[0] if own else None
         except _UNREADABLE as error:
             raise ValueError(f"{self.where}: not a readable array: {_told(error)}") from error
+
+
+def _check_size(file: Any, path: Path, wanted: Sequence[str]) -> None:
+    """Refuse arrays of an .npz that are packed too tightly, or say that they are larger."""
+    members = [f"{name}.npy" for name in wanted if f"{name}.npy" in file.zip.namelist()]
+    check_archive(file.zip, path, members)
 
 
 def array_names(path: Path) -> list[str]:
