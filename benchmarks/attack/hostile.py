@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hostile_arrays
 import hostile_models
 import hostile_runs
 import hostile_tables
@@ -12,8 +13,10 @@ from bounded import watched
 from cases import SECRET, Case, command, fault_of
 from outcome import Outcome
 
+from cmvae.base.extras import from_extra
+
 PART = "hostile files"
-PARTS = (hostile_models, hostile_runs, hostile_tables)
+PARTS = (hostile_models, hostile_runs, hostile_tables, hostile_arrays)
 
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
@@ -31,6 +34,7 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     made = watched(lambda: _make_good(good), good, closed, seconds=300)
     if made.status:
         raise RuntimeError(f"the run to be damaged was not made: {made.said[-1000:]}")
+    from_extra("anndata.io", "omics", "a hostile .h5ad")  # it asks the system where it is imported
     for place, case in enumerate(_chosen(_cases(good), share, seed)):
         folder = work / f"{place:03d}"
         folder.mkdir()

@@ -10,19 +10,19 @@ FACTOR = 100  # which numbers and texts hardly ever reach; what is made of zeros
 FREE = 1 << 25  # bytes that any file may hold
 
 
-def check_unpacked(size: int, path: Path, packed: int | None = None) -> None:
+def check_unpacked(size: int, path: Path, free: int = FREE) -> None:
     """Refuse a file that is packed so tightly that it seems made to exhaust memory.
 
     Args:
         size: How many bytes it holds, or is about to.
         path: The file.
-        packed: How many it takes packed; None: its own size.
+        free: How many any such file may hold.
 
     Raises:
         ValueError: Naming the file.
     """
-    own = path.stat().st_size if packed is None else packed
-    if size > max(FREE, FACTOR * own):
+    own = path.stat().st_size
+    if size > max(free, FACTOR * own):
         raise ValueError(
             f"{path} holds more than {FACTOR} times its {max(1, own >> 10)} KiB: if that is what "
             "it is to hold, unpack it first"
