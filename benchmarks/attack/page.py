@@ -44,7 +44,7 @@ WORDS = {
 PLACES = ("id", "modality", "column", "category", "label", "title", "word", "name")
 _INJECTED = """
     return [window.taken ?? null, document.querySelectorAll(
-        "img[src=x],[onerror],[onload],[onfocus],.taken,a[href^=javascript],iframe,form,base,"
+        "img[src=x],[onerror],[onload],[onfocus],.taken,taken,a[href^=javascript],iframe,form,base,"
         + "link[rel=stylesheet]").length,
         document.querySelectorAll("script").length, document.documentElement.dataset.ready]
 """
@@ -88,9 +88,7 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
             found = [fault for page in pages for fault in _faults(browser, page)]
             fault = faults.get(place, "; ".join(found))
             for word in WORDS:
-                yield Outcome(
-                    PART, f"{place}s" if place != "category" else "categories", word, fault
-                )
+                yield Outcome(PART, f"{place} of the page", word, fault)
     finally:
         browser.quit()
 
@@ -166,7 +164,7 @@ def _make(folder: Path, place: str) -> None:
 
 
 def _run(folder: Path, place: str, words: list[str]) -> None:
-    name = "<img src=x onerror=window.taken-1>" if place == "modality" else "a"
+    name = "<taken><script>window.taken--" if place == "modality" else "a"
     title = "<img src=x onerror=window.taken=1>" if place == "title" else "run"
     run, options = folder / title, ("--epochs", 1, "--device", "cpu", "--clusters", 3)
     files = ("--modality", f"{name}={folder / 'a.csv'}", "--modality", f"t={folder / 't.csv'}")
