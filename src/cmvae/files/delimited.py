@@ -133,7 +133,7 @@ class DelimitedText:
             yield
         except UnicodeError as error:
             raise ReadingError(
-                f"{self.where}: the text is not {self.encoding} throughout: {_said(error)}",
+                f"{self.where}: the text is not {self.encoding} throughout",
                 self._modality,
                 ["encoding=cp1252"],
             ) from error
