@@ -14,12 +14,11 @@ import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.plain import as_plain, read_state, stored_state
-from cmvae.base.words import counted, quoted
+from cmvae.base.words import counted, quoted, shown
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import ModalityFile
@@ -174,6 +173,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         self._forget()
         recipe = Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
+        seed = drawn_seed(self.random_state)
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
         learned = Preprocessing.learn(frames.tables, files)
@@ -182,7 +182,6 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)
             for line in own.say_noted(name):
                 logger.info(line)
-        seed = drawn_seed(check_random_state(self.random_state))
         config = RunConfig(
             modalities=files,
             seed=self.random_state if _is_integer(self.random_state) else seed,
@@ -282,8 +281,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         positive_int("n_samples", n_samples)
         if cluster is not None and not (_is_integer(cluster) and 0 <= cluster < self.n_clusters_):
             last = self.n_clusters_ - 1
-            raise ValueError(f"cluster must be an integer from 0 to {last}, got {cluster!r}")
-        seed = drawn_seed(check_random_state(self.random_state))
+            raise ValueError(f"cluster must be an integer from 0 to {last}, got {shown(cluster)}")
+        seed = drawn_seed(self.random_state)
         generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(seed)
         drawn = self.model_.generate_from_prior(n_samples, cluster=cluster, generator=generator)
         made = self.model_.to_data(self.model_.decode(drawn))
@@ -393,7 +392,13 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         X = as_pandas(X)
         check_no_list(X)
         # Some sparse matrices are mappings too; scikit-learn's check refuses them by name.
-        if issparse(X) or not isinstance(X, Mapping):
+        is_one = issparse(X) or not isinstance(X, Mapping)
+        if fitting and self.modalities is not None and not is_one:
+            raise ValueError(
+                f"modalities cut one table into several, got {shown(self.modalities)} with a "
+                "mapping of tables: leave it out"
+            )
+        if is_one:
             if self.modalities is not None:
                 X = split_columns(X, self.modalities)
             elif isinstance(X, pd.DataFrame):
@@ -410,11 +415,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
         """Return an array as scikit-learn checks it; what is no number is told in our words."""
-        if X is None or isinstance(X, str | bytes | float | int):
-            raise ValueError(
-                "X: expected a table, an array (n, columns), or a mapping of modalities to these, "
-                f"got {type(X).__name__}"
-            )
+        _check_axes(X)
         try:
             checks: dict[str, Any] = {"ensure_all_finite": "allow-nan"}
             checks["ensure_min_samples"] = least
@@ -453,7 +454,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 isinstance(kinds, Mapping) and all(isinstance(own, str) for own in kinds.values())
             ):
                 allowed = "must be a mapping of columns to kinds"
-                raise TypeError(f"kinds[{name!r}] {allowed}, got {kinds!r}")
+                raise TypeError(f"kinds[{name!r}] {allowed}, got {shown(kinds)}")
         return {
             name: {str(column): kind for column, kind in given.get(name, {}).items()}
             for name in frames.tables
@@ -489,6 +490,27 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             left = f"{1 - kept:.0%}".replace("%", " %")
             what = f"{left} of the samples ended in other clusters than the groups they started in"
             yield ConvergenceWarning, f"{what}: a larger max_epochs may keep them there"
+
+
+def _check_axes(X: Any) -> None:
+    """Refuse what is no array of two axes, in a line."""
+    try:
+        shape = np.shape(X)
+    except ValueError:
+        raise ValueError(
+            "X: expected an array (n, columns), got rows that differ in length"
+        ) from None
+    if not shape:
+        raise ValueError(
+            "X: expected a table, an array (n, columns), or a mapping of modalities to these, "
+            f"got {type(X).__name__}"
+        )
+    if len(shape) != 2 and not issparse(X):
+        raise ValueError(
+            f"X: expected an array (n, columns), got the shape {tuple(shape)}. Reshape your data: "
+            "X.reshape(-1, 1) is one column, X.reshape(1, -1) one sample; arrays of more axes, "
+            "such as images, are given as a mapping, {'image': X}"
+        )
 
 
 def _is_integer(value: Any) -> bool:

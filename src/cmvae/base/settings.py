@@ -8,10 +8,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from cmvae.base.plain import finite_or_none
+from cmvae.base.plain import LARGEST, LEAST, MOST, finite_or_none
 from cmvae.base.reading import parse_json
+from cmvae.base.words import shown
 
-MOST = 2**63 - 1  # a tensor's size has 64 bits
 _LONGEST = 60  # characters of what was got
 # What pydantic says, in the words of the other messages.
 _WORDS = {
@@ -137,7 +137,7 @@ def _parts(error: ValidationError) -> list[str]:
             message = message.replace(theirs, ours)
         message = re.sub(r" or instance of \w+", "", message)
         plain = not where or item["type"] in ("missing", "extra_forbidden")
-        got = "" if plain else f", got {item['input']!r}"
+        got = "" if plain else f", got {shown(item['input'])}"
         link = " " if message.startswith(("must", "is ")) else ": "
         parts.append(f"{where}{link}{message}{got}" if where else message)
     return parts
@@ -162,6 +162,12 @@ def _positive_float(value: object) -> float:
     if _real(value) <= 0:
         raise ValueError("must be a positive number")
     return _real(value)
+
+
+def _weight(value: object) -> float:
+    if not LEAST <= _positive_float(value) <= LARGEST:
+        raise ValueError(f"must be a positive number from {LEAST:g} to {LARGEST:g}")
+    return _positive_float(value)
 
 
 def _share(value: object) -> float:
@@ -199,6 +205,7 @@ def _name(value: object) -> str:
 PositiveInt = Annotated[int, BeforeValidator(as_positive_int)]
 Finite = Annotated[float, BeforeValidator(_real)]
 PositiveFloat = Annotated[float, BeforeValidator(_positive_float)]
+Weight = Annotated[float, BeforeValidator(_weight)]  # what a model calculates with
 Share = Annotated[float, BeforeValidator(_share)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Shape = Annotated[tuple[PositiveInt, ...], BeforeValidator(_shape)]

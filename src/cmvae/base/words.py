@@ -4,6 +4,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 SHOWN = 5
+LONGEST = 60  # characters of a value that is shown
+
+
+def shown(value: Any) -> str:
+    """Return what was got, for a message: on one line, and no more of it than one reads.
+
+    Some values cannot be written out: whole numbers of thousands of digits, and objects whose own
+    words fail.
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 what foreign objects raise there is not known
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def quoted(names: Iterable[Any]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmvae.base.words import listed, quoted
+from cmvae.base.words import listed, quoted, shown
 
 CHUNK_ENTRIES = 1 << 22
 MARK = "mark the modality as not observed there"
@@ -125,22 +125,23 @@ def any_cell(cells: Tensor) -> Tensor:
 
 def check_names(data: Any, what: str = "data") -> None:
     """Refuse what is not a non-empty mapping from modality names, by TypeError or ValueError."""
-    _check_mapping(data, what, "array")
+    check_mapping(data, what, "array")
     if not data:
         raise ValueError(f"{what}: expected at least one modality, got an empty mapping")
     for name in data:
         if not isinstance(name, str):
-            raise TypeError(f"{what}: modality names must be strings, got {name!r}")
+            raise TypeError(f"{what}: modality names must be strings, got {shown(name)}")
         if not name:
             raise ValueError(f"{what}: modality names must not be empty")
 
 
 def check_masks(masks: Any, what: str = "masks") -> None:
     """Raise ``TypeError`` for masks, of samples or of ``cells``, that are no mapping."""
-    _check_mapping(masks, what, "(n,) bool" if what == "masks" else "(n, D) bool")
+    check_mapping(masks, what, "(n,) bool" if what == "masks" else "(n, D) bool")
 
 
-def _check_mapping(value: Any, what: str, of: str) -> None:
+def check_mapping(value: Any, what: str, of: str) -> None:
+    """Raise ``TypeError`` for what is no mapping from modality names to ``of``."""
     if not isinstance(value, Mapping):
         kind = type(value).__name__
         raise TypeError(f"{what}: expected a mapping {{modality: {of}}}, got {kind}")

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cmvae.base.words import shown
 from cmvae.likelihoods.base import at_least_float32
 from cmvae.models.families import Family
 
@@ -179,7 +180,7 @@ class MixturePrior(nn.Module):
         try:
             centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
         except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"{wanted}; got {centers!r}") from None
+            raise TypeError(f"{wanted}; got {shown(centers)}") from None
         if centers.shape != own.shape or not bool(centers.isfinite().all()):
             raise ValueError(f"{wanted}; got shape {tuple(centers.shape)}")
         own.copy_(centers)

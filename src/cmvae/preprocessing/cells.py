@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from cmvae.base.arrays import blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
-from cmvae.base.words import SHOWN, listed, quoted
+from cmvae.base.words import SHOWN, listed, quoted, shown
 from cmvae.files.mudata import CellRows
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 
@@ -67,7 +67,7 @@ class CellCodec(Codec):
         if dist is not None and dist not in LIKELIHOODS:
             raise ValueError(
                 f"modality {modality!r}: likelihood must be one of {quoted(LIKELIHOODS)}, "
-                f"got {dist!r}"
+                f"got {shown(dist)}"
             )
         dist = _checked(rows, modality, dist)
         if hollow := _without_values(rows):

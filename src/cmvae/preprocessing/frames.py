@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmvae.base.words import SHOWN
+from cmvae.base.words import SHOWN, shown
 from cmvae.files.arrays import as_images
 from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
@@ -154,7 +154,7 @@ def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[s
     parts = {}
     for name, columns in modalities.items():
         if isinstance(columns, str) or not isinstance(columns, Iterable):
-            raise TypeError(f"modalities[{name!r}] must be a list of columns, got {columns!r}")
+            raise TypeError(f"modalities[{name!r}] must be a list of columns, got {shown(columns)}")
         try:
             by_name = all(column in frame.columns for column in columns)
             part = frame[list(columns)] if by_name else frame.iloc[:, list(columns)]
@@ -206,10 +206,10 @@ def _check_shared(frames: Mapping[str, pd.DataFrame], places: Mapping[str, np.nd
     for name in held:
         others = [places[other] for other in held if other != name]
         if others and not np.isin(places[name], np.concatenate(others)).any():
-            shown = {other: frames[other].index[:3].tolist() for other in held}
+            first = {other: frames[other].index[:3].tolist() for other in held}
             raise ValueError(
                 f"modality {name!r} shares no index entry with any other modality; "
-                f"the first of each are {shown}"
+                f"the first of each are {first}"
             )
 
 
