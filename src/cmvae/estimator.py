@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from cmvae.base.arguments import positive_int
+from cmvae.base.arguments import as_path, check_flags, positive_int
 from cmvae.base.plain import as_plain, read_state, stored_state
 from cmvae.base.words import counted, quoted, shown
 from cmvae.data.batches import iterate
@@ -174,6 +174,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self._forget()
         recipe = Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
         seed = drawn_seed(self.random_state)
+        if not isinstance(self.verbose, Integral | None):
+            raise TypeError(f"verbose must be True or False, got {shown(self.verbose)}")
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
         learned = Preprocessing.learn(frames.tables, files)
@@ -190,7 +192,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         )
         prepared = prepare(config, learned, frames.encode(learned))
         logger.info("joined: %s", prepared.rows.join)
-        run = train_run(prepared, seed=seed, enable_progress_bar=self.verbose)
+        run = train_run(prepared, seed=seed, enable_progress_bar=bool(self.verbose))
         tables = [n for n, table in frames.tables.items() if isinstance(table, pd.DataFrame)]
         self._adopt(run, frames.index, tables)
         self._report_collapse()
@@ -312,6 +314,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 several types.
         """
         check_is_fitted(self)
+        folder = as_path("directory", directory)
+        check_flags(overwrite=overwrite)
         kinds = None if self.kinds is None else list(self.kinds.items())
         extras = {
             "modalities": self.modalities,
@@ -323,7 +327,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         }
         extras = {**as_plain(extras), "random_state": stored_state(self.random_state)}
         run = replace(self._run, extras=extras, index=self.index_)
-        save_run(Path(directory), run, overwrite)
+        save_run(folder, run, overwrite)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -335,7 +339,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             ValueError: If the folder holds no whole run, a run of another version, or a model
                 alone, naming it.
         """
-        run = read_run(Path(directory))
+        run = read_run(as_path("directory", directory))
         files, codecs = run.config.modalities, run.preprocessing.codecs
         extras = run.extras or {
             "kinds": [(name, file.kinds) for name, file in files.items() if file.kinds] or None,
@@ -421,6 +425,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             checks["ensure_min_samples"] = least
             return validate_data(self, X, reset=fitting, **checks)
         except ValueError as error:
+            if "infinity" in str(error):
+                raise ValueError("X holds infinity (inf); leave such cells empty, NaN") from None
             if "could not convert string" not in str(error):
                 raise
             raise ValueError(
@@ -495,7 +501,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 def _check_axes(X: Any) -> None:
     """Refuse what is no array of two axes, in a line."""
     try:
-        shape = np.shape(X)
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
     except ValueError:
         raise ValueError(
             "X: expected an array (n, columns), got rows that differ in length"

@@ -1,6 +1,7 @@
 """Scalar arguments, refused by every member in the same words, and generators passed on."""
 
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmvae.base.plain import LARGEST, LEAST, MOST, finite_or_none
@@ -9,6 +10,8 @@ from cmvae.base.words import shown
 if TYPE_CHECKING:
     import torch
     from torch import Generator
+
+LONGEST_NAME = 255  # bytes of a file's name
 
 
 def positive_int(name: str, value: object) -> int:
@@ -46,10 +49,30 @@ def positive_float(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a positive number, got {shown(value)}")
     number = finite_or_none(value) or 0.0
+    if number <= 0:
+        raise ValueError(f"{name} must be a positive finite number, got {shown(value)}")
     if not LEAST <= number <= LARGEST:
-        allowed = f"a positive number from {LEAST:g} to {LARGEST:g}"
+        allowed = f"a number from {LEAST:g} to {LARGEST:g}"
         raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
     return number
+
+
+def as_path(name: str, value: object) -> Path:
+    """Return ``value`` as a path.
+
+    Raises:
+        TypeError: If it is neither a string nor a path.
+        ValueError: If it is empty, or no file can have such a name.
+    """
+    if not isinstance(value, str | Path):
+        raise TypeError(f"{name} must be a path, a string or a pathlib.Path, got {shown(value)}")
+    try:
+        parts = [part.encode() for part in Path(value).parts]
+    except UnicodeEncodeError:
+        parts = []
+    if not str(value) or not parts or any(b"\0" in p or len(p) > LONGEST_NAME for p in parts):
+        raise ValueError(f"{name} must be a folder, got {shown(value)}")
+    return Path(value)
 
 
 def check_flags(**flags: object) -> None:

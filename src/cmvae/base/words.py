@@ -22,7 +22,7 @@ def shown(value: Any) -> str:
 
 def quoted(names: Iterable[Any]) -> str:
     """Return names as ``'a', 'b'``, or ``none``."""
-    return ", ".join(map(repr, names)) or "none"
+    return ", ".join(map(shown, names)) or "none"
 
 
 def listed(names: Iterable[Any], most: int = SHOWN) -> str:

@@ -47,7 +47,8 @@ def _from_array(value: Any, what: str) -> Tensor:
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
-            raise TypeError(f"got {type(value).__name__} of dtype {array.dtype}")
+            got = f"{type(value).__name__} of dtype {array.dtype}"
+            raise TypeError(f"{what}: expected a numeric tensor or array; got {got}")
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if any(stride < 0 for stride in array.strides):
@@ -56,8 +57,9 @@ def _from_array(value: Any, what: str) -> Tensor:
             # Memory-mapped arrays are read-only; nothing here writes to what it is given.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
             return torch.as_tensor(value if isinstance(value, list | tuple) else array)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{what}: expected a numeric tensor or array; {error}") from error
+    except (ValueError, RuntimeError, OverflowError):
+        got = f"{shown(value)}, whose entries differ in length or are no numbers"
+        raise TypeError(f"{what}: expected a numeric tensor or array; got {got}") from None
 
 
 def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = True) -> Tensor:
@@ -153,7 +155,7 @@ def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
     for name in given:
         if name not in known:
             both = f"got {quoted(given)}; known are {quoted(known)}"
-            raise KeyError(f"unknown modality {name!r} in {what}: {both}")
+            raise KeyError(f"unknown modality {shown(name)} in {what}: {both}")
 
 
 def check_lengths(data: Mapping[str, Sized]) -> int:

@@ -16,7 +16,9 @@ from cmvae.base.arguments import (
     natural_int,
     positive_float,
     positive_int,
+    seeded,
 )
+from cmvae.base.forks import survive_forks
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
 from cmvae.base.words import shown
@@ -35,6 +37,8 @@ from cmvae.models.objectives import bound_terms
 from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrained
 from cmvae.models.residuals import ResidualFactors
 from cmvae.models.selection import prune
+
+survive_forks()
 
 MOST_ROWS = 8192
 IMPUTE_STEPS = 60
@@ -442,6 +446,8 @@ class CMVAE(nn.Module):
         if reduction not in ("sum", "none"):
             raise ValueError(f"reduction must be 'sum' or 'none', got {shown(reduction)}")
         check_generator(generator)
+        if seed is not None:
+            seeded(seed)
         generation.check_draws(self, "K", draws, draws)
         nll = -inference.log_marginal(self, inputs, draws, chunk, generator, seed)
         return nll.sum() if reduction == "sum" else nll

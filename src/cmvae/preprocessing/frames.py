@@ -188,16 +188,35 @@ def _read(name: str, table: Any) -> Any:
             raise TypeError(
                 "masked arrays are not supported, their mask would be lost; put NaN there"
             )
-        values = np.asarray(table)
-        if values.dtype.kind in "cmM":
+        values = _as_array(table)
+        if values.dtype.kind in "cmMV":
             raise TypeError(f"got dtype {values.dtype}")
-    except (TypeError, ValueError, RuntimeError) as error:
+    except TypeError as error:
         raise TypeError(f"modality {name!r} holds something that is no number: {error}") from None
     if values.ndim == 0 or 0 in values.shape[1:]:
         raise ValueError(
             f"modality {name!r}: expected samples along the first axis, got shape {values.shape}"
         )
     return as_images(values, name)
+
+
+def _as_array(table: Any) -> np.ndarray:
+    """Return an array of what can be one; ``TypeError`` for what cannot, in our words."""
+    if hasattr(table, "detach"):  # a tensor
+        import torch
+
+        if table.layout != torch.strided or table.is_meta or table.is_nested:
+            raise TypeError("got a tensor that is not dense, or holds nothing")
+        if table.requires_grad:
+            raise TypeError("got a tensor that requires grad: detach it")
+        table = table.cpu()
+        table = table.float() if table.dtype == torch.bfloat16 else table
+    try:
+        return np.asarray(table)
+    except ValueError:
+        raise TypeError("got rows that differ in length") from None
+    except (TypeError, RuntimeError, OverflowError):
+        raise TypeError(f"got {shown(table)}") from None
 
 
 def _check_shared(frames: Mapping[str, pd.DataFrame], places: Mapping[str, np.ndarray]) -> None:

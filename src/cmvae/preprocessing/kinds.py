@@ -178,6 +178,7 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
     Raises:
         ValueError: For an array of more than two axes, no columns, or columns that occur more than
             once.
+        TypeError: For complex numbers.
     """
     table = as_pandas(table)
     if isinstance(table, pd.Series):
@@ -198,6 +199,12 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
     if not table.columns.is_unique:
         repeated = table.columns[table.columns.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: columns {repeated} occur more than once")
+    for place, dtype in enumerate(table.dtypes):
+        if getattr(dtype, "kind", "") == "c":
+            column = f"column {table.columns[place]!r}"
+            raise TypeError(
+                f"modality {modality!r}: {column} holds complex numbers; convert it or leave it out"
+            )
     return table.infer_objects()
 
 

@@ -166,7 +166,9 @@ class Preprocessing(Settings):
     def codec(self, modality: str) -> Codec:
         """Return the codec of a modality; ``KeyError`` for one that was not learned."""
         if modality not in self.codecs:
-            raise KeyError(f"unknown modality {modality!r}; fitted were {list(self.codecs)}")
+            raise KeyError(
+                f"unknown modality {shown(modality)}; fitted were [{quoted(self.codecs)}]"
+            )
         return self.codecs[modality]
 
     def restore(self, modality: str, values: Any) -> Any:

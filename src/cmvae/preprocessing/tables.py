@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from cmvae.base.arrays import restore
+from cmvae.base.arrays import BEYOND_FLOAT32, restore
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Category, Column, Continuous
@@ -162,6 +162,7 @@ class TableCodec(Codec):
             or (isinstance(own, Date) and own.form != STORED)
         )
 
+    @BEYOND_FLOAT32
     def encode(self, rows: Any, modality: str = "table") -> tuple[np.ndarray, np.ndarray]:
         """Return numbers, (n, D) float32, missing cells and rows NaN; see :class:`Codec`.
 

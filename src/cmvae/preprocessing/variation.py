@@ -12,22 +12,21 @@ from cmvae.preprocessing.kinds import as_frame, constants
 
 
 def check_variation(rows: Mapping[str, Any], named: Mapping[str, Collection[Any]]) -> None:
-    """Warn of columns of arrays that hold one value alone.
+    """Warn of columns of arrays that hold one value alone, and where nothing varies at all.
 
     Those of DataFrames are left out, with a word, when their kinds are learned.
 
     Args:
         rows: Modality to its rows.
         named: Modality to columns whose kinds are named, of which nothing is said.
-
-    Raises:
-        ValueError: Where no number of any modality differs between two samples.
     """
     if not any(_vary(own) for own in rows.values()):
-        raise ValueError(
+        warnings.warn(
             f"nothing varies in modalities {quoted(rows)}: every number is the same in all "
-            "samples, so that there is nothing to find clusters by"
+            "samples, so that there is nothing to find clusters by",
+            stacklevel=3,
         )
+        return
     for modality, own in rows.items():
         if not (isinstance(own, np.ndarray) and own.ndim <= 2):
             continue
@@ -45,7 +44,7 @@ def check_variation(rows: Mapping[str, Any], named: Mapping[str, Collection[Any]
 
 def _vary(rows: Any) -> bool:
     """Tell whether two rows of an array differ in a number; of what is no array it is assumed."""
-    if not isinstance(rows, np.ndarray):
+    if not isinstance(rows, np.ndarray) or len(rows) < 2:
         return True
     rows = rows.reshape(len(rows), -1)
     if rows.dtype.kind in "biu":

@@ -105,13 +105,13 @@ def without_spare_clusters(model: CMVAE) -> CMVAE:
 
 @contextmanager
 def quiet_training(verbose: bool = False) -> Iterator[None]:
-    """Keep Lightning's notices to itself, unless progress is wanted."""
+    """Keep Lightning's advice to itself, and unless progress is wanted its notices."""
     notices = logging.getLogger("lightning.pytorch")
     level = notices.level
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
         if not verbose:
             notices.setLevel(logging.ERROR)
-            warnings.filterwarnings("ignore", module=r"lightning\.")
         try:
             yield
         finally:
