@@ -32,7 +32,7 @@ def made_data(n: int = 40) -> dict[str, np.ndarray]:
 
 def fitted(data: Any, **settings: Any) -> CMVAEClusterer:
     """Return an estimator fitted for a moment."""
-    return CMVAEClusterer(2, random_state=0, **{**QUICK, **settings}).fit(data)
+    return CMVAEClusterer(2, **{"random_state": 0, **QUICK, **settings}).fit(data)
 
 
 def cases() -> Iterator[Case]:

@@ -254,7 +254,7 @@ TABLES: dict[str, Callable[[Data], Any]] = {
         _frames(d), "a", pd.DataFrame({"t": pd.date_range("2020", periods=len(d["a"]))})
     ),
     "a frame of objects": lambda d: _with(
-        _frames(d), "a", pd.DataFrame({"o": [Mute() for _ in d["a"]]})
+        _frames(d), "a", pd.DataFrame({"o": [object() for _ in d["a"]]})
     ),
     "a frame of inf": lambda d: _with(
         _frames(d), "a", pd.DataFrame(_changed(d["a"], (3, 2), np.inf))

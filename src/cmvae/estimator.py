@@ -425,12 +425,18 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             checks["ensure_min_samples"] = least
             return validate_data(self, X, reset=fitting, **checks)
         except ValueError as error:
-            if "infinity" in str(error):
+            text = str(error)
+            if "infinity" in text:
                 raise ValueError("X holds infinity (inf); leave such cells empty, NaN") from None
-            if "could not convert string" not in str(error):
+            if "Complex" in text:
+                what = "Complex data not supported: X must hold real numbers"
+                raise ValueError(what) from None
+            if "strings" in text:
+                text = "float, but text"
+            elif "could not convert string" not in text:
                 raise
             raise ValueError(
-                f"X holds something that is no number{str(error).partition('float')[2]}; columns "
+                f"X holds something that is no number{text.partition('float')[2]}; columns "
                 "of other kinds need a DataFrame"
             ) from None
 

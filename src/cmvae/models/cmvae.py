@@ -293,8 +293,9 @@ class CMVAE(nn.Module):
         Returns:
             {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
         """
+        names = inference.chosen_modalities(self, "gen_mod", gen_mod)
         keywords: dict[str, Any] = {"flatten": flatten, "generator": generator}
-        return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), gen_mod)
+        return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), names)
 
     @torch.no_grad()
     def impute(
@@ -443,7 +444,7 @@ class CMVAE(nn.Module):
             The sum over samples, a scalar, or with ``reduction='none'`` (n_data,); in nats.
         """
         draws, chunk = positive_int("K", K), positive_int("chunk_size", chunk_size)
-        if reduction not in ("sum", "none"):
+        if not isinstance(reduction, str) or reduction not in ("sum", "none"):
             raise ValueError(f"reduction must be 'sum' or 'none', got {shown(reduction)}")
         check_generator(generator)
         if seed is not None:

@@ -96,7 +96,7 @@ def choose_clusters(
     refusal = f"cluster must be an index or {n_samples} of them, got {shown(cluster)}"
     try:
         clusters = torch.as_tensor(cluster, device=active.device)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise TypeError(refusal) from None
     integer = not (clusters.is_floating_point() or clusters.dtype == torch.bool)
     if not integer or clusters.shape not in ((), (n_samples,)):

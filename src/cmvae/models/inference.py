@@ -60,6 +60,8 @@ def chosen_modalities(parts: Parts, argument: str, names: Names) -> list[str]:
         names = known if names == "all" and "all" not in known else [names]
     if not isinstance(names, Sequence | set):
         raise TypeError(f"{argument} must be 'all', a name or a list of names, got {shown(names)}")
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{argument} must hold names of modalities, got {shown(names)}")
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -179,7 +179,7 @@ class MixturePrior(nn.Module):
         own, wanted = self.centers, f"cluster_centers must be finite, {tuple(self.centers.shape)}"
         try:
             centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise TypeError(f"{wanted}; got {shown(centers)}") from None
         if centers.shape != own.shape or not bool(centers.isfinite().all()):
             raise ValueError(f"{wanted}; got shape {tuple(centers.shape)}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmvae.base.words import SHOWN, shown
+from cmvae.base.words import SHOWN, quoted, shown
 from cmvae.files.arrays import as_images
 from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
@@ -96,7 +96,9 @@ def read_frames(tables: Any) -> Frames:
             f"X must be an array, a DataFrame or a mapping of them, not empty; got {got}"
         )
     if not all(isinstance(name, str) for name in tables):
-        raise TypeError(f"modality names must be strings, got {list(tables)}")
+        raise TypeError(f"modality names must be strings, got {shown(list(tables))}")
+    if "" in tables:
+        raise ValueError(f"modality names must not be empty, got {quoted(tables)}")
     read = {name: _read(name, table) for name, table in tables.items()}
     frames = {n: table for n, table in read.items() if isinstance(table, pd.DataFrame)}
     if len(frames) == len(read):

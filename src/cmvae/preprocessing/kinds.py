@@ -24,6 +24,8 @@ _LARGE = 100  # the median from which whole numbers are amounts, not counts
 _YEARS = (1800, 2100)
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+_WHOLE = ("integer", "mixed-integer", "mixed-integer-float")  # of objects of Python
+_LARGEST = int(np.finfo(np.float64).max)
 _TEXTS = ("string", "mixed", "mixed-integer", "categorical", "empty")
 
 
@@ -178,7 +180,7 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
     Raises:
         ValueError: For an array of more than two axes, no columns, or columns that occur more than
             once.
-        TypeError: For complex numbers.
+        TypeError: For numbers that are complex, or beyond float64.
     """
     table = as_pandas(table)
     if isinstance(table, pd.Series):
@@ -199,13 +201,25 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
     if not table.columns.is_unique:
         repeated = table.columns[table.columns.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: columns {repeated} occur more than once")
+    table = table.infer_objects()
     for place, dtype in enumerate(table.dtypes):
-        if getattr(dtype, "kind", "") == "c":
+        odd = _odd_numbers(dtype, table.iloc[:, place])
+        if odd:
             column = f"column {table.columns[place]!r}"
             raise TypeError(
-                f"modality {modality!r}: {column} holds complex numbers; convert it or leave it out"
+                f"modality {modality!r}: {column} holds {odd}; convert it or leave it out"
             )
-    return table.infer_objects()
+    return table
+
+
+def _odd_numbers(dtype: Any, column: "pd.Series[Any]") -> str:
+    """Say which numbers a column holds that cannot be calculated with, or nothing."""
+    if getattr(dtype, "kind", "") == "c":
+        return "complex numbers"
+    if not pd.api.types.is_object_dtype(dtype) or pd.api.types.infer_dtype(column) not in _WHOLE:
+        return ""
+    whole = (value for value in column if isinstance(value, int))
+    return "whole numbers beyond 1e308" if any(abs(value) > _LARGEST for value in whole) else ""
 
 
 def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from cmvae.base.arrays import BEYOND_FLOAT32
 from cmvae.base.settings import Name, Settings
 from cmvae.base.words import SHOWN, listed, quoted, raise_all, shown
 from cmvae.files.images import measure_bits, measure_images
@@ -226,6 +227,7 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
     return learn_modality(rows, modality, options or ModalityFile())[0]
 
 
+@BEYOND_FLOAT32
 def learn_modality(
     rows: Any, modality: str, options: ModalityFile
 ) -> tuple[Codec, ModalitySummary]:

@@ -20,7 +20,7 @@ _SIZES = TypeAdapter(Sizes)
 
 
 def _scale(value: object) -> object:
-    if value == "learned":
+    if isinstance(value, str) and value == "learned":
         return value
     number = finite_or_none(value) or 0.0
     if number <= 0:
