@@ -25,7 +25,7 @@ from cmvae import CMVAEClusterer
 found = {}
 for name in json.loads(sys.argv[4]):
     many = 10 if name == "mfeat" else 3
-    own = CMVAEClusterer(many, random_state=int(sys.argv[3]), max_epochs=40, device="cpu")
+    own = CMVAEClusterer(many, random_state=int(sys.argv[3]), max_epochs=12, device="cpu")
     own.fit(table(name))
     state = own.model_.state_dict().values()
     bits = b"".join(x.cpu().numpy().tobytes() for x in state)

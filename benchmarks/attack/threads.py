@@ -21,7 +21,7 @@ from cmvae import CMVAE, CMVAEClusterer, CMVAEConfig, fit
 
 PART = "threads and forks"
 SECONDS = 120  # that a fork may take
-TIMES = 5
+TIMES = 3
 
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:

@@ -202,21 +202,21 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
         repeated = table.columns[table.columns.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: columns {repeated} occur more than once")
     table = table.infer_objects()
-    for place, dtype in enumerate(table.dtypes):
-        odd = _odd_numbers(dtype, table.iloc[:, place])
-        if odd:
+    odd = {dtype for dtype in set(table.dtypes) if getattr(dtype, "kind", "") in ("c", "O")}
+    for place in [p for p, dtype in enumerate(table.dtypes) if dtype in odd] if odd else ():
+        if what := _odd_numbers(table.iloc[:, place]):
             column = f"column {table.columns[place]!r}"
             raise TypeError(
-                f"modality {modality!r}: {column} holds {odd}; convert it or leave it out"
+                f"modality {modality!r}: {column} holds {what}; convert it or leave it out"
             )
     return table
 
 
-def _odd_numbers(dtype: Any, column: "pd.Series[Any]") -> str:
+def _odd_numbers(column: "pd.Series[Any]") -> str:
     """Say which numbers a column holds that cannot be calculated with, or nothing."""
-    if getattr(dtype, "kind", "") == "c":
+    if pd.api.types.is_complex_dtype(column.dtype):
         return "complex numbers"
-    if not pd.api.types.is_object_dtype(dtype) or pd.api.types.infer_dtype(column) not in _WHOLE:
+    if pd.api.types.infer_dtype(column) not in _WHOLE:
         return ""
     whole = (value for value in column if isinstance(value, int))
     return "whole numbers beyond 1e308" if any(abs(value) > _LARGEST for value in whole) else ""

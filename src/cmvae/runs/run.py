@@ -116,7 +116,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
     with torch.device("meta"):  # without memory, and without a draw
         model = CMVAE(settings)  # refuses networks that cannot take a shape
     if not torch.cuda.is_available():  # whose memory it would otherwise be
-        check_size(lambda: {"model": model}, TRAINING_COPIES)
+        check_size(lambda: dict(model.named_children()), TRAINING_COPIES)
     return Prepared(config, preprocessing, rows, data, settings)
 
 
