@@ -4,7 +4,9 @@ import logging
 import os
 import random
 import resource
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import chdir
 from itertools import zip_longest
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -30,11 +32,11 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
         work: A folder for files.
         seed: What is drawn.
     """
-    os.chdir(work)
-    logging.disable(logging.ERROR)
-    tried = chosen([*fuzz_estimator.cases(), *fuzz_model.cases()], round(share * CALLS), seed)
-    for case, fault in _judged(tried):
-        yield Outcome(PART, case.of, case.case, fault)
+    with chdir(work), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tried = chosen([*fuzz_estimator.cases(), *fuzz_model.cases()], round(share * CALLS), seed)
+        for case, fault in _judged(tried):
+            yield Outcome(PART, case.of, case.case, fault)
 
 
 def chosen(cases: Sequence[Case], number: int, seed: int) -> list[Case]:
@@ -84,6 +86,7 @@ def _work(cases: Sequence[Case], results: Connection) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    logging.disable(logging.ERROR)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -75,7 +75,7 @@ INPUTS: dict[str, Callable[[Inputs], Any]] = {
     "complex": lambda i: {**i, "a": i["a"] + 1j},
     "sparse": lambda i: {**i, "a": i["a"].to_sparse()},
     "quantized": lambda i: {**i, "a": torch.quantize_per_tensor(i["a"], 0.1, 0, torch.qint8)},
-    "nested": lambda i: {**i, "a": torch.nested.nested_tensor(list(i["a"]))},
+    "nested": lambda i: {**i, "a": torch.nested.nested_tensor(list(i["a"]), layout=torch.jagged)},
     "on the meta device": lambda i: {**i, "a": i["a"].to("meta")},
     "with gradients": lambda i: {**i, "a": i["a"].clone().requires_grad_()},
     "arrays": lambda i: {m: x.numpy() for m, x in i.items()},

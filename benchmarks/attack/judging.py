@@ -22,7 +22,7 @@ INNER = re.compile(
     r"|scalar type|must be Tensor|invalid literal|got multiple values|indices must be|unpack"
     r"|must be real number|can't convert|Cannot convert|Cannot interpret|cannot convert|SymInt"
     r"|combination of arguments|not callable|has no len|object of type|not supported between"
-    r"|Exceeds the limit|surrogates not allowed|meta tensor|TensorBase|dtype\(|Traceback"
+    r"|Exceeds the limit|surrogates not allowed|out of meta|TensorBase|dtype\(|Traceback"
     r"|maximum recursion|Storage size|numel|must be str, not|expected str, bytes"
 )
 FOREIGN = re.compile(r"(numpy|torch|sklearn|scipy|pandas|lightning|pydantic|joblib)/")

@@ -1,12 +1,12 @@
 """Fits and predictions in threads, forks and other processes, compared with one after the other."""
 
 import logging
-import os
 import random
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,12 @@ TIMES = 3
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     """Try each case so large a share of ``TIMES`` times over, once at least."""
-    os.chdir(work)
-    warnings.simplefilter("ignore")
-    data = made_data()
-    for turn in range(max(1, round(share * TIMES))):
-        for of, case, fault in _faults(data, seed + turn):
-            yield Outcome(PART, of, f"{case}, seed {seed + turn}", fault)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with chdir(work), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for turn in range(max(1, round(share * TIMES))):
+            for of, case, fault in _faults(made_data(), seed + turn):
+                yield Outcome(PART, of, f"{case}, seed {seed + turn}", fault)
 
 
 def weights(model: CMVAE) -> torch.Tensor:

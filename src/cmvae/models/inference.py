@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cmvae.base.modality_dict import ModalityDict
-from cmvae.base.words import shown
+from cmvae.base.words import quoted, shown
 from cmvae.data.batches import Batch, iterate, read_inputs
 from cmvae.likelihoods import Likelihood
 from cmvae.models.config import CMVAEConfig
@@ -65,7 +65,8 @@ def chosen_modalities(parts: Parts, argument: str, names: Names) -> list[str]:
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise KeyError(f"{argument} has unknown modalities {unknown}; the model has {known}")
+        odd = f"unknown modalities [{quoted(unknown)}]"
+        raise KeyError(f"{argument} has {odd}; the model has {known}")
     if not names:
         raise ValueError(f"{argument} is empty; allowed are 'all' and any of {known}")
     return names
