@@ -75,7 +75,9 @@ def _fitted(work: Path, threads: int, seed: int) -> dict[str, Any]:
     """Return hash of the weights and labels of every table, by a process of its own."""
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", SCRIPT, here, str(threads), str(seed), json.dumps(TABLES)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    # Threads that wait for each other do so asleep: other processes may want the cores.
+    passive = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+    environment = {**os.environ, **passive, "OMP_NUM_THREADS": str(threads)}
     found = subprocess.run(
         command, cwd=work, env=environment, check=True, capture_output=True, text=True
     )

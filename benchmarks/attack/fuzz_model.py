@@ -181,6 +181,7 @@ def _members(model: CMVAE, inputs: Inputs) -> Iterator[tuple[str, str, dict[str,
     made = model.decode(drawn)
     first: dict[str, dict[str, Any]] = {
         **{member: {"inputs": inputs} for member in TAKE_INPUTS},
+        "compute_joint_nll": {"inputs": inputs, "K": 4},
         "prune_clusters": {"train_data": inputs},
         "fit_residuals": {"train_data": inputs},
         "decode": {"embedding": drawn},

@@ -78,16 +78,20 @@ def number_clusters(
 ) -> np.ndarray:
     """Put the clusters in the order of their samples, most first; return their former places, (C,).
 
-    The number of a cluster is then its place in the model. With ``drop_empty`` those without
-    samples are deactivated; others that are active come after those with samples.
+    The number of a cluster is then its place in the model. Of equals the one that has the earlier
+    sample comes first, so that where a cluster started does not show. With ``drop_empty`` those
+    without samples are deactivated; others that are active come after those with samples.
     """
     mixture = model.mixture
     found = model.predict_clusters(data, rule=rule, batch_size=model.rows_at_once).clusters
     counts = torch.bincount(found, minlength=len(mixture.active))
     if drop_empty:
         mixture.keep(counts > 0)
-    # Sorting is stable: clusters of equal size stay in their order.
-    order = (2 * counts + mixture.active.int()).argsort(descending=True, stable=True)
+    first = torch.full_like(counts, len(found))
+    first.scatter_reduce_(0, found, torch.arange(len(found), device=found.device), "amin")
+    by_sample = first.argsort(stable=True)
+    sizes = (2 * counts + mixture.active.int())[by_sample]
+    order = by_sample[sizes.argsort(descending=True, stable=True)]
     mixture.reorder(order)
     return order.cpu().numpy()
 
