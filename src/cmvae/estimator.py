@@ -27,8 +27,9 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.completing import complete_table
 from cmvae.preprocessing.frames import Frames, check_no_list, read_frames, split_columns
 from cmvae.preprocessing.libraries import as_pandas
+from cmvae.runs.checks import check_extras
 from cmvae.runs.config import RunConfig
-from cmvae.runs.folder import read_run, save_run
+from cmvae.runs.folder import EXTRAS, read_run, save_run
 from cmvae.runs.goodness import fit_percentiles, log_likelihoods
 from cmvae.runs.run import FEW_KEPT, Run, drawn_seed, prepare, train_run
 from cmvae.training.recipe import Recipe
@@ -341,6 +342,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         run = read_run(as_path("directory", directory))
         files, codecs = run.config.modalities, run.preprocessing.codecs
+        if run.extras != {}:
+            check_extras(run.extras, Path(directory) / EXTRAS, list(codecs))
         extras = run.extras or {
             "kinds": [(name, file.kinds) for name, file in files.items() if file.kinds] or None,
             "random_state": run.config.seed,

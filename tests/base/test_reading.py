@@ -1,6 +1,8 @@
 import json
+import os
 import re
 import resource
+import time
 from itertools import pairwise
 
 import pytest
@@ -19,7 +21,11 @@ BOMB = "l0: &l0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (BOMB, "not YAML: *l0: aliases are not read"),
         ("a: &a [*a]", "not YAML: *a: aliases are not read"),
         ("[" * 5000, "it is nested too deeply"),
+        ("[" * 61 + "]" * 61, "it is nested too deeply"),
         ("a: 1\na: 2", "not YAML: keys ['a'] occur more than once"),
+        ("? [a, b]\n: 2", "not YAML: keys must be texts or numbers"),
+        ("a: " + "9" * 5000, "not YAML: a number has too many digits"),
+        ("a: 2020-02-31", "not YAML: "),
         ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: [", "not YAML"),
     ],
@@ -33,6 +39,26 @@ def test_yaml_that_is_none_or_a_trap_is_refused_by_name(tmp_path, text, message)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000
 
 
+@pytest.mark.parametrize("read", [read_json, read_yaml])
+def test_what_is_no_file_is_refused_by_name(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")  # of which a reader would wait for a writer
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("pipe", "folder"):
+        with pytest.raises(ValueError, match=f"{name}: not a file"):
+            read(tmp_path / name)
+    with pytest.raises(ValueError, match="loop"):
+        read(tmp_path / "loop")
+
+
+def test_many_keys_take_no_longer(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(f"k{number}: 1" for number in range(20_000)))
+    start = time.process_time()
+    assert len(read_yaml(path)) == 20_000
+    assert time.process_time() - start < 15
+
+
 def test_yaml_is_read_as_it_stands(tmp_path):
     (tmp_path / "a.yaml").write_text("a: [1, 2.5]\nb: {c: text}\n")
     assert read_yaml(tmp_path / "a.yaml") == {"a": [1, 2.5], "b": {"c": "text"}}
@@ -44,8 +70,11 @@ def test_yaml_is_read_as_it_stands(tmp_path):
     ("content", "message"),
     [
         (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 61 + b"]" * 61, "nested too deeply"),
         (b"{", "not JSON"),
-        (b"\xff", "utf-8"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', r"keys \['c'\] occur more than once"),
+        (b"9" * 5000, "too many digits"),
+        (b"a\xff", "not a text in UTF-8, from byte 1 on"),
         (None, "No such file"),
     ],
 )

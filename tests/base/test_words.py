@@ -21,10 +21,10 @@ class _Mute:
 def test_what_was_got_is_shown_on_a_short_line_whatever_it_is():
     assert shown("a") == "'a'"
     assert shown(np.eye(2)) == "array([[1., 0.], [0., 1.]])"
-    assert shown(10**400) == f"{'1' + 58 * '0'}…"
+    assert shown(10**400) == f"{'1' + 59 * '0'}…"
     assert shown(10**5000) == "a int"
     assert shown(_Mute()) == "a _Mute"
-    assert quoted(["y" * 99]) == f"'{'y' * 58}…"
+    assert quoted(["y" * 99]) == f"'{'y' * 59}…"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_what_was_got_is_shown_on_a_short_line_whatever_it_is():
         (KeyError("no 'quotes' around"), "no 'quotes' around"),
         (KeyError(), "KeyError, without a message"),
         (RuntimeError("  "), "RuntimeError, without a message"),
-        (OSError(2, "No such file", "x"), "[Errno 2] No such file: 'x'"),
+        (OSError(2, "No such file", "x"), "x: No such file"),
     ],
 )
 def test_what_an_error_says_is_one_line(error, message):

@@ -112,8 +112,9 @@ def test_names_are_kept_with_their_run_and_with_no_other(run, folder, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "names.json is damaged"),
+        ("{", "names.json: not JSON"),
         ("[1]", "names.json is damaged"),
+        ('{"0": 3}', "names.json is damaged"),
         (json.dumps({"5": "x"}), "names.json: no cluster '5'"),
         (json.dumps({"0": ""}), "names.json: the name of cluster 0 is empty"),
     ],

@@ -1,28 +1,56 @@
 """JSON and YAML files from anywhere: every error names the file, and none exhausts memory."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cmvae.base.words import SHOWN, shortened
+
+DEEPEST = 60  # lists and mappings within each other; a run's files have less than ten
+_TOO_DEEP = "it is nested too deeply"
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; ``ValueError`` naming it where it is missing, or no UTF-8."""
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise ValueError(f"{path}: not a file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text in UTF-8, from byte {error.start} on") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+
 
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds; ``ValueError`` naming it where it is missing or none."""
+    text = read_text(path)
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
 def parse_json(text: str) -> Any:
-    """Return what a JSON text says; ``ValueError`` where it is none, or nested too deeply."""
+    """Return what a JSON text says; ``ValueError`` where it is none.
+
+    One that is nested too deeply, or says something twice, is none either.
+    """
     try:
-        return json.loads(text)
+        found = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from None
     except RecursionError:
-        raise ValueError("not JSON that can be read: it is nested too deeply") from None
+        raise ValueError(f"not JSON that can be read: {_TOO_DEEP}") from None
+    except ValueError as error:
+        long = "a number has too many digits" if "integer string" in str(error) else error
+        raise ValueError(f"not JSON that can be read: {long}") from None
+    if _is_deep(found):
+        raise ValueError(f"not JSON that can be read: {_TOO_DEEP}")
+    return found
 
 
 def read_yaml(path: Path) -> Any:
@@ -32,17 +60,45 @@ def read_yaml(path: Path) -> Any:
         ValueError: If it is missing or no YAML, or keys in it repeat, or it refers to parts of
             itself, by which a short file can stand for a huge one.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no such file: {path}")
+    text = read_text(path)
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+        found = yaml.load(text, _PlainLoader)
     except yaml.MarkedYAMLError as error:
         place = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
-        raise ValueError(f"{path}: not YAML: {place}{error.problem or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {error}") from error
+        reason = error.problem or " ".join(str(error).split())
+        raise ValueError(f"{path}: not YAML: {place}{reason}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        long = "a number has too many digits" if "integer string" in reason else reason
+        raise ValueError(f"{path}: not YAML: {long}") from error
     except RecursionError:
-        raise ValueError(f"{path}: not YAML that can be read: it is nested too deeply") from None
+        raise ValueError(f"{path}: not YAML that can be read: {_TOO_DEEP}") from None
+    if _is_deep(found):
+        raise ValueError(f"{path}: not YAML that can be read: {_TOO_DEEP}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return what an object holds, if it holds it once."""
+    if repeated := _repeated([key for key, _ in pairs]):
+        raise ValueError(f"keys {repeated} occur more than once")
+    return dict(pairs)
+
+
+def _repeated(keys: list[Any]) -> list[str]:
+    found = sorted(shortened(str(key)) for key, count in Counter(keys).items() if count > 1)
+    return found[:SHOWN]
+
+
+def _is_deep(value: Any) -> bool:
+    """Tell whether lists and mappings lie too deep within each other."""
+    level = [value]
+    for _ in range(DEEPEST):
+        within = [own for own in level if isinstance(own, dict | list)]
+        level = [own for part in within for own in (part.values() if type(part) is dict else part)]
+    return any(isinstance(own, dict | list) for own in level)
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -54,8 +110,9 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not all(isinstance(key, yaml.ScalarNode) for key, _ in node.value):
+            raise yaml.YAMLError("keys must be texts or numbers")
         keys = [key.value for key, _ in node.value]
-        repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if repeated:
+        if repeated := _repeated(keys):
             raise yaml.YAMLError(f"keys {repeated} occur more than once")
         return super().construct_mapping(node, deep)

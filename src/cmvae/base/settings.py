@@ -3,16 +3,17 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from numbers import Integral
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from cmvae.base.plain import LARGEST, LEAST, MOST, finite_or_none
 from cmvae.base.reading import parse_json
-from cmvae.base.words import shown
+from cmvae.base.words import SHOWN, counted, shortened, shown
 
-_LONGEST = 60  # characters of what was got
+LONGEST_PART = 600  # characters of what is wrong with one field
 # What pydantic says, in the words of the other messages.
 _WORDS = {
     ", unable to parse string as an integer": "",
@@ -42,7 +43,9 @@ class SettingsError(ValueError):
 
     def __init__(self, parts: Sequence[str]) -> None:
         self.parts = list(parts)
-        super().__init__("; ".join(parts))
+        more = len(parts) - SHOWN
+        left = [f"and {counted(more, 'more fault')}"] if more > 0 else []
+        super().__init__("; ".join([*parts[:SHOWN], *left]))
 
 
 class UnknownFieldError(SettingsError, TypeError):
@@ -70,7 +73,9 @@ class Settings(BaseModel):
         known = list(type(self).model_fields)
         unknown = [name for name in fields if name not in known]
         if unknown:
-            what = f"{type(self).__name__} got unknown arguments {unknown}; it takes {known}"
+            shown = [shortened(name) for name in unknown[:SHOWN]]
+            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+            what = f"{type(self).__name__} got unknown arguments {shown}{more}; it takes {known}"
             raise UnknownFieldError([what])
         try:
             super().__init__(**fields)
@@ -115,8 +120,10 @@ class Settings(BaseModel):
         """
         where = f"{what}: " if what else ""
         if not isinstance(fields, Mapping):
-            got = "nothing" if fields is None else repr(fields)[:_LONGEST]
+            got = "nothing" if fields is None else shortened(repr(fields))
             raise ValueError(f"{where}settings must be a mapping, got {got}")
+        if odd := [name for name in fields if not isinstance(name, str)]:
+            raise ValueError(f"{where}names of settings must be texts, got {odd[0]!r}")
         try:
             return cls(**fields)
         except (TypeError, SettingsError) as error:
@@ -127,11 +134,11 @@ def _parts(error: ValidationError) -> list[str]:
     """Say of each field that is wrong what was got and what is allowed."""
     parts = []
     for item in error.errors():
-        where, message = ".".join(str(step) for step in item["loc"]), item["msg"]
+        where, message = ".".join(shortened(str(step)) for step in item["loc"]), item["msg"]
         inner = item.get("ctx", {}).get("error")
         if isinstance(inner, SettingsError):
             link = ": " if isinstance(inner, UnknownFieldError) else "."
-            parts += [f"{where}{link}{part}" for part in inner.parts]
+            parts += [f"{where}{link}{shortened(part, LONGEST_PART)}" for part in inner.parts]
             continue
         for theirs, ours in _WORDS.items():
             message = message.replace(theirs, ours)
@@ -139,6 +146,7 @@ def _parts(error: ValidationError) -> list[str]:
         plain = not where or item["type"] in ("missing", "extra_forbidden")
         got = "" if plain else f", got {shown(item['input'])}"
         link = " " if message.startswith(("must", "is ")) else ": "
+        message = shortened(message, LONGEST_PART)
         parts.append(f"{where}{link}{message}{got}" if where else message)
     return parts
 
@@ -147,6 +155,15 @@ def as_positive_int(value: object) -> int:
     """Return a positive integer; ``ValueError`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError("must be a positive integer")
+    if int(value) > MOST:
+        raise ValueError(f"must be at most {MOST}")
+    return int(value)
+
+
+def as_natural(value: object) -> int:
+    """Return an integer from 0; ``ValueError`` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise ValueError("must be an integer from 0")
     if int(value) > MOST:
         raise ValueError(f"must be at most {MOST}")
     return int(value)
@@ -176,6 +193,12 @@ def _share(value: object) -> float:
     return _real(value)
 
 
+def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(own > following for own, following in pairwise(values)):
+        raise ValueError("must be numbers that do not fall")
+    return values
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be True or False")
@@ -202,6 +225,7 @@ def _name(value: object) -> str:
     return value
 
 
+Natural = Annotated[int, BeforeValidator(as_natural)]
 PositiveInt = Annotated[int, BeforeValidator(as_positive_int)]
 Finite = Annotated[float, BeforeValidator(_real)]
 PositiveFloat = Annotated[float, BeforeValidator(_positive_float)]
@@ -210,4 +234,5 @@ Share = Annotated[float, BeforeValidator(_share)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Shape = Annotated[tuple[PositiveInt, ...], BeforeValidator(_shape)]
 Sizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_sizes)]
+Ascending = Annotated[tuple[Finite, ...], AfterValidator(_ascending)]
 Name = Annotated[str, BeforeValidator(_name)]

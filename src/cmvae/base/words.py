@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cmvae.base.refused_writes import words_of
+
 SHOWN = 5
-LONGEST = 60  # characters of a value that is shown
+LONGEST = 60  # characters of what was got
 
 
 def shown(value: Any) -> str:
@@ -14,10 +16,9 @@ def shown(value: Any) -> str:
     words fail.
     """
     try:
-        text = " ".join(repr(value).split())
+        return shortened(" ".join(repr(value).split()))
     except Exception:  # noqa: BLE001 what foreign objects raise there is not known
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+        return f"a {type(value).__name__}"
 
 
 def quoted(names: Iterable[Any]) -> str:
@@ -32,6 +33,11 @@ def listed(names: Iterable[Any], most: int = SHOWN) -> str:
     return f"{', '.join(map(str, names[:most]))}{more}"
 
 
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return a text, or the beginning of a long one."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def joined_words(words: Sequence[str]) -> str:
     """Return words as ``a, b and c``."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
@@ -44,6 +50,8 @@ def counted(n: int, noun: str) -> str:
 
 def message_of(error: BaseException) -> str:
     """Return what an error says, on one line; of one that says nothing, what it is."""
+    if isinstance(error, OSError) and error.strerror:
+        return words_of(error)
     said = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(said).split()) or f"{type(error).__name__}, without a message"
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from cmvae.base.words import quoted, shown
+from cmvae.base.words import quoted, shortened, shown
 from cmvae.likelihoods.base import CountBlock, Likelihood, check_same_shape
 from cmvae.likelihoods.continuous import Laplace, Normal
 from cmvae.likelihoods.counts import NegativeBinomial, Poisson
@@ -81,6 +81,10 @@ class Mixed(Likelihood):
         self._layout = _read_columns(columns)
         self.blocks = nn.ModuleList(block.build() for block in self._layout)
         self.n_values = self._layout[-1].stop
+        own = (self.n_values,)
+        if shape is not None and tuple(shape) != own:  # before anything of that size is made
+            got = f"but the modality has {tuple(shape)}"
+            raise ValueError(f"columns describe samples of shape {own}, {got}")
         filled = [
             torch.as_tensor(own.filling).expand(block.stop - block.start)
             for block, own in self._pairs
@@ -92,10 +96,6 @@ class Mixed(Likelihood):
         # They follow from the settings: no part of the weights.
         self.register_buffer("_filling", torch.cat(filled), persistent=False)
         self.register_buffer("_real", torch.cat(real), persistent=False)
-        own = (self.n_values,)
-        if shape is not None and tuple(shape) != own:
-            got = f"but the modality has {tuple(shape)}"
-            raise ValueError(f"columns describe samples of shape {own}, {got}")
 
     @property
     def counts(self) -> list[CountBlock]:
@@ -205,7 +205,9 @@ def _read_entry(index: int, entry: object) -> tuple[str, Any, Mapping[str, Any]]
         )
     kind, size, params = entry if len(entry) == 3 else (*entry, {})
     if not isinstance(kind, str) or kind not in BLOCKS:
-        raise ValueError(f"{place}: unknown kind {kind!r}; allowed: {quoted(BLOCKS)}")
+        raise ValueError(
+            f"{place}: unknown kind {shortened(repr(kind))}; allowed: {quoted(BLOCKS)}"
+        )
     if not isinstance(params, Mapping):
         raise ValueError(f"{place} ({kind!r}): parameters must be a mapping; got {shown(params)}")
     return kind, size, params

@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
-from cmvae.base.settings import Flag, Name, PositiveInt, Settings, Shape, Sizes, Weight
+from cmvae.base.settings import (
+    Flag,
+    Name,
+    Natural,
+    PositiveInt,
+    Settings,
+    Shape,
+    Sizes,
+    Weight,
+)
 from cmvae.likelihoods import build_likelihood
 from cmvae.networks import check_network
 
@@ -26,12 +35,6 @@ def _likelihood(value: object) -> object:
     if not (isinstance(value, str) or callable(value)):
         raise ValueError("must be the name of a likelihood or a callable(reconstruction, target)")
     return value
-
-
-def _natural(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-        raise ValueError("must be an integer from 0")
-    return int(value)
 
 
 def _networks(value: object) -> object:
@@ -131,7 +134,7 @@ class CMVAEConfig(Settings):
     hidden_dims: Sizes = (256, 256)
     networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
     missing_cells: list[Name] = Field(default_factory=list)
-    residual_factors: Annotated[int, BeforeValidator(_natural)] = 0
+    residual_factors: Natural = 0
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,19 +1,21 @@
 """Saved models: a folder with config.json and model.safetensors, here or on the Hub; no pickle."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import nn
 
 from cmvae.base.arguments import as_path
 from cmvae.base.extras import from_extra
 from cmvae.base.files import atomic_write
-from cmvae.base.words import message_of, shown
+from cmvae.base.reading import read_json
+from cmvae.base.words import message_of, shortened, shown
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 
@@ -22,6 +24,8 @@ WEIGHTS_NAME = "model.safetensors"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors"]
+_FLOATING = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
+_FEW = 1 << 24  # numbers that need no file
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
 
@@ -88,7 +92,8 @@ def load_pretrained(
     """Build a model from a folder's settings and load its weights: ``CMVAE.from_pretrained``."""
     config_path, weights_path = Path(directory) / CONFIG_NAME, Path(directory) / WEIGHTS_NAME
     need_files(config_path, weights_path, what="a saved model has")
-    config = _read_config(config_path, decoders_dist)
+    stored = _stored_tensors(weights_path)
+    config = _read_config(config_path, decoders_dist, stored, weights_path)
     for part, networks in (("encoders", encoders), ("decoders", decoders)):
         if (part in config.custom_architectures) != (networks is not None):
             was = "custom" if networks is None else "built-in"
@@ -96,59 +101,117 @@ def load_pretrained(
             raise ValueError(f"{config_path}: this model has {was} {part}: {should}")
     try:
         with torch.device("meta"):  # which takes no memory, however large it is
-            _check_sizes(model_class(config, encoders, decoders), weights_path)
+            _check_tensors(model_class(config, encoders, decoders), stored, weights_path)
         model = model_class(config, encoders, decoders)
-    except ValueError as error:
-        raise ValueError(f"{config_path}: {error}") from None
+    except (ValueError, RuntimeError, OverflowError) as error:
+        large = "" if isinstance(error, ValueError) else "no model can be so large: "
+        raise ValueError(f"{config_path}: {large}{message_of(error)}") from None
     _load_weights(model, weights_path)
     return model.eval()
 
 
-def _read_config(path: Path, decoders_dist: Mapping[str, Any] | None) -> CMVAEConfig:
+class _Stored(NamedTuple):
+    """What the header of a file of weights says of a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def _stored_tensors(path: Path) -> dict[str, _Stored]:
     try:
-        config = CMVAEConfig.from_json(path.read_text(encoding="utf-8"))
+        with safe_open(str(path), framework="pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {n: _Stored(tuple(p.get_shape()), p.get_dtype()) for n, p in parts.items()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"the file of weights {path} is damaged: {message_of(error)}") from None
+
+
+def _read_config(
+    path: Path,
+    decoders_dist: Mapping[str, Any] | None,
+    stored: Mapping[str, _Stored],
+    weights: Path,
+) -> CMVAEConfig:
+    fields = read_json(path)
+    try:
+        _check_counts(fields, stored, weights)
+        config = CMVAEConfig.from_plain(fields)
         if decoders_dist is not None:
             if kept := [m for m in decoders_dist if not config.likelihood_is_missing(m)]:
                 reason = "whose likelihoods are stored: pass callables alone"
                 raise ValueError(f"decoders_dist names {kept}, {reason}")
             config = config.replace(decoders_dist={**(config.decoders_dist or {}), **decoders_dist})
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return config
 
 
-def _check_sizes(model: nn.Module, path: Path) -> None:
+def _check_counts(fields: Any, stored: Mapping[str, _Stored], path: Path) -> None:
+    """Refuse settings that ask for more than the weights can be of, before anything is built."""
+    given = fields if isinstance(fields, Mapping) else {}
+    layers, shapes = given.get("hidden_dims"), given.get("input_dims")
+    own = shapes if isinstance(shapes, Mapping) else {}
+    numbers = sum(math.prod(tensor.shape) for tensor in stored.values())
+    vectors = [s[0] for s in own.values() if isinstance(s, list) and len(s) == 1]
+    counts = {
+        "hidden_dims": (len(layers) if isinstance(layers, list) else 0, len(stored)),
+        "input_dims": (len(own), len(stored)),
+        "an axis in input_dims": (
+            max((n for n in vectors if isinstance(n, int)), default=0),
+            max(numbers, _FEW),
+        ),
+    }
+    for field, (count, most) in counts.items():
+        if count > most:
+            what = f"{field} has {count} entries, too many for the tensors in {path}"
+            raise ValueError(f"the model is not that of the weights: {what}")
+
+
+def _check_tensors(model: nn.Module, stored: Mapping[str, _Stored], path: Path) -> None:
     """Refuse settings whose model is not that of the weights, by the header of their file."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            names = file.keys()
-            stored = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"the file of weights {path} is damaged: {message_of(error)}") from None
     own = model.state_dict(keep_vars=True)
     shared = {id(value) for name, value in own.items() if name in stored}  # stored once
     for name in [*own, *(name for name in stored if name not in own)]:
         size = tuple(own[name].shape) if name in own else None
-        if size != stored.get(name) and (name in stored or id(own[name]) not in shared):
-            sizes = f"{name} is {size}, {stored.get(name)} in {path}"
+        found = stored[name].shape if name in stored else None
+        if size != found and (name in stored or id(own[name]) not in shared):
+            sizes = f"{shortened(name)} is {size}, {found} in {path}"
             raise ValueError(f"the model is not that of the weights: {sizes}")
+    floating = [name for name in stored if own[name].is_floating_point()]
+    kinds = sorted({stored[name].dtype for name in floating})
+    odd = [name for name in floating if stored[name].dtype not in _FLOATING]
+    odd += [n for n in stored if own[n].dtype == torch.bool and stored[n].dtype != "BOOL"]
+    if odd:
+        got = f"{shortened(odd[0])} holds {stored[odd[0]].dtype} in {path}"
+        raise ValueError(f"the model is not that of the weights: {got}")
+    if len({own[name].dtype for name in floating}) == 1 < len(kinds):
+        raise ValueError(f"{path} holds numbers of several precisions: {', '.join(kinds)}")
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
+    """Load the weights that :func:`_check_tensors` has found to be the model's, with no third copy.
+
+    The file is mapped into memory once, and stays there as long as any of its tensors does.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
-            dtype = file.get_tensor("mixture.centers").dtype
-            active = file.get_tensor("mixture.active")
-            names = file.keys()
-            bad = [name for name in names if not bool(file.get_tensor(name).isfinite().all())]
-        if not dtype.is_floating_point:
-            raise ValueError(f"{path}: mixture.centers must be floating, got {dtype}")
-        model.to(dtype)
-        load_model(model, str(path), strict=True)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        bad = [name for name, values in tensors.items() if not _is_finite(values)]
+        model.to(tensors["mixture.centers"].dtype)  # of all
+        model.load_state_dict(tensors, strict=False)  # shared ones are stored once
+        is_active = bool(tensors["mixture.active"].any())
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = f"the file is damaged or does not fit the model: {message_of(error)}"
         raise ValueError(f"{path}: {reason}") from None
     if bad:
         raise ValueError(f"{path}: NaN or infinity in {bad[:5]}")
-    if active.dtype != torch.bool or not bool(active.any()):
-        raise ValueError(f"{path}: mixture.active must be boolean, with an active cluster at least")
+    if not is_active:
+        raise ValueError(f"{path}: mixture.active must have an active cluster at least")
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """Tell whether all numbers are finite, without a copy of them."""
+    if not values.is_floating_point() or not values.numel():
+        return True
+    low, high = values.aminmax()  # NaN where there is one
+    return bool(low.isfinite() & high.isfinite())

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cmvae.base.arrays import moments, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, Settings
@@ -15,6 +15,12 @@ from cmvae.preprocessing.answers import answer_codes, are_texts, find_answers
 from cmvae.preprocessing.transforms import Chosen, Transform, backward, choose_transforms, forward
 
 Cells = Any  # a pandas Series without missing cells
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("must not repeat")
+    return values
 
 
 class Column(Settings):
@@ -242,7 +248,9 @@ class Category(Column):
     """
 
     kind: Literal["category"] = "category"
-    values: Annotated[tuple[bool | str | int | float, ...], Field(min_length=1)]
+    values: Annotated[
+        tuple[bool | str | int | float, ...], Field(min_length=1), AfterValidator(_distinct)
+    ]
 
     @property
     def names(self) -> list[str]:
@@ -278,7 +286,9 @@ class Category(Column):
         codes = self._codes(cells)
         known = f"unknown categories; known are {list(self.values)[:SHOWN]}"
         self.refuse(cells, codes < 0, known, modality)
-        return np.eye(len(self.values))[codes]
+        vectors = np.zeros((len(codes), len(self.values)))
+        vectors[np.arange(len(codes)), codes] = 1
+        return vectors
 
     def decode(self, values: np.ndarray, sample: bool) -> Any:
         """Return the most probable values, or those drawn."""

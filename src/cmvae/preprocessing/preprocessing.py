@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cmvae.base.arrays import BEYOND_FLOAT32
 from cmvae.base.settings import Name, Settings
@@ -69,6 +69,12 @@ class Preprocessing(Settings):
 
     codecs: Annotated[dict[Name, AnyCodec], Field(min_length=1)]
     understood: dict[Name, ModalitySummary] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if unknown := [name for name in self.understood if name not in self.codecs]:
+            raise ValueError(f"understood names unknown modalities {unknown[:SHOWN]}")
+        return self
 
     @classmethod
     def learn(

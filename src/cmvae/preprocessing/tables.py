@@ -1,15 +1,17 @@
 """Tables of columns of any kind as numbers for a model, and numbers from a model as tables."""
 
 import warnings
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cmvae.base.arrays import BEYOND_FLOAT32, restore
+from cmvae.base.settings import Finite
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 from cmvae.preprocessing.columns import COLUMNS, AnyColumn, Category, Column, Continuous
@@ -68,7 +70,14 @@ class TableCodec(Codec):
     type: Literal["table"] = "table"
     columns: Annotated[tuple[AnyColumn | Date | DateAndSeason, ...], Field(min_length=1)]
     ignored: tuple[str, ...] = ()
-    median_total: float = 0.0
+    median_total: Finite = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = Counter(column.name for column in self.columns)
+        if repeated := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"columns {repeated[:SHOWN]} occur more than once")
+        return self
 
     @classmethod
     def learn(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmvae.base.settings import Settings
+from cmvae.base.settings import Natural, Settings
 from cmvae.base.words import counted, listed
 
 LEFT_OUT = "left out"
@@ -46,14 +46,16 @@ class ModalitySummary(Settings):
         id: The name of the file's column of ids, where it has one.
         reading: How the file was read: delimiter, encoding, and what is not plain or was passed
             over.
+        sha256: The hash of the file, or of all files in a folder, when the samples were read.
     """
 
     what: str
-    samples: int
+    samples: Natural
     columns: tuple[ColumnSummary, ...] = ()
     path: str | None = None
     id: str | None = None
     reading: str = ""
+    sha256: str | None = None
 
     @property
     def left_out(self) -> tuple[ColumnSummary, ...]:

@@ -3,11 +3,12 @@
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from cmvae.base.settings import PositiveInt, Settings
+from cmvae.base.settings import Ascending, PositiveInt, Settings
 from cmvae.base.words import counted, listed
 
 if TYPE_CHECKING:
@@ -30,9 +31,15 @@ class Margin(Settings):
     """
 
     name: str
-    edges: tuple[float, ...]
-    shares: tuple[float, ...]
+    edges: Annotated[Ascending, Field(min_length=1)]
+    shares: Ascending
     samples: PositiveInt
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.edges) != len(self.shares):
+            raise ValueError("edges and shares must be as many")
+        return self
 
 
 def measure_margins(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cmvae.base.files import atomic_write
+from cmvae.base.reading import read_json
 from cmvae.base.words import counted, quoted
 from cmvae.files.suffixes import TABLE_SUFFIXES
 from cmvae.files.tables import TableFile
@@ -99,12 +100,14 @@ def read_names(folder: Path, n_clusters: int) -> dict[int, str]:
     path = folder / NAMES
     if not path.is_file():
         return {}
+    way = "remove it, and name the clusters"
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [(str(number), str(name)) for number, name in kept.items()]
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it, and name the clusters") from None
-    return check_names(pairs, n_clusters, str(path))
+        kept = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: {way}") from None
+    if not isinstance(kept, dict) or not all(isinstance(name, str) for name in kept.values()):
+        raise ValueError(f"{path} is damaged, it must be a mapping of numbers to names: {way}")
+    return check_names(list(kept.items()), n_clusters, str(path))
 
 
 def _number(text: str, n_clusters: int, where: str) -> int:

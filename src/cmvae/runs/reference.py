@@ -1,11 +1,15 @@
 """What log-likelihoods training samples have, and where others stand among them."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field
 
-from cmvae.base.settings import Settings
+from cmvae.base.reading import read_json
+from cmvae.base.settings import Ascending, Settings
+from cmvae.base.words import SHOWN
 from cmvae.runs.drift import Margin
 
 
@@ -21,8 +25,20 @@ class FitReference(Settings):
         margins: Modality to how its numbers are distributed.
     """
 
-    quantiles: dict[str, Annotated[tuple[float, ...], Field(min_length=2)]]
+    quantiles: dict[str, Annotated[Ascending, Field(min_length=2)]]
     margins: dict[str, tuple[Margin, ...]] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, modalities: Sequence[str]) -> Self:
+        """Read a file that :meth:`to_json` wrote, of a run of some modalities.
+
+        Raises:
+            ValueError: If it is none, naming it.
+        """
+        found = cls.from_plain(read_json(path), str(path))
+        if unknown := [name for name in found.margins if name not in modalities]:
+            raise ValueError(f"{path}: margins names unknown modalities {unknown[:SHOWN]}")
+        return found
 
     def percentiles(self, scores: np.ndarray, patterns: list[str]) -> np.ndarray:
         """Return the percentiles of scores (n,) among those of training, NaN where none are known.

@@ -1,7 +1,7 @@
 """The folder of a training: checkpoints to go on from, and the log; read without Lightning."""
 
 import json
-import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
@@ -12,8 +12,6 @@ from cmvae.training.start import PHASES
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
-
-logger = logging.getLogger(__name__)
 
 CHECKPOINTS, LOGS = "checkpoints", "logs"
 LAST_CHECKPOINT = "last.ckpt"
@@ -51,12 +49,13 @@ def can_resume(run_dir: str | Path) -> bool:
 
 
 def last_checkpoint(run_dir: str | Path) -> Path:
-    """Return where a training's last whole checkpoint is; one that is not the last is logged."""
+    """Return where a training's last whole checkpoint is; of the one before the last, warn."""
     last = Path(run_dir) / CHECKPOINTS / LAST_CHECKPOINT
     before = last.with_name(BEFORE_LAST_CHECKPOINT)
     if _is_whole(last) or not _is_whole(before):
         return last
-    logger.warning("%s is missing or damaged: going on from the one before", last)
+    what = f"{last} is missing or damaged: going on from the checkpoint before, {before.name}"
+    warnings.warn(what, stacklevel=2)
     return before
 
 
