@@ -11,10 +11,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
+from cmvae.base.arguments import as_path
 from cmvae.base.extras import from_extra
 from cmvae.base.files import atomic_write
 from cmvae.base.reading import read_json
-from cmvae.base.words import message_of, shortened
+from cmvae.base.words import message_of, shortened, shown
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 
@@ -31,9 +32,7 @@ ModelType = TypeVar("ModelType", bound=nn.Module)
 
 def prepare_folder(directory: str | Path) -> Path:
     """Return the folder to save a model in, made where it is missing, if it is no file."""
-    if not str(directory):
-        raise ValueError("save_directory must be a folder's path, got ''")
-    directory = Path(directory)
+    directory = as_path("save_directory", directory)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"save_directory must be a folder, got the file {directory}")
     directory.mkdir(parents=True, exist_ok=True)
@@ -46,11 +45,14 @@ def model_folder(name: str | Path, revision: str | None = None) -> Path:
     A string ``owner/name`` that is no folder here is an id of the Hub. JSON and safetensors files
     are fetched, nothing else. ``ValueError`` if there is neither, or a folder has a ``revision``.
     """
-    if not isinstance(name, str) or Path(name).exists() or not _HUB_ID.fullmatch(name):
+    path = as_path("pretrained_model_name_or_path", name)
+    if revision is not None and not isinstance(revision, str):
+        raise TypeError(f"revision must be a string or None, got {shown(revision)}")
+    if not isinstance(name, str) or path.exists() or not _HUB_ID.fullmatch(name):
         if revision is not None:
             where = "models of the Hugging Face Hub"
             raise ValueError(f"revision is for {where}, but {str(name)!r} is a path")
-        return Path(name)
+        return path
     what = f"{name}: no such folder; a model of this id on the Hugging Face Hub"
     hub = from_extra("huggingface_hub", "hub", what)
     try:
