@@ -21,7 +21,17 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from outcome import Outcome
 
-PARTS = ("kills", "disk", "signals", "places")
+PARTS = (
+    "kills",
+    "disk",
+    "signals",
+    "places",
+    "hostile",
+    "page",
+    "fuzz",
+    "threads",
+    "determinism",
+)
 
 
 def campaign(parts: list[str], share: float, seed: int) -> Iterator[tuple[Outcome, float]]:

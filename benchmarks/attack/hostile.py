@@ -5,13 +5,33 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hostile_arrays
+import hostile_cells
+import hostile_diffusion
 import hostile_models
 import hostile_runs
+import hostile_sheets
+import hostile_tables
 from bounded import watched
 from cases import SECRET, Case, command, fault_of
 from outcome import Outcome
 
+from cmvae.base.extras import from_extra
+
 PART = "hostile files"
+# Imported once, and some of them ask the system for something then.
+LIBRARIES = (
+    *(("cmvae.cli.fit", ""), ("cmvae.estimator", ""), ("cmvae.runs.fitting", "")),
+    *(
+        ("anndata.io", "omics"),
+        ("openpyxl", "excel"),
+        ("diffusers.models.unets.unet_2d", "diffusion"),
+    ),
+)
+PARTS = (
+    *(hostile_models, hostile_diffusion, hostile_runs),
+    *(hostile_tables, hostile_sheets, hostile_arrays, hostile_cells),
+)
 
 
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
@@ -29,6 +49,8 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     made = watched(lambda: _make_good(good), good, closed, seconds=300)
     if made.status:
         raise RuntimeError(f"the run to be damaged was not made: {made.said[-1000:]}")
+    for module, extra in LIBRARIES:
+        from_extra(module, extra, "a hostile file")
     for place, case in enumerate(_chosen(_cases(good), share, seed)):
         folder = work / f"{place:03d}"
         folder.mkdir()
@@ -37,7 +59,7 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
 
 
 def _cases(good: Path) -> list[Case]:
-    return [*hostile_models.cases(good), *hostile_runs.cases(good)]
+    return [case for part in PARTS for case in part.cases(good)]
 
 
 def _chosen(cases: list[Case], share: float, seed: int) -> list[Case]:
@@ -94,3 +116,4 @@ def _make_good(folder: Path) -> None:
 
     names = ["x", "y", "colour"]
     CMVAEClusterer(2, max_epochs=1, random_state=0).fit(table[names]).save(folder / "saved")
+    hostile_diffusion.write_good(folder / "run" / "model", folder / "diffusion")

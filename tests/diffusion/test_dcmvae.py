@@ -523,9 +523,9 @@ def test_decoders_are_made_where_the_model_is():
         (
             "diffusion.json",
             b'{"a": {"hidden_dim": 17}, "b": {}}',
-            "diffusion.safetensors: .*does not fit",
+            "diffusion.json: the model is not that of the weights: .*diffusion.safetensors",
         ),
-        ("diffusion.safetensors", b"junk", "diffusion.safetensors: the file is damaged"),
+        ("diffusion.safetensors", b"junk", "file of weights .*diffusion.safetensors is damaged"),
         ("diffusion.safetensors", None, "diffusion.safetensors: no such file"),
     ],
 )

@@ -9,9 +9,21 @@ SHOWN = 5
 LONGEST = 60  # characters of what was got
 
 
+def shown(value: Any) -> str:
+    """Return what was got, for a message: on one line, and no more of it than one reads.
+
+    Some values cannot be written out: whole numbers of thousands of digits, and objects whose own
+    words fail.
+    """
+    try:
+        return shortened(" ".join(repr(value).split()))
+    except Exception:  # noqa: BLE001 what foreign objects raise there is not known
+        return f"a {type(value).__name__}"
+
+
 def quoted(names: Iterable[Any]) -> str:
     """Return names as ``'a', 'b'``, or ``none``."""
-    return ", ".join(map(repr, names)) or "none"
+    return ", ".join(map(shown, names)) or "none"
 
 
 def listed(names: Iterable[Any], most: int = SHOWN) -> str:

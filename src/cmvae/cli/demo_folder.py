@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cmvae.base.files import atomic_write, may_write_folder
+from cmvae.base.reading import read_json
 from cmvae.base.settings import Settings
 
 SETTINGS, METRICS = "settings.json", "metrics.json"
@@ -37,7 +38,7 @@ def prepare_folder(
                 f"--resume: {folder} holds no run to go on with: {missing[0]} is missing"
             )
         try:
-            return DemoSettings.from_json((folder / SETTINGS).read_text(encoding="utf-8"))
+            return DemoSettings.from_plain(read_json(folder / SETTINGS))
         except ValueError as error:
             raise ValueError(f"{folder / SETTINGS}: not the settings of a demo: {error}") from None
     if not settings.warmup_epochs < settings.epochs:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from cmvae.base.files import atomic_write
+from cmvae.base.reading import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _read(
 ) -> dict[str, np.ndarray] | None:
     """Return the arrays, or None unless they are whole and of this recipe."""
     try:
-        record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        record = read_json(folder / f"{name}.json")
         if not isinstance(record, dict) or record.get("recipe") != dict(recipe):
             return None
         sums = record["crc32"]

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from cmvae.base.settings import Flag, PositiveFloat, PositiveInt, Settings, Shape, Share
 
+MOST_STEPS = 1_000_000
+
 
 class DiffusionConfig(Settings):
     """The settings of a :class:`cmvae.DiffusionDecoder`, by default DiffuseVAE's (TMLR 2022).
@@ -56,6 +58,7 @@ class DiffusionConfig(Settings):
 
     @model_validator(mode="after")
     def _check_steps(self) -> Self:
-        if self.train_steps < 2:
-            raise ValueError(f"train_steps must be at least 2, got {self.train_steps}")
+        if not 2 <= self.train_steps <= MOST_STEPS:
+            allowed = f"from 2 to {MOST_STEPS}"
+            raise ValueError(f"train_steps must be {allowed}, got {self.train_steps}")
         return self

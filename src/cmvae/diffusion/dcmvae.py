@@ -12,19 +12,26 @@ from torch import Generator, Tensor, nn
 from cmvae.base.arguments import seeded
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
+from cmvae.base.words import message_of, shown
 from cmvae.data.batches import Batch, iterate
 from cmvae.diffusion.conditions import draw_conditions
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.decoder import DiffusionDecoder
 from cmvae.diffusion.sampling import Sampler, SamplingOptions
 from cmvae.diffusion.scaling import ScaleEstimate
-from cmvae.diffusion.storing import DIFFUSION_CONFIG, load_weights, read_configs, save_decoders
+from cmvae.diffusion.storing import (
+    DIFFUSION_CONFIG,
+    check_weights,
+    load_weights,
+    read_configs,
+    save_decoders,
+)
 from cmvae.likelihoods import Categorical, Mixed
 from cmvae.models.build import Supplied
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import Names, chosen_modalities, likelihood_of, read_batch
-from cmvae.models.pretrained import load_pretrained, model_folder
+from cmvae.models.pretrained import load_pretrained, model_folder, too_large
 
 Refine = bool | Names
 
@@ -81,9 +88,7 @@ class DCMVAE(nn.Module):
             raise TypeError(f"cmvae must be a CMVAE, got {type(cmvae).__name__}")
         configs = _configs(cmvae, decoders)
         self.cmvae = copy.deepcopy(cmvae).requires_grad_(False).eval()
-        shapes = cmvae.model_config.input_dims or {}
-        own = {m: DiffusionDecoder(shapes[m], config) for m, config in configs.items()}
-        self.decoders = ModalityDict(own).to(cmvae.cluster_centers.device)
+        self.decoders = _decoders(cmvae, configs).to(cmvae.cluster_centers.device)
 
     # The CMVAE's own
 
@@ -286,11 +291,19 @@ class DCMVAE(nn.Module):
         cmvae = load_pretrained(CMVAE, folder, encoders, decoders, decoders_dist)
         configs = read_configs(folder)
         try:
+            with torch.device("meta"):  # which takes no memory, however large it is
+                check_weights(folder, _decoders(cmvae, _configs(cmvae, configs)))
             model = cls(cmvae, configs)
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{folder / DIFFUSION_CONFIG}: {error.args[0]}") from None
+        except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+            reason = too_large(error) or message_of(error)
+            raise ValueError(f"{folder / DIFFUSION_CONFIG}: {reason}") from None
         load_weights(folder, model.decoders)
         return model.eval()
+
+
+def _decoders(cmvae: CMVAE, configs: Mapping[str, DiffusionConfig]) -> ModalityDict:
+    shapes = cmvae.model_config.input_dims or {}
+    return ModalityDict({m: DiffusionDecoder(shapes[m], own) for m, own in configs.items()})
 
 
 def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:
@@ -300,7 +313,7 @@ def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:
     given = list(decoders.values()) if isinstance(decoders, Mapping) else [decoders]
     if not all(isinstance(config, DiffusionConfig) for config in given):
         wanted = "a DiffusionConfig or {modality: DiffusionConfig}"
-        raise TypeError(f"decoders must be {wanted}, got {decoders!r}")
+        raise TypeError(f"decoders must be {wanted}, got {shown(decoders)}")
     if not decoders:
         raise ValueError(f"decoders is empty; allowed are any of {list(cmvae.modalities)}")
     if cmvae.model_config.input_dims is None:

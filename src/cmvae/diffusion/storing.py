@@ -13,7 +13,7 @@ from cmvae.base.files import atomic_write
 from cmvae.base.reading import read_json
 from cmvae.base.words import message_of
 from cmvae.diffusion.config import DiffusionConfig
-from cmvae.models.pretrained import need_files, prepare_folder
+from cmvae.models.pretrained import check_tensors, need_files, prepare_folder, stored_tensors
 
 DIFFUSION_CONFIG = "diffusion.json"
 DIFFUSION_WEIGHTS = "diffusion.safetensors"
@@ -44,12 +44,22 @@ def read_configs(folder: Path) -> dict[str, DiffusionConfig]:
     """Read the settings that :func:`save_decoders` wrote."""
     path = folder / DIFFUSION_CONFIG
     need_files(path, folder / DIFFUSION_WEIGHTS, what="diffusion decoders have")
-    stored = read_json(path)
-    try:
-        stored = dict(stored)
-        return {m: DiffusionConfig.from_plain(fields) for m, fields in stored.items()}
-    except (ValueError, TypeError, OSError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    content, stored = read_json(path), stored_tensors(folder / DIFFUSION_WEIGHTS)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: it must be a mapping of modalities to settings")
+    found = {m: DiffusionConfig.from_plain(own, f"{path}: {m}") for m, own in content.items()}
+    for m, own in found.items():
+        if max(own.n_blocks, own.layers_per_block * len(own.channels)) > len(stored):
+            few = f"more layers than there are tensors in {folder / DIFFUSION_WEIGHTS}"
+            raise ValueError(f"{path}: the settings of {m!r} ask for {few}")
+    return found
+
+
+def check_weights(folder: Path, decoders: nn.Module) -> None:
+    """Refuse decoders that are not those of the weights, by the header of their file."""
+    path, state = folder / DIFFUSION_WEIGHTS, decoders.state_dict(keep_vars=True)
+    own = {name: value for name, value in state.items() if TRAINED not in name}
+    check_tensors(own, stored_tensors(path), path)
 
 
 def load_weights(folder: Path, decoders: nn.Module) -> None:

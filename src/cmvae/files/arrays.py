@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cmvae.base.unpacking import check_archive
 from cmvae.files.encoding import find_encoding, opened, opened_text
 from cmvae.files.pixels import find_images
 from cmvae.files.source import Source, checked_ids
@@ -19,6 +20,7 @@ ID_ARRAYS = ("id", "ids")  # arrays of these names in an .npz are the samples' i
 # What NumPy raises for files that are damaged, or are an .npy by the name of an .npz.
 _UNREADABLE = (
     *(ValueError, OSError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError),
+    *(OverflowError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),
 )
 
@@ -106,10 +108,24 @@ class ArrayFile(Source):
                     raise ValueError(f"it holds the arrays {names}; name one of them")
                 if array is not None and array not in names:
                     raise ValueError(f"it holds no array {array!r}, but {names}")
+                _check_size(file, self.path, [array or names[0], *ID_ARRAYS])
                 own = [file[name] for name in ID_ARRAYS if name in file.files]
-                return file[array or names[0]], own[0] if own else None
+                return _array(file[array or names[0]]), _array(own[0]) if own else None
         except _UNREADABLE as error:
             raise ValueError(f"{self.where}: not a readable array: {_told(error)}") from error
+
+
+def _array(member: Any) -> np.ndarray:
+    """Refuse a member of an .npz that NumPy gives as bytes."""
+    if not isinstance(member, np.ndarray):
+        raise ValueError("it holds something else than arrays")
+    return member
+
+
+def _check_size(file: Any, path: Path, wanted: Sequence[str]) -> None:
+    """Refuse arrays of an .npz that are packed too tightly, or say that they are larger."""
+    members = [f"{name}.npy" for name in wanted if f"{name}.npy" in file.zip.namelist()]
+    check_archive(file.zip, path, members)
 
 
 def array_names(path: Path) -> list[str]:
@@ -132,7 +148,8 @@ def _told(error: Exception) -> str:
     text = str(error)
     if "pickle" in text or "Python objects" in text:
         return "it is damaged, or holds Python objects, not numbers: save it as an array of numbers"
-    return text or type(error).__name__
+    is_own = text.startswith("it holds") or "times its" in text
+    return text if is_own else "it is damaged, or no such file"
 
 
 def as_images(values: np.ndarray, modality: str) -> np.ndarray:

@@ -10,9 +10,16 @@ import pyarrow
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from cmvae.base.unpacking import check_unpacked
 from cmvae.files.modality import ModalityFile
 from cmvae.files.number_texts import NumberTexts
 from cmvae.files.suffixes import suffix_of
+
+# What is raised for files, and for what pandas keeps in them, that are damaged.
+_DAMAGED = (
+    *(pyarrow.ArrowException, OSError, UnicodeError),
+    *(TypeError, KeyError, AttributeError, OverflowError),
+)
 
 
 class ArrowTable:
@@ -41,15 +48,17 @@ class ArrowTable:
         self.numbers: range | None = None
         with self._told():
             if self._is_parquet:
+                found = pq.read_metadata(path)
+                check_unpacked(8 * found.num_rows * found.num_columns, path)
                 schema = pq.read_schema(path)
             else:
                 with self._opened() as reader:
                     schema = reader.schema
             self.names: list[str] = list(schema.names)
             self.index = self._stored_index(schema, options.id)
-        # Arrow stores pandas' categories as such where they are strings alone.
-        stored = (schema.pandas_metadata or {}).get("columns", [])
-        self._coded = [own["name"] for own in stored if own["pandas_type"] == "categorical"]
+            # Arrow stores pandas' categories as such where they are strings alone.
+            stored = (schema.pandas_metadata or {}).get("columns", [])
+            self._coded = [own["name"] for own in stored if own["pandas_type"] == "categorical"]
         self.reading = {"format": "parquet" if self._is_parquet else "arrow"}
         self.notes: list[str] = []
 
@@ -127,11 +136,11 @@ class ArrowTable:
         """Name the file in what is raised while reading it."""
         try:
             yield
-        except (ValueError, OSError, pyarrow.ArrowException) as error:
-            if str(self.path) in str(error):
+        except (*_DAMAGED, ValueError) as error:
+            if str(self.path) in str(error) and not isinstance(error, _DAMAGED):
                 raise
             kind = suffix_of(self.path)
-            is_inner = isinstance(error, pyarrow.ArrowException)
+            is_inner = isinstance(error, _DAMAGED)
             reason = "it is damaged, or no such file" if is_inner else error
             raise ValueError(f"{self.where}: not a readable {kind} table: {reason}") from error
 

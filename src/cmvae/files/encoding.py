@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from cmvae.base.unpacking import bounded
 from cmvae.files.source import ReadingError
 
 UNPACKING_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
@@ -41,6 +42,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
     Raises:
         BadZipFile: For a .zip of several files.
+        ValueError: For one that holds too many times its own size, once so much is read.
     """
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
@@ -49,11 +51,16 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             members = [name for name in every if not name.startswith("__MACOSX/")]
             if len(members) != 1:
                 raise zipfile.BadZipFile(f"it holds {len(members)} files, expected one: unpack it")
-            with archive.open(members[0]) as file:
-                yield file
+            with archive.open(members[0]) as file, bounded(file, path) as counted:
+                yield counted
         return
-    with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
-        yield file
+    opener = _OPENERS.get(path.suffix.lower())
+    if opener is None:
+        with path.open("rb") as file:
+            yield file
+        return
+    with opener(path, "rb") as file, bounded(file, path) as counted:
+        yield counted
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """Tables in sheets of .xlsx files."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pandas as pd
 
 from cmvae.base.extras import from_extra
+from cmvae.base.unpacking import check_archive
 from cmvae.base.words import counted, quoted
 from cmvae.files.modality import ModalityFile
 from cmvae.files.number_texts import NumberTexts
@@ -111,13 +113,14 @@ class ExcelSheet:
         """Open the file; what is wrong with it is told with its name."""
         library = from_extra("openpyxl", "excel", ".xlsx")
         try:
-            book = library.load_workbook(self.path, read_only=True, data_only=True)
+            with ZipFile(self.path) as archive:
+                check_archive(archive, self.path)
+            with closing(library.load_workbook(self.path, read_only=True, data_only=True)) as book:
+                yield book
         except Exception as error:  # whatever zip and XML raise
+            if isinstance(error, ValueError) and str(self.path) in str(error):
+                raise
             raise ValueError(f"{self.where}: not an .xlsx file that can be read") from error
-        try:
-            yield book
-        finally:
-            book.close()
 
 
 def _is_empty(rows: Sequence[Sequence[Any]], place: int) -> bool:

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from cmvae.base.unpacking import check_unpacked
 from cmvae.base.words import SHOWN, counted, listed
 from cmvae.files.source import ReadingError, Source
 from cmvae.files.suffixes import IMAGE_SUFFIXES
@@ -18,6 +20,9 @@ _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # sixteen bits a channel
 _BITS = 16
+_DECODED = 1 << 27  # bytes of pixels that any file may hold
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP")
+"""What is read, whatever a file's ending says; of others some are programs, such as PostScript."""
 
 
 class ImageFolder(Source):
@@ -34,11 +39,13 @@ class ImageFolder(Source):
 
     def __init__(self, path: Path, modality: str, subfolders: bool = False) -> None:
         super().__init__(path, modality)
-        every = [
+        seen = [
             own
             for own in path.rglob("*")
-            if own.is_file() and not any(part[0] == "." for part in own.relative_to(path).parts)
+            if not any(part[0] == "." for part in own.relative_to(path).parts)
         ]
+        every = [own for own in seen if own.is_file()]
+        self._check_others([own for own in seen if not own.is_file()])
         reached = [own for own in every if subfolders or own.parent == path]
         self.paths = sorted(own for own in reached if own.suffix.lower() in IMAGE_SUFFIXES)
         deeper = [p for p in every if p.parent != path and p.suffix.lower() in IMAGE_SUFFIXES]
@@ -67,6 +74,12 @@ class ImageFolder(Source):
         for start in range(0, len(self.paths), rows):
             yield self._ids[start : start + rows], self.paths[start : start + rows]
 
+    def _check_others(self, paths: Sequence[Path]) -> None:
+        """Refuse what has the name of an image and is none: a pipe, or a link to nothing."""
+        for own in paths:
+            if own.suffix.lower() in IMAGE_SUFFIXES and not own.is_dir():
+                raise ValueError(f"{self.where}: {own.name} is neither a file nor a folder")
+
     def _account(self, others: Sequence[Path], deeper: Sequence[Path]) -> None:
         """Note what is passed over, and what is done with transparent and deep images."""
         self.reading = {"images": str(len(self.paths))}
@@ -81,6 +94,19 @@ class ImageFolder(Source):
             )
 
 
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image of the kinds that are read, none of which is a program; nothing is decoded.
+
+    Raises:
+        ValueError: For one that has far more pixels than its file has bytes.
+    """
+    with Image.open(path, formats=FORMATS) as image:
+        each = 1 if len(image.getbands()) == 1 else 4
+        check_unpacked(each * image.width * image.height, path, _DECODED)
+        yield image
+
+
 def measure_images(paths: Iterable[Path], modality: str) -> tuple[int, int, int]:
     """Return channels (1 where all are grey), and the median height and width in pixels.
 
@@ -92,7 +118,7 @@ def measure_images(paths: Iterable[Path], modality: str) -> tuple[int, int, int]
     sizes, grey = [], True
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with opened_image(path) as image:
                 _check_pages(image)
                 turned = image.getexif().get(0x0112, 1) >= 5
                 sizes.append(image.size if turned else image.size[::-1])
@@ -119,7 +145,7 @@ def measure_bits(paths: Iterable[Path], modality: str, depth: str | None) -> int
     most = 8
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with opened_image(path) as image:
                 is_colour = _has_deep_colours(image)
                 is_deep = image.mode in _DEEP
                 own = int(np.asarray(image).max()).bit_length() if is_deep and depth else 8
@@ -177,7 +203,7 @@ def read_image(
     """
     channels, height, width = shape
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             turned = ImageOps.exif_transpose(_eight_bits(image, bits))
             flat = _without_alpha(turned).convert("L" if channels == 1 else "RGB")
             scaled = flat if flat.size == (width, height) else flat.resize((width, height))

@@ -12,6 +12,7 @@ DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "blank":
 
 ROW_NAMES = "row names"
 _SNIFFED = 100
+MOST_COLUMNS = 1_000_000
 _ID_NAMES = ("id", "ids", "key", "index", "sample", "samples", "sample_id", "name", "uuid")
 
 
@@ -97,6 +98,12 @@ def find_layout(
     if not lines:
         raise ValueError(f"{where}: the file is empty")
     few = lines[:_SNIFFED]
+    widest = max(line.count(sign) for line in few for sign in DELIMITERS.values())
+    if widest > MOST_COLUMNS:
+        raise ValueError(
+            f"{where}: a line has {widest} signs between cells; a table has at most "
+            f"{MOST_COLUMNS} columns"
+        )
     complete = whole and len(lines) <= _SNIFFED
     delimiter = given or hint or _find_delimiter(few, complete, where, modality, usual)
     try:

@@ -1,11 +1,22 @@
 """Where a modality is and how it is read: a part of a run's settings."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cmvae.base.settings import Flag, Name, PositiveInt, Settings
+
+LONGEST_NAME = 255  # of a file, in bytes
+
+
+def _place(path: str) -> str:
+    if "\0" in path or any(len(part.encode()) > LONGEST_NAME for part in path.split("/")):
+        raise ValueError(f"must be a path of names of at most {LONGEST_NAME} bytes, without zeros")
+    return path
+
+
+Place = Annotated[Name, AfterValidator(_place)]
 
 
 class ModalityFile(Settings):
@@ -38,11 +49,11 @@ class ModalityFile(Settings):
             (n, H, W, C), or 'none' (n, H, W).
     """
 
-    path: Name | None = None
+    path: Place | None = None
     id: str | None = None
     array: str | None = None
     layer: str | None = None
-    ids: str | None = None
+    ids: Place | None = None
     kinds: dict[str, str] = Field(default_factory=dict)
     likelihood: str | None = None
     likelihood_params: dict[str, Any] = Field(default_factory=dict)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cmvae.base.extras import from_extra
-from cmvae.base.words import quoted
+from cmvae.base.unpacking import check_unpacked
+from cmvae.base.words import quoted, shortened
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, checked_ids
 from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, suffix_of
@@ -22,6 +24,13 @@ READABLE = (
     "nullable-integer",
     "nullable-boolean",
 )
+
+
+SPARSE = ("data", "indices", "indptr")  # the parts of a sparse matrix
+
+
+class DamagedError(ValueError):
+    """What is wrong with a file, in words that are to be read."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,8 @@ class MuDataModality(Source):
             raise TypeError(
                 f"{self.where}: expected an array or a sparse matrix of numbers, got {kind!r}"
             )
+        if lost := [part for part in SPARSE if kind != "array" and part not in node]:
+            raise DamagedError(f"its sparse matrix lacks {quoted(lost)}")
         dtype = node.dtype if kind == "array" else node["data"].dtype
         if dtype.kind not in "biuf":
             raise TypeError(f"{self.where}: expected numbers, got dtype {dtype}")
@@ -137,6 +148,7 @@ class MuDataModality(Source):
                 f"{self.where}: a matrix {shape} for {len(self._ids)} cells, "
                 f"{len(self._var_names)} names"
             )
+        _check_size(*([node] if kind == "array" else node.values()))
         if 0 in shape:
             raise ValueError(f"{self.where}: it is empty: {shape[0]} cells, {shape[1]} variables")
 
@@ -212,26 +224,36 @@ def _rows(node: Any, start: int, stop: int) -> Any:
     """Return some rows of an array or of a CSR matrix in a file."""
     if _kind(node) == "array":
         return node[start:stop]
-    # Not through anndata's own slices, which do not work with every SciPy.
     from scipy.sparse import csr_array
 
-    bounds = node["indptr"][start : stop + 1]
-    entries = slice(int(bounds[0]), int(bounds[-1]))
-    shape = (stop - start, int(node.attrs["shape"][1]))
-    values = csr_array(
-        (node["data"][entries], node["indices"][entries], bounds - bounds[0]), shape=shape
-    )
-    values.check_format(
-        full_check=True
-    )  # of a damaged file: a column beyond the last would be written to
-    return values
+    width = int(node.attrs["shape"][1])
+    return csr_array(_compressed(node, start, stop, width), shape=(stop - start, width))
 
 
 def _by_columns(node: Any) -> Any:
     """Return a CSC matrix in a file as CSR."""
-    values = library("anndata.io").read_elem(node)
-    values.check_format(full_check=True)
-    return values.tocsr()
+    from scipy.sparse import csc_array
+
+    height, width = map(int, node.attrs["shape"])
+    return csc_array(_compressed(node, 0, width, height), shape=(height, width)).tocsr()
+
+
+def _compressed(node: Any, start: int, stop: int, width: int) -> tuple[Any, Any, Any]:
+    """Return values, places and bounds of some rows (of a CSC: columns) of a sparse matrix.
+
+    Not through anndata's own slices, which do not work with every SciPy. SciPy reads and writes
+    wherever a damaged file says: so all of it is looked at before.
+    """
+    bounds = np.asarray(node["indptr"][start : stop + 1]).astype(np.int64)
+    ends = [len(node["data"]), len(node["indices"])]
+    rises = len(bounds) == stop - start + 1 and bool((np.diff(bounds) >= 0).all())
+    if not (rises and bounds[0] >= 0 and bounds[-1] <= min(ends)):
+        raise DamagedError("its sparse matrix is damaged: its rows end where it has no numbers")
+    entries = slice(int(bounds[0]), int(bounds[-1]))
+    places = np.asarray(node["indices"][entries])
+    if len(places) and not 0 <= places.min() <= places.max() < width:
+        raise DamagedError(f"its sparse matrix is damaged: it has numbers beyond its {width} names")
+    return node["data"][entries], places, bounds - bounds[0]
 
 
 def _kind(node: Any) -> str | None:
@@ -249,7 +271,10 @@ def _read(node: Any) -> Any:
     """Return something in a file as the object that it is."""
     kind = _kind(node)
     if kind not in READABLE:
-        raise ValueError(f"{node.name} is stored as {kind!r}, not as one of {', '.join(READABLE)}")
+        raise DamagedError(
+            f"{node.name} is stored as {kind!r}, not as one of {', '.join(READABLE)}"
+        )
+    _check_size(*(node.values() if hasattr(node, "values") else [node]))
     return library("anndata.io").read_elem(node)
 
 
@@ -262,6 +287,30 @@ def _modality_names(file: Any) -> list[str]:
 def library(name: str) -> Any:
     """Return a module of the extra ``omics``; ``ImportError`` where it is not installed."""
     return from_extra(name, "omics", "MuData")
+
+
+def _check_own(file: Any) -> None:
+    """Refuse links to other files, and matrices whose numbers lie in others."""
+    h5py = library("h5py")
+
+    def check(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset):
+            if node.is_virtual or node.external:
+                raise DamagedError(f"{shortened(name)} lies in other files, which are not read")
+            return
+        for own in node:
+            if isinstance(node.get(own, getlink=True), h5py.ExternalLink):
+                raise DamagedError(f"{shortened(own)} is a link to another file, which is not read")
+
+    check("", file)
+    file.visititems(check)
+
+
+def _check_size(*nodes: Any) -> None:
+    """Refuse arrays that say they are far larger than their file."""
+    for node in nodes:
+        if hasattr(node, "nbytes"):
+            check_unpacked(int(node.nbytes), Path(node.file.filename))
 
 
 @contextmanager
@@ -283,20 +332,19 @@ def open_h5mu(path: Path) -> Iterator[Any]:
                 what = (
                     "no cells" if is_anndata else "no modalities (an .h5ad holds one: name it so)"
                 )
-                raise ValueError(f"it holds {what}")
+                raise DamagedError(f"it holds {what}")
+            _check_own(file)
             if not (is_anndata or len(file["mod"])):
-                raise ValueError("it holds no modalities")
+                raise DamagedError("it holds no modalities")
             if file.attrs.get("axis", 0) == 1:
-                raise ValueError(
+                raise DamagedError(
                     "its modalities share variables (axis=1); "
                     "expected some that share cells (axis=0)"
                 )
             yield file
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        if str(path) in str(error):
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        if str(path) in str(error) and not isinstance(error, OSError):
             raise
-        reason = " ".join(str(error.args[0] if error.args else error).split())
-        if isinstance(error, OSError):
-            reason = "it is damaged, or no such file"
+        reason = str(error) if isinstance(error, DamagedError) else "it is damaged, or no such file"
         kind = suffix_of(path)
         raise ValueError(f"{path}: not an {kind} file that can be read: {reason}") from error

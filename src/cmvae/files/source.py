@@ -49,6 +49,8 @@ class Source(ABC):
         self.notes: list[str] = []
         if not path.exists():
             raise ValueError(f"modality {modality!r}: no such file: {path}")
+        if not (path.is_file() or path.is_dir()):  # a pipe, of which a reader waits for a writer
+            raise ValueError(f"{self.where}: neither a file nor a folder")
 
     @property
     def where(self) -> str:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
-from torch import nn
+from torch import Tensor, nn
 
+from cmvae.base.arguments import as_path
 from cmvae.base.extras import from_extra
 from cmvae.base.files import atomic_write
 from cmvae.base.reading import read_json
-from cmvae.base.words import message_of, shortened
+from cmvae.base.words import message_of, shortened, shown
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 
@@ -31,9 +32,7 @@ ModelType = TypeVar("ModelType", bound=nn.Module)
 
 def prepare_folder(directory: str | Path) -> Path:
     """Return the folder to save a model in, made where it is missing, if it is no file."""
-    if not str(directory):
-        raise ValueError("save_directory must be a folder's path, got ''")
-    directory = Path(directory)
+    directory = as_path("save_directory", directory)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"save_directory must be a folder, got the file {directory}")
     directory.mkdir(parents=True, exist_ok=True)
@@ -46,11 +45,14 @@ def model_folder(name: str | Path, revision: str | None = None) -> Path:
     A string ``owner/name`` that is no folder here is an id of the Hub. JSON and safetensors files
     are fetched, nothing else. ``ValueError`` if there is neither, or a folder has a ``revision``.
     """
-    if not isinstance(name, str) or Path(name).exists() or not _HUB_ID.fullmatch(name):
+    path = as_path("pretrained_model_name_or_path", name)
+    if revision is not None and not isinstance(revision, str):
+        raise TypeError(f"revision must be a string or None, got {shown(revision)}")
+    if not isinstance(name, str) or path.exists() or not _HUB_ID.fullmatch(name):
         if revision is not None:
             where = "models of the Hugging Face Hub"
             raise ValueError(f"revision is for {where}, but {str(name)!r} is a path")
-        return Path(name)
+        return path
     what = f"{name}: no such folder; a model of this id on the Hugging Face Hub"
     hub = from_extra("huggingface_hub", "hub", what)
     try:
@@ -90,7 +92,7 @@ def load_pretrained(
     """Build a model from a folder's settings and load its weights: ``CMVAE.from_pretrained``."""
     config_path, weights_path = Path(directory) / CONFIG_NAME, Path(directory) / WEIGHTS_NAME
     need_files(config_path, weights_path, what="a saved model has")
-    stored = _stored_tensors(weights_path)
+    stored = stored_tensors(weights_path)
     config = _read_config(config_path, decoders_dist, stored, weights_path)
     for part, networks in (("encoders", encoders), ("decoders", decoders)):
         if (part in config.custom_architectures) != (networks is not None):
@@ -99,27 +101,34 @@ def load_pretrained(
             raise ValueError(f"{config_path}: this model has {was} {part}: {should}")
     try:
         with torch.device("meta"):  # which takes no memory, however large it is
-            _check_tensors(model_class(config, encoders, decoders), stored, weights_path)
+            built = model_class(config, encoders, decoders)
+            check_tensors(built.state_dict(keep_vars=True), stored, weights_path)
         model = model_class(config, encoders, decoders)
-    except (ValueError, RuntimeError, OverflowError) as error:
-        large = "" if isinstance(error, ValueError) else "no model can be so large: "
-        raise ValueError(f"{config_path}: {large}{message_of(error)}") from None
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{config_path}: {too_large(error) or message_of(error)}") from None
     _load_weights(model, weights_path)
     return model.eval()
 
 
-class _Stored(NamedTuple):
+def too_large(error: Exception) -> str:
+    """Say that no model has such sizes, where PyTorch says so; else nothing."""
+    said = f"{type(error).__name__} {error}".lower()
+    return "no model can be so large" if "overflow" in said else ""
+
+
+class Stored(NamedTuple):
     """What the header of a file of weights says of a tensor."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
-def _stored_tensors(path: Path) -> dict[str, _Stored]:
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """Return what the header of a file of weights says; ``ValueError`` where it is damaged."""
     try:
         with safe_open(str(path), framework="pt") as file:
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {n: _Stored(tuple(p.get_shape()), p.get_dtype()) for n, p in parts.items()}
+            return {n: Stored(tuple(p.get_shape()), p.get_dtype()) for n, p in parts.items()}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"the file of weights {path} is damaged: {message_of(error)}") from None
 
@@ -127,7 +136,7 @@ def _stored_tensors(path: Path) -> dict[str, _Stored]:
 def _read_config(
     path: Path,
     decoders_dist: Mapping[str, Any] | None,
-    stored: Mapping[str, _Stored],
+    stored: Mapping[str, Stored],
     weights: Path,
 ) -> CMVAEConfig:
     fields = read_json(path)
@@ -144,7 +153,7 @@ def _read_config(
     return config
 
 
-def _check_counts(fields: Any, stored: Mapping[str, _Stored], path: Path) -> None:
+def _check_counts(fields: Any, stored: Mapping[str, Stored], path: Path) -> None:
     """Refuse settings that ask for more than the weights can be of, before anything is built."""
     given = fields if isinstance(fields, Mapping) else {}
     layers, shapes = given.get("hidden_dims"), given.get("input_dims")
@@ -165,9 +174,14 @@ def _check_counts(fields: Any, stored: Mapping[str, _Stored], path: Path) -> Non
             raise ValueError(f"the model is not that of the weights: {what}")
 
 
-def _check_tensors(model: nn.Module, stored: Mapping[str, _Stored], path: Path) -> None:
-    """Refuse settings whose model is not that of the weights, by the header of their file."""
-    own = model.state_dict(keep_vars=True)
+def check_tensors(own: Mapping[str, Tensor], stored: Mapping[str, Stored], path: Path) -> None:
+    """Refuse settings whose model is not that of the weights, by the header of their file.
+
+    Args:
+        own: The tensors of the model that the settings make; it may have none but in name.
+        stored: Those of the file.
+        path: The file.
+    """
     shared = {id(value) for name, value in own.items() if name in stored}  # stored once
     for name in [*own, *(name for name in stored if name not in own)]:
         size = tuple(own[name].shape) if name in own else None

@@ -72,9 +72,10 @@ class Differences:
     ) -> pd.DataFrame:
         """Return the columns ``own`` of a table, missing ones as NaN."""
         frame, wanted = as_frame(rows, self.modality), list(map(str, own))
-        found = {str(name): name for name in frame if str(name) not in ignored}
+        passed_over, learned = set(ignored), set(wanted)
+        found = {str(name): name for name in frame if str(name) not in passed_over}
         lost = [name for name in wanted if name not in found]
-        spare = [name for name in found if name not in set(wanted)]
+        spare = [name for name in found if name not in learned]
         self.renamed = _alike(lost, spare)
         back = {name: given for given, name in self.renamed.items()}
         self.missing = [name for name in lost if name not in back]

@@ -149,7 +149,10 @@ def _reason(name: Any, cells: Any) -> str | None:
     if inferred in ("datetime64", "datetime", "date"):
         return _dates(cells.iloc[0])
     if inferred in ("integer", "floating", "mixed-integer-float", "decimal"):
-        return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
+        try:
+            return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
+        except OverflowError:  # of a whole number of hundreds of digits, which is refused later
+            return None
     if inferred not in ("string", "mixed", "mixed-integer") or not _is_hashable(cells):
         return None  # pandas categoricals are meant to be such
     return _reason_of_texts(name, cells.astype(str).str.strip())

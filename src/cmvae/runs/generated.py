@@ -12,6 +12,7 @@ import pandas as pd
 from cmvae._version import __version__
 from cmvae.base.arguments import seeded
 from cmvae.base.files import may_write_folder, moved_away, put_back, sole_writer
+from cmvae.base.reading import read_json
 from cmvae.files.join import RowStore
 from cmvae.preprocessing.codec import Writer
 
@@ -44,7 +45,7 @@ def may_write_generated(folder: Path, overwrite: bool) -> None:
 def _holds_generated(folder: Path) -> bool:
     """Tell whether a folder holds the files that were generated into it, and nothing else."""
     try:
-        recorded = json.loads((folder / GENERATED).read_text(encoding="utf-8"))["files"]
+        recorded = read_json(folder / GENERATED)["files"]
         return {path.name for path in folder.iterdir()} <= {GENERATED, *recorded}
     except (OSError, ValueError, TypeError, KeyError):
         return False

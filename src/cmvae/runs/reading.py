@@ -124,7 +124,7 @@ def join_files(
                     found = error.errors if isinstance(error, Refusals) else [error]
                     errors += [_with_file(own, {name: files[name]}) for own in found]
         raise_all(errors)
-        _check(store, said)
+        _check(store, said, files)
         for line in said:  # not before all is well: a refusal is one line
             warnings.warn(line, stacklevel=2)
     except BaseException:
@@ -133,7 +133,7 @@ def join_files(
     return store
 
 
-def _check(store: RowStore, said: Sequence[str]) -> None:
+def _check(store: RowStore, said: Sequence[str], files: Mapping[str, ModalityFile]) -> None:
     """Refuse what cannot be joined; of samples without anything also what may be the reason."""
     try:
         store.check()
@@ -141,7 +141,7 @@ def _check(store: RowStore, said: Sequence[str]) -> None:
         if "nothing observed" in str(error):
             for line in said:
                 error.add_note(line)
-        raise
+        raise _with_file(error, files) from None
 
 
 def _with_file(error: Exception, files: Mapping[str, ModalityFile]) -> Exception:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
+from cmvae.base.arguments import as_path
 from cmvae.training.start import PHASES
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def training_folder(
         while (root / f"version_{number}").exists():
             number += 1
         return root / f"version_{number}"
-    folder = Path(run_dir)
-    if not str(run_dir) or (folder.exists() and not folder.is_dir()):
+    folder = as_path("run_dir", run_dir)
+    if folder.exists() and not folder.is_dir():
         raise ValueError(f"run_dir must be a folder, got {str(run_dir)!r}")
     own = (folder / CHECKPOINTS).resolve()
     goes_on = resume_from is not None and Path(resume_from).resolve().parent == own

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.refused_writes import naming
-from cmvae.base.words import quoted
+from cmvae.base.words import quoted, shown
 from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import StartCallback
@@ -190,10 +190,10 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
         raise TypeError("default_root_dir is set by run_dir: pass that")
     arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **arguments}
     arguments.setdefault("logger", CSVLogger(folder, name=LOGS))
+    _check_accelerator(arguments.get("accelerator", "auto"))
     try:
         trainer = Trainer(default_root_dir=folder, **arguments)
     except (MisconfigurationException, ValueError) as error:
-        _check_accelerator(arguments.get("accelerator", "auto"))
         raise ValueError(f"the trainer refuses its arguments: {error}") from error
     refuse_to_train_apart(trainer, folder)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
@@ -206,13 +206,14 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
 
 def _check_accelerator(name: Any) -> None:
     """Refuse a device that this machine does not have."""
-    if not isinstance(name, str) or name in ("auto", "gpu"):
+    if not isinstance(name, str) or name == "auto":
         return
     known = [own for own in AcceleratorRegistry.available_accelerators() if own != "tpu"]
     usable = [own for own in known if AcceleratorRegistry[own]["accelerator"].is_available()]
-    if name not in usable:
+    if name not in usable and not (name == "gpu" and {"cuda", "mps"} & set(usable)):
         raise ValueError(
-            f"device must be auto, or one that this machine has: {quoted(usable)}; got {name!r}"
+            f"device must be auto, or one that this machine has: {quoted(usable)}; "
+            f"got {shown(name)}"
         )
 
 
