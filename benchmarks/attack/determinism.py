@@ -10,6 +10,8 @@ from typing import Any
 
 from outcome import Outcome
 
+import cmvae
+
 PART = "determinism"
 TABLES = ("two tables", "a NaN in ten", "counts and categories", "mfeat")
 SEEDS = 2
@@ -77,7 +79,8 @@ def _fitted(work: Path, threads: int, seed: int) -> dict[str, Any]:
     command = [sys.executable, "-c", SCRIPT, here, str(threads), str(seed), json.dumps(TABLES)]
     # Threads that wait for each other do so asleep: other processes may want the cores.
     passive = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
-    environment = {**os.environ, **passive, "OMP_NUM_THREADS": str(threads)}
+    package = str(Path(cmvae.__file__).parents[1])
+    environment = {**os.environ, **passive, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": package}
     found = subprocess.run(
         command, cwd=work, env=environment, check=True, capture_output=True, text=True
     )

@@ -21,7 +21,6 @@ Supplied = Mapping[str, nn.Module] | None
 Part = nn.Module | None
 
 TRAINING_COPIES = 4  # weights, gradients and the two moments of Adam
-_TOO_LARGE = 2**70  # bytes, of what has sizes that no tensor has
 _SIZES = {
     "mixture": "latent_dim, number_of_clusters or the form of covariance",
     "residuals": "residual_factors",
@@ -125,7 +124,8 @@ def check_size(make: Callable[[], Mapping[str, Part]], copies: int = 1) -> None:
     Raises:
         ValueError: Naming the settings to lower.
     """
-    largest, size, total, weightless = "", 0, 0, torch.get_default_device().type == "meta"
+    largest, size, total = "", 0, 0
+    weightless = torch.get_default_device().type == "meta"
     try:
         with torch.device("meta"):
             for name, part in make().items():
@@ -135,12 +135,12 @@ def check_size(make: Callable[[], Mapping[str, Part]], copies: int = 1) -> None:
     except (RuntimeError, TypeError) as error:
         if "overflow" not in str(error).lower():
             return  # networks of one's own that cannot be built there
-        largest, total, weightless = "", _TOO_LARGE, False
+        raise ValueError(f"no model can be so large: lower {_SIZES_OF_NETWORKS}") from None
     if weightless:
         return
-    most = f", most of them in its {largest or 'layers'},"
-    what = f"training the model's weights{most}" if copies > 1 else f"the model's weights{most}"
-    check_memory(what, copies * total, f"lower {_SIZES.get(largest, _SIZES_OF_NETWORKS)}")
+    what = "training the model's weights" if copies > 1 else "the model's weights"
+    lower = _SIZES.get(largest, _SIZES_OF_NETWORKS)
+    check_memory(f"{what}, most of them in its {largest},", copies * total, f"lower {lower}")
 
 
 def build_networks(
