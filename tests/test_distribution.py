@@ -96,7 +96,13 @@ def test_the_source_archive_can_be_tested(built):
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as content:
         files = {name.partition("/")[2] for name in content.getnames()}
-    assert {"CITATION.cff", "Makefile", "constraints.txt", "tests/conftest.py"} <= files
+    assert {
+        "CITATION.cff",
+        "SECURITY.md",
+        "Makefile",
+        "constraints.txt",
+        "tests/conftest.py",
+    } <= files
     assert not {name for name in files if name.startswith((".venv", "build/", "runs/", "dist/"))}
 
 

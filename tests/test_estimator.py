@@ -1,6 +1,11 @@
+import json
 import logging
+import os
 import pickle
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -925,3 +930,103 @@ def test_an_array_of_texts_is_told_in_plain_words():
 def test_what_is_no_table_is_refused_in_our_words(given):
     with pytest.raises(ValueError, match=r"X: expected a table, an array .*, got (None|str|int)"):
         CMVAEClusterer(n_clusters=2).fit(given)
+
+
+ODD = [
+    ({"modalities": 5}, ValueError, "^modalities cut one table into several, got 5 with a mapp"),
+    ({"learning_rate": 1e300}, ValueError, r"^learning_rate must be .* 1e-37 to 1e\+37, got 1e"),
+    ({"learning_rate": 1e-300}, ValueError, "^learning_rate must be a positive number from"),
+    ({"beta": 1e300}, ValueError, "^beta must be a positive number from"),
+    ({"scale": 10**400}, ValueError, "^scale must be a positive number or 'learned', got 1000"),
+    ({"scale": pd.NA}, ValueError, "^scale must be a positive number or 'learned', got <NA>$"),
+    ({"n_clusters": 10**5000}, ValueError, "^n_clusters must be at most .*, got a int$"),
+    ({"latent_dim": 10**7}, ValueError, "most of them in its mixture, would take .* of memory"),
+    ({"latent_dim": 10**12}, ValueError, "^no model can be so large: lower .*latent_dim"),
+    ({"private_dim": 10**10}, ValueError, "weights.* would take .* of memory, .*private"),
+    ({"hidden_dims": (10**18,)}, ValueError, "^no model can be so large: lower hidden_dims, "),
+    ({"device": "tpu"}, ValueError, "^device must be auto, or one that .*'cpu'.*; got 'tpu'$"),
+    ({"device": 5}, ValueError, "^device must be a string, got 5$"),
+    ({"verbose": "x"}, TypeError, "^verbose must be True or False, got 'x'$"),
+    ({"random_state": -1}, ValueError, r"^random_state must be .*2\*\*32 - 1.*, got -1$"),
+    ({"random_state": 10**30}, ValueError, "^random_state must be an integer from 0 to"),
+    ({"random_state": np.random.default_rng(0)}, TypeError, "^random_state must be .*Generator"),
+]
+
+
+@pytest.mark.parametrize(("settings", "error", "message"), ODD)
+def test_odd_settings_are_refused_by_name_in_a_line(settings, error, message):
+    settings = {**QUICK, "max_epochs": 1, "n_clusters": 2, "random_state": 0, **settings}
+    with pytest.raises(error, match=message) as refusal:
+        CMVAEClusterer(**settings).fit(groups(30)[0])
+    assert "\n" not in str(refusal.value)
+
+
+ROWS = groups(30)[0]["a"]
+ODD_DATA = [
+    (ROWS[:, 0], ValueError, r"^X: expected an array \(n, columns\), got the shape \(30,\)"),
+    (ROWS[..., None], ValueError, r"^X: expected an array .*\(30, 5, 1\).* given as a mapping"),
+    (ROWS + 1j, ValueError, "^Complex data not supported: X must hold real numbers$"),
+    ([[1, 2], [3]], ValueError, "^X: expected an array .*, got rows that differ in length$"),
+    ((i for i in range(3)), ValueError, "^X: expected a table, an array .* got generator$"),
+    (np.full((30, 2), "x"), ValueError, "^X holds something that is no number.*need a DataFrame$"),
+    (np.where(ROWS > 3, np.inf, ROWS), ValueError, r"^X holds infinity \(inf\)"),
+    ({"a": ROWS + 1j}, TypeError, "^modality 'a' .*complex128$"),
+    ({"a": [[1.0, 2.0], [3.0]]}, TypeError, "^modality 'a' .*rows that differ in length$"),
+    ({"a": [[10**400, 1]] * 30}, TypeError, "^modality 'a': column 0 holds .*beyond 1e308"),
+    ({"a": pd.DataFrame({"x": [10**400, 2] * 15})}, TypeError, "column 'x' holds .*beyond 1e308"),
+    ({"a": torch.ones(30, 2).to_sparse()}, TypeError, "^modality 'a' .*a tensor that is not dense"),
+    ({"a": torch.empty(30, 2, device="meta")}, TypeError, "^modality 'a' .*not dense, or holds"),
+    ({"": ROWS}, ValueError, "^modality names must not be empty"),
+    ({"a": None}, ValueError, "^modality 'a': expected samples along the first axis"),
+]
+
+
+@pytest.mark.parametrize(("data", "error", "message"), ODD_DATA)
+def test_odd_data_are_refused_in_a_line(data, error, message):
+    model = CMVAEClusterer(2, **QUICK, max_epochs=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(error, match=message) as refusal:
+            model.fit(data)
+    assert "\n" not in str(refusal.value)
+
+
+def test_huge_numbers_are_clustered_or_refused_without_a_word_of_numpy():
+    tables = groups(30)[0]
+    tables["a"][0, 0] = 1.7e308
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        model = CMVAEClusterer(2, **QUICK, max_epochs=1, random_state=0).fit(tables)
+        with pytest.raises(ValueError, match=r"modality 'b'.*infinity"):
+            model.predict({**tables, "b": tables["b"] * 1e300})
+
+
+SAME = """
+import hashlib, json, sys, warnings
+warnings.simplefilter("ignore")
+import torch
+torch.set_num_threads(int(sys.argv[1]))
+from cmvae import CMVAEClusterer
+from test_estimator import QUICK, groups
+model = CMVAEClusterer(3, **QUICK, max_epochs=30, random_state=0).fit(groups(90)[0])
+bits = b"".join(own.numpy().tobytes() for own in model.model_.state_dict().values())
+print(json.dumps([hashlib.sha256(bits).hexdigest(), model.labels_.tolist()]))
+"""
+
+
+def test_the_same_seed_gives_the_same_bits_and_on_other_threads_the_same_labels():
+    def fitted_on(threads):
+        path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+        found = subprocess.run(
+            [sys.executable, "-c", SAME, str(threads)],
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return json.loads(found.stdout.splitlines()[-1])
+
+    one, again, two = map(fitted_on, (1, 1, 2))
+    assert one == again
+    assert one[1] == two[1]

@@ -14,12 +14,11 @@ import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from cmvae.base.arguments import positive_int
+from cmvae.base.arguments import as_path, check_flags, positive_int
 from cmvae.base.plain import as_plain, read_state, stored_state
-from cmvae.base.words import counted, quoted
+from cmvae.base.words import counted, quoted, shown
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import ModalityFile
@@ -175,6 +174,9 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         self._forget()
         recipe = Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
+        seed = drawn_seed(self.random_state)
+        if not isinstance(self.verbose, Integral | None):
+            raise TypeError(f"verbose must be True or False, got {shown(self.verbose)}")
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
         learned = Preprocessing.learn(frames.tables, files)
@@ -183,7 +185,6 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)
             for line in own.say_noted(name):
                 logger.info(line)
-        seed = drawn_seed(check_random_state(self.random_state))
         config = RunConfig(
             modalities=files,
             seed=self.random_state if _is_integer(self.random_state) else seed,
@@ -192,7 +193,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         )
         prepared = prepare(config, learned, frames.encode(learned))
         logger.info("joined: %s", prepared.rows.join)
-        run = train_run(prepared, seed=seed, enable_progress_bar=self.verbose)
+        run = train_run(prepared, seed=seed, enable_progress_bar=bool(self.verbose))
         tables = [n for n, table in frames.tables.items() if isinstance(table, pd.DataFrame)]
         self._adopt(run, frames.index, tables)
         self._report_collapse()
@@ -283,8 +284,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         positive_int("n_samples", n_samples)
         if cluster is not None and not (_is_integer(cluster) and 0 <= cluster < self.n_clusters_):
             last = self.n_clusters_ - 1
-            raise ValueError(f"cluster must be an integer from 0 to {last}, got {cluster!r}")
-        seed = drawn_seed(check_random_state(self.random_state))
+            raise ValueError(f"cluster must be an integer from 0 to {last}, got {shown(cluster)}")
+        seed = drawn_seed(self.random_state)
         generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(seed)
         drawn = self.model_.generate_from_prior(n_samples, cluster=cluster, generator=generator)
         made = self.model_.to_data(self.model_.decode(drawn))
@@ -314,6 +315,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 several types.
         """
         check_is_fitted(self)
+        folder = as_path("directory", directory)
+        check_flags(overwrite=overwrite)
         kinds = None if self.kinds is None else list(self.kinds.items())
         extras = {
             "modalities": self.modalities,
@@ -325,7 +328,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         }
         extras = {**as_plain(extras), "random_state": stored_state(self.random_state)}
         run = replace(self._run, extras=extras, index=self.index_)
-        save_run(Path(directory), run, overwrite)
+        save_run(folder, run, overwrite)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -337,7 +340,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             ValueError: If the folder holds no whole run, a run of another version, or a model
                 alone, naming it.
         """
-        run = read_run(Path(directory))
+        run = read_run(as_path("directory", directory))
         files, codecs = run.config.modalities, run.preprocessing.codecs
         if run.extras != {}:
             check_extras(run.extras, Path(directory) / EXTRAS, list(codecs))
@@ -396,7 +399,13 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         X = as_pandas(X)
         check_no_list(X)
         # Some sparse matrices are mappings too; scikit-learn's check refuses them by name.
-        if issparse(X) or not isinstance(X, Mapping):
+        is_one = issparse(X) or not isinstance(X, Mapping)
+        if fitting and self.modalities is not None and not is_one:
+            raise ValueError(
+                f"modalities cut one table into several, got {shown(self.modalities)} with a "
+                "mapping of tables: leave it out"
+            )
+        if is_one:
             if self.modalities is not None:
                 X = split_columns(X, self.modalities)
             elif isinstance(X, pd.DataFrame):
@@ -413,20 +422,24 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
         """Return an array as scikit-learn checks it; what is no number is told in our words."""
-        if X is None or isinstance(X, str | bytes | float | int):
-            raise ValueError(
-                "X: expected a table, an array (n, columns), or a mapping of modalities to these, "
-                f"got {type(X).__name__}"
-            )
+        _check_axes(X)
         try:
             checks: dict[str, Any] = {"ensure_all_finite": "allow-nan"}
             checks["ensure_min_samples"] = least
             return validate_data(self, X, reset=fitting, **checks)
         except ValueError as error:
-            if "could not convert string" not in str(error):
+            text = str(error)
+            if "infinity" in text:
+                raise ValueError("X holds infinity (inf); leave such cells empty, NaN") from None
+            if "Complex" in text:
+                what = "Complex data not supported: X must hold real numbers"
+                raise ValueError(what) from None
+            if "strings" in text:
+                text = "float, but text"
+            elif "could not convert string" not in text:
                 raise
             raise ValueError(
-                f"X holds something that is no number{str(error).partition('float')[2]}; columns "
+                f"X holds something that is no number{text.partition('float')[2]}; columns "
                 "of other kinds need a DataFrame"
             ) from None
 
@@ -456,7 +469,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 isinstance(kinds, Mapping) and all(isinstance(own, str) for own in kinds.values())
             ):
                 allowed = "must be a mapping of columns to kinds"
-                raise TypeError(f"kinds[{name!r}] {allowed}, got {kinds!r}")
+                raise TypeError(f"kinds[{name!r}] {allowed}, got {shown(kinds)}")
         return {
             name: {str(column): kind for column, kind in given.get(name, {}).items()}
             for name in frames.tables
@@ -492,6 +505,27 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             left = f"{1 - kept:.0%}".replace("%", " %")
             what = f"{left} of the samples ended in other clusters than the groups they started in"
             yield ConvergenceWarning, f"{what}: a larger max_epochs may keep them there"
+
+
+def _check_axes(X: Any) -> None:
+    """Refuse what is no array of two axes, in a line."""
+    try:
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    except ValueError:
+        raise ValueError(
+            "X: expected an array (n, columns), got rows that differ in length"
+        ) from None
+    if not shape:
+        raise ValueError(
+            "X: expected a table, an array (n, columns), or a mapping of modalities to these, "
+            f"got {type(X).__name__}"
+        )
+    if len(shape) != 2 and not issparse(X):
+        raise ValueError(
+            f"X: expected an array (n, columns), got the shape {tuple(shape)}. Reshape your data: "
+            "X.reshape(-1, 1) is one column, X.reshape(1, -1) one sample; arrays of more axes, "
+            "such as images, are given as a mapping, {'image': X}"
+        )
 
 
 def _is_integer(value: Any) -> bool:

@@ -1,11 +1,14 @@
 """Written as a whole or not at all, and only where it may be."""
 
+import multiprocessing
 import os
+import signal
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from cmvae.base.files import atomic_folder, atomic_write, link_target, may_write_file
+from cmvae.base.files import atomic_folder, atomic_write, link_target, may_write_file, sole_writer
 from cmvae.base.files import may_write_folder as may_write
 
 
@@ -73,6 +76,55 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path, monkeypatc
     with pytest.raises(OSError, match="read-only"):
         fill(path, "new")
     assert content(tmp_path) == {"made": None, "made/file": "old"}
+
+
+def killed(target, *arguments):
+    """Call in another process, which is killed where it renames or replaces."""
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def run_and_die():
+        with mock.patch.object(Path, "replace", die):
+            target(*arguments)
+
+    process = multiprocessing.get_context("fork").Process(target=run_and_die)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    path, own = tmp_path / "a.csv", (".a.csv-mine.partial.csv", ".a-abcdefgh.csv", ".b.csv")
+    for name in own:
+        (tmp_path / name).write_text("mine")
+    assert killed(write, path, "half") == -signal.SIGKILL
+    (left,) = set(content(tmp_path)) - set(own)
+    assert left.startswith(".a.csv-")
+    assert left.endswith(".partial.csv")
+    write(path, "whole")
+    assert content(tmp_path) == {"a.csv": "whole", **dict.fromkeys(own, "mine")}
+
+
+def test_what_another_still_writes_stays(tmp_path):
+    path = tmp_path / "a.csv"
+    with atomic_write(path) as temporary:
+        temporary.write_text("slow")
+        write(path, "quick")
+        assert temporary.is_file()
+    assert content(tmp_path) == {"a.csv": "slow"}
+
+
+def test_leftovers_of_a_folder_go_with_its_next_writer(tmp_path):
+    empty, full = tmp_path / ".made-abcdefgh.old", tmp_path / ".made-bcdefghi.old"
+    half, other = tmp_path / ".made-abcdefgh.partial", tmp_path / ".made-2-abcdefgh.old"
+    for folder in (empty, full, half, other):
+        folder.mkdir()
+    for folder in (half, full):
+        (folder / "file").write_text("x")
+    with sole_writer(tmp_path / "made"):
+        fill(tmp_path / "made", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, full.name, "made"]
 
 
 @pytest.mark.parametrize(

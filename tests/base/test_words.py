@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from cmvae.base.words import Refusals, counted, listed, message_of, quoted, raise_all
+from cmvae.base.words import Refusals, counted, listed, message_of, quoted, raise_all, shown
 
 
 def test_names_are_quoted_and_no_more_of_them_shown_than_one_reads():
@@ -12,6 +13,20 @@ def test_names_are_quoted_and_no_more_of_them_shown_than_one_reads():
     assert [counted(n, "sample") for n in (0, 1, 2)] == ["0 samples", "1 sample", "2 samples"]
 
 
+class _Mute:
+    def __repr__(self):
+        raise RuntimeError("no words")
+
+
+def test_what_was_got_is_shown_on_a_short_line_whatever_it_is():
+    assert shown("a") == "'a'"
+    assert shown(np.eye(2)) == "array([[1., 0.], [0., 1.]])"
+    assert shown(10**400) == f"{'1' + 59 * '0'}…"
+    assert shown(10**5000) == "a int"
+    assert shown(_Mute()) == "a _Mute"
+    assert quoted(["y" * 99]) == f"'{'y' * 59}…"
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -19,7 +34,7 @@ def test_names_are_quoted_and_no_more_of_them_shown_than_one_reads():
         (KeyError("no 'quotes' around"), "no 'quotes' around"),
         (KeyError(), "KeyError, without a message"),
         (RuntimeError("  "), "RuntimeError, without a message"),
-        (OSError(2, "No such file", "x"), "[Errno 2] No such file: 'x'"),
+        (OSError(2, "No such file", "x"), "x: No such file"),
     ],
 )
 def test_what_an_error_says_is_one_line(error, message):

@@ -61,7 +61,7 @@ def test_several_refusals_are_one_line_with_the_way_out_of_each(capsys):
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (FileNotFoundError(2, "No such file", "x"), 2, "Error: [Errno 2] No such file: 'x'"),
+        (FileNotFoundError(2, "No such file", "x"), 2, "Error: x: No such file"),
         (ImportError("needs x: pip install 'cmvae[omics]'"), 2, "Error: needs x: pip install 'cm"),
         (FloatingPointError("the loss is nan"), 1, "Error: the loss is nan"),
         (ValueError(), 2, "Error: ValueError, without a message"),

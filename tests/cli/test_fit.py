@@ -195,8 +195,13 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fitted, tmp_path, phase, epo
     assert not out.exists()
     refused("holds an interrupted run; pass --resume to go on with it, --overwrite to dr", *again)
     refused("alone", "fit", "--resume", "--out", out, "--epochs", 3)
+    last = tmp_path / "run.partial" / "training" / "checkpoints" / "last.ckpt"
+    if phase == "clusters":
+        last.write_bytes(b"half")
     status, _, err = run("fit", "--out", out, "--resume")
     assert status == 0, err
+    damaged = f"Warning: {last} is missing or damaged: going on from the checkpoint before"
+    assert err.startswith(damaged) if phase == "clusters" else not err
     assert_same_weights(weights(whole), weights(out))
     assert contents(out) == contents(whole)
     assert not (tmp_path / "run.partial").exists()
@@ -532,7 +537,7 @@ def test_a_full_disk_leaves_the_old_run_whole(fitted, files, tmp_path, place):
         else mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     )
     with mock.patch(place, full):
-        refused("No space left on device", *fit, "--overwrite", "--out", tmp_path / "run")
+        refused("the disk is full", *fit, "--overwrite", "--out", tmp_path / "run")
     assert contents(tmp_path / "run") == before
     assert (
         run("evaluate", tmp_path / "run", "--labels", files / "labels.csv", "--column", "label")[0]

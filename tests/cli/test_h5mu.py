@@ -472,7 +472,7 @@ def test_bad_ends_of_predictions_are_told_and_nothing_is_written(fitted, cells, 
         tmp_path / "o.csv",
     )
     with mock.patch("anndata.io.write_elem", side_effect=OSError(28, "No space left on device")):
-        refused("No space left on device", *given, "--out", out, "--overwrite")
+        refused("the disk is full", *given, "--out", out, "--overwrite")
     assert contents(tmp_path) == {"out.h5mu": b"old"}
     assert run(*given, "--out", out, "--overwrite")[0] == 0
     assert "cmvae_cluster" in read_mudata(out).obs

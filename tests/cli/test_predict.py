@@ -112,6 +112,18 @@ def test_bad_predictions_are_told_and_nothing_is_written(
     assert contents(tmp_path) == before
 
 
+def test_what_is_read_is_not_replaced(fitted, files, tmp_path):
+    table, own = tmp_path / "a.csv", tmp_path / "run"
+    shutil.copy(files / "a.csv", table)
+    shutil.copytree(fitted[0], own)
+    (tmp_path / "link.csv").symlink_to(table)
+    before = contents(tmp_path)
+    for out in (table, tmp_path / "link.csv", own / "clusters.csv"):
+        command = ["predict", own, "--modality", f"a={table}", "--out", out, "--overwrite"]
+        refused("is one of the files to read: name another file", *command)
+    assert contents(tmp_path) == before
+
+
 def said(err):
     return [line.removeprefix("Warning: ") for line in err.strip().splitlines()]
 
@@ -179,7 +191,7 @@ def test_a_full_disk_leaves_old_predictions_whole(fitted, files, tmp_path):
     with mock.patch(
         "pandas.DataFrame.to_csv", side_effect=OSError(errno.ENOSPC, "No space left on device")
     ):
-        refused("No space left on device", *command)
+        refused("the disk is full", *command)
     assert contents(tmp_path) == {"found.csv": b"old"}
     assert run(*command)[0] == 0
     assert out.read_text().startswith("id,cluster,")

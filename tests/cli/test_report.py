@@ -98,7 +98,7 @@ def test_a_page_is_replaced_only_where_asked(fitted, tmp_path):
         mock.patch("cmvae.report.gather_report", return_value=Content()),
         mock.patch("cmvae.report.write_report", side_effect=failed),
     ):
-        refused("No space left", *command, tmp_path / "page.html", "--overwrite")
+        refused("the disk is full", *command, tmp_path / "page.html", "--overwrite")
     assert names(tmp_path) == ["page.html"]
     assert (tmp_path / "page.html").read_text() == "old"
     assert contents(fitted[0]) == before

@@ -54,7 +54,7 @@ def test_scores_are_shown_and_another_number_set(fitted, files, tmp_path):
         "cmvae.models.pretrained.save_model",
         side_effect=OSError(errno.ENOSPC, "No space left on device"),
     ):
-        refused("No space left on device", "select", changed, "--clusters", 2)
+        refused("the disk is full", "select", changed, "--clusters", 2)
     assert {
         name: value for name, value in contents(tmp_path).items() if name.startswith("run/")
     } == before

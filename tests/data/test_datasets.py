@@ -442,3 +442,16 @@ def test_an_image_that_lacks_all_its_cells_lacks_the_modality():
     ds = IncompleteDataset(data, {}, cells={"image": cells})
     assert ds.masks["image"].tolist() == [True, False]
     assert ds.cells == {}
+
+
+def test_read_only_arrays_are_shared_without_a_warning_or_a_change_of_its_filters():
+    array = np.arange(6.0).reshape(2, 3)
+    array.flags.writeable = False
+    filters = warnings.filters[:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = MultimodalBaseDataset({"a": array}).data["a"]
+    assert data.data_ptr() == array.__array_interface__["data"][0]
+    assert warnings.filters == filters
+    del array
+    assert data.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]

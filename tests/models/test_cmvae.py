@@ -872,3 +872,68 @@ def test_half_precision_has_float32_experts_with_and_without_missing_data():
             t.dtype
             for t in (experts.loc, experts.scale, *experts.private_loc, *experts.private_scale)
         } == {torch.float32}
+
+
+TOO_MUCH = [
+    (lambda m, _: m.generate_from_prior(10**12), "n_samples = 1000000000000 would take .* memory"),
+    (lambda m, data: m.encode(data, N=10**12), "N = 1000000000000 would take .* of memory"),
+    (lambda m, data: m(data, K=10**12), "K = 1000000000000 would take .* of memory"),
+    (lambda m, data: m.compute_joint_nll(data, K=10**14), "K = 100000000000000 would take"),
+    (lambda m, _: m.generate_from_prior(10**30), "n_samples must be at most 9223372036854775807"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), TOO_MUCH)
+def test_more_draws_than_memory_holds_are_refused_by_name(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(make_model(), make_data())
+
+
+ODD_ARGUMENTS = [
+    (lambda m, data: m.encode(data, return_mean=1), "return_mean must be True or False, got 1"),
+    (lambda m, data: m.encode(data, flatten="x"), "flatten must be True or False, got 'x'"),
+    (lambda m, data: m.encode(data, generator=3), "generator must be a torch.Generator or None"),
+    (lambda m, data: m.encode(data, cond_mod=[["a"]]), "cond_mod must hold names of modalities"),
+    (lambda m, data: m.predict(data, gen_mod=3), "gen_mod must be 'all', a name or a list"),
+    (lambda m, data: m(data, generator=3), "generator must be a torch.Generator or None, got 3"),
+    (lambda m, data: m.predict_clusters(data, sample="no"), "sample must be True or False"),
+    (lambda m, data: m.prune_clusters(data, sample=None), "sample must be True or False"),
+    (lambda m, data: m.compute_joint_nll(data, 4, seed="3"), "seed must be an integer from 0"),
+    (lambda m, _: m.generate_from_prior(2, generator=3), "generator must be a torch.Generator"),
+    (lambda m, _: m.decode({"z": "x", "modalities_z": {}}), "z: expected a numeric tensor"),
+    (lambda m, _: m.decode({"z": torch.ones(2, 3), "modalities_z": 3}), "modalities_z: expected"),
+    (lambda m, _: m.to_data(3), "reconstructions: expected a mapping"),
+    (lambda m, _: m.to_data({"a": None}), r"reconstructions\['a'\]: expected a numeric tensor"),
+    (lambda m, _: m.save_pretrained(3), "save_directory must be a path, .* got 3"),
+    (lambda m, _: type(m).from_pretrained(3), "pretrained_model_name_or_path must be a path"),
+    (lambda m, _: type(m).from_pretrained("x", revision=3), "revision must be a string or None"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), ODD_ARGUMENTS)
+def test_arguments_of_a_wrong_type_are_refused_by_name(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(make_model(), make_data())
+
+
+def test_reconstructions_of_another_shape_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"reconstructions\['a'\] must be floating .*\(2, 4\)$"):
+        make_model().to_data({"a": torch.ones(2, 4)})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.empty(8, 3, device="meta"),
+        torch.quantize_per_tensor(torch.ones(8, 3), 0.1, 0, torch.qint8),
+        torch.nested.nested_tensor([torch.ones(3), torch.ones(3)]),
+    ],
+)
+def test_tensors_that_cannot_be_calculated_with_are_refused_by_name(odd):
+    with pytest.raises(TypeError, match=r"^modality 'a': expected a dense tensor of real numbers"):
+        make_model().encode({**make_data(), "a": odd})
+
+
+def test_centres_of_numbers_that_no_machine_holds_are_refused():
+    with pytest.raises(TypeError, match=r"^cluster_centers must be finite"):
+        make_model().cluster_centers = 10**400

@@ -2,6 +2,8 @@ import json
 import os
 import pickle
 import resource
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -466,3 +468,43 @@ def test_stored_likelihoods_are_not_replaced_at_load(saved):
     modality = next(iter(SHAPES))
     with pytest.raises(ValueError, match="whose likelihoods are stored"):
         CMVAE.from_pretrained(saved, decoders_dist={modality: "laplace"})
+
+
+MEASURE = """
+import resource, sys
+from cmvae import CMVAE, CMVAEConfig
+
+settings = {"n_modalities": 1, "modalities_specific_dim": 2, "latent_dim": 2}
+CMVAE(CMVAEConfig(input_dims={"a": 4}, **settings))  # what is imported late is by now
+if sys.argv[1] == "save":
+    wide = {"input_dims": {"a": 3000}, "hidden_dims": (4000,)}
+    CMVAE(CMVAEConfig(**wide, **settings)).save_pretrained(sys.argv[2])
+else:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    CMVAE.from_pretrained(sys.argv[2])
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_large_model_takes_twice_its_file_to_load(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    for what in ("save", "load"):
+        command = [sys.executable, "-c", MEASURE, what, tmp_path / "model"]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    size = (tmp_path / "model" / "model.safetensors").stat().st_size
+    kilobytes = 1 if sys.platform == "darwin" else 1024
+    assert size > 90e6
+    assert int(ran.stdout) * kilobytes < 2.3 * size
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_number_that_is_not_finite_is_found_in_any_precision(tmp_path, config, dtype, value):
+    model = CMVAE(config()).to(dtype)
+    model.save_pretrained(tmp_path / "good")
+    assert CMVAE.from_pretrained(tmp_path / "good").cluster_centers.dtype == dtype
+    with torch.no_grad():
+        next(iter(model.encoders.parameters())).view(-1)[-1] = value
+    model.save_pretrained(tmp_path / "bad")
+    with pytest.raises(ValueError, match=r"model\.safetensors: NaN or infinity in \['encoders\."):
+        CMVAE.from_pretrained(tmp_path / "bad")

@@ -3,8 +3,10 @@ from unittest import mock
 import pytest
 import torch
 
+from cmvae.runs.config import RunConfig
 from cmvae.runs.fitting import change_clusters, fit_run
-from cmvae.runs.folder import load_model, read_record, read_run, save_run
+from cmvae.runs.folder import CONFIG, load_model, partial_folder, read_record, read_run, save_run
+from cmvae.runs.run import prepare
 from cmvae.training.module import CMVAEModule
 from made_files import contents, names
 
@@ -75,3 +77,26 @@ def test_a_change_that_fails_leaves_the_run(run, prepared, tmp_path):
     with mock.patch(STEP, side_effect=OSError("full")), pytest.raises(OSError, match="full"):
         change_clusters(tmp_path / "run", found, prepared.rows, 4)
     assert contents(tmp_path / "run") == before
+
+
+def test_a_change_that_is_broken_off_goes_on_from_the_run(run, prepared, tmp_path):
+    def broken_off_change(target, resume):
+        """Change the clusters of a run, and break that off before there is a checkpoint."""
+        save_run(target, run, overwrite=False)
+        with (
+            mock.patch("cmvae.training.clustering.fit", side_effect=KeyboardInterrupt),
+            mock.patch("cmvae.runs.fitting.rmtree"),  # as after a kill
+            pytest.raises(KeyboardInterrupt),
+        ):
+            change_clusters(target, read_run(target), prepared.rows, 4)
+        if resume:
+            config = RunConfig.read(partial_folder(target) / CONFIG)
+            again = prepare(config, run.preprocessing, prepared.rows)
+            fit_run(target, again, resume=True)
+        else:
+            change_clusters(target, read_run(target), prepared.rows, 4)
+
+    broken_off_change(tmp_path / "resumed" / "run", resume=True)
+    broken_off_change(tmp_path / "again" / "run", resume=False)
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "again")
+    assert len(read_run(tmp_path / "resumed" / "run").log) > len(run.log)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 import cmvae.preprocessing.preprocessing as sizes
 from cmvae.runs.generated import generate_clusters, may_write_generated, translate_files
 from cmvae.runs.reading import join_files
+from made_files import contents
 
 
 def generated(run, folder, clusters, n=6, modalities=("a", "b"), **options):
@@ -75,3 +77,24 @@ def test_where_samples_may_be_written(run, folder, tmp_path):
     (made / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds something else than generated samples"):
         may_write_generated(made, True)
+
+
+def test_generated_samples_that_were_moved_away_are_put_back_or_dropped(run, tmp_path):
+    out, old = tmp_path / "made", tmp_path / ".made-abcdefgh.old" / "made"
+    old.parent.mkdir()
+    generated(run, old, [0])
+    with (
+        pytest.warns(UserWarning, match="what was generated before is back in its place"),
+        pytest.raises(ValueError, match="made holds generated samples; pass overwrite=True"),
+    ):
+        may_write_generated(out, overwrite=False)
+    before = contents(out)
+    shutil.copytree(out, old)
+    may_write_generated(out, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    shutil.copytree(out, old)
+    (old / "notes.txt").write_text("mine")
+    with pytest.warns(UserWarning, match=r"old/made still holds \[.*'notes.txt'"):
+        may_write_generated(out, overwrite=True)
+    assert (old / "notes.txt").read_text() == "mine"
+    assert contents(out) == before

@@ -2,7 +2,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
+from cmvae import CMVAE, CMVAEConfig, ModelOutput, MultimodalBaseDataset
 from cmvae.training.checkpoints import can_resume, read_log
 from cmvae.training.clustering import number_clusters, train
 from cmvae.training.initialization import collapse_clusters, initialize_clusters
@@ -143,3 +143,14 @@ def test_clusters_with_samples_come_first_and_the_others_may_go():
     assert model.n_clusters == 3
     number_clusters(model, samples, "joint", drop_empty=True)
     assert model.n_clusters == len(occupied)
+
+
+@pytest.mark.parametrize("places", [[0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0]])
+def test_of_clusters_of_one_size_that_with_the_earlier_sample_comes_first(places, monkeypatch):
+    samples = data()
+    model = built(recipe_of(n_clusters=4), samples)
+    clusters = torch.tensor(places)[torch.tensor([1, 1, 0, 2, 0, 2, 2])]
+    found = ModelOutput(clusters=clusters)
+    monkeypatch.setattr(type(model), "predict_clusters", lambda *_, **__: found)
+    order = number_clusters(model, samples, "mean", drop_empty=False)
+    assert order.tolist() == [places[2], places[1], places[0], places[3]]

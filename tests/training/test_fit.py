@@ -139,6 +139,12 @@ REFUSED = [
         {"accelerator": "abacus"},
         "device must be auto, or one that this machine has: .*'cpu'.*'abac",
     ),
+    *(
+        ({"accelerator": own}, f"device must be auto, or one .* has: .*'cpu'.*; got '{own}'$")
+        for own in ("tpu", "cuda:99", "", "CPU")
+    ),
+    ({"learning_rate": 1e300}, r"learning_rate must be a number from 1e-37 to 1e\+37, got 1e\+300"),
+    ({"run_dir": 5}, "run_dir must be a path, a string or a pathlib.Path, got 5"),
     ({"default_root_dir": "x"}, "default_root_dir is set by run_dir"),
     ({"run_dir": ""}, "run_dir must be a folder, got ''"),
 ]

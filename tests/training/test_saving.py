@@ -1,9 +1,13 @@
 import errno
+import io
 import tempfile
+import warnings
+from unittest import mock
 
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
 from cmvae.training.checkpoints import can_resume, last_checkpoint, read_log
 from cmvae.training.saving import CheckpointFiles
@@ -27,7 +31,7 @@ def killed_after(monkeypatch):
             save(self, *arguments, **keywords)
             left[0] -= 1
             if not left[0]:
-                monkeypatch.setattr(CheckpointFiles, "save_checkpoint", save)
+                monkeypatch.setattr(CSVLogger, "save", lambda _: None)
                 raise KilledError
 
         monkeypatch.setattr(CheckpointFiles, "save_checkpoint", save_and_die)
@@ -35,15 +39,16 @@ def killed_after(monkeypatch):
     return kill
 
 
-@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("number", range(1, 10))
 def test_after_a_kill_at_any_checkpoint_weights_and_log_are_those_of_the_whole_run(
-    tmp_path, killed_after, number
+    tmp_path, killed_after, monkeypatch, number
 ):
     whole, part, resumed = model(), model(), model(seed=9)
     train(whole, data(), tmp_path / "whole", **ARGUMENTS)
     killed_after(number)
     with pytest.raises(KilledError):
         train(part, data(), tmp_path / "part", **ARGUMENTS)
+    monkeypatch.undo()
     last = last_checkpoint(tmp_path / "part")
     train(resumed, data(), tmp_path / "part", resume_from=last, **ARGUMENTS)
     assert torch.equal(weights(whole), weights(resumed))
@@ -77,7 +82,7 @@ def test_a_full_disk_leaves_the_last_checkpoints_as_they_were(tmp_path, monkeypa
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def fail(checkpoint, path):
-        path.write_bytes(b"half")
+        path.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
@@ -86,19 +91,38 @@ def test_a_full_disk_leaves_the_last_checkpoints_as_they_were(tmp_path, monkeypa
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_damaged_last_checkpoint_gives_way_to_the_one_before_and_it_is_said(tmp_path, caplog):
+def test_what_interrupts_the_writing_of_a_checkpoint_is_raised_as_it_is(tmp_path):
+    last = tmp_path / "last.ckpt"
+    CheckpointFiles().save_checkpoint({"a": 1}, last)
+    before = last.read_bytes()
+
+    class Stopping(io.RawIOBase):
+        def write(self, _):
+            raise KeyboardInterrupt
+
+    with (
+        mock.patch("pathlib.Path.open", lambda path, mode: Stopping() if "w" in mode else None),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        CheckpointFiles().save_checkpoint({"a": torch.zeros(1000)}, last)
+    assert last.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [last]
+
+
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before_and_it_is_said(tmp_path):
     whole, resumed = model(), model(seed=9)
     train(whole, data(), tmp_path / "run", **ARGUMENTS)
-    last = last_checkpoint(tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        last = last_checkpoint(tmp_path / "run")
     assert last.name == "last.ckpt"
-    assert not caplog.records
     content = bytearray(last.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 500] = bytes(500)
     last.write_bytes(content)
-    before = last_checkpoint(tmp_path / "run")
+    with pytest.warns(UserWarning, match=r"last\.ckpt is missing or damaged: going on from the"):
+        before = last_checkpoint(tmp_path / "run")
     assert before.name == "before-last.ckpt"
-    assert "last.ckpt is missing or damaged: going on from the one before" in caplog.text
     train(resumed, data(), tmp_path / "run", resume_from=before, **ARGUMENTS)
     assert torch.equal(weights(whole), weights(resumed))
 

@@ -8,6 +8,8 @@ import numpy as np
 
 CONSTANT = 1e-12  # relative to the largest value
 BLOCK_ENTRIES = 1 << 22
+# As a decorator: what is beyond float32 is refused, by its name, where datasets are made.
+BEYOND_FLOAT32 = np.errstate(over="ignore", invalid="ignore")
 
 
 def standardise(values: Any, center: Any, spread: Any) -> Any:

@@ -2,13 +2,23 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from shutil import rmtree
 
 from filelock import FileLock, Timeout
+
+from cmvae.base.refused_writes import naming
+
+try:
+    import fcntl
+except ImportError:  # Windows: what killed writers left stays there
+    fcntl = None  # type: ignore[assignment]
+
+PARTIAL, OLD = ".partial", ".old"  # ends of the names of what is written, and moved away
 
 
 def may_write_file(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
@@ -66,37 +76,89 @@ def link_target(folder: Path) -> Path:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give a path to write to, and rename it to ``path`` once it is on the disk and all went well.
 
+    What writers of the same file have left that were killed is removed first.
+
     Example:
         >>> with atomic_write("notes.txt") as temporary:  # doctest: +SKIP
         ...     temporary.write_text("whole or not at all")
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    for left in _temporaries(path, path.suffix):
+        with _held(left) as is_ours:
+            if is_ours:
+                left.unlink(missing_ok=True)
+    with naming(path):
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}-", suffix=PARTIAL + path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            with _held(temporary):
+                yield temporary
+                mask = os.umask(0)
+                os.umask(mask)
+                temporary.chmod(0o666 & ~mask)
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Hold a temporary file until this process ends, however; False where another holds it."""
     try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # it was removed, or is not ours to read
+        yield False
+        return
+    try:
+        yield _lock(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another holds it, or the filesystem knows no locks
+        return False
+    return True
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside ``path``, which takes its place when all went well."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        with taking_place(temporary, path):
-            pass
-    finally:
-        rmtree(temporary, ignore_errors=True)
+    with naming(path):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            with taking_place(temporary, path):
+                pass
+        finally:
+            rmtree(temporary, ignore_errors=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of a folder that were killed have left beside it, and nobody needs.
+
+    The caller is its only writer.
+    """
+    for left in _temporaries(path):
+        rmtree(left, ignore_errors=True)
+    for empty in _places(path):
+        with suppress(OSError):  # it holds what was moved away
+            empty.rmdir()
+
+
+def _temporaries(path: Path, suffix: str = "") -> list[Path]:
+    """Return the temporary files or folders of a path, those of killed writers among them."""
+    return list(path.parent.glob(f".{escape(path.name)}-????????{PARTIAL}{escape(suffix)}"))
 
 
 @contextmanager
@@ -109,7 +171,7 @@ def taking_place(new: Path, path: Path) -> Iterator[Path]:
     Raises:
         OSError: If it cannot be put there; the other one is in its place then.
     """
-    place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".old", dir=path.parent))
+    place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=OLD, dir=path.parent))
     old = place / path.name
     try:
         if path.exists():
@@ -121,24 +183,60 @@ def taking_place(new: Path, path: Path) -> Iterator[Path]:
         rmtree(place, ignore_errors=True)
         raise
     yield old
-    rmtree(place, ignore_errors=True)
+    drop(place)
+
+
+def drop(place: Path) -> None:
+    """Remove a place of what was moved away, of which nothing is needed any longer.
+
+    Under another name first, so that a kill leaves nothing that looks as if it were needed.
+    """
+    rmtree(place.rename(place.with_suffix(PARTIAL)), ignore_errors=True)
+
+
+def _places(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f".{escape(path.name)}-????????{OLD}"))
 
 
 def moved_away(path: Path) -> list[Path]:
     """Return where writers that were killed have left what was in a folder's place."""
-    places = sorted(path.parent.glob(f".{escape(path.name)}-*.old"))
-    return [place / path.name for place in places if (place / path.name).is_dir()]
+    return [place / path.name for place in _places(path) if (place / path.name).is_dir()]
+
+
+def put_back(path: Path, take_out: Callable[[Path, Path], list[str]], what: str) -> None:
+    """Put back what a writer that was killed had moved out of a folder's place, with a warning.
+
+    Args:
+        path: The folder; the caller is its :func:`sole_writer`.
+        take_out: Takes out of the former folder, for the one that is in its place already, what
+            is needed of it; returns the names of what it must leave.
+        what: What was there, for the message.
+    """
+    for old in moved_away(path):
+        broken = f"the writing of {path} was broken off"
+        if not path.exists():
+            old.rename(path)
+            old.parent.rmdir()
+            warnings.warn(f"{broken}: {what} before is back in its place", stacklevel=2)
+        elif left := take_out(old, path):
+            way = "take out what you need, and remove it"
+            warnings.warn(f"{broken}: {old} still holds {left}: {way}", stacklevel=2)
+        else:
+            drop(old.parent)
 
 
 @contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
-    """Keep other processes from writing to a place; ``ValueError`` where one does.
+    """Keep other processes from writing to a folder; ``ValueError`` where one does.
+
+    What others have left that were killed, and nobody needs, is removed.
 
     The lock is a file beside it that the operating system releases when its process ends, however.
     """
     lock = path.with_name(f".{path.name}.lock")
     try:
         with FileLock(lock, timeout=0):
+            sweep(path)
             try:
                 yield
             finally:

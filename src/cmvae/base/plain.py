@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+MOST = 2**63 - 1  # a tensor's size has 64 bits
+LEAST, LARGEST = 1e-37, 1e37  # positive numbers that single precision holds, ten times them too
+
 
 def as_plain(value: Any) -> Any:
     """Return mappings, sequences and NumPy's numbers as JSON can hold them."""

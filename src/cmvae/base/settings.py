@@ -9,12 +9,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from cmvae.base.plain import finite_or_none
+from cmvae.base.plain import LARGEST, LEAST, MOST, finite_or_none
 from cmvae.base.reading import parse_json
-from cmvae.base.words import SHOWN, counted, shortened
+from cmvae.base.words import SHOWN, counted, shortened, shown
 
 LONGEST_PART = 600  # characters of what is wrong with one field
-MOST = 2**63 - 1  # a tensor's size has 64 bits
 # What pydantic says, in the words of the other messages.
 _WORDS = {
     ", unable to parse string as an integer": "",
@@ -145,7 +144,7 @@ def _parts(error: ValidationError) -> list[str]:
             message = message.replace(theirs, ours)
         message = re.sub(r" or instance of \w+", "", message)
         plain = not where or item["type"] in ("missing", "extra_forbidden")
-        got = "" if plain else f", got {shortened(repr(item['input']))}"
+        got = "" if plain else f", got {shown(item['input'])}"
         link = " " if message.startswith(("must", "is ")) else ": "
         message = shortened(message, LONGEST_PART)
         parts.append(f"{where}{link}{message}{got}" if where else message)
@@ -180,6 +179,12 @@ def _positive_float(value: object) -> float:
     if _real(value) <= 0:
         raise ValueError("must be a positive number")
     return _real(value)
+
+
+def _weight(value: object) -> float:
+    if not LEAST <= _positive_float(value) <= LARGEST:
+        raise ValueError(f"must be a positive number from {LEAST:g} to {LARGEST:g}")
+    return _positive_float(value)
 
 
 def _share(value: object) -> float:
@@ -224,6 +229,7 @@ Natural = Annotated[int, BeforeValidator(as_natural)]
 PositiveInt = Annotated[int, BeforeValidator(as_positive_int)]
 Finite = Annotated[float, BeforeValidator(_real)]
 PositiveFloat = Annotated[float, BeforeValidator(_positive_float)]
+Weight = Annotated[float, BeforeValidator(_weight)]  # what a model calculates with
 Share = Annotated[float, BeforeValidator(_share)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Shape = Annotated[tuple[PositiveInt, ...], BeforeValidator(_shape)]

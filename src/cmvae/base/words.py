@@ -3,13 +3,27 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cmvae.base.refused_writes import words_of
+
 SHOWN = 5
 LONGEST = 60  # characters of what was got
 
 
+def shown(value: Any) -> str:
+    """Return what was got, for a message: on one line, and no more of it than one reads.
+
+    Some values cannot be written out: whole numbers of thousands of digits, and objects whose own
+    words fail.
+    """
+    try:
+        return shortened(" ".join(repr(value).split()))
+    except Exception:  # noqa: BLE001 what foreign objects raise there is not known
+        return f"a {type(value).__name__}"
+
+
 def quoted(names: Iterable[Any]) -> str:
     """Return names as ``'a', 'b'``, or ``none``."""
-    return ", ".join(map(repr, names)) or "none"
+    return ", ".join(map(shown, names)) or "none"
 
 
 def listed(names: Iterable[Any], most: int = SHOWN) -> str:
@@ -36,6 +50,8 @@ def counted(n: int, noun: str) -> str:
 
 def message_of(error: BaseException) -> str:
     """Return what an error says, on one line; of one that says nothing, what it is."""
+    if isinstance(error, OSError) and error.strerror:
+        return words_of(error)
     said = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(said).split()) or f"{type(error).__name__}, without a message"
 

@@ -1,61 +1,19 @@
 """The command line: one file a command; the only room that knows option names, or prints."""
 
 import sys
-from typing import Annotated
 
-import typer
-from typer.exceptions import TyperException
-
-from cmvae._version import __version__
-from cmvae.cli.console import EXIT_USAGE, console, errors, one_line_warnings
-from cmvae.cli.demo import demo
-from cmvae.cli.evaluate import evaluate
-from cmvae.cli.fit import fit
-from cmvae.cli.generate import generate
-from cmvae.cli.predict import predict
-from cmvae.cli.report import report
-from cmvae.cli.select import select
-
-app = typer.Typer(
-    name="cmvae",
-    help="Multimodal generative clustering: find clusters in samples seen through several "
-    "modalities, some missing.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+from cmvae.cli.ending import Stopped, keep_streams, signals_stop
 
 
 def main() -> None:
-    """Run the command line; wrong usage too is told in one line."""
-    if len(sys.argv) == 1:
-        sys.argv.append("--help")
+    """Run the command line, and exit with its status."""
+    keep_streams()
     try:
-        with one_line_warnings():
-            status = app(standalone_mode=False)
-    except TyperException as error:
-        words = error.format_message().replace("Input should be", "must be")
-        errors.print(f"Error: {words}", markup=False)
-        sys.exit(EXIT_USAGE)
-    sys.exit(status or 0)
+        with signals_stop() as heard:
+            from cmvae.cli.app import run  # takes a while, in which signals are heard too
 
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        console.print(f"cmvae {__version__}", highlight=False)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
-) -> None:
-    pass
-
-
-for command in (demo, fit, predict, generate, evaluate, select, report):
-    app.command()(command)
+            status = run()
+        status = heard[0] if heard else status  # typer knows of Ctrl-C alone
+    except Stopped as stop:
+        status = stop.status
+    sys.exit(status)

@@ -1,6 +1,7 @@
 """What the commands print: lines as they are, errors in one line."""
 
 import logging
+import os
 import re
 import sys
 import warnings
@@ -36,8 +37,40 @@ _COLUMN = re.compile(r"modality '([^']+)'[^:]*: column '?([^']+?)'? holds")
 LONGEST = 600  # characters of the beginning and of the end of a message
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-console = Console()
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+class Lines(Console):
+    """A console whose stream may be closed, or full: the work goes on without it.
+
+    Attributes:
+        unwritten: Whether lines were lost that someone may wait for, as on a full disk.
+    """
+
+    unwritten = False
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as every console does, as long as that can be done."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            self._end()
+            self.unwritten = True
+            if not self.stderr:
+                errors.print(f"Warning: standard output: {message_of(error)}", markup=False)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any longer."""
+        self._end()
+
+    def _end(self) -> None:
+        """Write nothing more, what is left in the stream's own memory neither."""
+        self.quiet = True
+        stream = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(stream, self.file.fileno())
+        os.close(stream)
+
+
+console = Lines()
+errors = Lines(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(text: str) -> None:
@@ -57,6 +90,15 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def refuse_several_processes() -> None:
+    """Refuse to train in each of several processes, which would write one run folder."""
+    from cmvae.training.processes import launched
+
+    if how := launched():
+        way = "start it once, without torchrun or mpirun (or unset the variable)"
+        raise ValueError(f"{how}: this is one of several processes, and cmvae trains in one: {way}")
 
 
 @contextmanager
@@ -83,9 +125,9 @@ def one_line_errors(
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         errors.print(f"Interrupted: {left() if left else 'nothing was written'}", markup=False)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(getattr(stop, "status", EXIT_INTERRUPTED))
     except (RuntimeError, MemoryError) as error:  # of PyTorch, say: a device that is full
         errors.print(f"Error: {type(error).__name__}: {message_of(error)}", markup=False)
         sys.exit(EXIT_FAILED)

@@ -7,7 +7,14 @@ import typer
 from rich.table import Table
 
 from cmvae.base.words import counted
-from cmvae.cli.console import EXIT_FAILED, console, one_line_errors, quieten, say
+from cmvae.cli.console import (
+    EXIT_FAILED,
+    console,
+    one_line_errors,
+    quieten,
+    refuse_several_processes,
+    say,
+)
 from cmvae.cli.demo_folder import CHECKPOINT, DemoSettings, prepare_folder
 
 if TYPE_CHECKING:
@@ -60,6 +67,7 @@ def demo(
     Example: cmvae demo --out runs/demo --missing-rate 0.5
     """
     with one_line_errors(lambda: _what_is_left(out), EXIT_FAILED):
+        refuse_several_processes()
         warmup = epochs * 6 // 7 if warmup_epochs is None else warmup_epochs
         settings = DemoSettings(
             seed=seed,

@@ -8,7 +8,14 @@ import typer
 from rich.table import Table
 
 from cmvae.base.words import counted
-from cmvae.cli.console import console, one_line_errors, quieten, say, say_join
+from cmvae.cli.console import (
+    console,
+    one_line_errors,
+    quieten,
+    refuse_several_processes,
+    say,
+    say_join,
+)
 from cmvae.cli.understood import show_all, show_short
 
 if TYPE_CHECKING:
@@ -150,6 +157,8 @@ def fit(
             raise ValueError("--out FOLDER is missing: the run folder to write, or --check alone")
         if check and resume:
             raise ValueError("--check and --resume exclude each other")
+        if not check:
+            refuse_several_processes()
         from cmvae.cli.options import with_kinds, with_likelihoods, with_named, with_reading
         from cmvae.runs.config import RunConfig
         from cmvae.runs.folder import CONFIG, may_write_run

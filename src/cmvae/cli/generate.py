@@ -1,11 +1,12 @@
 """``cmvae generate``: samples of clusters, or modalities from others, as files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cmvae.cli.console import one_line_errors, say, say_join
+from cmvae.cli.spreadsheet import Spreadsheet, check_spreadsheet
 
 
 def generate(
@@ -52,6 +53,7 @@ def generate(
     table_format: Annotated[
         str, typer.Option("--format", help="Of tables: csv or parquet.")
     ] = "csv",
+    spreadsheet: Spreadsheet = False,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
     strict: Annotated[
         bool | None,
@@ -70,7 +72,7 @@ def generate(
     Example: cmvae generate runs/mine --impute --out completed
     """
     with one_line_errors():
-        from cmvae.base.files import atomic_folder, link_target
+        from cmvae.base.files import atomic_folder, link_target, sole_writer
         from cmvae.cli.options import modality_files
         from cmvae.runs.folder import load_model, read_record
         from cmvae.runs.generated import generate_clusters, may_write_generated, translate_files
@@ -80,6 +82,8 @@ def generate(
 
         if table_format not in ("csv", "parquet"):
             raise ValueError(f"--format must be csv or parquet, got {table_format!r}")
+        suffix = f".{table_format}"
+        check_spreadsheet(spreadsheet, suffix)
         if given and cluster:
             raise ValueError("--from and --cluster exclude each other")
         if impute and (cluster or draw):
@@ -101,10 +105,10 @@ def generate(
             raise ValueError(f"--to names unknown modalities {unknown}; there are {names}")
         every = list(map(str, range(record.n_clusters)))
         numbers = find_clusters(cluster or every, record.names, record.n_clusters)
-        suffix = f".{table_format}"
-        with atomic_folder(out) as folder:
+        tables: dict[str, Any] = {"suffix": suffix, "spreadsheet": spreadsheet}
+        with sole_writer(out), atomic_folder(out) as folder:
             if impute:
-                impute_files(load_model(run, record), folder, files, wanted, suffix=suffix)
+                impute_files(load_model(run, record), folder, files, wanted, **tables)
             elif files:
                 sources = {name: str(file.path) for name, file in files.items()}
                 with join_files(files, record.preprocessing, strict) as store:
@@ -117,12 +121,12 @@ def generate(
                         wanted,
                         draw=draw,
                         seed=seed,
-                        suffix=suffix,
                         sources=sources,
+                        **tables,
                     )
             else:
                 found = load_model(run, record)
                 generate_clusters(
-                    found, folder, numbers, samples, wanted, draw=draw, seed=seed, suffix=suffix
+                    found, folder, numbers, samples, wanted, draw=draw, seed=seed, **tables
                 )
         say(f"Written to {out}: {', '.join(wanted)}")

@@ -7,6 +7,7 @@ import typer
 
 from cmvae.base.words import counted
 from cmvae.cli.console import one_line_errors, say, say_join
+from cmvae.cli.spreadsheet import Spreadsheet, check_spreadsheet
 
 
 def predict(
@@ -46,6 +47,7 @@ def predict(
             metavar="NAME.OPTION=VALUE", help="How a file is read, as in fit; else as in the run."
         ),
     ] = None,
+    spreadsheet: Spreadsheet = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write id, cluster, its probability, the modalities seen and the fit of each sample.
@@ -65,9 +67,11 @@ def predict(
         from cmvae.cli.options import given_files, with_reading
         from cmvae.files.suffixes import MUDATA_SUFFIX, TABLE_SUFFIXES
         from cmvae.runs.folder import read_record
+        from cmvae.runs.manifest import read_manifest
         from cmvae.runs.predicting import predict_files, predict_h5mu
 
         may_write_file(out, overwrite, (*TABLE_SUFFIXES, MUDATA_SUFFIX))
+        check_spreadsheet(spreadsheet, out.suffix)
         is_copy = out.suffix == MUDATA_SUFFIX
         if is_copy and (data is None or data.suffix != MUDATA_SUFFIX):
             raise ValueError(
@@ -81,9 +85,15 @@ def predict(
             raise ValueError(
                 f"no data: pass --modality NAME=PATH, NAME being of {names}, or --data FILE"
             )
+        if not is_copy:
+            # In whatever way they are named, through a link too.
+            read_from = [Path(file.path) for file in files.values() if file.path is not None]
+            read_from += [run / name for name in read_manifest(run).files]
+            if any(path.exists() and out.exists() and out.samefile(path) for path in read_from):
+                raise ValueError(f"out: {out} is one of the files to read: name another file")
         if is_copy and data is not None:
             counts = predict_h5mu(run, record, files, data, out, say_join, strict, say)
         else:
-            counts = predict_files(run, record, files, out, say_join, strict, say)
+            counts = predict_files(run, record, files, out, say_join, strict, say, spreadsheet)
         sizes = ", ".join(f"{record.called(c)}: {count}" for c, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

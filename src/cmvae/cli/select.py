@@ -8,7 +8,14 @@ import typer
 from rich.table import Table
 
 from cmvae.base.words import counted
-from cmvae.cli.console import console, one_line_errors, quieten, say, say_join
+from cmvae.cli.console import (
+    console,
+    one_line_errors,
+    quieten,
+    refuse_several_processes,
+    say,
+    say_join,
+)
 from cmvae.cli.fit import how_many, show_clusters, training_bar, what_is_left
 
 if TYPE_CHECKING:
@@ -35,18 +42,22 @@ def select(
     Example: cmvae select runs/mine --clusters 5
     """
     with one_line_errors(lambda: f"the run is as it was; {what_is_left(run)}"):
-        from cmvae.runs.folder import PAGE, load_model, may_write_run, read_record
+        from cmvae.runs.folder import PAGE, load_model, may_write_run, put_back, read_record
 
+        if clusters is not None:
+            put_back(run)
         record = read_record(run)
         if clusters is None:
             _show_evidence(record)
             return
+        refuse_several_processes()
         may_write_run(run, overwrite=True, resume=False)
         if device is not None:
             record = replace(record, config=record.config.replace(device=device))
         from cmvae.runs.reading import read_files
 
-        rows = read_files(record.config.modalities, record.preprocessing)[1]
+        preprocessing, rows = read_files(record.config.modalities, record.preprocessing)
+        record = replace(record, preprocessing=preprocessing)
         say_join(rows.join)
         from cmvae.runs.fitting import change_clusters
 

@@ -1,7 +1,6 @@
 """What is refused in arrays, masks and their lengths, said the same way wherever data come in."""
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmvae.base.words import listed, quoted
+from cmvae.base.words import listed, quoted, shown
 
 CHUNK_ENTRIES = 1 << 22
 MARK = "mark the modality as not observed there"
@@ -32,32 +31,63 @@ def as_tensor(value: Any, what: str) -> Tensor:
         ValueError: for a scalar.
     """
     tensor = value if isinstance(value, Tensor) else _from_array(value, what)
-    if tensor.layout != torch.strided or tensor.is_complex():
-        kind = "complex" if tensor.is_complex() else "sparse"
+    if kind := _odd_kind(tensor):
         raise TypeError(f"{what}: expected a dense tensor of real numbers, got a {kind} tensor")
     if tensor.ndim == 0:
         raise ValueError(f"{what}: expected an array with samples on its first axis, got a scalar")
     return tensor
 
 
+def _odd_kind(tensor: Tensor) -> str:
+    """Return what a tensor is that cannot be calculated with, or nothing."""
+    if tensor.is_complex():
+        return "complex"
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    return "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else ""
+
+
 def _from_array(value: Any, what: str) -> Tensor:
     """Return an array, or nested lists, of numbers as a tensor."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{what}: masked arrays are not supported, their mask would be lost")
+    refusal = f"{what}: expected a numeric tensor or array; got"
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"got {type(value).__name__} of dtype {array.dtype}")
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-        if any(stride < 0 for stride in array.strides):
-            array = array.copy()
-        with warnings.catch_warnings():
-            # Memory-mapped arrays are read-only; nothing here writes to what it is given.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
-            return torch.as_tensor(value if isinstance(value, list | tuple) else array)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{what}: expected a numeric tensor or array; {error}") from error
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        odd = "whose entries differ in length or are no numbers"
+        raise TypeError(f"{refusal} {shown(value)}, {odd}") from None
+    if array.dtype.kind not in "biuf" or array.dtype == np.longdouble:
+        raise TypeError(f"{refusal} {type(value).__name__} of dtype {array.dtype}")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    if array.dtype == np.uint64:
+        array = array.view(np.uint64)  # which has two names in NumPy, one of them in PyTorch
+    tensor = torch.from_numpy(_writable(array))
+    is_list = isinstance(value, list | tuple) and tensor.is_floating_point()
+    return tensor.to(torch.get_default_dtype()) if is_list else tensor
+
+
+class _Shared:
+    """The memory of an array, as if it could be written to."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        own = array.__array_interface__
+        self.__array_interface__ = {**own, "data": (own["data"][0], False)}
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """Return an array that PyTorch shares without a warning, which would be of no use.
+
+    Memory-mapped arrays are read-only; nothing here writes to what it is given. The warning cannot
+    be turned off for a moment, as filters belong to all threads.
+    """
+    return array if array.flags.writeable else np.asarray(_Shared(array))
 
 
 def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = True) -> Tensor:
@@ -125,22 +155,23 @@ def any_cell(cells: Tensor) -> Tensor:
 
 def check_names(data: Any, what: str = "data") -> None:
     """Refuse what is not a non-empty mapping from modality names, by TypeError or ValueError."""
-    _check_mapping(data, what, "array")
+    check_mapping(data, what, "array")
     if not data:
         raise ValueError(f"{what}: expected at least one modality, got an empty mapping")
     for name in data:
         if not isinstance(name, str):
-            raise TypeError(f"{what}: modality names must be strings, got {name!r}")
+            raise TypeError(f"{what}: modality names must be strings, got {shown(name)}")
         if not name:
             raise ValueError(f"{what}: modality names must not be empty")
 
 
 def check_masks(masks: Any, what: str = "masks") -> None:
     """Raise ``TypeError`` for masks, of samples or of ``cells``, that are no mapping."""
-    _check_mapping(masks, what, "(n,) bool" if what == "masks" else "(n, D) bool")
+    check_mapping(masks, what, "(n,) bool" if what == "masks" else "(n, D) bool")
 
 
-def _check_mapping(value: Any, what: str, of: str) -> None:
+def check_mapping(value: Any, what: str, of: str) -> None:
+    """Raise ``TypeError`` for what is no mapping from modality names to ``of``."""
     if not isinstance(value, Mapping):
         kind = type(value).__name__
         raise TypeError(f"{what}: expected a mapping {{modality: {of}}}, got {kind}")
@@ -152,7 +183,7 @@ def check_known(names: Iterable[str], known: Sequence[str], what: str) -> None:
     for name in given:
         if name not in known:
             both = f"got {quoted(given)}; known are {quoted(known)}"
-            raise KeyError(f"unknown modality {name!r} in {what}: {both}")
+            raise KeyError(f"unknown modality {shown(name)} in {what}: {both}")
 
 
 def check_lengths(data: Mapping[str, Sized]) -> int:

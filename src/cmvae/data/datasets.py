@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cmvae.base.outputs import ModelOutput
+from cmvae.base.words import shown
 from cmvae.data.checks import (
     MARK,
     any_cell,
@@ -256,7 +257,7 @@ def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:
 def _as_row(index: Any, n_samples: int) -> int | None:
     """Return an integer as an index in [-n_samples, n_samples), None for what is no integer."""
     if isinstance(index, bool | np.bool_):
-        raise TypeError(f"an index must not be a single boolean, got {index!r}")
+        raise TypeError(f"an index must not be a single boolean, got {shown(index)}")
     if isinstance(index, Tensor | np.ndarray) and index.ndim:
         return None
     try:

@@ -6,6 +6,8 @@ from numbers import Real
 
 import numpy as np
 
+from cmvae.base.words import shown
+
 
 def random_masks(
     n_samples: int, modalities: Sequence[str], missing_rate: float, seed: int = 0
@@ -31,7 +33,7 @@ def random_masks(
     """
     is_number = isinstance(missing_rate, Real) and not isinstance(missing_rate, bool)
     if not is_number or not 0 <= (rate := float(missing_rate)) <= 1:
-        raise ValueError(f"missing_rate: expected a number in [0, 1], got {missing_rate!r}")
+        raise ValueError(f"missing_rate: expected a number in [0, 1], got {shown(missing_rate)}")
     if isinstance(modalities, str):
         raise TypeError(f"modalities: expected a sequence of names, got the string {modalities!r}")
     if operator.index(n_samples) < 1:

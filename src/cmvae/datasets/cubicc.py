@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmvae.base.words import quoted
+from cmvae.base.words import quoted, shown
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.data.stored import ByteImages
 
@@ -43,7 +43,7 @@ def cubicc(folder: str | Path, split: str = "train") -> MultimodalBaseDataset:
         Diffusion Variational Autoencoders, ICLR 2024.
     """
     if split not in SPLITS:
-        raise ValueError(f"split: expected {quoted(SPLITS)}, got {split!r}")
+        raise ValueError(f"split: expected {quoted(SPLITS)}, got {shown(split)}")
     root = Path(folder)
     labels = _read_labels(root / "labels.pt")
     rows = _read_rows(root / f"{split}_split.npy", len(labels))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cmvae.base.extras import from_extra, packaged_file
+from cmvae.base.words import shown
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 from cmvae.data.masks import random_masks
 from cmvae.datasets.cache import cache_folder, cached_arrays
@@ -65,7 +66,7 @@ def polymnist_5k(
         ValueError: For an unknown split, a missing_rate outside [0, 1], no 1 to 5 modalities.
     """
     if split not in SIZES:
-        raise ValueError(f"split: expected 'train' or 'test', got {split!r}")
+        raise ValueError(f"split: expected 'train' or 'test', got {shown(split)}")
     names = modality_names(modalities)
     masks = random_masks(SIZES[split], names, missing_rate, seed)
     folder = cache_folder(cache) / "polymnist-5k"

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from cmvae.base.arguments import seeded
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
-from cmvae.base.words import message_of
+from cmvae.base.words import message_of, shown
 from cmvae.data.batches import Batch, iterate
 from cmvae.diffusion.conditions import draw_conditions
 from cmvae.diffusion.config import DiffusionConfig
@@ -313,7 +313,7 @@ def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:
     given = list(decoders.values()) if isinstance(decoders, Mapping) else [decoders]
     if not all(isinstance(config, DiffusionConfig) for config in given):
         wanted = "a DiffusionConfig or {modality: DiffusionConfig}"
-        raise TypeError(f"decoders must be {wanted}, got {decoders!r}")
+        raise TypeError(f"decoders must be {wanted}, got {shown(decoders)}")
     if not decoders:
         raise ValueError(f"decoders is empty; allowed are any of {list(cmvae.modalities)}")
     if cmvae.model_config.input_dims is None:

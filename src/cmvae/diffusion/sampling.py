@@ -10,6 +10,7 @@ import numpy as np
 from torch import Generator, Tensor
 
 from cmvae.base.arguments import positive_float, positive_int
+from cmvae.base.words import shown
 from cmvae.diffusion.library import from_diffusers
 from cmvae.diffusion.process import Process
 
@@ -80,17 +81,17 @@ class Sampler:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler must be one of {list(SAMPLERS)}, got {self.sampler!r}")
+            raise ValueError(f"sampler must be one of {list(SAMPLERS)}, got {shown(self.sampler)}")
         positive_int("steps", self.steps)
         positive_int("batch_size", self.batch_size)
         if isinstance(self.guidance, bool) or not isinstance(self.guidance, Real):
-            raise TypeError(f"guidance must be a number from 0, got {self.guidance!r}")
+            raise TypeError(f"guidance must be a number from 0, got {shown(self.guidance)}")
         if not 0 <= self.guidance < math.inf:
-            raise ValueError(f"guidance must be a finite number from 0, got {self.guidance!r}")
+            raise ValueError(f"guidance must be a finite number from 0, got {shown(self.guidance)}")
         if not positive_float("strength", self.strength) <= 1:
-            raise ValueError(f"strength must be above 0 and at most 1, got {self.strength!r}")
+            raise ValueError(f"strength must be above 0 and at most 1, got {shown(self.strength)}")
         if self.clip is not None and not isinstance(self.clip, bool):
-            raise TypeError(f"clip must be True, False or None, got {self.clip!r}")
+            raise TypeError(f"clip must be True, False or None, got {shown(self.clip)}")
 
 
 def sampling_steps(process: Process, number: int, strength: float = 1.0) -> list[int]:

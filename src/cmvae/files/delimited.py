@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cmvae.base.words import counted
+from cmvae.base.words import counted, shown
 from cmvae.files.encoding import UNPACKING_ERRORS, find_encoding, opened_text
 from cmvae.files.layout import DELIMITERS, ROW_NAMES, check_width, find_layout, rows_of
 from cmvae.files.modality import ModalityFile
@@ -50,7 +50,8 @@ class DelimitedText:
         if given and (len(given) > 1 or given in '"\r\n'):
             words = ", ".join(DELIMITERS)
             raise ValueError(
-                f"{self.where}: delimiter must be {words} or one sign, got {options.delimiter!r}"
+                f"{self.where}: delimiter must be {words} or one sign, "
+                f"got {shown(options.delimiter)}"
             )
         with self._told():
             self.encoding = find_encoding(path, modality, options.encoding)

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.files import atomic_write
+from cmvae.base.refused_writes import reserve
 from cmvae.base.words import SHOWN, quoted
 from cmvae.files.mudata import library, read_index
 
+ROOM, BYTES_OF_CELL = 1 << 20, 200  # that results take in a file, at most
 KEY = "cmvae"  # what the names of results start with, as in cmvae.omics.to_mudata
 
 
@@ -49,7 +51,11 @@ def write_results(
     io, h5py = library("anndata.io"), library("h5py")
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
-        with _told_as_system_errors(target), h5py.File(temporary, "r+") as file:
+        reserve(temporary, ROOM + 2 * embedding.nbytes + BYTES_OF_CELL * len(ids))
+        with (
+            _told_as_system_errors(target),
+            h5py.File(temporary, "r+", locking=False) as file,  # atomic_write holds it
+        ):
             names = read_index(file["obs"])
             rows = cell_rows(names, ids, f"{source}: .obs")
             columns, values = placed_results(rows, len(names), clusters, probabilities, embedding)

@@ -12,15 +12,19 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cmvae.base.files import atomic_write
+from cmvae.files.spreadsheets import guarded
 
 _DIGITS = 9  # all that float32 has
 
 
 @contextmanager
-def open_rows(path: Path, digits: int | None = _DIGITS) -> Iterator[Callable[[pd.DataFrame], None]]:
+def open_rows(
+    path: Path, digits: int | None = _DIGITS, spreadsheet: bool = False
+) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Give a function that appends rows to a CSV, TSV or Parquet file.
 
-    Texts have so many ``digits`` of a number, None: all.
+    Texts have so many ``digits`` of a number, None: all. For a ``spreadsheet`` those that it would
+    compute are guarded (:func:`cmvae.files.spreadsheets.guarded`); Parquet needs no guard.
 
     Example:
         >>> with open_rows(Path("rows.csv")) as append:  # doctest: +SKIP
@@ -35,7 +39,8 @@ def open_rows(path: Path, digits: int | None = _DIGITS) -> Iterator[Callable[[pd
         with temporary.open("w", encoding="utf-8", newline="") as file:
 
             def append(rows: pd.DataFrame) -> None:
-                rows.to_csv(
+                own = guarded(rows) if spreadsheet else rows
+                own.to_csv(
                     file, sep=separator, index=False, header=not file.tell(), float_format=floats
                 )
 

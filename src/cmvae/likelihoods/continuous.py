@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmvae.base.words import shown
 from cmvae.likelihoods.base import Likelihood, at_least_float32, paired
 
 _SCALES = (1e-18, 1e18)  # float32 can hold their squares
@@ -41,7 +42,7 @@ class _LocationScale(Likelihood):
             self._log_scale = math.log(float(scale))
         else:
             allowed = f"a number from {lowest:g} to {highest:g} or 'learned'"
-            raise ValueError(f"scale must be {allowed}; got {scale!r}")
+            raise ValueError(f"scale must be {allowed}; got {shown(scale)}")
 
     @property
     def scale(self) -> float:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmvae.base.words import shown
 from cmvae.likelihoods.base import CountBlock, Likelihood, at_least_float32, check_same_shape
 
 _DEFAULT_SIZE = 1e4
@@ -58,9 +59,9 @@ class _Counts(Likelihood):
     ) -> None:
         super().__init__()
         if not isinstance(library_size, bool):
-            raise ValueError(f"library_size must be True or False; got {library_size!r}")
+            raise ValueError(f"library_size must be True or False; got {shown(library_size)}")
         if size is not None and not _is_positive(size):
-            raise ValueError(f"size must be a positive finite number; got {size!r}")
+            raise ValueError(f"size must be a positive finite number; got {shown(size)}")
         if size is not None and not library_size:
             raise ValueError("size is given, but library_size is False")
         self.shape = None if shape is None else tuple(shape)
@@ -224,7 +225,9 @@ class NegativeBinomial(_Counts):
             self._fixed = math.log(float(inverse_dispersion))
         elif not isinstance(inverse_dispersion, str) or inverse_dispersion not in _LEARNED:
             allowed = f"'feature', 'modality' or a number from {lowest:g} to {highest:g}"
-            raise ValueError(f"inverse_dispersion must be {allowed}; got {inverse_dispersion!r}")
+            raise ValueError(
+                f"inverse_dispersion must be {allowed}; got {shown(inverse_dispersion)}"
+            )
         elif inverse_dispersion == "feature" and shape is None:
             needed = "the modality's shape in input_dims; or take 'modality'"
             raise ValueError(f"inverse_dispersion 'feature' needs {needed}")
@@ -301,7 +304,7 @@ def _read_means(means: Any, library_size: bool, shape: tuple[int, ...] | None) -
         raise ValueError("means are given, but library_size is True")
     many = isinstance(means, Sequence) and not isinstance(means, str) and len(means) > 0
     if not many or not all(map(_is_positive, means)):
-        raise ValueError(f"means must be a list of positive finite numbers; got {means!r}")
+        raise ValueError(f"means must be a list of positive finite numbers; got {shown(means)}")
     if shape is not None and len(means) != math.prod(shape):
         wanted = f"means must be {math.prod(shape)}, one for each value of the shape {shape}"
         raise ValueError(f"{wanted}; got {len(means)}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from cmvae.base.words import quoted, shortened
+from cmvae.base.words import quoted, shortened, shown
 from cmvae.likelihoods.base import CountBlock, Likelihood, check_same_shape
 from cmvae.likelihoods.continuous import Laplace, Normal
 from cmvae.likelihoods.counts import NegativeBinomial, Poisson
@@ -183,7 +183,7 @@ def _read_columns(columns: object) -> list[_Block]:
     """Turn the description into blocks, one for each categorical column."""
     if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
         form = "a list of [kind, size] or [kind, size, parameters]"
-        raise ValueError(f"columns must be {form}; got {shortened(repr(columns))}")
+        raise ValueError(f"columns must be {form}; got {shown(columns)}")
     blocks: list[_Block] = []
     for i, entry in enumerate(columns):
         kind, size, params = _read_entry(i, entry)
@@ -191,7 +191,7 @@ def _read_columns(columns: object) -> list[_Block]:
         for n in sizes or [None]:
             if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
                 allowed = "its size must be a positive integer"
-                raise ValueError(f"columns[{i}] ({kind!r}): {allowed}; got {shortened(repr(size))}")
+                raise ValueError(f"columns[{i}] ({kind!r}): {allowed}; got {shown(size)}")
             start = blocks[-1].stop if blocks else 0
             blocks.append(_Block(kind, start, start + int(n), params, i))
     return blocks
@@ -201,8 +201,7 @@ def _read_entry(index: int, entry: object) -> tuple[str, Any, Mapping[str, Any]]
     place = f"columns[{index}]"
     if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) not in (2, 3):
         raise ValueError(
-            f"{place} must be [kind, size] or [kind, size, parameters]; "
-            f"got {shortened(repr(entry))}"
+            f"{place} must be [kind, size] or [kind, size, parameters]; got {shown(entry)}"
         )
     kind, size, params = entry if len(entry) == 3 else (*entry, {})
     if not isinstance(kind, str) or kind not in BLOCKS:
@@ -210,7 +209,5 @@ def _read_entry(index: int, entry: object) -> tuple[str, Any, Mapping[str, Any]]
             f"{place}: unknown kind {shortened(repr(kind))}; allowed: {quoted(BLOCKS)}"
         )
     if not isinstance(params, Mapping):
-        raise ValueError(
-            f"{place} ({kind!r}): parameters must be a mapping; got {shortened(repr(params))}"
-        )
+        raise ValueError(f"{place} ({kind!r}): parameters must be a mapping; got {shown(params)}")
     return kind, size, params

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cmvae.base.words import quoted, shortened
+from cmvae.base.words import quoted, shown
 from cmvae.likelihoods.base import Likelihood
 from cmvae.likelihoods.custom import Custom
 from cmvae.likelihoods.mixed import BLOCKS, Mixed
@@ -34,9 +34,7 @@ def build_likelihood(
     params = dict(params or {})
     if not (callable(dist) or (isinstance(dist, str) and dist in LIKELIHOODS)):
         allowed = f"allowed: {quoted(LIKELIHOODS)} or a callable"
-        raise ValueError(
-            f"likelihood of modality {modality!r}: got {shortened(repr(dist))}; {allowed}"
-        )
+        raise ValueError(f"likelihood of modality {modality!r}: got {shown(dist)}; {allowed}")
     try:
         if isinstance(dist, str):
             return LIKELIHOODS[dist].build(params, shape)

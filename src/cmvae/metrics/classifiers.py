@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from cmvae.base.arguments import positive_float, positive_int
 from cmvae.base.files import atomic_write
 from cmvae.base.reading import read_json
-from cmvae.base.words import message_of
+from cmvae.base.words import message_of, shown
 from cmvae.data.loading import as_dataset, batch_at, batch_loader
 from cmvae.datasets.cache import cache_folder, writing
 from cmvae.metrics.coherence import real_coherence
@@ -141,7 +141,7 @@ def train_classifiers(
     """
     train, test = as_dataset(train), as_dataset(test)
     if isinstance(seed, bool) or not isinstance(seed, Integral):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
+        raise TypeError(f"seed must be an integer, got {shown(seed)}")
     settings = {
         "version": VERSION,
         "n_classes": positive_int("n_classes", n_classes),

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from cmvae.base.words import shown
 from cmvae.metrics.reading import batches, restrict
 from cmvae.metrics.subsets import choose_subsets, subset_name
 from cmvae.models.assignment import assign, check_rule
@@ -159,7 +160,7 @@ def _from_objects(values: list[Any], name: str) -> np.ndarray:
     for value in values:
         if not isinstance(value, bool | int | float | np.number | np.bool_):
             raise TypeError(
-                f"{name}: expected all numbers or all strings, got {value!r} among them"
+                f"{name}: expected all numbers or all strings, got {shown(value)} among them"
             )
     return np.array(values)
 

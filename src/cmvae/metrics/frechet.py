@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from cmvae.base.arguments import positive_float, positive_int
+from cmvae.base.words import shown
 from cmvae.data.checks import as_tensor
 
 
@@ -52,7 +53,7 @@ def frechet_interval(
         ValueError: for a level outside (0, 1) or fewer than one resample.
     """
     if not positive_float("level", level) < 1:
-        raise ValueError(f"level must be a number between 0 and 1, got {level!r}")
+        raise ValueError(f"level must be a number between 0 and 1, got {shown(level)}")
     count = positive_int("n_resamples", n_resamples)
     both, rng = _both(features_a, features_b), np.random.default_rng(seed)
 

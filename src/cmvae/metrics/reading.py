@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.outputs import ModelOutput
+from cmvae.base.words import shown
 from cmvae.data.checks import as_mask
 from cmvae.data.loading import as_dataset, batch_at
 
@@ -50,7 +51,7 @@ def class_labels(batch: ModelOutput, what: str = "data") -> Tensor:
     if given is None:
         raise ValueError(f"{what} has no labels; {allowed}, the classes that classifiers tell")
     if not isinstance(given, Tensor) or given.ndim != 1:
-        raise ValueError(f"{allowed}, one for each sample, got {given!r:.80}")
+        raise ValueError(f"{allowed}, one for each sample, got {shown(given)}")
     labels = given.long().cpu()
     if bool((labels != given.cpu()).any()) or bool((labels < 0).any()):
         raise ValueError(f"{allowed}, got {given.unique().tolist()[:12]}")

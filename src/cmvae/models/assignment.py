@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cmvae.base.words import shown
 from cmvae.models.mixture import MixturePrior
 
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -45,7 +46,7 @@ RULES: dict[str, Rule] = {"mean": by_mean, "vote": by_vote, "joint": by_mean}
 def check_rule(rule: str) -> Rule:
     """Return the rule of that name; ``ValueError`` if there is none."""
     if not isinstance(rule, str) or rule not in RULES:
-        raise ValueError(f"rule must be one of {list(RULES)}, got {rule!r}")
+        raise ValueError(f"rule must be one of {list(RULES)}, got {shown(rule)}")
     return RULES[rule]
 
 

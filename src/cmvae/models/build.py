@@ -2,18 +2,31 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import nn
 
+from cmvae.base.memory import check_memory
+from cmvae.base.modality_dict import ModalityDict
 from cmvae.likelihoods import Likelihood, build_likelihood
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import Family
+from cmvae.models.mixture import MixturePrior
 from cmvae.models.private_prior import PrivatePrior
 from cmvae.models.residuals import ResidualFactors
 from cmvae.networks import build_decoder, build_encoder
 
 Supplied = Mapping[str, nn.Module] | None
+Part = nn.Module | None
+
+TRAINING_COPIES = 4  # weights, gradients and the two moments of Adam
+_SIZES = {
+    "mixture": "latent_dim, number_of_clusters or the form of covariance",
+    "residuals": "residual_factors",
+    "private_priors": "the private dimensions",
+}
+_SIZES_OF_NETWORKS = "hidden_dims, latent_dim or the private dimensions"
 
 
 def modality_names(
@@ -76,6 +89,58 @@ def warn_about_size_one(config: CMVAEConfig, modalities: tuple[str, ...]) -> Non
     if ones and config.prior_and_posterior_dist == "laplace_with_softmax":
         why = "with 'laplace_with_softmax' scales sum to a latent's size: one cannot be learned"
         warnings.warn(f"{', '.join(ones)} is 1: {why}", stacklevel=3)
+
+
+def build_parts(
+    config: CMVAEConfig,
+    family: Family,
+    modalities: tuple[str, ...],
+    encoders: Supplied = None,
+    decoders: Supplied = None,
+) -> dict[str, Part]:
+    """Build what a model consists of, by the name of its attribute; what is supplied is taken."""
+    likelihoods = build_likelihoods(config, modalities)
+    priors = build_private_priors(config, family, modalities)
+    n_clusters, covariance = config.number_of_clusters, config.covariance
+    return {
+        "encoders": ModalityDict(encoders or build_networks(config, likelihoods, "encoders")),
+        "decoders": ModalityDict(decoders or build_networks(config, likelihoods, "decoders")),
+        "likelihoods": ModalityDict(likelihoods),
+        "private_priors": ModalityDict(priors),
+        "mixture": MixturePrior(n_clusters, config.latent_dim, family, covariance),
+        "residuals": build_residuals(config, likelihoods),
+    }
+
+
+def check_size(make: Callable[[], Mapping[str, Part]], copies: int = 1) -> None:
+    """Refuse a model whose weights, so many times over, are more than the memory there is.
+
+    They are counted on the meta device, where tensors have sizes and nothing else.
+
+    Args:
+        make: Returns its parts by name.
+        copies: How many times over; in training ``TRAINING_COPIES``.
+
+    Raises:
+        ValueError: Naming the settings to lower.
+    """
+    largest, size, total = "", 0, 0
+    weightless = torch.get_default_device().type == "meta"
+    try:
+        with torch.device("meta"):
+            for name, part in make().items():
+                own = sum(x.nbytes for x in part.state_dict().values()) if part is not None else 0
+                largest, size = (name, own) if own > size else (largest, size)
+                total += own
+    except (RuntimeError, TypeError) as error:
+        if "overflow" not in str(error).lower():
+            return  # networks of one's own that cannot be built there
+        raise ValueError(f"no model can be so large: lower {_SIZES_OF_NETWORKS}") from None
+    if weightless:
+        return
+    what = "training the model's weights" if copies > 1 else "the model's weights"
+    lower = _SIZES.get(largest, _SIZES_OF_NETWORKS)
+    check_memory(f"{what}, most of them in its {largest},", copies * total, f"lower {lower}")
 
 
 def build_networks(

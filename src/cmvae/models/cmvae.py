@@ -10,11 +10,20 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from cmvae.base.arguments import positive_float, positive_int
+from cmvae.base.arguments import (
+    check_flags,
+    check_generator,
+    natural_int,
+    positive_float,
+    positive_int,
+    seeded,
+)
+from cmvae.base.forks import survive_forks
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
+from cmvae.base.words import shown
 from cmvae.data.batches import iterate
-from cmvae.data.checks import CHUNK_ENTRIES
+from cmvae.data.checks import CHUNK_ENTRIES, check_mapping
 from cmvae.models import build, generation, inference
 from cmvae.models.alignment import READING_SCALE, alignment_loss
 from cmvae.models.assignment import assign_points, check_rule
@@ -26,7 +35,10 @@ from cmvae.models.inference import Names, evaluating, experts_of, read_batch
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import bound_terms
 from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrained
+from cmvae.models.residuals import ResidualFactors
 from cmvae.models.selection import prune
+
+survive_forks()
 
 MOST_ROWS = 8192
 IMPUTE_STEPS = 60
@@ -68,6 +80,13 @@ class CMVAE(nn.Module):
         torch.Size([5, 1, 10])
     """
 
+    encoders: ModalityDict
+    decoders: ModalityDict
+    likelihoods: ModalityDict
+    private_priors: ModalityDict
+    mixture: MixturePrior
+    residuals: ResidualFactors | None
+
     def __init__(
         self, model_config: CMVAEConfig, encoders: Supplied = None, decoders: Supplied = None
     ) -> None:
@@ -81,16 +100,11 @@ class CMVAE(nn.Module):
         self.latent_dim = config.latent_dim
         family = self.family = FAMILIES[config.prior_and_posterior_dist]
         build.warn_about_size_one(config, names)
-        likelihoods = build.build_likelihoods(config, names)
-        built = partial(build.build_networks, config, likelihoods)
-        self.encoders = ModalityDict(encoders or built("encoders"))
-        self.decoders = ModalityDict(decoders or built("decoders"))
-        self.likelihoods = ModalityDict(likelihoods)
-        self.private_priors = ModalityDict(build.build_private_priors(config, family, names))
-        n_clusters, covariance = config.number_of_clusters, config.covariance
-        self.mixture = MixturePrior(n_clusters, config.latent_dim, family, covariance)
         self.rescale_factors = build.rescale_factors(config, names)
-        self.residuals = build.build_residuals(config, likelihoods)
+        make = partial(build.build_parts, config, family, names, encoders, decoders)
+        build.check_size(make)
+        for name, part in make().items():
+            setattr(self, name, part)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Let properties with a setter take parameters too, which ``nn.Module`` would register."""
@@ -161,7 +175,10 @@ class CMVAE(nn.Module):
         config = self.model_config
         draws = config.K if K is None else positive_int("K", K)
         weight = config.beta if beta is None else positive_float("beta", beta)
+        check_generator(generator)
         batch = read_batch(self, inputs)
+        others = len(self.modalities) ** 2  # every expert's draws are decoded into every modality
+        generation.check_draws(self, "K", draws, draws * len(batch) * others)
         experts, aligned = experts_of(self, batch), None
         if alignment is not None:
             aligned = positive_float("alignment", alignment) * alignment_loss(experts)
@@ -208,8 +225,11 @@ class CMVAE(nn.Module):
             modality, ``one_latent_space`` = False.
         """
         draws = positive_int("N", N)
+        check_flags(return_mean=return_mean, flatten=flatten)
+        check_generator(generator)
         names = inference.chosen_modalities(self, "cond_mod", cond_mod)
         experts = inference.experts_given(self, inputs, names, batch_size)
+        generation.check_draws(self, "N", draws, draws * experts.observed.shape[1])
         if return_mean:
             z, private = generation.mean_latents(self, experts, draws)
         else:
@@ -246,9 +266,13 @@ class CMVAE(nn.Module):
             classes, rates of counts; or drawn values, zeros and ones, one-hot vectors, counts
             (``TypeError`` for a likelihood that is a callable).
         """
+        check_flags(sample=sample)
+        check_generator(generator)
+        check_mapping(reconstructions, "reconstructions", "(..., *input shape)")
         data = {}
         for m in inference.chosen_modalities(self, "reconstructions", list(reconstructions)):
-            own, given = inference.likelihood_of(self, m), reconstructions[m]
+            own = inference.likelihood_of(self, m)
+            given = generation.as_reconstruction(self, m, reconstructions[m])
             data[m] = own.sample(given, generator) if sample else own.mean(given)
         return data
 
@@ -269,8 +293,9 @@ class CMVAE(nn.Module):
         Returns:
             {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
         """
+        names = inference.chosen_modalities(self, "gen_mod", gen_mod)
         keywords: dict[str, Any] = {"flatten": flatten, "generator": generator}
-        return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), gen_mod)
+        return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), names)
 
     @torch.no_grad()
     def impute(
@@ -287,8 +312,7 @@ class CMVAE(nn.Module):
             {modality: (n_data, *input shape)}, data as :meth:`to_data` returns them: probabilities
             of ones and of classes, rates of counts.
         """
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"steps must be an integer from 0, got {steps!r}")
+        natural_int("steps", steps)
         parts = []
         with evaluating(self):
             for chunk in iterate(inputs, positive_int("batch_size", batch_size)):
@@ -309,6 +333,7 @@ class CMVAE(nn.Module):
         """
         if self.residuals is None:
             raise ValueError("residual_factors is 0, or no column is a real number")
+        natural_int("steps", steps)
         parts = []
         with evaluating(self):
             for chunk in islice(iterate(train_data, 500), MOST_RESIDUALS // 500):
@@ -333,6 +358,8 @@ class CMVAE(nn.Module):
             ``clusters`` (n_samples,) int64, ``one_latent_space`` = False.
         """
         n, draw = positive_int("n_samples", n_samples), generation.sample_private_prior
+        check_generator(generator)
+        generation.check_draws(self, "n_samples", n, n)
         clusters = generation.choose_clusters(self, cluster, n, generator)
         z = self.mixture.sample(clusters, generator)
         private = {m: draw(self, m, (n,), generator) for m in self.modalities}
@@ -361,6 +388,8 @@ class CMVAE(nn.Module):
             unobserved; ``probabilities`` (n_data, C), their average, with ``'joint'`` p(c|z̄).
         """
         check_rule(rule)
+        check_flags(sample=sample)
+        check_generator(generator)
         points = inference.expert_points(self, inputs, batch_size, sample, generator)
         clusters, average, each = assign_points(rule, points, self.mixture)
         by_modality = dict(zip(self.modalities, each, strict=True))
@@ -387,6 +416,8 @@ class CMVAE(nn.Module):
         """
         check_rule(rule)
         positive_int("batch_size", batch_size)
+        check_flags(sample=sample)
+        check_generator(generator)
         if self.n_clusters < 2:
             return [math.inf] * (len(self.active_clusters) + 1)
         points = inference.expert_points(self, train_data, batch_size, sample, generator)
@@ -413,8 +444,12 @@ class CMVAE(nn.Module):
             The sum over samples, a scalar, or with ``reduction='none'`` (n_data,); in nats.
         """
         draws, chunk = positive_int("K", K), positive_int("chunk_size", chunk_size)
-        if reduction not in ("sum", "none"):
-            raise ValueError(f"reduction must be 'sum' or 'none', got {reduction!r}")
+        if not isinstance(reduction, str) or reduction not in ("sum", "none"):
+            raise ValueError(f"reduction must be 'sum' or 'none', got {shown(reduction)}")
+        check_generator(generator)
+        if seed is not None:
+            seeded(seed)
+        generation.check_draws(self, "K", draws, draws)
         nll = -inference.log_marginal(self, inputs, draws, chunk, generator, seed)
         return nll.sum() if reduction == "sum" else nll
 

@@ -10,11 +10,11 @@ from cmvae.base.settings import (
     Flag,
     Name,
     Natural,
-    PositiveFloat,
     PositiveInt,
     Settings,
     Shape,
     Sizes,
+    Weight,
 )
 from cmvae.likelihoods import build_likelihood
 from cmvae.networks import check_network
@@ -114,7 +114,7 @@ class CMVAEConfig(Settings):
     latent_dim: PositiveInt = 10
     input_dims: dict[Name, Shape] | None = None
     uses_likelihood_rescaling: Flag = False
-    rescale_factors: dict[Name, PositiveFloat] | None = None
+    rescale_factors: dict[Name, Weight] | None = None
     decoders_dist: dict[Name, Annotated[Any, BeforeValidator(_likelihood)]] | None = None
     decoder_dist_params: dict[Name, dict[str, Plain]] | None = None
     custom_architectures: list[Literal["encoders", "decoders"]] = Field(default_factory=list)
@@ -123,7 +123,7 @@ class CMVAEConfig(Settings):
         "laplace_with_softmax"
     )
     learn_modality_prior: Flag = True
-    beta: PositiveFloat = 1.0
+    beta: Weight = 1.0
     modalities_specific_dim: PositiveInt | dict[Name, PositiveInt]
     reconstruction_option: Literal["joint_prior", "single_prior"] = "joint_prior"
     loss: Literal["dreg_looser", "iwae_looser"] = "dreg_looser"

@@ -6,9 +6,22 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor
 
+from cmvae.base.memory import check_memory
+from cmvae.base.words import shown
+from cmvae.data.checks import as_tensor, check_mapping
 from cmvae.models.inference import Parts
 from cmvae.models.posterior import Experts
 from cmvae.models.private_prior import PrivatePrior
+
+
+def check_draws(parts: Parts, argument: str, value: int, draws: int) -> None:
+    """Refuse so many draws of all latents that memory cannot hold them, by the argument's name."""
+    if torch.compiler.is_compiling():
+        return
+    config, like = parts.model_config, parts.mixture.centers
+    size = config.latent_dim + sum(map(config.private_dim, parts.modalities))
+    n_bytes = 2 * draws * size * like.element_size()  # noise, and what it becomes
+    check_memory(f"{argument} = {value}", n_bytes, f"lower {argument}, or draw in parts")
 
 
 def sample_private_prior(
@@ -48,17 +61,29 @@ def joined_latents(
     if not isinstance(embedding, Mapping) or not {"z", "modalities_z"} <= set(embedding):
         raise TypeError("embedding must hold 'z' and 'modalities_z', as encode returns them")
     like, config = parts.mixture.centers, parts.model_config
-    z, private = torch.as_tensor(embedding["z"]).to(like), embedding["modalities_z"]
+    z, private = as_tensor(embedding["z"], "z").to(like), embedding["modalities_z"]
+    check_mapping(private, "modalities_z", "(..., dim)")
     latents = {}
     for m in modalities:
         if m not in private:
             raise KeyError(f"modalities_z lacks {m!r}; it has {list(private)}")
-        w, dim = torch.as_tensor(private[m]).to(like), config.private_dim(m)
+        w, dim = as_tensor(private[m], f"modalities_z[{m!r}]").to(like), config.private_dim(m)
         if z.shape[-1] != config.latent_dim or w.shape != (*z.shape[:-1], dim):
             wanted = f"z must be (..., {config.latent_dim}), modalities_z[{m!r}] (..., {dim})"
             raise ValueError(f"{wanted}; got {tuple(z.shape)} and {tuple(w.shape)}")
         latents[m] = torch.cat([z, w], -1)
     return latents
+
+
+def as_reconstruction(parts: Parts, modality: str, values: Any) -> Tensor:
+    """Return a decoder's output (..., *input shape) as a tensor; others are refused."""
+    what, shape = f"reconstructions[{modality!r}]", parts.model_config.shape_of(modality) or ()
+    given = as_tensor(values, what)
+    fits = tuple(given.shape[given.ndim - len(shape) :]) == tuple(shape)
+    if not fits or not given.is_floating_point():
+        wanted = f"floating numbers (..., {', '.join(map(str, shape))})"
+        raise ValueError(f"{what} must be {wanted}, got {given.dtype} {tuple(given.shape)}")
+    return given
 
 
 def choose_clusters(
@@ -68,15 +93,15 @@ def choose_clusters(
     active, weights = parts.mixture.active, parts.mixture.log_weights.exp()
     if cluster is None:
         return torch.multinomial(weights, n_samples, replacement=True, generator=generator)
-    refusal = f"cluster must be an index or {n_samples} of them, got {cluster!r}"
+    refusal = f"cluster must be an index or {n_samples} of them, got {shown(cluster)}"
     try:
         clusters = torch.as_tensor(cluster, device=active.device)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise TypeError(refusal) from None
     integer = not (clusters.is_floating_point() or clusters.dtype == torch.bool)
     if not integer or clusters.shape not in ((), (n_samples,)):
         raise ValueError(refusal)
     clusters, allowed = clusters.long().expand(n_samples), active.nonzero().squeeze(-1)
     if not bool(torch.isin(clusters, allowed).all()):
-        raise ValueError(f"cluster must be active, one of {allowed.tolist()}; got {cluster!r}")
+        raise ValueError(f"cluster must be active, one of {allowed.tolist()}; got {shown(cluster)}")
     return clusters

@@ -85,7 +85,7 @@ def residuals_of(parts: Parts, batch: Batch, means: dict[str, Tensor]) -> tuple[
         seen = batch.observed[parts.modalities.index(m)].unsqueeze(1).expand(made.shape)
         given = batch.data[m][:, real] if m in batch.data else made
         there.append(seen & batch.cells[m][:, real] if m in batch.cells else seen)
-        residuals.append(torch.where(there[-1], given - made, 0))
+        residuals.append(torch.where(there[-1], given.to(made.dtype) - made, 0))
     return torch.cat(residuals, 1), torch.cat(there, 1)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cmvae.base.modality_dict import ModalityDict
+from cmvae.base.words import quoted, shown
 from cmvae.data.batches import Batch, iterate, read_inputs
 from cmvae.likelihoods import Likelihood
 from cmvae.models.config import CMVAEConfig
@@ -58,11 +59,14 @@ def chosen_modalities(parts: Parts, argument: str, names: Names) -> list[str]:
     if isinstance(names, str):
         names = known if names == "all" and "all" not in known else [names]
     if not isinstance(names, Sequence | set):
-        raise TypeError(f"{argument} must be 'all', a name or a list of names, got {names!r}")
+        raise TypeError(f"{argument} must be 'all', a name or a list of names, got {shown(names)}")
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{argument} must hold names of modalities, got {shown(names)}")
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise KeyError(f"{argument} has unknown modalities {unknown}; the model has {known}")
+        odd = f"unknown modalities [{quoted(unknown)}]"
+        raise KeyError(f"{argument} has {odd}; the model has {known}")
     if not names:
         raise ValueError(f"{argument} is empty; allowed are 'all' and any of {known}")
     return names

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cmvae.base.words import shown
 from cmvae.likelihoods.base import at_least_float32
 from cmvae.models.families import Family
 
@@ -178,8 +179,8 @@ class MixturePrior(nn.Module):
         own, wanted = self.centers, f"cluster_centers must be finite, {tuple(self.centers.shape)}"
         try:
             centers = torch.as_tensor(centers, dtype=own.dtype, device=own.device)
-        except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"{wanted}; got {centers!r}") from None
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise TypeError(f"{wanted}; got {shown(centers)}") from None
         if centers.shape != own.shape or not bool(centers.isfinite().all()):
             raise ValueError(f"{wanted}; got shape {tuple(centers.shape)}")
         own.copy_(centers)

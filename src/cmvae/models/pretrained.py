@@ -8,13 +8,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
+from cmvae.base.arguments import as_path
 from cmvae.base.extras import from_extra
 from cmvae.base.files import atomic_write
 from cmvae.base.reading import read_json
-from cmvae.base.words import message_of, shortened
+from cmvae.base.words import message_of, shortened, shown
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 
@@ -31,9 +32,7 @@ ModelType = TypeVar("ModelType", bound=nn.Module)
 
 def prepare_folder(directory: str | Path) -> Path:
     """Return the folder to save a model in, made where it is missing, if it is no file."""
-    if not str(directory):
-        raise ValueError("save_directory must be a folder's path, got ''")
-    directory = Path(directory)
+    directory = as_path("save_directory", directory)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"save_directory must be a folder, got the file {directory}")
     directory.mkdir(parents=True, exist_ok=True)
@@ -46,11 +45,14 @@ def model_folder(name: str | Path, revision: str | None = None) -> Path:
     A string ``owner/name`` that is no folder here is an id of the Hub. JSON and safetensors files
     are fetched, nothing else. ``ValueError`` if there is neither, or a folder has a ``revision``.
     """
-    if not isinstance(name, str) or Path(name).exists() or not _HUB_ID.fullmatch(name):
+    path = as_path("pretrained_model_name_or_path", name)
+    if revision is not None and not isinstance(revision, str):
+        raise TypeError(f"revision must be a string or None, got {shown(revision)}")
+    if not isinstance(name, str) or path.exists() or not _HUB_ID.fullmatch(name):
         if revision is not None:
             where = "models of the Hugging Face Hub"
             raise ValueError(f"revision is for {where}, but {str(name)!r} is a path")
-        return Path(name)
+        return path
     what = f"{name}: no such folder; a model of this id on the Hugging Face Hub"
     hub = from_extra("huggingface_hub", "hub", what)
     try:
@@ -199,18 +201,29 @@ def check_tensors(own: Mapping[str, Tensor], stored: Mapping[str, Stored], path:
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
+    """Load the weights that :func:`_check_tensors` has found to be the model's, with no third copy.
+
+    The file is mapped into memory once, and stays there as long as any of its tensors does.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
-            dtype = file.get_tensor("mixture.centers").dtype  # of all
-            active = file.get_tensor("mixture.active")
-            names = file.keys()
-            bad = [name for name in names if not bool(file.get_tensor(name).isfinite().all())]
-        model.to(dtype)
-        load_model(model, str(path), strict=True)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        bad = [name for name, values in tensors.items() if not _is_finite(values)]
+        model.to(tensors["mixture.centers"].dtype)  # of all
+        model.load_state_dict(tensors, strict=False)  # shared ones are stored once
+        is_active = bool(tensors["mixture.active"].any())
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = f"the file is damaged or does not fit the model: {message_of(error)}"
         raise ValueError(f"{path}: {reason}") from None
     if bad:
         raise ValueError(f"{path}: NaN or infinity in {bad[:5]}")
-    if not bool(active.any()):
+    if not is_active:
         raise ValueError(f"{path}: mixture.active must have an active cluster at least")
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """Tell whether all numbers are finite, without a copy of them."""
+    if not values.is_floating_point() or not values.numel():
+        return True
+    low, high = values.aminmax()  # NaN where there is one
+    return bool(low.isfinite() & high.isfinite())

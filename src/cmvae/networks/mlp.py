@@ -7,6 +7,7 @@ from math import prod
 from torch import Tensor, nn
 
 from cmvae.base.outputs import ModelOutput
+from cmvae.base.words import shown
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder, PosteriorHead
 from cmvae.networks.shapes import check_input, check_sizes, holds_indices, one_hot
 
@@ -41,7 +42,7 @@ class MLPEncoder(BaseMultilatentEncoder):
         check_sizes(input_shape=input_shape, latent_dim=latent_dim, hidden_dims=hidden_dims)
         if one_hot and not input_shape:
             wanted = "an input_shape whose last axis is the classes"
-            raise ValueError(f"one_hot needs {wanted}; got {input_shape!r}")
+            raise ValueError(f"one_hot needs {wanted}; got {shown(input_shape)}")
         self.input_shape = tuple(input_shape)
         self.one_hot = one_hot
         sizes = [prod(input_shape), *hidden_dims]

@@ -6,6 +6,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from cmvae.base.words import shown
 from cmvae.likelihoods.base import is_integer
 
 SMALLEST = 8  # pixels or positions: below it a convolution has nothing to halve
@@ -49,7 +50,7 @@ def check_sizes(**sizes: Sequence[int] | int) -> None:
     for name, value in sizes.items():
         for entry in value if isinstance(value, Sequence) else [value]:
             if isinstance(entry, bool) or not isinstance(entry, Integral) or entry < 1:
-                raise ValueError(f"{name} must hold positive integers; got {value!r}")
+                raise ValueError(f"{name} must hold positive integers; got {shown(value)}")
 
 
 def one_hot(indices: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:

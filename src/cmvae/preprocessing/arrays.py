@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from cmvae.base.arrays import restore, standardise
+from cmvae.base.arrays import BEYOND_FLOAT32, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, PositiveInt
 from cmvae.base.words import counted
 from cmvae.files.images import read_image
@@ -133,6 +133,7 @@ class ArrayCodec(Codec):
         """The shape of one sample."""
         return self.shape
 
+    @BEYOND_FLOAT32
     def encode(self, rows: Any, modality: str) -> tuple[np.ndarray, np.ndarray]:
         """Return float32 (n, *); see :class:`Codec`."""
         is_array = isinstance(rows, np.ndarray)

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from cmvae.base.arrays import blocks, is_sparse, restore, standardise
+from cmvae.base.arrays import BEYOND_FLOAT32, blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
-from cmvae.base.words import SHOWN, listed, quoted
+from cmvae.base.words import SHOWN, listed, quoted, shown
 from cmvae.files.mudata import CellRows
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 
@@ -67,7 +67,7 @@ class CellCodec(Codec):
         if dist is not None and dist not in LIKELIHOODS:
             raise ValueError(
                 f"modality {modality!r}: likelihood must be one of {quoted(LIKELIHOODS)}, "
-                f"got {dist!r}"
+                f"got {shown(dist)}"
             )
         dist = _checked(rows, modality, dist)
         if hollow := _without_values(rows):
@@ -105,6 +105,7 @@ class CellCodec(Codec):
         kind, level = ENTRIES.get(self.dist, ("continuous", ""))
         return [Entry(name, kind, level) for name in self.names]
 
+    @BEYOND_FLOAT32
     def encode(self, rows: Any, modality: str) -> tuple[Any, np.ndarray]:
         """Return (n, variables) float32; what is sparse stays so, and is not standardised yet.
 
@@ -121,15 +122,12 @@ class CellCodec(Codec):
         observed = np.ones(rows.values.shape[0], dtype=bool)
         if not is_sparse(rows.values):
             observed = ~np.isnan(rows.values).all(1)
-        with np.errstate(
-            over="ignore"
-        ):  # what is beyond float32 is refused where datasets are made
-            if is_sparse(rows.values) or not self.center:
-                return rows.values.astype(np.float32, copy=False), observed
-            values = np.empty(rows.values.shape, dtype=np.float32)
-            center, spread = np.asarray(self.center), np.asarray(self.spread)
-            for start, block in blocks(rows.values):
-                values[start : start + len(block)] = standardise(block, center, spread)
+        if is_sparse(rows.values) or not self.center:
+            return rows.values.astype(np.float32, copy=False), observed
+        values = np.empty(rows.values.shape, dtype=np.float32)
+        center, spread = np.asarray(self.center), np.asarray(self.spread)
+        for start, block in blocks(rows.values):
+            values[start : start + len(block)] = standardise(block, center, spread)
         return values, observed
 
     def stored(self, values: Any) -> Any:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from cmvae.base.arrays import moments, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, Settings
-from cmvae.base.words import SHOWN
+from cmvae.base.words import SHOWN, listed, shown
 from cmvae.preprocessing.answers import answer_codes, are_texts, find_answers
 from cmvae.preprocessing.transforms import Chosen, Transform, backward, choose_transforms, forward
 
@@ -89,9 +89,9 @@ class Column(Settings):
     def refuse(self, cells: Cells, bad: np.ndarray, what: str, modality: str) -> None:
         """Refuse cells, (n,) boolean, naming the first."""
         if bad.any():
-            shown = list(dict.fromkeys(cells[bad].tolist()))[:SHOWN]
+            values = list(dict.fromkeys(cells[bad].tolist()))[:SHOWN]
             column = f"modality {modality!r}: column {self.name!r}"
-            raise ValueError(f"{column} ({type(self).__name__.lower()}) holds {shown}: {what}")
+            raise ValueError(f"{column} ({type(self).__name__.lower()}) holds {values}: {what}")
 
 
 class Continuous(Column):
@@ -315,13 +315,12 @@ def numbers_of(name: Any, cells: Any, modality: str) -> np.ndarray:
     """
     try:
         numbers = cells.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         column = f"modality {modality!r}: column {name!r}"
-        odd = cells[cells.notna() & pd.to_numeric(cells, errors="coerce").isna()]
-        shown = odd.drop_duplicates()[:SHOWN].tolist()
+        odd = [shown(value) for value in cells[cells.notna()] if not _is_number(value)]
         raise TypeError(
-            f"{column} holds something that is no number: {shown}; correct these cells, or "
-            "leave them empty"
+            f"{column} holds something that is no number: [{listed(dict.fromkeys(odd))}]; correct "
+            "these cells, or leave them empty"
         ) from None
     infinite = np.isinf(numbers)
     if infinite.any():
@@ -331,6 +330,14 @@ def numbers_of(name: Any, cells: Any, modality: str) -> np.ndarray:
             "such cells empty"
         )
     return numbers
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

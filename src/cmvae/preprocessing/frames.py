@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmvae.base.words import SHOWN
+from cmvae.base.words import SHOWN, quoted, shown
 from cmvae.files.arrays import as_images
 from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
@@ -96,7 +96,9 @@ def read_frames(tables: Any) -> Frames:
             f"X must be an array, a DataFrame or a mapping of them, not empty; got {got}"
         )
     if not all(isinstance(name, str) for name in tables):
-        raise TypeError(f"modality names must be strings, got {list(tables)}")
+        raise TypeError(f"modality names must be strings, got {shown(list(tables))}")
+    if "" in tables:
+        raise ValueError(f"modality names must not be empty, got {quoted(tables)}")
     read = {name: _read(name, table) for name, table in tables.items()}
     frames = {n: table for n, table in read.items() if isinstance(table, pd.DataFrame)}
     if len(frames) == len(read):
@@ -154,7 +156,7 @@ def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[s
     parts = {}
     for name, columns in modalities.items():
         if isinstance(columns, str) or not isinstance(columns, Iterable):
-            raise TypeError(f"modalities[{name!r}] must be a list of columns, got {columns!r}")
+            raise TypeError(f"modalities[{name!r}] must be a list of columns, got {shown(columns)}")
         try:
             by_name = all(column in frame.columns for column in columns)
             part = frame[list(columns)] if by_name else frame.iloc[:, list(columns)]
@@ -188,10 +190,10 @@ def _read(name: str, table: Any) -> Any:
             raise TypeError(
                 "masked arrays are not supported, their mask would be lost; put NaN there"
             )
-        values = np.asarray(table)
-        if values.dtype.kind in "cmM":
+        values = _as_array(table)
+        if values.dtype.kind in "cmMV":
             raise TypeError(f"got dtype {values.dtype}")
-    except (TypeError, ValueError, RuntimeError) as error:
+    except TypeError as error:
         raise TypeError(f"modality {name!r} holds something that is no number: {error}") from None
     if values.ndim == 0 or 0 in values.shape[1:]:
         raise ValueError(
@@ -200,16 +202,35 @@ def _read(name: str, table: Any) -> Any:
     return as_images(values, name)
 
 
+def _as_array(table: Any) -> np.ndarray:
+    """Return an array of what can be one; ``TypeError`` for what cannot, in our words."""
+    if hasattr(table, "detach"):  # a tensor
+        import torch
+
+        if table.layout != torch.strided or table.is_meta or table.is_nested:
+            raise TypeError("got a tensor that is not dense, or holds nothing")
+        if table.requires_grad:
+            raise TypeError("got a tensor that requires grad: detach it")
+        table = table.cpu()
+        table = table.float() if table.dtype == torch.bfloat16 else table
+    try:
+        return np.asarray(table)
+    except ValueError:
+        raise TypeError("got rows that differ in length") from None
+    except (TypeError, RuntimeError, OverflowError):
+        raise TypeError(f"got {shown(table)}") from None
+
+
 def _check_shared(frames: Mapping[str, pd.DataFrame], places: Mapping[str, np.ndarray]) -> None:
     """Refuse a table with samples of its own alone."""
     held = [name for name, frame in frames.items() if len(frame)]
     for name in held:
         others = [places[other] for other in held if other != name]
         if others and not np.isin(places[name], np.concatenate(others)).any():
-            shown = {other: frames[other].index[:3].tolist() for other in held}
+            first = {other: frames[other].index[:3].tolist() for other in held}
             raise ValueError(
                 f"modality {name!r} shares no index entry with any other modality; "
-                f"the first of each are {shown}"
+                f"the first of each are {first}"
             )
 
 

@@ -24,6 +24,8 @@ _LARGE = 100  # the median from which whole numbers are amounts, not counts
 _YEARS = (1800, 2100)
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+_WHOLE = ("integer", "mixed-integer", "mixed-integer-float")  # of objects of Python
+_LARGEST = int(np.finfo(np.float64).max)
 _TEXTS = ("string", "mixed", "mixed-integer", "categorical", "empty")
 
 
@@ -178,6 +180,7 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
     Raises:
         ValueError: For an array of more than two axes, no columns, or columns that occur more than
             once.
+        TypeError: For numbers that are complex, or beyond float64.
     """
     table = as_pandas(table)
     if isinstance(table, pd.Series):
@@ -198,7 +201,25 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
     if not table.columns.is_unique:
         repeated = table.columns[table.columns.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: columns {repeated} occur more than once")
-    return table.infer_objects()
+    table = table.infer_objects()
+    odd = {dtype for dtype in set(table.dtypes) if getattr(dtype, "kind", "") in ("c", "O")}
+    for place in [p for p, dtype in enumerate(table.dtypes) if dtype in odd] if odd else ():
+        if what := _odd_numbers(table.iloc[:, place]):
+            column = f"column {table.columns[place]!r}"
+            raise TypeError(
+                f"modality {modality!r}: {column} holds {what}; convert it or leave it out"
+            )
+    return table
+
+
+def _odd_numbers(column: "pd.Series[Any]") -> str:
+    """Say which numbers a column holds that cannot be calculated with, or nothing."""
+    if pd.api.types.is_complex_dtype(column.dtype):
+        return "complex numbers"
+    if pd.api.types.infer_dtype(column) not in _WHOLE:
+        return ""
+    whole = (value for value in column if isinstance(value, int))
+    return "whole numbers beyond 1e308" if any(abs(value) > _LARGEST for value in whole) else ""
 
 
 def _kind_of(name: Any, column: "pd.Series[Any]", modality: str) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from cmvae.base.arrays import BEYOND_FLOAT32
 from cmvae.base.settings import Name, Settings
-from cmvae.base.words import SHOWN, listed, quoted, raise_all
+from cmvae.base.words import SHOWN, listed, quoted, raise_all, shown
 from cmvae.files.images import measure_bits, measure_images
 from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
@@ -34,6 +35,7 @@ from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer
 from cmvae.preprocessing.transforms import are_shares
 from cmvae.preprocessing.understanding import ModalitySummary, summarise
+from cmvae.preprocessing.variation import check_variation
 from cmvae.preprocessing.words import WordCodec, are_words
 
 if TYPE_CHECKING:
@@ -84,7 +86,8 @@ class Preprocessing(Settings):
             rows: Modality to its rows.
             options: Modality to how its rows are to be read.
 
-        A modality that no sample has is left out, with a warning.
+        A modality that no sample has is left out, with a warning; so are, of tables, columns that
+        hold one value alone. Of arrays these are kept, with a warning.
 
         Raises:
             ValueError, TypeError, KeyError: For what cannot be read, all of it at once.
@@ -110,6 +113,8 @@ class Preprocessing(Settings):
             except (ValueError, TypeError, KeyError) as error:
                 errors.append(error)
         raise_all(errors)
+        named = {name: own.kinds for name, own in (options or {}).items()}
+        check_variation({name: rows[name] for name in codecs}, named)
         return cls(codecs=codecs, understood=understood)  # type: ignore[arg-type]
 
     @property
@@ -168,7 +173,9 @@ class Preprocessing(Settings):
     def codec(self, modality: str) -> Codec:
         """Return the codec of a modality; ``KeyError`` for one that was not learned."""
         if modality not in self.codecs:
-            raise KeyError(f"unknown modality {modality!r}; fitted were {list(self.codecs)}")
+            raise KeyError(
+                f"unknown modality {shown(modality)}; fitted were [{quoted(self.codecs)}]"
+            )
         return self.codecs[modality]
 
     def restore(self, modality: str, values: Any) -> Any:
@@ -226,6 +233,7 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
     return learn_modality(rows, modality, options or ModalityFile())[0]
 
 
+@BEYOND_FLOAT32
 def learn_modality(
     rows: Any, modality: str, options: ModalityFile
 ) -> tuple[Codec, ModalitySummary]:
@@ -300,22 +308,22 @@ def _check_options(frame: pd.DataFrame, options: ModalityFile, modality: str) ->
     names = list(map(str, frame))
     unknown = sorted(set(kinds) - set(names))
     if unknown:
-        shown = f"{unknown[:SHOWN]}; it has {listed(names, 2 * SHOWN)}"
-        raise KeyError(f"{where}: kinds of unknown columns {shown}")
+        known = f"it has {listed(names, 2 * SHOWN)}"
+        raise KeyError(f"{where}: kinds of unknown columns {unknown[:SHOWN]}; {known}")
     wrong = [kind for kind in kinds.values() if kind not in (*KINDS, IGNORE, TEXT)]
     if wrong:
         allowed = ", ".join((*KINDS, TEXT, IGNORE))
         raise ValueError(f"{where}: unknown kinds {wrong}; allowed: {allowed}")
     if chosen is not None and chosen not in (*LIKELIHOOD_KINDS, "mixed"):
         allowed = quoted((*LIKELIHOOD_KINDS, "mixed"))
-        raise ValueError(f"{where}: likelihood must be one of {allowed}, got {chosen!r}")
+        raise ValueError(f"{where}: likelihood must be one of {allowed}, got {shown(chosen)}")
 
 
 def _learn_text(frame: pd.DataFrame, ignored: tuple[str, ...], modality: str) -> TextCodec:
     """Learn the words of a table of one column."""
     if len(frame.columns) > 1:
-        shown = list(frame)[:SHOWN]
-        raise ValueError(f"modality {modality!r}: a modality of texts has one column, got {shown}")
+        got = list(frame)[:SHOWN]
+        raise ValueError(f"modality {modality!r}: a modality of texts has one column, got {got}")
     (column,) = frame
     words = Tokenizer.fit(frame[column].dropna().astype(str))
     return TextCodec(column=str(column), tokenizer=words, ignored=ignored)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from cmvae.base.arrays import restore
+from cmvae.base.arrays import BEYOND_FLOAT32, restore
 from cmvae.base.settings import Finite
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
@@ -171,6 +171,7 @@ class TableCodec(Codec):
             or (isinstance(own, Date) and own.form != STORED)
         )
 
+    @BEYOND_FLOAT32
     def encode(self, rows: Any, modality: str = "table") -> tuple[np.ndarray, np.ndarray]:
         """Return numbers, (n, D) float32, missing cells and rows NaN; see :class:`Codec`.
 

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.settings import PositiveInt, Settings
-from cmvae.base.words import SHOWN
+from cmvae.base.words import SHOWN, shown
 from cmvae.preprocessing.codec import Codec, Likelihood, Params
 from cmvae.preprocessing.kinds import as_frame
 
@@ -205,7 +205,7 @@ def _split(texts: Iterable[str]) -> list[Sequence[str]]:
     bad = [i for i, text in enumerate(texts) if not isinstance(text, str)]
     if bad:
         raise TypeError(
-            f"texts must be strings; got {texts[bad[0]]!r} at {bad[0]}, "
+            f"texts must be strings; got {shown(texts[bad[0]])} at {bad[0]}, "
             f"and {len(bad) - 1} others that are none"
         )
     return [_WORD.findall(text.lower()) for text in texts]

@@ -96,4 +96,12 @@ def _kurtosis(numbers: np.ndarray) -> np.ndarray:
     center, spread = moments(numbers)
     standardised = (numbers - center) / spread
     fourth = standardised**2 * standardised**2
-    return np.asarray(np.nanmean(fourth, 0) if np.isnan(fourth).any() else fourth.mean(0))
+    there = ~np.isnan(fourth)
+    return np.asarray(fourth.mean(0) if there.all() else _mean_of_some(fourth, there))
+
+
+def _mean_of_some(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Return the means of what is there, (D,); NaN of columns of which nothing is."""
+    number = there.sum(0)
+    sums = np.where(there, values, 0).sum(0)
+    return np.where(number, sums / np.maximum(number, 1), np.nan)

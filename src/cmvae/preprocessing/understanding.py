@@ -46,6 +46,7 @@ class ModalitySummary(Settings):
         id: The name of the file's column of ids, where it has one.
         reading: How the file was read: delimiter, encoding, and what is not plain or was passed
             over.
+        sha256: The hash of the file, or of all files in a folder, when the samples were read.
     """
 
     what: str
@@ -54,6 +55,7 @@ class ModalitySummary(Settings):
     path: str | None = None
     id: str | None = None
     reading: str = ""
+    sha256: str | None = None
 
     @property
     def left_out(self) -> tuple[ColumnSummary, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from cmvae.base.arrays import unit_of
+from cmvae.base.arrays import BEYOND_FLOAT32, unit_of
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
@@ -136,6 +136,7 @@ class WordCodec(Codec):
         """The words."""
         return [Entry(name, "words") for name in self.names]
 
+    @BEYOND_FLOAT32
     def encode(self, rows: Any, modality: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (n, D) float32, missing cells and rows NaN; see :class:`Codec`.
 

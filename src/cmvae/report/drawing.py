@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmvae.base.arguments import positive_int
+from cmvae.base.words import shown
 from cmvae.data.checks import as_tensor
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def name_row(panel: "Axes", text: str) -> None:
 def percent(share: float, what: str) -> str:
     """Return a share as text; ``ValueError`` for one outside [0, 1]."""
     if not 0 <= share <= 1:
-        raise ValueError(f"{what}: expected a number in [0, 1], got {share!r}")
+        raise ValueError(f"{what}: expected a number in [0, 1], got {shown(share)}")
     return f"{100 * share:.0f} %"
 
 

@@ -13,14 +13,15 @@ PROFILE = (
 """Its columns; where the two values are shares, ``value`` is what they are shares of."""
 
 
-def write_profiles(path: str | Path, profiles: pd.DataFrame) -> None:
+def write_profiles(path: str | Path, profiles: pd.DataFrame, *, spreadsheet: bool = False) -> None:
     """Write what sets clusters apart as a table, as a whole or not at all.
 
     Args:
         path: A .csv, .tsv or .parquet file.
         profiles: The ``profiles`` of what :func:`cmvae.report.gather_report` returned.
+        spreadsheet: Guard texts that a spreadsheet would compute.
     """
-    with open_rows(Path(path)) as append:
+    with open_rows(Path(path), spreadsheet=spreadsheet) as append:
         append(profiles)
 
 

@@ -13,6 +13,7 @@ from cmvae.runs.folder import (
     TRAINING,
     install,
     partial_folder,
+    read_run,
     start_again,
     write_run,
     writing_run,
@@ -32,16 +33,20 @@ def fit_run(
     Args:
         folder: The run folder; :func:`cmvae.runs.folder.may_write_run` has allowed it.
         prepared: What to train on.
-        resume: Go on from the last checkpoint of an interrupted run.
+        resume: Go on from the last checkpoint of an interrupted run, or of an interrupted
+            :func:`change_clusters` of the run that is in the folder.
         **trainer_arguments: For :func:`cmvae.fit`.
     """
+    partial, before = partial_folder(folder), dict[str, Any]()
     with writing_run(folder):
         if not resume:
-            start_again(partial_folder(folder), prepared.config)
+            start_again(partial, prepared.config)
+        elif (partial / TRAINING / EARLIER_LOG).is_file():
+            before = _what_it_has(read_run(folder))
         return _trained(
             folder,
             lambda run_dir: train_run(
-                prepared, run_dir=run_dir, resume=resume, **trainer_arguments
+                prepared, run_dir=run_dir, resume=resume, **before, **trainer_arguments
             ),
         )
 
@@ -67,15 +72,18 @@ def change_clusters(
     prepared = prepare(config, run.preprocessing, rows)
     partial = partial_folder(folder)
     with writing_run(folder):
-        start_again(partial, config)
-        (partial / TRAINING).mkdir()
-        run.log.to_csv(partial / TRAINING / EARLIER_LOG, index=False)
+        start_again(partial, config, {f"{TRAINING}/{EARLIER_LOG}": run.log})
         return _trained(
             folder,
             lambda run_dir: train_run(
-                prepared, run_dir=run_dir, warm=run.model, latents=run.latents, **trainer_arguments
+                prepared, run_dir=run_dir, **_what_it_has(run), **trainer_arguments
             ),
         )
+
+
+def _what_it_has(run: Run) -> dict[str, Any]:
+    """Return what new clusters of a run start from, for :func:`cmvae.runs.run.train_run`."""
+    return {"warm": run.model, "latents": run.latents}
 
 
 def _trained(folder: Path, train: Callable[[Path], Run]) -> Run:

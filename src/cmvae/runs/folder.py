@@ -1,12 +1,11 @@
 """Run folders: what a run leaves, written as a whole or not at all, read where it is unharmed."""
 
-import hashlib
 import json
+import os
 import platform
 import shutil
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +15,16 @@ import pandas as pd
 import pyarrow
 
 from cmvae._version import __version__
+from cmvae.base import files
 from cmvae.base.files import (
     atomic_folder,
     atomic_write,
+    drop,
     link_target,
     may_write_folder,
     moved_away,
     sole_writer,
+    sweep,
     taking_place,
 )
 from cmvae.base.reading import read_json
@@ -37,6 +39,15 @@ from cmvae.runs.checks import (
     read_samples,
 )
 from cmvae.runs.config import RunConfig
+from cmvae.runs.manifest import (
+    MANIFEST,
+    VERSION,
+    Manifest,
+    digest,
+    read_manifest,
+    record_files,
+    write_manifest,
+)
 from cmvae.runs.names import NAMES, read_names, write_names
 from cmvae.runs.record import RunRecord
 from cmvae.runs.reference import FitReference
@@ -44,8 +55,6 @@ from cmvae.runs.reference import FitReference
 if TYPE_CHECKING:
     from cmvae.runs.run import Run
 
-VERSION = 3
-MANIFEST = "manifest.json"
 CONFIG, PREPROCESSING, METRICS = "config.yaml", "preprocessing.json", "metrics.json"
 SAMPLES, LOG, VERSIONS, MODEL = "clusters.csv", "log.csv", "versions.json", "model"
 EXTRAS, INDEX = "estimator.json", "index.parquet"  # where the run is that of an estimator
@@ -58,7 +67,7 @@ OWN_FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
 FILES = (*OWN_FILES, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
 TRAINING = "training"  # checkpoints, until the run is complete
-PACKAGES = ("torch", "lightning", "numpy", "pandas", "scikit-learn")
+PACKAGES = ("torch", "lightning", "numpy", "scipy", "pandas", "scikit-learn")
 
 
 def partial_folder(folder: Path) -> Path:
@@ -87,7 +96,7 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
         raise ValueError("overwrite and resume exclude each other")
     if partial.exists() or moved_away(link_target(folder)):
         with sole_writer(link_target(folder)):
-            put_back(folder)
+            _put_back(folder)
     if resume and not (partial / CONFIG).is_file():
         missing = partial / CONFIG
         raise ValueError(f"resume: no interrupted run to go on with: {missing} is missing")
@@ -109,6 +118,7 @@ def writing_run(folder: Path) -> Iterator[None]:
     partial = partial_folder(folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
     with sole_writer(link_target(folder)):
+        sweep(partial)
         yield
 
 
@@ -125,26 +135,27 @@ def put_back(folder: Path) -> None:
 
     Where the new run is in its place already, only what is no part of a run is.
     """
-    folder = link_target(folder)
-    for old in moved_away(folder):
-        what = f"the writing of {folder} was broken off"
-        if not folder.exists():
-            old.rename(folder)
-            old.parent.rmdir()
-            warnings.warn(f"{what}: the run before is back in its place", stacklevel=2)
-        elif left := _keep_others(old, folder):
-            warnings.warn(f"{what}: {old} still holds {left}, which are there too", stacklevel=2)
-        else:
-            shutil.rmtree(old.parent)
+    if moved_away(link_target(folder)):
+        with sole_writer(link_target(folder)):
+            _put_back(folder)
 
 
-def start_again(partial: Path, config: RunConfig) -> None:
-    """Make an empty partial folder that holds the run's config, so that it can be resumed."""
+def _put_back(folder: Path) -> None:
+    files.put_back(link_target(folder), _keep_others, "the run")
+
+
+def start_again(
+    partial: Path, config: RunConfig, tables: Mapping[str, pd.DataFrame] | None = None
+) -> None:
+    """Make a partial folder that holds the run's config, so that it can be resumed, and tables."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(partial) as temporary:
         _write_text(temporary / CONFIG, config.to_yaml())
+        for name, table in (tables or {}).items():
+            (temporary / name).parent.mkdir()
+            table.to_csv(temporary / name, index=False)
     for old in moved_away(partial):  # of writers that were killed while they dropped it
-        shutil.rmtree(old.parent, ignore_errors=True)
+        drop(old.parent)
 
 
 def write_run(partial: Path, run: "Run") -> None:
@@ -153,7 +164,7 @@ def write_run(partial: Path, run: "Run") -> None:
         CONFIG: run.config.to_yaml(),
         PREPROCESSING: run.preprocessing.to_json() + "\n",
         METRICS: json.dumps(run.metrics, indent=1) + "\n",
-        VERSIONS: json.dumps(_versions(), indent=1) + "\n",
+        VERSIONS: json.dumps(versions_now(), indent=1) + "\n",
     }
     if run.extras:
         texts[EXTRAS] = json.dumps(run.extras, indent=1) + "\n"
@@ -172,9 +183,20 @@ def write_run(partial: Path, run: "Run") -> None:
     if run.names:
         write_names(partial, run.names)
     run.model.save_pretrained(partial / MODEL)
-    files = [name for name in (*FILES, *OPTIONAL) if (partial / name).is_file()]
-    content = {"version": VERSION, "files": {name: _digest(partial / name) for name in files}}
-    _write_text(partial / MANIFEST, json.dumps(content, indent=1) + "\n")
+    write_manifest(partial, (*FILES, *OPTIONAL, *ON_REQUEST))
+
+
+@contextmanager
+def adding_files(folder: Path) -> Iterator[None]:
+    """Hold a run while files are made that it has on request, then record their hashes.
+
+    Raises:
+        ValueError: If another process writes the run.
+    """
+    may_lock = os.access(link_target(folder).parent, os.W_OK)  # or nobody can replace it
+    with writing_run(folder) if may_lock else nullcontext():
+        yield
+        record_files(folder, ON_REQUEST)
 
 
 def install(partial: Path, folder: Path) -> None:
@@ -276,8 +298,8 @@ def read_record(folder: Path) -> RunRecord:
     )
 
 
-def _check_files(folder: Path) -> None:
-    """Refuse a folder that holds no whole run of this version."""
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds no run."""
     if not folder.is_dir():
         left = [str(path) for path in moved_away(folder)]
         hint = f"; its writing was broken off, the run before is in {left[0]}" if left else ""
@@ -289,22 +311,31 @@ def _check_files(folder: Path) -> None:
                 "CMVAE.from_pretrained reads it; CMVAEClusterer.save and cmvae fit keep the rest"
             )
         raise ValueError(f"{folder} is no run folder, or not complete: {MANIFEST} is missing")
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise ValueError(f"{folder / MANIFEST} is damaged: it names no version and no files")
-    number, hashes = manifest.get("version"), manifest["files"]
-    if isinstance(number, bool) or number != VERSION:
+
+
+def check_version(folder: Path, manifest: Manifest) -> None:
+    """Refuse a run of another version."""
+    if isinstance(manifest.version, bool) or manifest.version != VERSION:
         raise ValueError(
-            f"{folder} is a run folder of version {shortened(repr(number))}; "
+            f"{folder} is a run folder of version {shortened(repr(manifest.version))}; "
             f"this cmvae {__version__} reads version {VERSION}: {folder / CONFIG} repeats the run, "
             f"{folder / MODEL} holds its model"
         )
-    for name in (*FILES, *(own for own in OPTIONAL if own in hashes)):
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a folder that holds no whole run of this version."""
+    check_folder(folder)
+    manifest = read_manifest(folder)
+    hashes = manifest.files
+    check_version(folder, manifest)
+    present = [own for own in OPTIONAL if own in hashes or (folder / own).is_file()]
+    for name in (*FILES, *present):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: the file is missing from the run folder")
         if name not in hashes:
             raise ValueError(f"{folder / MANIFEST} is damaged: it does not name {name}")
-        if _digest(folder / name) != hashes.get(name):
+        if digest(folder / name) != hashes[name]:
             raise ValueError(f"{folder / name}: the file was altered since the run was written")
 
 
@@ -322,7 +353,8 @@ def _write_index(index: pd.Index, path: Path) -> None:
         raise ValueError(f"an index of {index.dtype} cannot be kept: {error}") from None
 
 
-def _versions() -> dict[str, str]:
+def versions_now() -> dict[str, str]:
+    """Return the versions of Python and of what a run's figures depend on."""
     versions = {"python": platform.python_version(), "cmvae": __version__}
     for name in PACKAGES:
         try:
@@ -330,11 +362,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # it came by another way than a package
             versions[name] = "unknown"
     return versions
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:

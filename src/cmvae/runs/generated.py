@@ -11,7 +11,7 @@ import pandas as pd
 
 from cmvae._version import __version__
 from cmvae.base.arguments import seeded
-from cmvae.base.files import may_write_folder
+from cmvae.base.files import may_write_folder, moved_away, put_back, sole_writer
 from cmvae.base.reading import read_json
 from cmvae.files.join import RowStore
 from cmvae.preprocessing.codec import Writer
@@ -29,9 +29,14 @@ Part = tuple[list[str], Any, np.ndarray | None]  # ids, what is decoded, and clu
 def may_write_generated(folder: Path, overwrite: bool) -> None:
     """Refuse a folder of generated samples that may not be replaced, or that holds something else.
 
+    What a writer that was killed had moved away is put back.
+
     Raises:
         ValueError: Naming it.
     """
+    if moved_away(folder):
+        with sole_writer(folder):
+            put_back(folder, _leave_others, "what was generated")
     may_write_folder(folder, overwrite, "generated samples", _holds_generated)
     if not folder.parent.is_dir():
         raise ValueError(f"out: no such folder: {folder.parent}")
@@ -46,6 +51,10 @@ def _holds_generated(folder: Path) -> bool:
         return False
 
 
+def _leave_others(old: Path, _: Path) -> list[str]:
+    return [] if _holds_generated(old) else [path.name for path in old.iterdir()]
+
+
 def generate_clusters(
     run: "Run",
     folder: Path,
@@ -56,6 +65,7 @@ def generate_clusters(
     draw: bool,
     seed: int,
     suffix: str = ".csv",
+    **options: Any,
 ) -> None:
     """Write samples of clusters: ``NAME.csv`` or ``.parquet``, ``NAME/ID.png`` or ``NAME.npy``.
 
@@ -70,6 +80,7 @@ def generate_clusters(
         draw: Draw from the likelihoods, instead of their means.
         seed: Seed of the draws.
         suffix: Of tables.
+        **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
     clusters = list(dict.fromkeys(clusters))
@@ -86,7 +97,7 @@ def generate_clusters(
             )
             yield ids[start : start + rows], run.model.decode(drawn, list(modalities)), chosen
 
-    _write(run, folder, modalities, parts(), draw, generator, suffix)
+    _write(run, folder, modalities, parts(), draw, generator, suffix, **options)
     settings: dict[str, Any] = {"clusters": [int(c) for c in clusters], "samples": int(n_samples)}
     if run.names:
         settings["names"] = [run.name_of(c) for c in clusters]
@@ -103,6 +114,7 @@ def translate_files(
     seed: int,
     suffix: str = ".csv",
     sources: Mapping[str, str],
+    **options: Any,
 ) -> None:
     """Write modalities of samples from others, as :func:`generate_clusters` does; ids stay.
 
@@ -117,6 +129,7 @@ def translate_files(
         seed: Seed of the draws.
         suffix: Of tables.
         sources: Modality to file of the samples, to be recorded.
+        **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
 
@@ -128,7 +141,7 @@ def translate_files(
             )
             yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
 
-    _write(run, folder, modalities, parts(), draw, generator, suffix)
+    _write(run, folder, modalities, parts(), draw, generator, suffix, **options)
     record_generated(folder, sources=dict(sources), draw=draw, seed=int(seed))
 
 
@@ -147,10 +160,11 @@ def _write(
     draw: bool,
     generator: "Generator",
     suffix: str,
+    **options: Any,
 ) -> None:
     codecs = run.preprocessing.codecs
     with ExitStack() as stack:
-        writers = open_writers(stack, run, folder, modalities, suffix)
+        writers = open_writers(stack, run, folder, modalities, suffix, **options)
         for ids, decoded, clusters in parts:
             values = run.model.to_data(decoded, sample=draw, generator=generator)
             for name, write in writers.items():

@@ -27,6 +27,7 @@ def impute_files(
     modalities: Sequence[str],
     *,
     suffix: str = ".csv",
+    **options: Any,
 ) -> None:
     """Write modalities of all samples in files, complete, as ``CMVAE.impute`` completes them.
 
@@ -38,6 +39,7 @@ def impute_files(
         files: Modality to file of the samples.
         modalities: Which to write.
         suffix: Of tables.
+        **options: For :func:`cmvae.runs.generated.open_writers`.
     """
     preprocessing, ids = run.preprocessing, list[str]()
     made: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
@@ -49,7 +51,7 @@ def impute_files(
             for name, parts in made.items():
                 parts.append(completed[name].cpu().numpy())
     with ExitStack() as stack:
-        writers = open_writers(stack, run, folder, modalities, suffix, digits=None)
+        writers = open_writers(stack, run, folder, modalities, suffix, digits=None, **options)
         for name, write in writers.items():
             codec, values = preprocessing.codecs[name], np.concatenate(made.pop(name))
             if codec.content in ("table", "text"):

@@ -29,6 +29,7 @@ def predict_files(
     told: Told = None,
     strict: bool | None = None,
     tell: Callable[[str], None] | None = None,
+    spreadsheet: bool = False,
 ) -> np.ndarray:
     """Write id, cluster, probability, modalities and fit of samples in files, in bounded memory.
 
@@ -45,6 +46,7 @@ def predict_files(
         strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
         told: Takes how the samples were joined.
         tell: Is told of each file, in a line, what is unusual about it.
+        spreadsheet: Guard texts that a spreadsheet would compute.
 
     Returns:
         How many samples there are in each cluster.
@@ -52,7 +54,7 @@ def predict_files(
     counts, drift = np.zeros(record.n_clusters, dtype=np.int64), record.drift()
     with (
         _joined(folder, record, files, told, strict, tell) as (run, parts),
-        open_rows(out) as append,
+        open_rows(out, spreadsheet=spreadsheet) as append,
     ):
         from cmvae.runs.goodness import fit_percentiles  # a model is needed now
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cmvae.base.words import Refusals, message_of, raise_all
@@ -14,6 +15,7 @@ from cmvae.files.source import Source, unchanged
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.differences import Differences
 from cmvae.preprocessing.understanding import ModalitySummary
+from cmvae.runs.manifest import digest
 
 UNNAMED = "Unnamed: "  # what pandas calls columns without a name
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
@@ -209,10 +211,32 @@ def read_files(
 ) -> tuple[Preprocessing, JoinedRows]:
     """Read and join the files of a run, and learn from them unless that was done before.
 
+    Returns:
+        What was learned, with the hashes of the files as they are now; and the samples.
+
     Raises:
         ValueError, TypeError, KeyError: For what cannot be read, and files that change meanwhile.
     """
     with unchanged({name: file.path for name, file in files.items()}):
         learned = preprocessing or learn_files(files, tell)
         with join_files({name: files[name] for name in learned.codecs}, learned) as store:
-            return learned, store.all_rows()
+            rows = store.all_rows()
+        known = learned.understood
+        hashes = hashes_of({name: files[name] for name in known})
+        found = {name: own.replace(sha256=hashes[name]) for name, own in known.items()}
+        return learned.replace(understood=found), rows
+
+
+def hashes_of(files: Mapping[str, ModalityFile]) -> dict[str, str | None]:
+    """Return the hash of each modality's file, None of one that is not there.
+
+    Of ids that are in a file of their own it depends too.
+    """
+    parts = {name: [own.path, own.ids] for name, own in files.items()}
+    paths = {path for own in parts.values() for path in own if path is not None}
+    hashes = {path: digest(Path(path)) for path in paths if Path(path).exists()}
+    found: dict[str, str | None] = {}
+    for name, (path, ids) in parts.items():
+        own = hashes.get(path or "")
+        found[name] = own if own is None or ids is None else f"{own}+{hashes.get(ids)}"
+    return found

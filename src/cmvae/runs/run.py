@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cmvae.base.words import shown
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
+from cmvae.models.build import TRAINING_COPIES, check_size
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
@@ -111,7 +114,9 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
         **recipe.model_settings(preprocessing.n_columns),
     )
     with torch.device("meta"):  # without memory, and without a draw
-        CMVAE(settings)  # refuses networks that cannot take a shape
+        model = CMVAE(settings)  # refuses networks that cannot take a shape
+    if not torch.cuda.is_available():  # whose memory it would otherwise be
+        check_size(lambda: dict(model.named_children()), TRAINING_COPIES)
     return Prepared(config, preprocessing, rows, data, settings)
 
 
@@ -199,10 +204,22 @@ def train_run(
 
 
 def drawn_seed(random_state: Any) -> int:
-    """Return a seed drawn from what scikit-learn calls a random state: an integer, say."""
-    if not isinstance(random_state, np.random.RandomState):
-        random_state = np.random.RandomState(random_state)
-    return int(random_state.randint(2**31 - 1))
+    """Return a seed drawn from what scikit-learn calls a random state.
+
+    Raises:
+        TypeError, ValueError: For what is none.
+    """
+    from sklearn.utils import check_random_state
+
+    allowed = "an integer from 0 to 2**32 - 1, a numpy.random.RandomState or None"
+    refusal = f"random_state must be {allowed}, got {shown(random_state)}"
+    is_integer = isinstance(random_state, Integral) and not isinstance(random_state, bool)
+    if is_integer and not 0 <= int(random_state) < 2**32:
+        raise ValueError(refusal)
+    is_global = random_state is None or random_state is np.random
+    if not (is_integer or is_global or isinstance(random_state, np.random.RandomState)):
+        raise TypeError(refusal)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def samples_table(

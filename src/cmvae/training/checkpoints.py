@@ -1,18 +1,17 @@
 """The folder of a training: checkpoints to go on from, and the log; read without Lightning."""
 
 import json
-import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
+from cmvae.base.arguments import as_path
 from cmvae.training.start import PHASES
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
-
-logger = logging.getLogger(__name__)
 
 CHECKPOINTS, LOGS = "checkpoints", "logs"
 LAST_CHECKPOINT = "last.ckpt"
@@ -32,8 +31,8 @@ def training_folder(
         while (root / f"version_{number}").exists():
             number += 1
         return root / f"version_{number}"
-    folder = Path(run_dir)
-    if not str(run_dir) or (folder.exists() and not folder.is_dir()):
+    folder = as_path("run_dir", run_dir)
+    if folder.exists() and not folder.is_dir():
         raise ValueError(f"run_dir must be a folder, got {str(run_dir)!r}")
     own = (folder / CHECKPOINTS).resolve()
     goes_on = resume_from is not None and Path(resume_from).resolve().parent == own
@@ -50,12 +49,13 @@ def can_resume(run_dir: str | Path) -> bool:
 
 
 def last_checkpoint(run_dir: str | Path) -> Path:
-    """Return where a training's last whole checkpoint is; one that is not the last is logged."""
+    """Return where a training's last whole checkpoint is; of the one before the last, warn."""
     last = Path(run_dir) / CHECKPOINTS / LAST_CHECKPOINT
     before = last.with_name(BEFORE_LAST_CHECKPOINT)
     if _is_whole(last) or not _is_whole(before):
         return last
-    logger.warning("%s is missing or damaged: going on from the one before", last)
+    what = f"{last} is missing or damaged: going on from the checkpoint before, {before.name}"
+    warnings.warn(what, stacklevel=2)
     return before
 
 

@@ -78,16 +78,20 @@ def number_clusters(
 ) -> np.ndarray:
     """Put the clusters in the order of their samples, most first; return their former places, (C,).
 
-    The number of a cluster is then its place in the model. With ``drop_empty`` those without
-    samples are deactivated; others that are active come after those with samples.
+    The number of a cluster is then its place in the model. Of equals the one that has the earlier
+    sample comes first, so that where a cluster started does not show. With ``drop_empty`` those
+    without samples are deactivated; others that are active come after those with samples.
     """
     mixture = model.mixture
     found = model.predict_clusters(data, rule=rule, batch_size=model.rows_at_once).clusters
     counts = torch.bincount(found, minlength=len(mixture.active))
     if drop_empty:
         mixture.keep(counts > 0)
-    # Sorting is stable: clusters of equal size stay in their order.
-    order = (2 * counts + mixture.active.int()).argsort(descending=True, stable=True)
+    first = torch.full_like(counts, len(found))
+    first.scatter_reduce_(0, found, torch.arange(len(found), device=found.device), "amin")
+    by_sample = first.argsort(stable=True)
+    sizes = (2 * counts + mixture.active.int())[by_sample]
+    order = by_sample[sizes.argsort(descending=True, stable=True)]
     mixture.reorder(order)
     return order.cpu().numpy()
 
@@ -105,13 +109,13 @@ def without_spare_clusters(model: CMVAE) -> CMVAE:
 
 @contextmanager
 def quiet_training(verbose: bool = False) -> Iterator[None]:
-    """Keep Lightning's notices to itself, unless progress is wanted."""
+    """Keep Lightning's advice to itself, and unless progress is wanted its notices."""
     notices = logging.getLogger("lightning.pytorch")
     level = notices.level
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
         if not verbose:
             notices.setLevel(logging.ERROR)
-            warnings.filterwarnings("ignore", module=r"lightning\.")
         try:
             yield
         finally:

@@ -18,7 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cmvae.base.arguments import positive_int
-from cmvae.base.words import quoted
+from cmvae.base.refused_writes import naming
+from cmvae.base.words import quoted, shown
 from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import StartCallback
@@ -26,6 +27,7 @@ from cmvae.training.checkpoints import LOGS, check_checkpoint, training_folder
 from cmvae.training.companions import companions_of
 from cmvae.training.initialization import check_number
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
+from cmvae.training.processes import refuse_to_train_apart
 from cmvae.training.saving import CheckpointFiles, EpochCheckpoints
 from cmvae.training.start import Start
 
@@ -109,13 +111,15 @@ def fit(
         "initial_clusters": initial_clusters,
     }
     plan = _plan(bare, start, settings, seed, max_epochs)
+    data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
+    if plan:  # clusters start from all samples
+        as_dataset(data, "train_data, from which clusters start,")
     train_loader, val_loader = make_loader("train_data", train_data, batch_size, shuffle=True), None
     if val_data is not None:
         val_loader = make_loader("val_data", val_data, batch_size, shuffle=False)
     if resume_from is not None:
         check_checkpoint(Path(resume_from), bare)
     folder = training_folder(run_dir, overwrite, resume_from)
-    data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
     module.prepare(data)
     with ONE_AT_A_TIME:
         if seed is not None:
@@ -130,7 +134,7 @@ def fit(
         every = [*own, *(callbacks or ())]
         trainer = _trainer(folder, max_epochs=max_epochs, callbacks=every, **trainer_arguments)
         try:
-            with _interruptible(trainer):
+            with _interruptible(trainer), naming(folder):
                 trainer.fit(
                     module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True
                 )
@@ -184,11 +188,12 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
         raise TypeError("default_root_dir is set by run_dir: pass that")
     arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **arguments}
     arguments.setdefault("logger", CSVLogger(folder, name=LOGS))
+    _check_accelerator(arguments.get("accelerator", "auto"))
     try:
         trainer = Trainer(default_root_dir=folder, **arguments)
     except (MisconfigurationException, ValueError) as error:
-        _check_accelerator(arguments.get("accelerator", "auto"))
         raise ValueError(f"the trainer refuses its arguments: {error}") from error
+    refuse_to_train_apart(trainer, folder)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = CheckpointFiles()
     if isinstance(trainer.strategy, DDPStrategy):
@@ -199,28 +204,30 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
 
 def _check_accelerator(name: Any) -> None:
     """Refuse a device that this machine does not have."""
-    if not isinstance(name, str) or name in ("auto", "gpu"):
+    if not isinstance(name, str) or name == "auto":
         return
     known = [own for own in AcceleratorRegistry.available_accelerators() if own != "tpu"]
     usable = [own for own in known if AcceleratorRegistry[own]["accelerator"].is_available()]
-    if name not in usable:
+    if name not in usable and not (name == "gpu" and {"cuda", "mps"} & set(usable)):
         raise ValueError(
-            f"device must be auto, or one that this machine has: {quoted(usable)}; got {name!r}"
+            f"device must be auto, or one that this machine has: {quoted(usable)}; "
+            f"got {shown(name)}"
         )
 
 
 @contextmanager
 def _interruptible(trainer: Trainer) -> Iterator[None]:
-    """Turn the exit that Lightning makes of Ctrl-C back into ``KeyboardInterrupt``."""
+    """Turn the exit that Lightning makes of a ``KeyboardInterrupt`` back into that one."""
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if in_main else None
     try:
         yield
     except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
+        stop = error.__context__
+        if not isinstance(stop, KeyboardInterrupt):
             raise
-        last = checkpoint_of(trainer)
-        raise KeyboardInterrupt(f"training interrupted; last checkpoint: {last}") from None
+        stop.args = (f"training interrupted; last checkpoint: {checkpoint_of(trainer)}",)
+        raise stop from None
     finally:
         if in_main:
             signal.signal(signal.SIGINT, handler)

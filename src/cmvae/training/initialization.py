@@ -12,6 +12,7 @@ from torch.utils.data import Subset
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.arrays import moments, standardise
+from cmvae.base.words import shown
 from cmvae.clusters.groups import METHODS, Groups, Known, Method, find_groups
 from cmvae.clusters.mixtures import maximise
 from cmvae.clusters.sources import Views
@@ -89,7 +90,7 @@ def initialize_clusters(
     largest = model.model_config.number_of_clusters
     check_number(model, n_clusters, "n_clusters")
     if method not in METHODS:
-        raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
+        raise ValueError(f"method must be one of {list(METHODS)}, got {shown(method)}")
     if seed is None:
         seed = int(torch.randint(2**31, ()))
     # Latents are small matrices: more threads than one make these fits ten times slower.

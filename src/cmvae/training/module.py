@@ -18,6 +18,7 @@ from cmvae.likelihoods import learned_scales
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
 from cmvae.training.checkpoints import settings_of
+from cmvae.training.processes import end_together
 
 KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
 FLOOR = -1e4  # of log p(c|z), −∞ for clusters that are pruned
@@ -56,8 +57,9 @@ class ModelModule(LightningModule):
         self.model = model
         self.learning_rate = positive_float("learning_rate", learning_rate)
         self._optimizer = optimizer
-        self._sums: dict[str, tuple[Any, int]] = {}
+        self._sums: dict[str, dict[str, tuple[Any, int]]] = {"train": {}, "val": {}}
         self.means: dict[str, Any] = {}
+        self._fault: Exception | None = None  # of validation
 
     def prepare(self, data: Any) -> None:
         """Learn from the training data what has to be known before the first step."""
@@ -81,43 +83,65 @@ class ModelModule(LightningModule):
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the loss of a batch; :class:`NonFiniteLossError` where it is not finite."""
-        return self._step(batch, "train", self.train_output(batch))
-
-    def validation_step(self, batch: Any, batch_index: int) -> None:
-        """Log the loss of a batch."""
-        self._step(batch, "val", self.val_output(batch, batch_index))
-
-    def _step(self, batch: Any, stage: str, output: ModelOutput) -> Tensor:
-        if not bool(torch.isfinite(output.loss)):
-            bad = ", ".join(self._nonfinite_terms(batch, output)) or "none but their sum"
-            what = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
-            raise self._nonfinite(f"{what}; terms that are not finite: {bad}")
-        size = len(next(iter(batch.get("data", batch).values())))
-        metrics = {name: value.detach().float() for name, value in output.metrics.items()}
-        terms = {"loss": output.loss.detach(), **metrics}
-        if stage == "train":
-            self._keep(terms, size)
-            if self.trainer.progress_bar_callback is not None:
-                self.log_dict(self._summary(terms), prog_bar=True, logger=False, batch_size=size)
-        else:
-            logged = {f"{stage}/{name}": value for name, value in terms.items()}
-            self.log_dict(logged, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        output, fault = self._output(batch, lambda: self.train_output(batch))
+        end_together(self.trainer, fault)
+        assert output is not None
+        terms = self._add("train", batch, output)
+        if self.trainer.progress_bar_callback is not None:
+            self.log_dict(self._summary(terms), prog_bar=True, logger=False, batch_size=1)
+        last = self.trainer.global_step + 1 == self.trainer.max_steps
+        if self.trainer.is_last_batch or last:
+            self.means = self._log_means("train")
         return output.loss
 
-    def _keep(self, terms: Mapping[str, Tensor], size: int) -> None:
-        """Sum up the terms of an epoch, and log their means with its last batch.
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        """Keep the loss of a batch; processes may have different numbers of these batches."""
+        output, fault = self._output(batch, lambda: self.val_output(batch, batch_index))
+        if self.trainer.world_size == 1:
+            end_together(self.trainer, fault)
+        self._fault = self._fault or fault
+        if output is not None:
+            self._add("val", batch, output)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the loss; or raise in all processes what one of them has found."""
+        fault, self._fault = self._fault, None
+        end_together(self.trainer, fault)
+        self._log_means("val")
+
+    def _output(
+        self, batch: Any, make: Callable[[], ModelOutput]
+    ) -> tuple[ModelOutput | None, Exception | None]:
+        """Return loss and terms of a batch, or what is wrong with them."""
+        try:
+            output = make()
+            if bool(torch.isfinite(output.loss)):
+                return output, None
+            bad = ", ".join(self._nonfinite_terms(batch, output)) or "none but their sum"
+        except (ValueError, TypeError, KeyError, RuntimeError, ArithmeticError) as error:
+            return None, error
+        what = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
+        return None, self._nonfinite(f"{what}; terms that are not finite: {bad}")
+
+    def _add(self, stage: str, batch: Any, output: ModelOutput) -> dict[str, Tensor]:
+        """Add the terms of a batch to the sums of an epoch, and return them.
 
         Lightning's own means cost as much as the step of a small model.
         """
+        metrics = {name: value.detach().float() for name, value in output.metrics.items()}
+        terms = {"loss": output.loss.detach(), **metrics}
+        size = len(next(iter(batch.get("data", batch).values())))
         for name, value in terms.items():
-            total, weight = self._sums.get(name, (0.0, 0))
-            self._sums[name] = total + value * size, weight + size
-        last = self.trainer.global_step + 1 == self.trainer.max_steps
-        if not (self.trainer.is_last_batch or last):
-            return
-        means = {f"train/{name}": total / weight for name, (total, weight) in self._sums.items()}
-        self._sums, self.means = {}, means
+            total, weight = self._sums[stage].get(name, (0.0, 0))
+            self._sums[stage][name] = total + value * size, weight + size
+        return terms
+
+    def _log_means(self, stage: str) -> dict[str, Any]:
+        """Log the means of an epoch's terms, and return them."""
+        sums, self._sums[stage] = self._sums[stage], {}
+        means = {f"{stage}/{name}": total / weight for name, (total, weight) in sums.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        return means
 
     def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what the progress bar shows."""

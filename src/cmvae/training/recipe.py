@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, TypeAdapter
 
 from cmvae.base.plain import finite_or_none
-from cmvae.base.settings import PositiveFloat, PositiveInt, Settings, Sizes
+from cmvae.base.settings import PositiveInt, Settings, Sizes, Weight
 from cmvae.clusters.evidence import MOST
 from cmvae.training.start import PATIENCE, IntegerOrAuto, Pair, Start
 
@@ -20,7 +20,7 @@ _SIZES = TypeAdapter(Sizes)
 
 
 def _scale(value: object) -> object:
-    if value == "learned":
+    if isinstance(value, str) and value == "learned":
         return value
     number = finite_or_none(value) or 0.0
     if number <= 0:
@@ -55,13 +55,13 @@ class Recipe(Settings):
         "normal_with_softplus"
     )
     scale: Annotated[Any, BeforeValidator(_scale)] = "learned"
-    beta: PositiveFloat = 1.0
+    beta: Weight = 1.0
     start: Literal["auto", "consensus", "spectral", "shared", "gmm"] = "auto"
     rule: Literal["joint", "mean", "vote"] = "joint"
     alignment_epochs: Pair | None = None
     max_epochs: IntegerOrAuto = "auto"
     batch_size: IntegerOrAuto = "auto"
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: Weight = 1e-3
 
     def hidden_layers(self, n_columns: int) -> tuple[int, ...]:
         """Return the sizes of hidden layers: of 256 units, fewer where there are many columns."""

@@ -34,7 +34,12 @@ class CheckpointFiles(TorchCheckpointIO):
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(place) as temporary:
-            torch.save(checkpoint, temporary)
+            # Through Python's file, which tells why it cannot be written.
+            with temporary.open("wb") as file:
+                try:
+                    torch.save(checkpoint, file)
+                except RuntimeError as error:  # over what the file, or Ctrl-C, has raised
+                    raise error.__context__ or error from None
             if place.name == LAST_CHECKPOINT and place.is_file():
                 os.replace(place, place.with_name(BEFORE_LAST_CHECKPOINT))
 
@@ -76,19 +81,23 @@ class EpochCheckpoints(ModelCheckpoint):
         self.logged = state_dict.get("logged", {})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the random state before the first batch is drawn."""
+        """Remember the random state before the first batch is drawn; log what may not have been.
+
+        Here, as a training that had come to its end does not start again.
+        """
         self._random_state = torch.get_rng_state()
+        for logger in trainer.loggers if self.logged else ():
+            logger.log_metrics(self.logged, trainer.global_step)
+            logger.save()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the state that training starts from, and log again what may not have been."""
+        """Save the state that training starts from."""
         super().on_train_start(trainer, pl_module)
         self.last_model_path = str(Path(str(self.dirpath)) / LAST_CHECKPOINT)
         with torch.random.fork_rng(devices=[]):
             if self._random_state is not None:
                 torch.set_rng_state(self._random_state)
             trainer.save_checkpoint(self.last_model_path)
-        for logger in trainer.loggers if self.logged else ():
-            logger.log_metrics(self.logged, trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the epoch's terms, and save its checkpoints."""
