@@ -22,15 +22,8 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 from outcome import Outcome
 
 PARTS = (
-    "kills",
-    "disk",
-    "signals",
-    "places",
-    "hostile",
-    "page",
-    "fuzz",
-    "threads",
-    "determinism",
+    *("kills", "disk", "signals", "places"),
+    *("hostile", "page", "fuzz", "threads", "determinism"),
 )
 
 

@@ -257,11 +257,11 @@ def _checkpoints() -> Iterator[tuple[str, Callable[[Path], None]]]:
 
 
 def _zip_bomb(path: Path) -> None:
-    """Write a file of torch.save whose one tensor has 4 GiB, packed."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    """Write a file of torch.save whose one tensor has 1 GiB, packed."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         with file.open("archive/data.pkl", "w", force_zip64=True) as own:
             own.write(pickle.dumps({"state_dict": {}, "cmvae_config": "{}"}, 2))
         with file.open("archive/data/0", "w", force_zip64=True) as own:
-            for _ in range(1 << 10):
+            for _ in range(1 << 8):
                 own.write(b"\0" * (1 << 22))
         file.writestr("archive/version", "3")

@@ -346,3 +346,9 @@ def test_categories_that_look_the_same_are_one_in_any_form_of_unicode():
     np.testing.assert_array_equal(values[0], values[2])
     later = pd.DataFrame({"place": pd.Categorical([decomposed, "Bar"])})
     np.testing.assert_array_equal(codec.encode(later, "m")[0], values[[0, 1]])
+
+
+def test_numbers_that_cannot_be_added_up_are_refused():
+    table = pd.DataFrame(np.sign(np.random.default_rng(0).normal(size=(40, 3))) * 1.7e308)
+    with pytest.raises(ValueError, match=r"'m'.*too large"):
+        encode_table(table, dict.fromkeys(table, "continuous"), "m")

@@ -135,6 +135,7 @@ CHANGES = [
     ("start.safetensors", {"x": np.zeros((40, 2))}, "not the latents of a run"),
     ("start.safetensors", {"0": np.zeros((41, 2))}, "of the same samples of the run"),
     ("start.safetensors", {"0": np.zeros(3)}, "of the same samples of the run"),
+    ("start.safetensors", {"0": np.zeros(())}, "of the same samples of the run"),
     ("start.safetensors", {"0": np.full((40, 2), np.nan)}, "must be finite numbers"),
     ("index.parquet", lambda _: "x" * 99, "not a Parquet file"),
 ]

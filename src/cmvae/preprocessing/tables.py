@@ -130,7 +130,10 @@ class TableCodec(Codec):
         values, observed = codec.encode(frame, modality)
         there = (~np.isnan(values[observed])).mean(1)
         totals = np.nansum(values[observed], 1) / there  # as if the missing ones were like the rest
-        return codec.replace(median_total=float(np.median(totals)))
+        median = float(np.median(totals))
+        if not np.isfinite(median):
+            raise ValueError(f"{where}: its numbers are too large; give them in a larger unit")
+        return codec.replace(median_total=median)
 
     @property
     def own(self) -> list[str | int]:

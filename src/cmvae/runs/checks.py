@@ -175,8 +175,8 @@ def read_latents(path: Path, n_samples: int) -> tuple[np.ndarray, ...]:
         latents = tuple(found[str(place)] for place in range(len(found)))
     except (SafetensorError, KeyError, ValueError, OSError):
         raise ValueError(f"{path}: not the latents of a run; the file is damaged") from None
-    rows = {len(own) if own.ndim == 2 else n_samples + 1 for own in latents}
-    if len(rows) != 1 or max(rows) > n_samples:
+    rows = {own.shape[:-1] for own in latents}
+    if len(rows) != 1 or not all(own.ndim == 2 and len(own) <= n_samples for own in latents):
         raise ValueError(f"{path}: latents must be tables of the same samples of the run")
     if not all(own.dtype.kind == "f" and np.isfinite(own).all() for own in latents):
         raise ValueError(f"{path}: latents must be finite numbers")
