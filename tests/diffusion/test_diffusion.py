@@ -547,7 +547,8 @@ def test_settings_to_json_and_back_and_their_errors():
         ({"schedule": "sigmoid"}, "schedule must be 'linear' or 'cosine', got 'sigmoid'"),
         ({"condition_dropout": 1.0}, "condition_dropout must be at least 0 and below 1, got 1.0"),
         ({"ema_decay": 1.5}, "ema_decay must be less than 1, got 1.5"),
-        ({"train_steps": 1}, "train_steps must be at least 2, got 1"),
+        ({"train_steps": 1}, "train_steps must be from 2 to 1000000, got 1"),
+        ({"train_steps": 10**7}, "train_steps must be from 2 to 1000000, got 10000000"),
         ({"channels": ()}, "channels must be positive integers, one at least"),
     ):
         with pytest.raises(ValueError, match=message):

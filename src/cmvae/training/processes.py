@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cmvae.base.words import message_of
 
 COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE")  # of torchrun and its like, and of Open MPI
@@ -56,6 +54,8 @@ def end_together(trainer: Any, fault: Exception | None) -> None:
         return
     if trainer.strategy.reduce_boolean_decision(fault is None, all=True):
         return
+    import torch
+
     found: list[tuple[type[Exception], str] | None] = [None] * number
     kind = type(fault) if isinstance(fault, FloatingPointError) else ValueError
     torch.distributed.all_gather_object(found, fault and (kind, message_of(fault)))
