@@ -183,32 +183,40 @@ def build(size: Size, way: str, seed: int) -> CMVAE:
     )
 
 
-def run(
-    size: Size, way: str, seed: int, data: tuple[Any, Any], judges: Mapping[str, Any], folder: Path
-) -> CMVAE:
-    """Train, or go on, in ``folder``, with scores in ``scores.json``; return the model."""
+def train(
+    model: CMVAE, data: Any, size: Size, way: str, seed: int, folder: Path, *more: Any
+) -> None:
+    """Train, or go on, in ``folder``; ``more`` are callbacks."""
     torch.set_float32_matmul_precision("high")
-    model = build(size, way, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    marks = Marks(folder / "scores.json", data[1], judges, seed, size.epochs)
-    last, begin = last_checkpoint(folder), dict[str, Any]()
-    if way == "ours":
-        begin = {"alignment_epochs": size.alignment, "initial_clusters": "auto"}
+    ours, last = way == "ours", last_checkpoint(folder)
+    begin: dict[str, Any] = {"alignment_epochs": size.alignment, "initial_clusters": "auto"}
     fit(
         model,
-        data[0],
+        data,
         max_epochs=size.epochs,
         batch_size=size.batch_size,
-        learning_rate=size.learning_rate if way == "ours" else 1e-3,
+        learning_rate=size.learning_rate if ours else 1e-3,
         seed=seed,
         run_dir=folder,
         resume_from=last if last.exists() else None,
         overwrite=True,
-        callbacks=[*([Cosine()] if way == "ours" else []), marks],
+        callbacks=[*([Cosine()] if ours else []), *more],
         enable_progress_bar=False,
-        **begin,
+        **(begin if ours else {}),
     )
-    return model.to(device()).eval()
+    model.to(device()).eval()
+
+
+def run(
+    size: Size, way: str, seed: int, data: tuple[Any, Any], judges: Mapping[str, Any], folder: Path
+) -> CMVAE:
+    """Train, or go on, in ``folder``, with scores in ``scores.json``; return the model."""
+    model = build(size, way, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    marks = Marks(folder / "scores.json", data[1], judges, seed, size.epochs)
+    train(model, data[0], size, way, seed, folder, marks)
+    model.save_pretrained(folder / "model")
+    return model
 
 
 def epochs_within(minutes: float, size: Size, way: str, data: Any) -> int:
