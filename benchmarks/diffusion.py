@@ -1,6 +1,6 @@
 """Diffusion decoders of a CMVAE on PolyMNIST-5k: Fréchet distances, coherence, steps and time.
 
-    python benchmarks/diffusion.py --size cpu --cmvae runs/polymnist/polymnist-cpu/model
+    python benchmarks/diffusion.py --size cpu --cmvae runs/polymnist/polymnist-cpu/seed-0/model
 
 takes a CMVAE that benchmarks/polymnist.py left (or trains it first), trains the decoders, or reads
 them with ``--decoders FOLDER``, and writes ``records/diffusion-SIZE.json``, ``.md`` and ``.png``.
@@ -155,8 +155,8 @@ def trained_cmvae(name: str, data: Any, smoke: bool, out: Path) -> Path:
     size = polymnist.SIZES[name]
     if smoke:
         size = replace(size, epochs=4, alignment=(1, 1))
-    model = polymnist.build(size, SEED)
-    polymnist.train(model, data, size, SEED, out / "cmvae-run")
+    model = polymnist.build(size, "ours", SEED)
+    polymnist.train(model, data, size, "ours", SEED, out / "cmvae-run")
     model.save_pretrained(out / "cmvae")
     return out / "cmvae"
 

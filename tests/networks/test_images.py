@@ -56,7 +56,7 @@ def is_complete(network):
     )
 
 
-@pytest.mark.parametrize("name", ["conv", "resnet"])
+@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_shapes_and_gradients(name, size, channels):
@@ -79,7 +79,7 @@ def test_shapes_and_gradients(name, size, channels):
     assert is_complete(decoder)
 
 
-@pytest.mark.parametrize("name", ["conv", "resnet"])
+@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
 @pytest.mark.parametrize("size", [(9, 9), (17, 12)])
 def test_every_pixel_is_seen_and_made(name, size):
     encoder, decoder = pair(name, (1, *size))
@@ -149,7 +149,7 @@ def test_trunks_are_separate():
         assert all(gradient is None for gradient in strange)
 
 
-@pytest.mark.parametrize("name", ["conv", "resnet"])
+@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
 def test_a_sample_does_not_depend_on_its_batch(name):
     encoder, decoder = pair(name, (3, 9, 9))
     x = torch.rand(5, 3, 9, 9)
@@ -163,7 +163,7 @@ def test_a_sample_does_not_depend_on_its_batch(name):
         )
 
 
-@pytest.mark.parametrize("name", ["conv", "resnet"])
+@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
 def test_channels_last_and_other_dtypes(name):
     encoder, decoder = pair(name, (3, 9, 9))
     x = torch.randint(256, (2, 3, 9, 9), dtype=torch.uint8)
@@ -240,7 +240,7 @@ def test_a_pair_of_ones_own(tmp_path, monkeypatch):
         CMVAE.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["conv", "resnet"])
+@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
 def test_shapes_that_networks_cannot_take(name):
     message = rf"networks: '{name}' .* modality 'b' of shape \(4,\): .*\(channels, height, width\)"
     with pytest.raises(ValueError, match=message):

@@ -13,6 +13,7 @@ from cmvae.networks import (
     MLPDecoder,
     MLPEncoder,
     NetworkPair,
+    ResidualConvDecoder,
     ResNetDecoder,
     ResNetEncoder,
     SequenceDecoder,
@@ -128,6 +129,7 @@ def test_decoders_are_linear_at_the_end():
     for decoder in (
         MLPDecoder(4, (1, 8, 8)),
         ConvDecoder(4, (1, 8, 8)),
+        ResidualConvDecoder(4, (1, 8, 8)),
         SequenceDecoder(4, (8, 8)),
     ):
         values = decoder(100 * torch.randn(64, 4)).reconstruction
@@ -174,6 +176,8 @@ def test_other_shapes_are_refused(network, x):
         (lambda: SequenceEncoder((5, 4), 2, 1.5), "style_dim"),
         (lambda: ResNetDecoder(0, (1, 8, 8)), "latent_dim_total"),
         (lambda: ResNetDecoder(2, (1, 8, 8), channels=0), "channels"),
+        (lambda: ResidualConvDecoder(0, (1, 8, 8)), "latent_dim_total"),
+        (lambda: ResidualConvDecoder(2, (8, 8)), "channels, height, width"),
         (lambda: SequenceDecoder(2, (8,)), "length, vocabulary"),
     ],
 )
@@ -197,7 +201,7 @@ def test_sizes_may_be_integers_of_numpy():
 
 
 def test_registry_takes_new_pairs(monkeypatch):
-    assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "resnet", "sequence"}
+    assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "conv_residual", "resnet", "sequence"}
     monkeypatch.setitem(
         NETWORKS,
         "mlp",
@@ -223,7 +227,7 @@ def test_networks_are_built_by_name(monkeypatch):
 )
 def test_unknown_names_are_refused_with_those_that_are_known(build):
     with pytest.raises(
-        ValueError, match=r"registered as 'convv'.*\['mlp', 'mlp_classes', 'conv', 'resnet', 'seq"
+        ValueError, match=r"registered as 'convv'.*\['mlp', 'mlp_classes', 'conv', 'conv_residual'"
     ):
         build("convv")
 
@@ -254,13 +258,14 @@ def test_mlp_pair_learns_vectors():
     assert mse < 0.2 * x.var(dim=0).mean()
 
 
-def test_conv_pair_learns_images():
+@pytest.mark.parametrize("kind", [ConvDecoder, ResidualConvDecoder])
+def test_conv_pair_learns_images(kind):
     torch.manual_seed(0)
     centre, grid = 4 + 10 * torch.rand(1000, 2, 1, 1), torch.arange(18.0)
     square = (grid[None, :, None] - centre[:, 0]) ** 2 + (grid[None, None, :] - centre[:, 1]) ** 2
     x = torch.exp(-square / 10).unsqueeze(1)
     shape = tuple(x.shape[1:])
-    mse = _train(ConvEncoder(shape, 4, 2), ConvDecoder(6, shape), x, functional.mse_loss, steps=80)
+    mse = _train(ConvEncoder(shape, 4, 2), kind(6, shape), x, functional.mse_loss, steps=80)
     assert mse < 0.3 * x.var(dim=0).mean()
 
 

@@ -54,10 +54,11 @@ def test_clusters_start_on_the_training_data_as_the_plan_says(monkeypatch):
     wanted = [
         {"n_clusters": 3, "method": "consensus", "seed": 7, "batch_size": 512},
         {"n_clusters": None, "method": "shared", "seed": 8, "batch_size": 512},
+        {"n_clusters": None, "method": "shared", "seed": 8, "batch_size": 512},
         {"n_clusters": "auto", "method": "gmm", "seed": 9, "batch_size": 3},
     ]
     companions = [len(keywords.pop("companions")) for *_, keywords in calls]
-    assert companions == [3, 0, 0]
+    assert companions == [3, 0, 0, 0]
     assert calls == [(trained, samples, keywords) for keywords in wanted]
 
 
@@ -213,9 +214,10 @@ def test_alignment_finds_groups_that_training_from_scratch_does_not():
 
 def test_the_objective_becomes_the_models_own_step_by_step():
     steps, trained = Steps(), aligned_model()
-    plan = {"max_epochs": 9, "alignment_epochs": (2, 3), "batch_size": 30}
+    start = Start(alignment_epochs=(2, 3), lasting=False, information=None)
+    plan = {"max_epochs": 9, "start": start, "batch_size": 30}
     trainer = train(trained, shares_the_group_alone(60), "run", callbacks=[steps], **plan)
-    held = {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
+    held = {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT, "narrowed": True}
     assert [epoch for epoch, alone, _ in steps.seen if alone] == [0, 0, 1, 1]
     assert [options for epoch, _, options in steps.seen if 2 <= epoch < 5] == [held] * 6
     rising = [options for epoch, _, options in steps.seen if 5 <= epoch < 8]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cmvae.training.recipe import Recipe
-from cmvae.training.start import ALIGNMENT_WEIGHT, Start, still_falling
+from cmvae.training.start import ALIGNMENT_WEIGHT, INFORMATION_WEIGHT, Start, still_falling
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,8 @@ from cmvae.training.start import ALIGNMENT_WEIGHT, Start, still_falling
             {"method": "magic"},
             "method must be 'auto', 'consensus', 'spectral', 'shared' or 'gmm', got",
         ),
+        ({"information": 0}, "information must be a positive number, got 0"),
+        ({"lasting": 1}, "lasting must be True or False, got 1"),
         ({"seed": -1}, "seed must be an integer from 0, got -1"),
     ],
 )
@@ -53,14 +55,25 @@ def test_phases_follow_each_other(plan, before, phases):
 
 
 def test_beta_rises_from_one_and_one_below_stays():
-    plan = Start(alignment_epochs=(5, 2))
-    assert plan.options(0.0, 3.0) == {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
-    assert plan.options(1.99, 3.0) == {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT}
+    plan = Start(alignment_epochs=(5, 2), lasting=False, information=None)
+    reading = {"beta": 1.0, "alignment": ALIGNMENT_WEIGHT, "narrowed": True}
+    assert plan.options(0.0, 3.0) == plan.options(1.99, 3.0) == reading
     assert plan.options(2.0, 3.0) == {"beta": 1.0}
     assert plan.options(3.5, 3.0) == {"beta": 2.5}
     assert plan.options(4.0, 3.0) == {}
     assert {plan.options(at, 0.5)["beta"] for at in (0.0, 2.5, 3.9)} == {0.5}
     assert Start(warmup_epochs=1).options(0.0, 3.0) == {}
+
+
+def test_an_alignment_stays_to_the_end_with_the_information_unless_told_otherwise():
+    plan = Start(alignment_epochs=(5, 2))
+    both = {"alignment": ALIGNMENT_WEIGHT, "information": INFORMATION_WEIGHT}
+    assert plan.options(0.0, 3.0) == {"beta": 1.0, **both, "narrowed": True}
+    assert plan.options(2.0, 3.0) == {"beta": 1.0, **both, "narrowed": False}
+    assert plan.options(99.0, 3.0) == {**both, "narrowed": False}
+    alone = {"alignment": ALIGNMENT_WEIGHT, "narrowed": False}
+    assert plan.replace(information=None).options(99.0, 3.0) == alone
+    assert Start(warmup_epochs=1).options(99.0, 3.0) == {}
 
 
 def test_a_recipe_warms_up_or_aligns_or_neither():

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from cmvae.models.families import Family
 from cmvae.models.posterior import Experts
 
 SHARPNESS = 8.0  # how far apart, in nats, the critic sees unrelated locations
@@ -26,10 +27,10 @@ def alignment_loss(experts: Experts, sharpness: float = SHARPNESS) -> Tensor:
     the second term, in which x is held constant, brings them to scale.
     """
     standardised = _standardise(experts)
-    power = 2.0 if experts.family.is_normal else 1.0
     # Axes: m, n, i, j.
-    distances = torch.cdist(standardised.unsqueeze(1), standardised.unsqueeze(0), p=power)
-    logits = -sharpness / experts.loc.shape[-1] * experts.family.factor * distances.pow(power)
+    logits = resemblance(
+        experts.family, standardised.unsqueeze(1), standardised.unsqueeze(0), sharpness
+    )
     # Finite, so that a modality which no sample of the batch has leaves no NaN among the gradients.
     logits = logits.masked_fill(~experts.observed[None, :, None, :], torch.finfo(logits.dtype).min)
     log_share = logits.log_softmax(-1).diagonal(dim1=-2, dim2=-1)
@@ -38,6 +39,12 @@ def alignment_loss(experts: Experts, sharpness: float = SHARPNESS) -> Tensor:
     contrast = -log_share.masked_fill(~counted, 0).sum() / counted.sum().clamp(min=1)
     offsets = (experts.loc - standardised.detach()).square().mean(-1)
     return contrast + offsets.masked_fill(~experts.observed, 0).sum() / experts.observed.sum()
+
+
+def resemblance(family: Family, a: Tensor, b: Tensor, sharpness: float = SHARPNESS) -> Tensor:
+    """Return the critic's log f(a_i - b_j) up to a constant, (*, I, J), of (*, I, d), (*, J, d)."""
+    power = 2.0 if family.is_normal else 1.0
+    return -sharpness / a.shape[-1] * family.factor * torch.cdist(a, b, p=power).pow(power)
 
 
 def _standardise(experts: Experts) -> Tensor:

@@ -32,6 +32,7 @@ from cmvae.models.config import CMVAEConfig
 from cmvae.models.families import FAMILIES
 from cmvae.models.imputation import fitted_means, impute_batch, residuals_of
 from cmvae.models.inference import Names, evaluating, experts_of, read_batch
+from cmvae.models.information import information_loss
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import bound_terms
 from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrained
@@ -159,14 +160,19 @@ class CMVAE(nn.Module):
         K: int | None = None,
         beta: float | None = None,
         alignment: float | None = None,
+        narrowed: bool = True,
+        views: Any = None,
+        information: float | None = None,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Evaluate the training objective of a batch, a bound of :mod:`cmvae.models.objectives`.
 
         ``K`` importance samples and the weight ``beta`` are by default the config's. ``alignment``
-        is, for the start of training, the weight of :func:`cmvae.models.alignment.alignment_loss`.
-        The bound then holds q(z|x_m) constant and narrowed: z learns from the alignment alone,
-        decoders learn to read it.
+        is the weight of :func:`cmvae.models.alignment.alignment_loss`, of ``views`` of the same
+        samples where they are given. Where z lies is then learned from it alone: the bound holds
+        the locations of q(z|x_m) constant, and, while decoders learn to read z, the scales too,
+        ``narrowed``. ``information`` is the weight of
+        :func:`cmvae.models.information.information_loss`.
 
         Returns:
             ``loss``, the negative bound averaged over the batch, scalar; ``loss_sum``, summed over
@@ -179,17 +185,23 @@ class CMVAE(nn.Module):
         batch = read_batch(self, inputs)
         others = len(self.modalities) ** 2  # every expert's draws are decoded into every modality
         generation.check_draws(self, "K", draws, draws * len(batch) * others)
-        experts, aligned = experts_of(self, batch), None
+        experts, added = experts_of(self, batch), {}
         if alignment is not None:
-            aligned = positive_float("alignment", alignment) * alignment_loss(experts)
-            experts = experts.with_constant_z(READING_SCALE)
+            scale = positive_float("alignment", alignment)
+            seen = experts if views is None else experts_of(self, read_batch(self, views))
+            added["alignment"] = scale * alignment_loss(seen)
+            held = experts.with_constant_z(READING_SCALE)
+            experts = held if narrowed else experts.with_constant_locations()
         targets = config.cross_modal_targets if self.training else None
         bound = inference.bound_of(self, batch, experts, draws, weight, generator, targets)
         metrics = bound_terms(bound, experts, self.modalities)
         loss, loss_sum = -bound.value.mean(), -bound.value.sum()
-        if aligned is not None:
-            loss, loss_sum = loss + aligned, loss_sum + aligned * len(batch)
-            metrics["alignment"] = aligned.detach()
+        if information is not None:
+            scale = positive_float("information", information)
+            added["information"] = scale * information_loss(self, experts, generator)
+        for name, value in added.items():
+            loss, loss_sum = loss + value, loss_sum + value * len(batch)
+            metrics[name] = value.detach()
         return ModelOutput(loss=loss, loss_sum=loss_sum, metrics=metrics)
 
     def align(self, inputs: Any) -> ModelOutput:

@@ -159,21 +159,29 @@ def nonfinite_experts(parts: Parts, inputs: Any) -> list[str]:
 
 def _expert(parts: Parts, batch: Batch, index: int, modality: str) -> tuple[Tensor, ...]:
     """Return location and raw scale of z, (B, d), and of w, (B, dim_m), from one modality."""
-    config, encoder = parts.model_config, parts.encoders[modality]
-    dims, cells = (config.latent_dim, config.private_dim(modality)), batch.cells.get(modality)
+    cells = batch.cells.get(modality)
     if batch.complete:
-        seen = _filled(parts, modality, batch.data[modality], cells)
-        return run_encoder(encoder, seen, modality, *dims, cells)
+        return encode_observed(parts, modality, batch.data[modality], cells)
+    dims = (parts.model_config.latent_dim, parts.model_config.private_dim(modality))
     like, starts = parts.mixture.centers, (0.0, parts.family.unit_raw)
     filled = [like.new_full((len(batch), dim), start) for dim in dims for start in starts]
     full = torch.cat(filled, -1).to(torch.promote_types(like.dtype, torch.float32))
     rows = batch.observed[index].nonzero().squeeze(-1)
     if len(rows):
         cells = None if cells is None else cells.index_select(0, rows)
-        seen = _filled(parts, modality, batch.data[modality].index_select(0, rows), cells)
-        raw = torch.cat(run_encoder(encoder, seen, modality, *dims, cells), -1)
+        seen = batch.data[modality].index_select(0, rows)
+        raw = torch.cat(encode_observed(parts, modality, seen, cells), -1)
         full = full.index_copy(0, rows, raw.to(full.dtype))
     return full.split([part.shape[-1] for part in filled], -1)
+
+
+def encode_observed(
+    parts: Parts, modality: str, x: Tensor, cells: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return location and raw scale of z and of w from observed rows of a modality, (R, *)."""
+    dims = (parts.model_config.latent_dim, parts.model_config.private_dim(modality))
+    seen = _filled(parts, modality, x, cells)
+    return run_encoder(parts.encoders[modality], seen, modality, *dims, cells)
 
 
 def _filled(parts: Parts, modality: str, x: Tensor, cells: Tensor | None) -> Tensor:

@@ -49,6 +49,10 @@ class Experts:
         """Return them with q(z | x_m) held constant, its scales times ``narrowed``."""
         return replace(self, loc=self.loc.detach(), scale=self.scale.detach() * narrowed)
 
+    def with_constant_locations(self) -> "Experts":
+        """Return them with the location of q(z | x_m) held constant."""
+        return replace(self, loc=self.loc.detach())
+
     def select(self, rows: Tensor) -> "Experts":
         """Return the experts of the samples ``rows``, indices (R,)."""
         return self._changed(lambda part: part.index_select(-2, rows), self.observed[:, rows])

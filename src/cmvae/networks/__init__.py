@@ -13,6 +13,7 @@ from cmvae.networks.calling import run_decoder, run_encoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
 from cmvae.networks.log_counts import LogCountEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
+from cmvae.networks.residual import ResidualConvDecoder
 from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
 
@@ -28,6 +29,7 @@ __all__ = [
     "NetworkPair",
     "ResNetDecoder",
     "ResNetEncoder",
+    "ResidualConvDecoder",
     "SequenceDecoder",
     "SequenceEncoder",
     "build_decoder",

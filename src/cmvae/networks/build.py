@@ -10,9 +10,10 @@ from cmvae.networks.cells import CellEncoder
 from cmvae.networks.conv import ConvDecoder, ConvEncoder
 from cmvae.networks.log_counts import LogCountEncoder
 from cmvae.networks.mlp import MLPDecoder, MLPEncoder
+from cmvae.networks.residual import ResidualConvDecoder
 from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
-from cmvae.networks.shapes import SMALLEST
+from cmvae.networks.shapes import is_image
 
 
 class NetworkPair(NamedTuple):
@@ -50,6 +51,7 @@ NETWORKS: dict[str, NetworkPair] = {
     "mlp": NetworkPair(MLPEncoder, MLPDecoder, takes_hidden_dims=True),
     "mlp_classes": NetworkPair(_CLASS_ENCODER, MLPDecoder, takes_hidden_dims=True),
     "conv": NetworkPair(ConvEncoder, ConvDecoder),
+    "conv_residual": NetworkPair(ConvEncoder, ResidualConvDecoder),
     "resnet": NetworkPair(ResNetEncoder, ResNetDecoder),
     "sequence": NetworkPair(SequenceEncoder, SequenceDecoder),
 }
@@ -69,9 +71,7 @@ def choose_networks(shape: Sequence[int], likelihood: str) -> str:
     if likelihood == "categorical":
         # The classes are the last axis: three axes are no image (channels, height, width) either.
         return "sequence" if len(shape) == 2 else "mlp_classes"
-    if len(shape) == 3 and min(shape[1:]) >= SMALLEST:
-        return "conv"
-    return "mlp"
+    return "conv" if is_image(shape) else "mlp"
 
 
 def check_network(name: str) -> None:

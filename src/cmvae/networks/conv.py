@@ -36,7 +36,7 @@ class ConvEncoder(BaseMultilatentEncoder):
         sizes = halved_sizes(image_size(input_shape))
         check_sizes(latent_dim=latent_dim, channels=channels, hidden_dim=hidden_dim)
         self.input_shape = tuple(input_shape)
-        widths = [input_shape[0], *_stage_channels(channels, len(sizes) - 1)]
+        widths = [input_shape[0], *stage_channels(channels, len(sizes) - 1)]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, kernel_size=4, stride=2, padding=1), nn.ReLU()]
@@ -72,7 +72,7 @@ class ConvDecoder(BaseDecoder):
         super().__init__()
         sizes = halved_sizes(image_size(output_shape))[::-1]
         check_sizes(latent_dim_total=latent_dim_total, channels=channels, hidden_dim=hidden_dim)
-        widths = [*_stage_channels(channels[::-1], len(sizes) - 1)[::-1], output_shape[0]]
+        widths = [*stage_channels(channels[::-1], len(sizes) - 1)[::-1], output_shape[0]]
         layers: list[nn.Module] = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
         dense = nn.Linear(hidden_dim, widths[0] * prod(sizes[0]))
         layers += [dense, nn.Unflatten(1, (widths[0], *sizes[0]))]
@@ -90,7 +90,7 @@ class ConvDecoder(BaseDecoder):
         return ModelOutput(reconstruction=self.layers(z))
 
 
-def _stage_channels(channels: Sequence[int], n_stages: int) -> list[int]:
+def stage_channels(channels: Sequence[int], n_stages: int) -> list[int]:
     """Fit ``channels``, largest image first, to the number of stages; see ``ConvEncoder``."""
     if not channels:
         raise ValueError("channels must hold at least one positive integer; got none")

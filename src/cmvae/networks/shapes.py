@@ -12,6 +12,11 @@ from cmvae.likelihoods.base import is_integer
 SMALLEST = 8  # pixels or positions: below it a convolution has nothing to halve
 
 
+def is_image(shape: Sequence[int]) -> bool:
+    """Tell whether a shape is (channels, height, width), of at least 8 by 8 pixels."""
+    return len(shape) == 3 and min(shape[1:]) >= SMALLEST
+
+
 def image_size(shape: Sequence[int]) -> tuple[int, int]:
     """Return (height, width) of a shape (channels, height, width), or raise ``ValueError``."""
     if len(shape) != 3:

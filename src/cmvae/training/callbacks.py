@@ -22,7 +22,7 @@ from cmvae.training.start import LEAST_GAIN, PHASES, Start, still_falling
 
 logger = logging.getLogger(__name__)
 
-STATE = ("ended", "started", "least", "waited", "losses")
+STATE = ("ended", "started", "restarted", "least", "waited", "losses")
 
 
 class StartCallback(Callback):
@@ -41,7 +41,7 @@ class StartCallback(Callback):
         self.start, self.data, self.options = start, data, options
         self.groups: Groups | None = None
         self.ended: int | None = None  # how many epochs there were before the clusters, once known
-        self.started = False
+        self.started = self.restarted = False
         self.least, self.waited = math.inf, 0
         self.losses: list[float] = []  # of the warm-up's epochs
         self._frozen: list[nn.Parameter] = []
@@ -107,6 +107,10 @@ class StartCallback(Callback):
         epoch, checkpoints = trainer.current_epoch, trainer.checkpoint_callback
         if epoch >= self.before:
             self._start_clusters(trainer, pl_module)
+            last = epoch == self.before + 2 * self.start.reading
+            if last and self.start.restarts and not self.restarted:
+                self.restarted = True
+                self._start_clusters(trainer, pl_module, again=True)
             other = epoch <= self.before + 2 * self.start.reading
             if other and isinstance(checkpoints, EpochCheckpoints):
                 checkpoints.forget_best()
@@ -118,7 +122,7 @@ class StartCallback(Callback):
     ) -> None:
         """Tell the module which of the losses of an alignment this step has."""
         if self.start.alignment_epochs:
-            pl_module.encoders_alone = not self.started
+            pl_module.encoders_alone, pl_module.views = not self.started, self.start.views
             beta = pl_module.model.model_config.beta
             share = batch_idx / trainer.num_training_batches
             progress = trainer.current_epoch - self.before + share
@@ -153,10 +157,10 @@ class StartCallback(Callback):
             parameter.requires_grad_(True)
         self._frozen = []
 
-    def _start_clusters(self, trainer: Trainer, pl_module: Any) -> None:
+    def _start_clusters(self, trainer: Trainer, pl_module: Any, again: bool = False) -> None:
         """Start the clusters unless they have, and let as many epochs follow as were planned."""
         pl_module.warming = False
-        if not self.started:
+        if again or not self.started:
             self._fit_clusters(trainer, pl_module)
         self.started, self.ended = True, self.before
         trainer.fit_loop.max_epochs = self.before + self._after

@@ -19,6 +19,7 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
 from cmvae.training.checkpoints import settings_of
 from cmvae.training.processes import end_together
+from cmvae.training.views import other_views
 
 KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
 FLOOR = -1e4  # of log p(c|z), −∞ for clusters that are pruned
@@ -190,6 +191,7 @@ class CMVAEModule(ModelModule):
         options: Arguments of ``CMVAE.forward`` in training, which a callback may set:
             ``{"beta": 0.5}``.
         encoders_alone: Train by ``CMVAE.align`` instead.
+        views: Whether alignment sees images moved and noisy (:mod:`cmvae.training.views`).
         companions: Models that warm up beside it (:mod:`cmvae.training.companions`).
         warming: Whether they do now.
         memberships: What a callback wants p(c|z) to keep to of samples, (n, C), rows that sum to 1
@@ -220,7 +222,7 @@ class CMVAEModule(ModelModule):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.options: dict[str, float] = {}
-        self.encoders_alone = False
+        self.encoders_alone = self.views = False
         self.companions: nn.ModuleList = nn.ModuleList()
         self.warming = False
         self.memberships: Tensor | None = None
@@ -240,7 +242,14 @@ class CMVAEModule(ModelModule):
 
     def train_output(self, batch: Any) -> ModelOutput:
         """Return loss and terms of a batch to learn from, by the objective or the alignment."""
-        return self.model.align(batch) if self.encoders_alone else self.model(batch, **self.options)
+        if self.encoders_alone:
+            return self.model.align(self._views(batch))
+        seen = {"views": self._views(batch)} if self.views and "alignment" in self.options else {}
+        return self.model(batch, **self.options, **seen)
+
+    def _views(self, batch: Any) -> Any:
+        shapes = self.model.model_config.input_dims or {}
+        return other_views(batch, shapes) if self.views else batch
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the loss of a batch, with those of companions and of memberships to keep."""

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from cmvae.base.settings import Flag, PositiveInt, Settings, as_positive_int
+from cmvae.base.settings import Flag, PositiveInt, Settings, Weight, as_positive_int
 
 PHASES = ("warm-up", "alignment", "clusters")
 ALIGNMENT_WEIGHT = 100.0
 ALIGNMENT_BETA = 1.0
+INFORMATION_WEIGHT = 40.0
 PATIENCE, LEAST_GAIN = 10, 1e-3
 STILL_FALLING = 0.05
 
@@ -58,13 +59,23 @@ class Start(Settings):
        the clusters start, ``'auto'`` of them being as many as modalities agree on;
     2. for r more, decoders, private latents and clusters learn by the objective with β at most 1,
        the shared latent by the alignment alone;
-    3. for as many again β rises to its value; from there on the objective is the model's own.
+    3. for as many again β rises to its value.
+
+    Then, the encoders having learned more, the clusters start once more. The alignment stays beside
+    the objective, which by itself would give z up step by step: where z lies is learned from it
+    alone. In it encoders see images moved and noisy, without which they learn small data by heart.
+    Decoders are told to show z, whatever the private latents are
+    (:func:`cmvae.models.information.information_loss`). With ``lasting=False`` the objective is the
+    model's own after the third part.
 
     Args:
         warmup_epochs: So many epochs with one cluster.
         patience: End them early, once the loss of training has not fallen by more than 0.001 for so
             many epochs; as many follow as without.
         alignment_epochs: (a, r), instead of a warm-up.
+        lasting: Whether the alignment stays to the end.
+        views: Whether the alignment sees images moved and noisy.
+        information: Weight of the information loss, while there is an alignment; None: without.
         initial_clusters: How many clusters start: a number, ``'auto'``, or None for all.
         method: Of :func:`cmvae.initialize_clusters`; ``'auto'`` is ``'shared'`` with alignment,
             else ``'consensus'``.
@@ -78,13 +89,16 @@ class Start(Settings):
         >>> plan = Start(alignment_epochs=(3, 2))
         >>> plan.before_clusters, plan.before_objective, plan.initialization["method"]
         (3, 7, 'shared')
-        >>> plan.options(3.0, beta=2.5)  # three epochs after the start β is half way up
+        >>> plan.replace(lasting=False).options(3.0, beta=2.5)  # β is half way up
         {'beta': 1.75}
     """
 
     warmup_epochs: Natural = 0
     patience: PositiveInt | None = None
     alignment_epochs: Pair | None = None
+    lasting: Flag = True
+    views: Flag = True
+    information: Weight | None = INFORMATION_WEIGHT
     initial_clusters: IntegerOrAuto | None = None
     method: Literal["auto", "consensus", "spectral", "shared", "gmm"] = "auto"
     keep: Flag = True
@@ -116,6 +130,11 @@ class Start(Settings):
         return self.before_clusters + 2 * self.reading
 
     @property
+    def restarts(self) -> bool:
+        """Whether the clusters start once more, before the last part of training."""
+        return self.lasting and self.alignment_epochs is not None
+
+    @property
     def initialization(self) -> dict[str, Any]:
         """The arguments of :func:`cmvae.initialize_clusters` beside model and data."""
         return {
@@ -142,13 +161,17 @@ class Start(Settings):
             return "alignment" if epoch < self.before_objective else "clusters"
         return "clusters" if started else "warm-up"
 
-    def options(self, progress: float, beta: float) -> dict[str, float]:
+    def options(self, progress: float, beta: float) -> dict[str, Any]:
         """Return arguments of ``CMVAE.forward``, ``progress`` epochs after the clusters started."""
-        if progress >= 2 * self.reading:
-            return {}
-        lowest = min(ALIGNMENT_BETA, beta)
-        options = {"beta": lowest + max(0.0, progress / self.reading - 1) * (beta - lowest)}
-        return options | ({"alignment": ALIGNMENT_WEIGHT} if progress < self.reading else {})
+        options: dict[str, Any] = {}
+        if progress < 2 * self.reading:
+            lowest, share = min(ALIGNMENT_BETA, beta), max(0.0, progress / self.reading - 1)
+            options["beta"] = lowest + share * (beta - lowest)
+        reads = progress < self.reading
+        if reads or (self.lasting and self.alignment_epochs):
+            options |= {"alignment": ALIGNMENT_WEIGHT, "narrowed": reads}
+            options |= {"information": self.information} if self.information else {}
+        return options
 
 
 def still_falling(losses: Sequence[float]) -> bool:

@@ -1,0 +1,61 @@
+"""What generated samples tell of the shared latent: a bound of their mutual information."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Generator, Tensor, nn
+
+from cmvae.base.arguments import generator_keyword
+from cmvae.models.alignment import VARIANCE_FLOOR, resemblance
+from cmvae.models.inference import Parts, decode_latents, encode_observed, likelihood_of
+from cmvae.models.posterior import Experts
+
+
+def information_loss(parts: Parts, experts: Experts, generator: Generator | None = None) -> Tensor:
+    r"""Return how badly the encoders recognise z in what the decoders make of it, a scalar.
+
+    .. math:: -\frac{1}{M B} \sum_n \sum_i
+              \log \frac{f(\mu_n(\hat{x}_{n,i}) - z_i)}{\sum_j f(\mu_n(\hat{x}_{n,i}) - z_j)},
+              \quad \hat{x}_{n,i} = E[x_n \mid z_i, w_{n,i}]
+
+    with z_i a draw from q(z|X_i), w_{n,i} one from p(w_n) or, for a random half of the samples that
+    have observed n, from q(w_n|x_{n,i}), f the critic of
+    :func:`cmvae.models.alignment.alignment_loss`, all z standardised by one location and factor.
+    log B minus it is a lower bound of the mutual information of z and what modality n shows of it
+    beside any private latent (Barber and Agakov, 2003; Chen et al., "InfoGAN", 2016, eq. 5; the
+    contrast of van den Oord et al., 2018). Only the decoders learn by it: z and the encoders are
+    held constant.
+
+    Without it a decoder may read from w_n what z says too, as a reconstruction by its own w_n
+    allows; what it makes of a drawn w_n then shows another class than z's.
+    """
+    z = experts.sample(experts.choose(1, generator), generator).squeeze(1).detach()
+    centre = z.mean(0)
+    factor = ((z - centre).square().mean() + VARIANCE_FLOOR).rsqrt()
+    losses = []
+    for i, m in enumerate(parts.modalities):
+        loc, scale = experts.private_loc[i].detach(), experts.private_scale[i].detach()
+        noise = parts.family.noise(tuple(loc.shape), z, generator)
+        half = torch.rand(len(z), device=z.device, **generator_keyword(generator)) < 0.5
+        own = (half & experts.observed[i]).unsqueeze(-1)
+        w = torch.where(own, loc + scale * noise, noise)
+        made = likelihood_of(parts, m).mean(decode_latents(parts, m, torch.cat([z, w], -1)))
+        with _held(parts.encoders[m]):
+            seen = encode_observed(parts, m, made)[0]
+        logits = resemblance(parts.family, (seen - centre) * factor, (z - centre) * factor)
+        losses.append(-logits.log_softmax(-1).diagonal().mean())
+    return torch.stack(losses).mean()
+
+
+@contextmanager
+def _held(network: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a network, and none reach its parameters."""
+    learning = [value for value in network.parameters() if value.requires_grad]
+    for value in learning:
+        value.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for value in learning:
+            value.requires_grad_(True)

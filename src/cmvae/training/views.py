@@ -1,0 +1,49 @@
+"""Other views of the same samples, for the encoders' alignment: images moved and made noisy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmvae.networks.shapes import is_image
+
+MOST_MOVED = 1 / 9  # of a side
+MOST_NOISE = 0.3  # of an image's own standard deviation
+
+
+def other_views(batch: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    """Return a batch with its images, by ``shapes`` (channels, height, width), seen otherwise.
+
+    Each is moved by up to a ninth of its sides, what it leaves being filled by reflection, and gets
+    Normal noise of a random scale. Values other than images, and integers, stay. Draws come from
+    PyTorch's global generator.
+    """
+    within = isinstance(batch.get("data"), Mapping)
+    data = batch["data"] if within else batch
+    seen = {
+        m: _noisy(_moved(x)) if is_image(shapes.get(m, ())) and x.is_floating_point() else x
+        for m, x in data.items()
+    }
+    return {**batch, "data": seen} if within else seen
+
+
+def _moved(x: Tensor) -> Tensor:
+    """Move images (B, C, H, W), each by itself."""
+    rows, columns = (_shifted(side, len(x), x.device) for side in x.shape[2:])
+    samples = torch.arange(len(x), device=x.device)[:, None, None]
+    moved = x.movedim(1, -1)[samples, rows[:, :, None], columns[:, None]]
+    return moved.movedim(-1, 1)
+
+
+def _shifted(side: int, count: int, device: torch.device) -> Tensor:
+    """Return places on a side, (count, side), moved by up to a ninth and reflected at its ends."""
+    most = int(side * MOST_MOVED)
+    start = torch.randint(-most, most + 1, (count, 1), device=device)
+    places = (torch.arange(side, device=device) + start).abs()
+    return side - 1 - (side - 1 - places).abs()
+
+
+def _noisy(x: Tensor) -> Tensor:
+    spread = x.flatten(1).std(1) * MOST_NOISE * torch.rand(len(x), device=x.device, dtype=x.dtype)
+    return x + spread[:, None, None, None] * torch.randn_like(x)
