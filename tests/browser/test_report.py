@@ -125,6 +125,12 @@ def groups_of_map(page):
     return page.execute_script(f"return {traces}.map((trace) => trace.customdata)")
 
 
+HOVERED = """
+return (document.getElementById("map-plot")._hoverdata || []).some(
+    (point) => point.customdata === arguments[0])
+"""
+
+
 def move_mouse_to(page, sample, click=False):
     """Move the mouse to a sample of the map, and click."""
     page.execute_script(
@@ -141,12 +147,16 @@ def move_mouse_to(page, sample, click=False):
         """,
         sample,
     )
-    kinds = ["mouseMoved", "mouseMoved"] + ["mousePressed", "mouseReleased"] * click
-    for kind, shift in zip(kinds, (4, 0, 0, 0), strict=False):
-        pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
-        page.execute_cdp_cmd(
-            "Input.dispatchMouseEvent", {"type": kind, "x": x + shift, "y": y, **pressed}
-        )
+    for shift in (4, 0):
+        mouse(page, "mouseMoved", x + shift, y)
+    # A click counts for the sample that the plot has found under the mouse, which takes a moment.
+    wait_for(page, HOVERED, sample)
+    for kind in ("mousePressed", "mouseReleased") if click else ():
+        mouse(page, kind, x, y, button="left", clickCount=1)
+
+
+def mouse(page, kind, x, y, **more):
+    page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **more})
 
 
 def most_alone(samples):
@@ -159,7 +169,7 @@ def most_alone(samples):
 
 def wait_for(page, script, *arguments):
     """Wait until a script returns something true."""
-    return WebDriverWait(page, 20).until(lambda _: page.execute_script(script, *arguments))
+    return WebDriverWait(page, 200).until(lambda _: page.execute_script(script, *arguments))
 
 
 def test_nothing_is_logged_and_nothing_asked_of_the_network(browser, report):
