@@ -96,14 +96,24 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         try:
             with _held(temporary):
                 yield temporary
-                mask = os.umask(0)
-                os.umask(mask)
-                temporary.chmod(0o666 & ~mask)
-                with temporary.open("rb") as written:
-                    os.fsync(written.fileno())
+                temporary.chmod(0o666 & ~_mask())
+                _flush(temporary)
                 temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _mask() -> int:
+    """Return what the user denies others of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flush(path: Path) -> None:
+    """Wait until what a file holds is on the disk."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 @contextmanager
@@ -137,7 +147,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent))
         try:
             yield temporary
-            temporary.chmod(0o755)
+            temporary.chmod(0o777 & ~_mask())
             with taking_place(temporary, path):
                 pass
         finally:
@@ -165,12 +175,14 @@ def _temporaries(path: Path, suffix: str = "") -> list[Path]:
 def taking_place(new: Path, path: Path) -> Iterator[Path]:
     """Put a folder in the place of another, which is there until then and is removed at the end.
 
-    Gives where the other one is now, for what shall be taken out of it; there may be none. A kill
-    leaves it there, where :func:`moved_away` finds it.
+    Gives where the other one is now, for what shall be taken out of it; there may be none. A kill,
+    or a signal once both have moved, leaves it there, where :func:`moved_away` finds it.
 
     Raises:
         OSError: If it cannot be put there; the other one is in its place then.
     """
+    for file in filter(Path.is_file, new.rglob("*")):
+        _flush(file)
     place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=OLD, dir=path.parent))
     old = place / path.name
     try:
@@ -180,7 +192,8 @@ def taking_place(new: Path, path: Path) -> Iterator[Path]:
     except BaseException:
         if old.exists() and not path.exists():
             old.rename(path)
-        rmtree(place, ignore_errors=True)
+        with suppress(OSError):  # it holds what was moved away
+            place.rmdir()
         raise
     yield old
     drop(place)
