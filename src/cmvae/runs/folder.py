@@ -97,6 +97,16 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     if partial.exists() or moved_away(link_target(folder)):
         with sole_writer(link_target(folder)):
             _put_back(folder)
+    check_target(folder, overwrite=overwrite, resume=resume)
+    return partial
+
+
+def check_target(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse to write a run where what is there now forbids it, as :func:`may_write_run` does.
+
+    For writers that hold the folder: another may have written there since they asked.
+    """
+    partial = partial_folder(folder)
     if resume and not (partial / CONFIG).is_file():
         missing = partial / CONFIG
         raise ValueError(f"resume: no interrupted run to go on with: {missing} is missing")
@@ -109,7 +119,6 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
             f"{partial} holds an interrupted run; pass resume=True to go on with it, "
             "overwrite=True to drop it"
         )
-    return partial
 
 
 @contextmanager
@@ -235,6 +244,7 @@ def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
     """
     partial = may_write_run(folder, overwrite=overwrite, resume=False)
     with writing_run(folder):
+        check_target(folder, overwrite=overwrite, resume=False)
         try:
             start_again(partial, run.config)
             write_run(partial, run)
