@@ -239,8 +239,10 @@ def put_back(path: Path, take_out: Callable[[Path, Path], list[str]], what: str)
 
 
 @contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
+def sole_writer(path: Path, argument: str = "out") -> Iterator[None]:
     """Keep other processes from writing to a folder; ``ValueError`` where one does.
+
+    It names the ``argument`` that the folder was given by.
 
     What others have left that were killed, and nobody needs, is removed.
 
@@ -255,4 +257,4 @@ def sole_writer(path: Path) -> Iterator[None]:
             finally:
                 lock.unlink(missing_ok=True)
     except Timeout:
-        raise ValueError(f"out: another process is writing to {path}") from None
+        raise ValueError(f"{argument}: another process is writing to {path}") from None
