@@ -56,6 +56,8 @@ def may_write_folder(
     Raises:
         ValueError: Naming the folder.
     """
+    if not folder.name:
+        raise ValueError(f"out must be a folder given by its name, got {str(folder)!r}")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"out must be a folder, got the file {folder}")
     if not folder.is_dir() or not any(folder.iterdir()):

@@ -13,7 +13,7 @@ DEEPEST = 60  # lists and mappings within each other; a run's files have less th
 MOST_NODES = 200_000  # of a YAML file, each of which takes most of a KiB while it is read
 _TOO_DEEP = "it is nested too deeply"
 _COSTS = {",": 60, "[": 80, "{": 240}  # bytes that what follows takes
-_FREE, _FACTOR = 200 << 20, 8  # what may be taken in all, and for each character
+_FREE, _FACTOR = 64 << 20, 8  # what any file may take, and for each of its characters
 
 
 def read_text(path: Path) -> str:
