@@ -1,3 +1,4 @@
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -95,6 +96,16 @@ def test_other_clusters_keep_what_the_networks_have_learned(run, prepared, tmp_p
     assert again.evidence is None
     assert len(again.latents) == len(run.latents) > 1
     assert read_record(tmp_path / "run").preprocessing == run.preprocessing
+
+
+def test_a_change_is_of_the_run_that_is_there(run, prepared, tmp_path):
+    save_run(tmp_path / "run", run, overwrite=False)
+    found = read_run(tmp_path / "run")
+    save_run(tmp_path / "run", replace(run, metrics={**run.metrics, "loss": 7.0}), overwrite=True)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="run was replaced by another run while it was read"):
+        change_clusters(tmp_path / "run", found, prepared.rows, 4)
+    assert contents(tmp_path) == before
 
 
 def test_a_change_that_fails_leaves_the_run(run, prepared, tmp_path):

@@ -11,6 +11,7 @@ import pandas as pd
 from cmvae.files.join import JoinedRows
 from cmvae.runs.folder import (
     TRAINING,
+    check_same,
     check_target,
     install,
     may_write_run,
@@ -94,12 +95,13 @@ def change_clusters(
         **trainer_arguments: For :func:`cmvae.fit`.
 
     Raises:
-        ValueError: For more clusters than samples.
+        ValueError: For more clusters than samples, and where the run is no longer in the folder.
     """
     config = run.config.replace(recipe=run.config.recipe.replace(n_clusters=n_clusters))
     prepared = prepare(config, run.preprocessing, rows)
     partial = partial_folder(folder)
     with writing_run(folder):
+        check_same(folder, run)
         start_again(partial, config, {f"{TRAINING}/{EARLIER_LOG}": run.log})
         return _trained(
             folder,
