@@ -103,6 +103,19 @@ def test_a_signal_right_after_a_folder_took_its_place_loses_nothing(tmp_path, mo
     assert (old / "file").read_text() == "old"
 
 
+def test_a_file_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    flushed, own = [], os.fsync
+
+    def fsync(handle):
+        assert not (tmp_path / "a.csv").exists()
+        flushed.append((os.fstat(handle).st_ino, os.fstat(handle).st_size))
+        own(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(tmp_path / "a.csv", "whole")
+    assert flushed == [((tmp_path / "a.csv").stat().st_ino, 5)]
+
+
 def test_all_files_of_a_folder_are_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
     flushed, own = [], os.fsync
 
