@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 Tensors = dict[str, torch.Tensor]
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MANY = 200_000
-_NO_COLUMNS = (("a text", "x"), ("null", None), ("deep", json.loads("[" * 900 + "]" * 900)))
 
 
 def load(folder: Path) -> None:

@@ -8,7 +8,14 @@ from unittest import mock
 
 import pytest
 
-from cmvae.base.files import atomic_folder, atomic_write, link_target, may_write_file, sole_writer
+from cmvae.base.files import (
+    atomic_folder,
+    atomic_write,
+    link_target,
+    may_write_file,
+    moved_away,
+    sole_writer,
+)
 from cmvae.base.files import may_write_folder as may_write
 
 
@@ -76,6 +83,61 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path, monkeypatc
     with pytest.raises(OSError, match="read-only"):
         fill(path, "new")
     assert content(tmp_path) == {"made": None, "made/file": "old"}
+
+
+def test_a_signal_right_after_a_folder_took_its_place_loses_nothing(tmp_path, monkeypatch):
+    path, own = tmp_path / "made", Path.rename
+    fill(path, "old")
+
+    def rename(self, target):
+        own(self, target)
+        if target == path:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            fill(path, "new")
+    assert (path / "file").read_text() == "new"
+    (old,) = moved_away(path)
+    assert (old / "file").read_text() == "old"
+
+
+def test_a_file_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    flushed, own = [], os.fsync
+
+    def fsync(handle):
+        assert not (tmp_path / "a.csv").exists()
+        flushed.append((os.fstat(handle).st_ino, os.fstat(handle).st_size))
+        own(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(tmp_path / "a.csv", "whole")
+    assert flushed == [((tmp_path / "a.csv").stat().st_ino, 5)]
+
+
+def test_all_files_of_a_folder_are_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    flushed, own = [], os.fsync
+
+    def fsync(handle):
+        assert not (tmp_path / "made").exists()
+        flushed.append(os.fstat(handle).st_ino)
+        own(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_folder(tmp_path / "made") as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "file").write_text("new")
+    assert (tmp_path / "made" / "deep" / "file").stat().st_ino in flushed
+
+
+def test_a_folder_is_hidden_from_whom_its_user_hides_files(tmp_path):
+    before = os.umask(0o077)
+    try:
+        fill(tmp_path / "made", "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
 
 
 def killed(target, *arguments):

@@ -25,3 +25,30 @@ def test_a_forked_process_calculates_alone():
         [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120
     )
     assert found.stdout.split() == ["1", "2"], found.stderr
+
+
+# One thread trains while another forks; without care the child waits for the end of that training.
+WHILE_TRAINING = """
+import os, threading
+from cmvae.training.fit import ONE_AT_A_TIME
+held, done = threading.Event(), threading.Event()
+def train():
+    with ONE_AT_A_TIME:
+        held.set()
+        done.wait()
+threading.Thread(target=train).start()
+held.wait()
+child = os.fork()
+if not child:
+    os._exit(int(ONE_AT_A_TIME.acquire(timeout=5)))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), ONE_AT_A_TIME.acquire(timeout=0))
+done.set()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on Windows")
+def test_a_process_that_is_forked_off_while_a_thread_trains_can_train():
+    found = subprocess.run(
+        [sys.executable, "-c", WHILE_TRAINING], capture_output=True, text=True, timeout=120
+    )
+    assert found.stdout.split() == ["1", "False"], found.stderr

@@ -26,7 +26,10 @@ BOMB = "l0: &l0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("? [a, b]\n: 2", "not YAML: keys must be texts or numbers"),
         ("a: " + "9" * 5000, "not YAML: a number has too many digits"),
         ("a: 2020-02-31", "not YAML: "),
-        ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("!!python/object/apply:os.system [ls]", "python/object/apply:os.system: tags are not r"),
+        ("a: !!set {b, c}", "tag:yaml.org,2002:set: tags are not read"),
+        ("a: ! b", "!: tags are not read"),
+        ("[" + "a," * 200_000 + "]", "it has more than 200000 parts"),
         ("a: [", "not YAML"),
     ],
 )
@@ -37,6 +40,16 @@ def test_yaml_that_is_none_or_a_trap_is_refused_by_name(tmp_path, text, message)
     with pytest.raises(ValueError, match=f"config.yaml: .*{re.escape(message)}"):
         read_yaml(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000
+
+
+@pytest.mark.parametrize("part", ["[]", '{"a":1}'])
+def test_json_of_hardly_anything_but_parts_is_refused_before_it_takes_memory(tmp_path, part):
+    path = tmp_path / "config.json"
+    path.write_text("[" + ",".join([part] * 2_000_000) + "]")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"config.json: not JSON .*: it has too many parts"):
+        read_json(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000
 
 
 @pytest.mark.parametrize("read", [read_json, read_yaml])

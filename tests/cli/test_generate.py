@@ -1,10 +1,12 @@
 import json
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from cmvae.runs.generated import generate_clusters
 from made_files import IDS, LABELS, contents, names, refused, run, table_a
 
 
@@ -43,6 +45,20 @@ def test_clusters_are_generated_in_the_units_of_the_data(fitted, tmp_path):
     assert names(out) == ["a.parquet", "generated.json"]
     assert not pd.read_parquet(out / "a.parquet").equals(a)
     assert names(tmp_path) == ["made", "made/a.parquet", "made/generated.json"]
+
+
+def test_what_is_put_into_the_folder_meanwhile_is_not_replaced(fitted, tmp_path):
+    out, options = tmp_path / "made", ["--cluster", 1, "--samples", 2, "--to", "b"]
+    assert run("generate", fitted[0], "--out", out, *options)[0] == 0
+
+    def put_in(*arguments, **options):
+        (out / "notes").write_text("of years")
+        return generate_clusters(*arguments, **options)
+
+    with mock.patch("cmvae.runs.generated.generate_clusters", put_in):
+        message = "holds something else than generated samples"
+        refused(message, "generate", fitted[0], "--out", out, *options, "--overwrite")
+    assert names(tmp_path) == ["made", "made/b.csv", "made/generated.json", "made/notes"]
 
 
 def test_only_generated_samples_are_replaced(fitted, tmp_path):

@@ -1,12 +1,22 @@
+from dataclasses import replace
 from unittest import mock
 
 import pytest
 import torch
 
 from cmvae.runs.config import RunConfig
-from cmvae.runs.fitting import change_clusters, fit_run
-from cmvae.runs.folder import CONFIG, load_model, partial_folder, read_record, read_run, save_run
+from cmvae.runs.fitting import change_clusters, fit_run, may_change_clusters
+from cmvae.runs.folder import (
+    CONFIG,
+    load_model,
+    may_write_run,
+    partial_folder,
+    read_record,
+    read_run,
+    save_run,
+)
 from cmvae.runs.run import prepare
+from cmvae.training.checkpoints import can_resume
 from cmvae.training.module import CMVAEModule
 from made_files import contents, names
 
@@ -45,6 +55,26 @@ def test_a_failure_before_there_is_a_checkpoint_leaves_nothing(prepared, tmp_pat
     assert names(tmp_path) == []
 
 
+def test_what_another_has_written_meanwhile_is_not_replaced(run, prepared, tmp_path):
+    target = tmp_path / "run"
+    may_write_run(target, overwrite=False, resume=False)
+    save_run(target, run, overwrite=False)  # another process, between the question and the lock
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="run holds the results of a run; pass overwrite=True"):
+        fit_run(target, prepared)
+    assert contents(tmp_path) == before
+
+
+def test_a_change_drops_no_other_training(run, prepared, tmp_path):
+    target = tmp_path / "run"
+    save_run(target, run, overwrite=False)
+    with stopping(3, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        fit_run(target, prepared, overwrite=True)
+    with pytest.raises(ValueError, match=r"run\.partial holds an interrupted run, which is to"):
+        may_change_clusters(target)
+    assert can_resume(tmp_path / "run.partial" / "training")
+
+
 def test_other_clusters_keep_what_the_networks_have_learned(run, prepared, tmp_path):
     save_run(tmp_path / "run", run, overwrite=False)
     found = read_run(tmp_path / "run")
@@ -66,6 +96,16 @@ def test_other_clusters_keep_what_the_networks_have_learned(run, prepared, tmp_p
     assert again.evidence is None
     assert len(again.latents) == len(run.latents) > 1
     assert read_record(tmp_path / "run").preprocessing == run.preprocessing
+
+
+def test_a_change_is_of_the_run_that_is_there(run, prepared, tmp_path):
+    save_run(tmp_path / "run", run, overwrite=False)
+    found = read_run(tmp_path / "run")
+    save_run(tmp_path / "run", replace(run, metrics={**run.metrics, "loss": 7.0}), overwrite=True)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="run was replaced by another run while it was read"):
+        change_clusters(tmp_path / "run", found, prepared.rows, 4)
+    assert contents(tmp_path) == before
 
 
 def test_a_change_that_fails_leaves_the_run(run, prepared, tmp_path):

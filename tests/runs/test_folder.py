@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from cmvae import CMVAE
+from cmvae.runs.checks import read_metrics
 from cmvae.runs.folder import (
     load_model,
     may_write_run,
@@ -128,6 +129,26 @@ def test_a_kill_while_a_run_is_replaced_loses_nothing(run, folder, tmp_path, num
     save_run(target, run, overwrite=True)
     assert (target / "notes.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_two_runs_are_never_read_as_one(run, folder, tmp_path):
+    target, other = tmp_path / "run", replace(run, metrics={**run.metrics, "loss": 7.0})
+    shutil.copytree(folder, target)
+    record = read_record(target)
+    save_run(target, other, overwrite=True)  # while another process still reads the samples, say
+    with pytest.raises(ValueError, match="run was replaced by another run while it was read"):
+        load_model(target, record)
+
+    def read_and_replace(*arguments):
+        save_run(target, run, overwrite=True)
+        return read_metrics(*arguments)
+
+    with (
+        mock.patch("cmvae.runs.folder.read_metrics", read_and_replace),
+        pytest.raises(ValueError, match="run was replaced by another run while it was read"),
+    ):
+        read_record(target)
+    assert read_run(target).metrics == run.metrics
 
 
 def test_what_is_put_back_is_said_and_replaces_nothing(run, folder, tmp_path):

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,7 @@ def test_where_samples_may_be_written(run, folder, tmp_path):
         (made, False, "made holds generated samples; pass overwrite=True to replace them"),
         (folder, True, "run holds something else than generated samples; name another folder"),
         (tmp_path / "file", True, "out must be a folder, got the file"),
+        (Path(), True, r"out must be a folder given by its name, got '\.'"),
         (tmp_path / "none" / "made", False, "out: no such folder: .*none"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import resource
 import shutil
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from cmvae import CMVAEClusterer
+from cmvae.runs.checks import read_epochs, read_index
 from cmvae.runs.folder import read_record, read_run
 
 
@@ -161,6 +163,27 @@ def test_a_file_that_lies_is_refused_by_name_in_little_memory(
     assert str(folder) in str(found.value)
     assert len(str(found.value)) < 1200
     assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < 2 * size + 3e8
+
+
+def test_an_index_that_is_packed_is_refused_before_it_is_unpacked(tmp_path):
+    path, rows = tmp_path / "index.parquet", 5_000_000
+    pd.DataFrame({"row": range(rows)}, np.zeros(rows, int)).astype("int8").to_parquet(path)
+    for n_samples, message in ((40, "5000000 rows for 40 samples"), (rows, "not a Parquet file")):
+        with (
+            mock.patch("pandas.read_parquet", side_effect=AssertionError("unpacked")),
+            pytest.raises(ValueError, match=rf"index.parquet: .*{message}"),
+        ):
+            read_index(path, n_samples)
+
+
+def test_a_log_of_very_many_columns_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("\nphase,epoch" + ",a" * 10_000 + "\n")
+    with (
+        mock.patch("pandas.read_csv", side_effect=AssertionError("read")),
+        pytest.raises(ValueError, match=r"log.csv: not a table as a run has it"),
+    ):
+        read_epochs(path)
 
 
 def test_an_index_of_others_is_refused(saved, tmp_path):

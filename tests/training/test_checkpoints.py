@@ -1,10 +1,15 @@
+from contextlib import nullcontext
+from unittest import mock
+
 import pandas as pd
 import pytest
 import torch
 from lightning.pytorch import Callback
 
 from cmvae import fit
+from cmvae.base.files import sole_writer
 from cmvae.training.checkpoints import can_resume, read_log
+from cmvae.training.module import CMVAEModule
 from training.cases import QUIET, data, model, train, weights
 
 
@@ -19,6 +24,37 @@ def test_results_are_never_overwritten_unasked(tmp_path):
     fit(model(), data(), max_epochs=2, run_dir=tmp_path / "run", overwrite=True, **QUIET)
     names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert names == {"best.ckpt", "before-last.ckpt", "last.ckpt"}
+
+
+def test_checkpoints_of_one_who_was_quicker_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = CMVAEModule.prepare
+    for run_dir, found in (("run", ["run"]), (None, ["version_0", "version_1"])):
+        quick = []
+
+        def prepare(module, samples, run_dir=run_dir, quick=quick):
+            if not quick:
+                quick.append(module)  # as another thread does while this one still prepares
+                fit(model(), data(), max_epochs=1, run_dir=run_dir, **QUIET)
+            own(module, samples)
+
+        refused = pytest.raises(ValueError, match="run_dir run holds the checkpoints of another")
+        patched = mock.patch.object(CMVAEModule, "prepare", prepare)
+        with patched, refused if run_dir else nullcontext():
+            fit(model(), data(), max_epochs=2, run_dir=run_dir, **QUIET)
+        folders = {path.parent.name: path for path in tmp_path.rglob("checkpoints")}
+        assert {*found} <= {*folders}
+        assert torch.load(folders[found[0]] / "last.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_one_process_trains_into_a_folder(tmp_path):
+    with (
+        sole_writer(tmp_path / "run"),
+        pytest.raises(ValueError, match=r"run_dir: another process is writing to .*run"),
+    ):
+        fit(model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    fit(model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_of_a_training_that_is_replaced_nothing_mixes_with_the_new_one(tmp_path):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,19 @@ def test_same_seed_same_weights_and_another_seed_others(tmp_path, warmup):
         runs.append(weights(trained))
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
+
+
+def test_fits_in_threads_give_what_they_give_one_after_the_other():
+    samples = data()
+
+    def fitted(trained):
+        train(trained, samples, max_epochs=5, seed=3)
+        return weights(trained)
+
+    alone = fitted(model())
+    models = [model() for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        assert all(torch.equal(alone, own) for own in threads.map(fitted, models))
 
 
 @pytest.mark.parametrize("stop", [1, 3])

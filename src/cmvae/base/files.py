@@ -56,6 +56,8 @@ def may_write_folder(
     Raises:
         ValueError: Naming the folder.
     """
+    if not folder.name:
+        raise ValueError(f"out must be a folder given by its name, got {str(folder)!r}")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"out must be a folder, got the file {folder}")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -96,14 +98,24 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         try:
             with _held(temporary):
                 yield temporary
-                mask = os.umask(0)
-                os.umask(mask)
-                temporary.chmod(0o666 & ~mask)
-                with temporary.open("rb") as written:
-                    os.fsync(written.fileno())
+                temporary.chmod(0o666 & ~_mask())
+                _flush(temporary)
                 temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _mask() -> int:
+    """Return what the user denies others of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flush(path: Path) -> None:
+    """Wait until what a file holds is on the disk."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 @contextmanager
@@ -137,7 +149,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=PARTIAL, dir=path.parent))
         try:
             yield temporary
-            temporary.chmod(0o755)
+            temporary.chmod(0o777 & ~_mask())
             with taking_place(temporary, path):
                 pass
         finally:
@@ -165,12 +177,14 @@ def _temporaries(path: Path, suffix: str = "") -> list[Path]:
 def taking_place(new: Path, path: Path) -> Iterator[Path]:
     """Put a folder in the place of another, which is there until then and is removed at the end.
 
-    Gives where the other one is now, for what shall be taken out of it; there may be none. A kill
-    leaves it there, where :func:`moved_away` finds it.
+    Gives where the other one is now, for what shall be taken out of it; there may be none. A kill,
+    or a signal once both have moved, leaves it there, where :func:`moved_away` finds it.
 
     Raises:
         OSError: If it cannot be put there; the other one is in its place then.
     """
+    for file in filter(Path.is_file, new.rglob("*")):
+        _flush(file)
     place = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=OLD, dir=path.parent))
     old = place / path.name
     try:
@@ -180,7 +194,8 @@ def taking_place(new: Path, path: Path) -> Iterator[Path]:
     except BaseException:
         if old.exists() and not path.exists():
             old.rename(path)
-        rmtree(place, ignore_errors=True)
+        with suppress(OSError):  # it holds what was moved away
+            place.rmdir()
         raise
     yield old
     drop(place)
@@ -226,8 +241,10 @@ def put_back(path: Path, take_out: Callable[[Path, Path], list[str]], what: str)
 
 
 @contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
+def sole_writer(path: Path, argument: str = "out") -> Iterator[None]:
     """Keep other processes from writing to a folder; ``ValueError`` where one does.
+
+    It names the ``argument`` that the folder was given by.
 
     What others have left that were killed, and nobody needs, is removed.
 
@@ -242,4 +259,4 @@ def sole_writer(path: Path) -> Iterator[None]:
             finally:
                 lock.unlink(missing_ok=True)
     except Timeout:
-        raise ValueError(f"out: another process is writing to {path}") from None
+        raise ValueError(f"{argument}: another process is writing to {path}") from None

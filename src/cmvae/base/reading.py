@@ -10,7 +10,10 @@ import yaml
 from cmvae.base.words import SHOWN, shortened
 
 DEEPEST = 60  # lists and mappings within each other; a run's files have less than ten
+MOST_NODES = 200_000  # of a YAML file, each of which takes most of a KiB while it is read
 _TOO_DEEP = "it is nested too deeply"
+_COSTS = {",": 60, "[": 80, "{": 240}  # bytes that what follows takes
+_FREE, _FACTOR = 64 << 20, 8  # what any file may take, and for each of its characters
 
 
 def read_text(path: Path) -> str:
@@ -37,8 +40,13 @@ def read_json(path: Path) -> Any:
 def parse_json(text: str) -> Any:
     """Return what a JSON text says; ``ValueError`` where it is none.
 
-    One that is nested too deeply, or says something twice, is none either.
+    One that is nested too deeply, or says something twice, is none either, nor is one that takes
+    much memory and is made of hardly anything but lists and mappings.
     """
+    if sum(cost * text.count(sign) for sign, cost in _COSTS.items()) > max(
+        _FREE, _FACTOR * len(text)
+    ):
+        raise ValueError("not JSON that can be read: it has too many parts")
     try:
         found = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
@@ -94,19 +102,30 @@ def _repeated(keys: list[Any]) -> list[str]:
 
 def _is_deep(value: Any) -> bool:
     """Tell whether lists and mappings lie too deep within each other."""
-    level = [value]
-    for _ in range(DEEPEST):
-        within = [own for own in level if isinstance(own, dict | list)]
-        level = [own for part in within for own in (part.values() if type(part) is dict else part)]
-    return any(isinstance(own, dict | list) for own in level)
+    level: list[Any] = [[value]]
+    for _ in range(DEEPEST + 1):
+        level = [
+            own
+            for part in level
+            for own in (part.values() if isinstance(part, dict) else part)
+            if isinstance(own, dict | list)
+        ]
+    return bool(level)
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses keys that repeat, of which the last would be taken, and aliases."""
+    """Refuses keys that repeat, of which the last would be taken, aliases, and tags."""
+
+    nodes = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        self.nodes += 1
+        if self.nodes > MOST_NODES:
+            raise yaml.YAMLError(f"it has more than {MOST_NODES} parts")
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"*{self.peek_event().anchor}: aliases are not read")
+        if tag := self.peek_event().tag:
+            raise yaml.YAMLError(f"{shortened(tag)}: tags are not read")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

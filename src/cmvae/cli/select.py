@@ -42,7 +42,7 @@ def select(
     Example: cmvae select runs/mine --clusters 5
     """
     with one_line_errors(lambda: f"the run is as it was; {what_is_left(run)}"):
-        from cmvae.runs.folder import PAGE, load_model, may_write_run, put_back, read_record
+        from cmvae.runs.folder import PAGE, load_model, put_back, read_record
 
         if clusters is not None:
             put_back(run)
@@ -51,7 +51,9 @@ def select(
             _show_evidence(record)
             return
         refuse_several_processes()
-        may_write_run(run, overwrite=True, resume=False)
+        from cmvae.runs.fitting import change_clusters, may_change_clusters
+
+        may_change_clusters(run)
         if device is not None:
             record = replace(record, config=record.config.replace(device=device))
         from cmvae.runs.reading import read_files
@@ -59,8 +61,6 @@ def select(
         preprocessing, rows = read_files(record.config.modalities, record.preprocessing)
         record = replace(record, preprocessing=preprocessing)
         say_join(rows.join)
-        from cmvae.runs.fitting import change_clusters
-
         quieten()
         had_page = (run / PAGE).exists()
         found = load_model(run, record)

@@ -1,7 +1,7 @@
 """What the files of a run hold, and that they fit each other; whoever wrote them may lie."""
 
+import csv
 from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +12,12 @@ from pydantic import Field
 from cmvae.base.plain import read_state, stored_state
 from cmvae.base.reading import read_json
 from cmvae.base.settings import Finite, Flag, Natural, PositiveInt, Settings
+from cmvae.base.unpacking import check_unpacked
 from cmvae.base.words import SHOWN, quoted, shortened
 from cmvae.training.start import PHASES
 
+_ROWS = 50_000  # read at once
+_MOST_COLUMNS = 10_000  # of which pandas takes some KiB each
 COLUMNS = ("id", "cluster", "probability", "modalities")  # of the samples
 
 
@@ -96,12 +99,19 @@ def _check_state(state: Any) -> None:
         raise ValueError("a state that is not taken as it is")
 
 
-@contextmanager
-def _as_table(path: Path) -> Any:
-    """Tell what is wrong with a table of a run with its name, in plain words."""
+def _read_table(path: Path, **options: Any) -> pd.DataFrame:
+    """Return a table of a run, by options of pandas, in parts, which take less while they are read.
+
+    Raises:
+        ValueError: Naming the file, if it is none.
+    """
     try:
-        yield
-    except (ValueError, OSError, OverflowError, pd.errors.ParserError):
+        with path.open(encoding="utf-8", newline="") as file:
+            if len(next(filter(None, csv.reader(file)), [])) > _MOST_COLUMNS:
+                raise ValueError("too many columns")
+        with pd.read_csv(path, chunksize=_ROWS, **options) as parts:
+            return pd.concat(parts, ignore_index=True)
+    except (ValueError, OSError, OverflowError, csv.Error, pd.errors.ParserError):
         raise ValueError(f"{path}: not a table as a run has it; the file is damaged") from None
 
 
@@ -114,8 +124,7 @@ def read_samples(path: Path, sizes: list[int], modalities: list[str]) -> pd.Data
         modalities: Those of the run.
     """
     is_text: Any = {"id": str, "modalities": str}
-    with _as_table(path):
-        table = pd.read_csv(path, dtype=is_text, keep_default_na=False)
+    table = _read_table(path, dtype=is_text, keep_default_na=False)
     if tuple(name for name in table.columns if name in COLUMNS) != COLUMNS:
         raise ValueError(f"{path}: it must have the columns {', '.join(COLUMNS)}, in this order")
     if len(table) != sum(sizes):
@@ -138,8 +147,7 @@ def read_samples(path: Path, sizes: list[int], modalities: list[str]) -> pd.Data
 
 def read_epochs(path: Path) -> pd.DataFrame:
     """Return the log of a run; ``ValueError`` naming the file where it is none."""
-    with _as_table(path):
-        log = pd.read_csv(path)
+    log = _read_table(path)
     if list(log.columns[:2]) != ["phase", "epoch"]:
         raise ValueError(f"{path}: its first columns must be phase and epoch")
     numbers = log.drop(columns="phase") if len(log) else pd.DataFrame()
@@ -155,14 +163,17 @@ def read_epochs(path: Path) -> pd.DataFrame:
 def read_index(path: Path, n_samples: int) -> pd.Index:
     """Return the index of a run's samples; ``ValueError`` naming the file where it is none."""
     import pyarrow
+    import pyarrow.parquet as pq
 
     try:
-        index = pd.read_parquet(path).index
+        held = pq.read_metadata(path)
+        is_run = held.num_rows == n_samples
+        if is_run:
+            check_unpacked(8 * held.num_rows * held.num_columns, path)
+            return pd.read_parquet(path).index
     except (pyarrow.ArrowException, ValueError, TypeError, KeyError, OSError):
         raise ValueError(f"{path}: not a Parquet file; it is damaged") from None
-    if len(index) != n_samples:
-        raise ValueError(f"{path}: it has {len(index)} rows for {n_samples} samples")
-    return index
+    raise ValueError(f"{path}: it has {held.num_rows} rows for {n_samples} samples")
 
 
 def read_latents(path: Path, n_samples: int) -> tuple[np.ndarray, ...]:

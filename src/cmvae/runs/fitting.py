@@ -11,7 +11,10 @@ import pandas as pd
 from cmvae.files.join import JoinedRows
 from cmvae.runs.folder import (
     TRAINING,
+    check_same,
+    check_target,
     install,
+    may_write_run,
     partial_folder,
     read_run,
     start_again,
@@ -24,7 +27,12 @@ EARLIER_LOG = "earlier.csv"  # beside the checkpoints: of the trainings that a r
 
 
 def fit_run(
-    folder: Path, prepared: Prepared, *, resume: bool = False, **trainer_arguments: Any
+    folder: Path,
+    prepared: Prepared,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    **trainer_arguments: Any,
 ) -> Run:
     """Train, and put the run in its folder.
 
@@ -33,12 +41,17 @@ def fit_run(
     Args:
         folder: The run folder; :func:`cmvae.runs.folder.may_write_run` has allowed it.
         prepared: What to train on.
+        overwrite: Replace the run in the folder, or drop one that was interrupted.
         resume: Go on from the last checkpoint of an interrupted run, or of an interrupted
             :func:`change_clusters` of the run that is in the folder.
         **trainer_arguments: For :func:`cmvae.fit`.
+
+    Raises:
+        ValueError: If another process writes the run, or has done so.
     """
     partial, before = partial_folder(folder), dict[str, Any]()
     with writing_run(folder):
+        check_target(folder, overwrite=overwrite, resume=resume)
         if not resume:
             start_again(partial, prepared.config)
         elif (partial / TRAINING / EARLIER_LOG).is_file():
@@ -51,6 +64,22 @@ def fit_run(
         )
 
 
+def may_change_clusters(folder: Path) -> None:
+    """Refuse to change a run beside which another training was interrupted, which would be lost.
+
+    Raises:
+        ValueError: Naming where it is; or as :func:`cmvae.runs.folder.may_write_run`.
+    """
+    from cmvae.training.checkpoints import can_resume
+
+    training = may_write_run(folder, overwrite=True, resume=False) / TRAINING
+    if can_resume(training) and not (training / EARLIER_LOG).is_file():
+        raise ValueError(
+            f"{training.parent} holds an interrupted run, which is to replace this one; fit it "
+            "with resume=True, or remove it"
+        )
+
+
 def change_clusters(
     folder: Path, run: Run, rows: JoinedRows, n_clusters: int, **trainer_arguments: Any
 ) -> Run:
@@ -59,19 +88,20 @@ def change_clusters(
     Networks and likelihoods keep what they have learned.
 
     Args:
-        folder: The run folder, of which :func:`cmvae.runs.folder.may_write_run` was asked.
+        folder: The run folder; :func:`may_change_clusters` has allowed it.
         run: The run.
         rows: Its samples.
         n_clusters: How many.
         **trainer_arguments: For :func:`cmvae.fit`.
 
     Raises:
-        ValueError: For more clusters than samples.
+        ValueError: For more clusters than samples, and where the run is no longer in the folder.
     """
     config = run.config.replace(recipe=run.config.recipe.replace(n_clusters=n_clusters))
     prepared = prepare(config, run.preprocessing, rows)
     partial = partial_folder(folder)
     with writing_run(folder):
+        check_same(folder, run)
         start_again(partial, config, {f"{TRAINING}/{EARLIER_LOG}": run.log})
         return _trained(
             folder,

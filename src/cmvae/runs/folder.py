@@ -67,6 +67,7 @@ OWN_FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
 FILES = (*OWN_FILES, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
 TRAINING = "training"  # checkpoints, until the run is complete
+REPLACED = "was replaced by another run while it was read: start again"
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "pandas", "scikit-learn")
 
 
@@ -97,6 +98,16 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     if partial.exists() or moved_away(link_target(folder)):
         with sole_writer(link_target(folder)):
             _put_back(folder)
+    check_target(folder, overwrite=overwrite, resume=resume)
+    return partial
+
+
+def check_target(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse to write a run where what is there now forbids it, as :func:`may_write_run` does.
+
+    For writers that hold the folder: another may have written there since they asked.
+    """
+    partial = partial_folder(folder)
     if resume and not (partial / CONFIG).is_file():
         missing = partial / CONFIG
         raise ValueError(f"resume: no interrupted run to go on with: {missing} is missing")
@@ -109,7 +120,6 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
             f"{partial} holds an interrupted run; pass resume=True to go on with it, "
             "overwrite=True to drop it"
         )
-    return partial
 
 
 @contextmanager
@@ -235,6 +245,7 @@ def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
     """
     partial = may_write_run(folder, overwrite=overwrite, resume=False)
     with writing_run(folder):
+        check_target(folder, overwrite=overwrite, resume=False)
         try:
             start_again(partial, run.config)
             write_run(partial, run)
@@ -253,7 +264,7 @@ def load_model(folder: Path, record: RunRecord) -> "Run":
     """Read the model of a run whose record was read.
 
     Raises:
-        ValueError: If it is damaged, naming the file.
+        ValueError: If it is damaged, naming the file, or the run was replaced since.
     """
     from cmvae.models.cmvae import CMVAE
     from cmvae.runs.run import Run
@@ -261,7 +272,14 @@ def load_model(folder: Path, record: RunRecord) -> "Run":
     model = CMVAE.from_pretrained(folder / MODEL)
     if not bool(model.active_clusters[: model.n_clusters].all()):
         raise ValueError(f"{folder / MODEL}: its active clusters are not the first ones")
+    check_same(folder, record)
     return Run(model=model, **vars(record))
+
+
+def check_same(folder: Path, record: RunRecord) -> None:
+    """Refuse a folder that holds another run than the one that was read."""
+    if read_metrics(folder / METRICS) != record.metrics:
+        raise ValueError(f"{folder} {REPLACED}")
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -269,9 +287,9 @@ def read_record(folder: Path) -> RunRecord:
 
     Raises:
         ValueError: If the folder holds none, one of another version, or files that are missing or
-            altered.
+            altered, or that are replaced meanwhile.
     """
-    _check_files(folder)
+    manifest = _check_files(folder)
     place = {name: folder / name for name in (*OWN_FILES, *OPTIONAL)}
     there = {name for name in OPTIONAL if place[name].is_file()}
     config = RunConfig.read(place[CONFIG])
@@ -284,7 +302,7 @@ def read_record(folder: Path) -> RunRecord:
     check_shapes(shapes, place[PREPROCESSING], folder / MODEL / CONFIG_NAME)
     metrics = read_metrics(place[METRICS])
     n = metrics["n_samples"]
-    return RunRecord(
+    record = RunRecord(
         config=config,
         preprocessing=preprocessing,
         samples=read_samples(place[SAMPLES], metrics["sizes"], names),
@@ -296,6 +314,9 @@ def read_record(folder: Path) -> RunRecord:
         latents=read_latents(place[LATENTS], n) if LATENTS in there else (),
         reference=FitReference.read(place[FIT], names) if FIT in there else None,
     )
+    if any(read_manifest(folder).files.get(name) != manifest.files[name] for name in FILES):
+        raise ValueError(f"{folder} {REPLACED}")
+    return record
 
 
 def check_folder(folder: Path) -> None:
@@ -323,8 +344,8 @@ def check_version(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _check_files(folder: Path) -> None:
-    """Refuse a folder that holds no whole run of this version."""
+def _check_files(folder: Path) -> Manifest:
+    """Return the manifest of a folder; refuse one that holds no whole run of this version."""
     check_folder(folder)
     manifest = read_manifest(folder)
     hashes = manifest.files
@@ -337,6 +358,7 @@ def _check_files(folder: Path) -> None:
             raise ValueError(f"{folder / MANIFEST} is damaged: it does not name {name}")
         if digest(folder / name) != hashes[name]:
             raise ValueError(f"{folder / name}: the file was altered since the run was written")
+    return manifest
 
 
 def _write_latents(latents: Sequence[np.ndarray], path: Path) -> None:

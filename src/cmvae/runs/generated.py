@@ -37,6 +37,11 @@ def may_write_generated(folder: Path, overwrite: bool) -> None:
     if moved_away(folder):
         with sole_writer(folder):
             put_back(folder, _leave_others, "what was generated")
+    check_generated(folder, overwrite)
+
+
+def check_generated(folder: Path, overwrite: bool) -> None:
+    """Refuse the same, by what is there now; for a writer that is about to replace it."""
     may_write_folder(folder, overwrite, "generated samples", _holds_generated)
     if not folder.parent.is_dir():
         raise ValueError(f"out: no such folder: {folder.parent}")

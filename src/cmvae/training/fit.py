@@ -18,6 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cmvae.base.arguments import positive_int
+from cmvae.base.files import sole_writer
+from cmvae.base.forks import at_fork
 from cmvae.base.refused_writes import naming
 from cmvae.base.words import quoted, shown
 from cmvae.data.loading import as_dataset, batch_loader
@@ -33,6 +35,8 @@ from cmvae.training.start import Start
 
 # The global generators, log levels and warnings belong to the process, not to a thread.
 ONE_AT_A_TIME = threading.RLock()
+# A thread that holds it does not come along into a process that is forked off.
+at_fork(ONE_AT_A_TIME._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def fit(
@@ -119,9 +123,9 @@ def fit(
         val_loader = make_loader("val_data", val_data, batch_size, shuffle=False)
     if resume_from is not None:
         check_checkpoint(Path(resume_from), bare)
-    folder = training_folder(run_dir, overwrite, resume_from)
     module.prepare(data)
     with ONE_AT_A_TIME:
+        folder = training_folder(run_dir, overwrite, resume_from)
         if seed is not None:
             seed_everything(seed, verbose=False)
         model.train()
@@ -133,10 +137,12 @@ def fit(
             own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
         every = [*own, *(callbacks or ())]
         trainer = _trainer(folder, max_epochs=max_epochs, callbacks=every, **trainer_arguments)
-        if resume_from is None and trainer.is_global_zero:
-            drop_training(folder)
         try:
-            with _interruptible(trainer), naming(folder):
+            with _sole_training(trainer, folder), _interruptible(trainer), naming(folder):
+                # Another may have been there since it was looked at.
+                training_folder(folder, overwrite, resume_from)
+                if resume_from is None and trainer.is_global_zero:
+                    drop_training(folder)
                 trainer.fit(
                     module, train_loader, val_loader, ckpt_path=resume_from, weights_only=True
                 )
@@ -215,6 +221,17 @@ def _check_accelerator(name: Any) -> None:
             f"device must be auto, or one that this machine has: {quoted(usable)}; "
             f"got {shown(name)}"
         )
+
+
+@contextmanager
+def _sole_training(trainer: Trainer, folder: Path) -> Iterator[None]:
+    """Keep other processes from training into a folder, where this one writes there."""
+    if not trainer.is_global_zero or not (trainer.checkpoint_callbacks or trainer.loggers):
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder, "run_dir"):
+        yield
 
 
 @contextmanager
