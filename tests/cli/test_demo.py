@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cmvae
+from cmvae.base.files import sole_writer
 from made_files import refused
 
 COMMAND = [sys.executable, "-c", "from cmvae.cli import main; main()"]
@@ -173,6 +174,24 @@ def test_a_run_that_never_started_does_not_take_the_folder(tmp_path):
     result = run("demo", "--out", "run", "--device", "abacus", cwd=tmp_path)
     assert "pass --overwrite" not in result.stderr
     assert "abacus" in result.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_files_that_are_of_no_demo_stay(tmp_path, options):
+    mine = tmp_path / "mine"
+    (mine / "model").mkdir(parents=True)
+    for name in ("settings.json", "predictions.csv", "model/config.json"):
+        (mine / name).write_text("mine")
+    result = run("demo", "--out", "mine", "--device", "abacus", *options, cwd=tmp_path)
+    assert "settings.json, predictions.csv, model, which are of no demo" in result.stderr
+    assert (mine / "settings.json").read_text() == "mine"
+
+
+def test_one_demo_writes_a_folder(tmp_path):
+    with sole_writer(tmp_path / "run"):
+        result = run("demo", "--out", "run", "--device", "abacus", cwd=tmp_path)
+    assert "another process is writing to" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_damaged_runs_are_told_in_one_line(tmp_path):

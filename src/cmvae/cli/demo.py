@@ -15,7 +15,7 @@ from cmvae.cli.console import (
     refuse_several_processes,
     say,
 )
-from cmvae.cli.demo_folder import CHECKPOINT, DemoSettings, prepare_folder
+from cmvae.cli.demo_folder import CHECKPOINT, DemoSettings, prepare_folder, writing_demo
 
 if TYPE_CHECKING:
     from cmvae.cli.demonstration import DemoResult
@@ -76,15 +76,16 @@ def demo(
             epochs=epochs,
             warmup_epochs=warmup,
         )
-        settings = prepare_folder(out, settings, overwrite=overwrite, resume=resume)
-        say(
-            f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples incomplete; "
-            f"training for {settings.epochs} epochs"
-        )
-        from cmvae.cli.demonstration import run_demo
+        with writing_demo(out):
+            settings = prepare_folder(out, settings, overwrite=overwrite, resume=resume)
+            say(
+                f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples "
+                f"incomplete; training for {settings.epochs} epochs"
+            )
+            from cmvae.cli.demonstration import run_demo
 
-        quieten()  # Lightning speaks up again when it is imported
-        result = run_demo(out, settings, resume=resume, accelerator=device)
+            quieten()  # Lightning speaks up again when it is imported
+            result = run_demo(out, settings, resume=resume, accelerator=device)
         _show_demo(result, out)
 
 

@@ -1,13 +1,21 @@
 """The folder of ``cmvae demo``: its settings, and whether it may be written."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from cmvae.base.files import atomic_write, may_write_folder
+from cmvae.base.files import atomic_write, may_write_folder, sole_writer
 from cmvae.base.reading import read_json
 from cmvae.base.settings import Settings
+from cmvae.base.words import listed
 
 SETTINGS, METRICS = "settings.json", "metrics.json"
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
+WRITTEN = (
+    *(SETTINGS, METRICS, "predictions.csv", "generated.npz"),
+    *("model", "figures", "checkpoints", "logs"),
+)
 
 
 class DemoSettings(Settings):
@@ -18,6 +26,15 @@ class DemoSettings(Settings):
     clusters: int = 20
     epochs: int = 35
     warmup_epochs: int = 30
+
+
+@contextmanager
+def writing_demo(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to the folder, where a lock can be beside it."""
+    place = folder.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(place) if os.access(place.parent, os.W_OK) else nullcontext():
+        yield
 
 
 def prepare_folder(
@@ -53,9 +70,22 @@ def prepare_folder(
         lambda _: any(path.exists() for path in results),
         beside_others=True,
     )
+    _refuse_others(folder)
     for path in results:
         path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / SETTINGS) as temporary:
         temporary.write_text(settings.to_json() + "\n", encoding="utf-8")
     return settings
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse a folder with files that a demo would replace and that none has written."""
+    there = [name for name in WRITTEN if (folder / name).exists()]
+    if not there:
+        return
+    try:
+        DemoSettings.from_plain(read_json(folder / SETTINGS))
+    except (OSError, ValueError):
+        what = f"{folder} holds {listed(there)}, which are of no demo and would be replaced"
+        raise ValueError(f"--out: {what}; name another folder") from None

@@ -200,7 +200,8 @@ def fit(
             return
         show_short(prepared)
         quieten()
-        show_clusters(fit_run(out, prepared, resume=resume, **training_bar()), out)
+        asked = {"resume": resume, "overwrite": overwrite}
+        show_clusters(fit_run(out, prepared, **asked, **training_bar()), out)
 
 
 def what_is_left(out: Path | None) -> str:

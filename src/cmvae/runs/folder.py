@@ -17,6 +17,7 @@ import pyarrow
 from cmvae._version import __version__
 from cmvae.base import files
 from cmvae.base.files import (
+    PARTIAL,
     atomic_folder,
     atomic_write,
     drop,
@@ -79,7 +80,7 @@ def partial_folder(folder: Path) -> Path:
     if not folder.name:
         raise ValueError(f"a run folder must be given by its name, got {str(folder)!r}")
     target = link_target(folder)
-    return target.with_name(target.name + ".partial")
+    return target.with_name(target.name + PARTIAL)
 
 
 def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
@@ -94,9 +95,21 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     partial = partial_folder(folder)
     if overwrite and resume:
         raise ValueError("overwrite and resume exclude each other")
+    if link_target(folder).name.endswith(PARTIAL):
+        raise ValueError(f"out: names that end in {PARTIAL} are for unfinished runs, got {folder}")
     if partial.exists() or moved_away(link_target(folder)):
         with sole_writer(link_target(folder)):
             _put_back(folder)
+    check_place(folder, overwrite=overwrite, resume=resume)
+    return partial
+
+
+def check_place(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse what :func:`may_write_run` does, of what is in a run's place now.
+
+    Who has begun to write the run asks again: another process may have been there in between.
+    """
+    partial = partial_folder(folder)
     if resume and not (partial / CONFIG).is_file():
         missing = partial / CONFIG
         raise ValueError(f"resume: no interrupted run to go on with: {missing} is missing")
@@ -109,7 +122,6 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
             f"{partial} holds an interrupted run; pass resume=True to go on with it, "
             "overwrite=True to drop it"
         )
-    return partial
 
 
 @contextmanager
@@ -127,7 +139,9 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _is_interrupted(partial: Path) -> bool:
-    return partial.is_dir() and ((partial / CONFIG).is_file() or not any(partial.iterdir()))
+    if not partial.is_dir() or (_holds_run(partial) and not (partial / TRAINING).is_dir()):
+        return False  # a complete run of that name is somebody's
+    return (partial / CONFIG).is_file() or not any(partial.iterdir())
 
 
 def put_back(folder: Path) -> None:
@@ -235,8 +249,10 @@ def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
     """
     partial = may_write_run(folder, overwrite=overwrite, resume=False)
     with writing_run(folder):
+        check_place(folder, overwrite=overwrite, resume=False)
         try:
             start_again(partial, run.config)
+            (partial / TRAINING).mkdir()  # until the run is in its place
             write_run(partial, run)
             install(partial, folder)
         except BaseException:
