@@ -162,7 +162,7 @@ def test_interrupted_demo_says_what_it_leaves_and_can_be_resumed(tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Interrupted: the last checkpoint is run/checkpoints/last.ckpt" in stderr
+    assert "Interrupted: the last checkpoint is in run/checkpoints; go on with" in stderr
     assert "Traceback" not in stderr
     resumed = run("demo", "--out", "run", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
@@ -201,6 +201,11 @@ def test_damaged_runs_are_told_in_one_line(tmp_path):
     result = run("demo", "--out", "run", "--resume", cwd=tmp_path)
     assert "settings.json: not the settings of a demo" in result.stderr
     (tmp_path / "run" / "settings.json").write_text("{}")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "last.ckpt").rename(checkpoints / "before-last.ckpt")
+    result = run("demo", "--out", "run", "--device", "cpu", cwd=tmp_path)
+    assert "run holds the results of a run" in result.stderr
+    (checkpoints / "before-last.ckpt").rename(checkpoints / "last.ckpt")
     result = run("demo", "--out", "run", "--resume", cwd=tmp_path)
     assert "last.ckpt is no checkpoint, or damaged" in result.stderr
     assert result.returncode == 1

@@ -15,7 +15,8 @@ from cmvae.cli.console import (
     refuse_several_processes,
     say,
 )
-from cmvae.cli.demo_folder import CHECKPOINT, DemoSettings, prepare_folder, writing_demo
+from cmvae.cli.demo_folder import DemoSettings, prepare_folder, writing_demo
+from cmvae.training.checkpoints import CHECKPOINTS, can_resume
 
 if TYPE_CHECKING:
     from cmvae.cli.demonstration import DemoResult
@@ -109,9 +110,7 @@ def _show_demo(result: "DemoResult", folder: Path) -> None:
 
 
 def _what_is_left(folder: Path) -> str:
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
-        return (
-            f"the last checkpoint is {checkpoint}; go on with: cmvae demo --out {folder} --resume"
-        )
+    if can_resume(folder):
+        kept = folder / CHECKPOINTS
+        return f"the last checkpoint is in {kept}; go on with: cmvae demo --out {folder} --resume"
     return "no checkpoint was written yet"

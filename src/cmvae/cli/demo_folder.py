@@ -9,9 +9,9 @@ from cmvae.base.files import atomic_write, may_write_folder, sole_writer
 from cmvae.base.reading import read_json
 from cmvae.base.settings import Settings
 from cmvae.base.words import listed
+from cmvae.training.checkpoints import CHECKPOINTS, LAST_CHECKPOINT, can_resume, drop_training
 
 SETTINGS, METRICS = "settings.json", "metrics.json"
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
 WRITTEN = (
     *(SETTINGS, METRICS, "predictions.csv", "generated.npz"),
     *("model", "figures", "checkpoints", "logs"),
@@ -47,13 +47,11 @@ def prepare_folder(
     """
     if overwrite and resume:
         raise ValueError("--overwrite and --resume exclude each other")
-    results = [folder / METRICS, folder / CHECKPOINT]
     if resume:
-        missing = [path for path in (folder / SETTINGS, folder / CHECKPOINT) if not path.is_file()]
-        if missing:
-            raise ValueError(
-                f"--resume: {folder} holds no run to go on with: {missing[0]} is missing"
-            )
+        last, missing = folder / CHECKPOINTS / LAST_CHECKPOINT, folder / SETTINGS
+        if not missing.is_file() or not can_resume(folder):
+            missing = last if missing.is_file() else missing
+            raise ValueError(f"--resume: {folder} holds no run to go on with: {missing} is missing")
         try:
             return DemoSettings.from_plain(read_json(folder / SETTINGS))
         except ValueError as error:
@@ -67,12 +65,12 @@ def prepare_folder(
         folder,
         overwrite,
         "the results of a run",
-        lambda _: any(path.exists() for path in results),
+        lambda _: (folder / METRICS).exists() or can_resume(folder),
         beside_others=True,
     )
     _refuse_others(folder)
-    for path in results:
-        path.unlink(missing_ok=True)
+    (folder / METRICS).unlink(missing_ok=True)
+    drop_training(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / SETTINGS) as temporary:
         temporary.write_text(settings.to_json() + "\n", encoding="utf-8")
