@@ -75,7 +75,12 @@ def generate(
         from cmvae.base.files import atomic_folder, link_target, sole_writer
         from cmvae.cli.options import modality_files
         from cmvae.runs.folder import load_model, read_record
-        from cmvae.runs.generated import generate_clusters, may_write_generated, translate_files
+        from cmvae.runs.generated import (
+            check_generated,
+            generate_clusters,
+            may_write_generated,
+            translate_files,
+        )
         from cmvae.runs.imputed import impute_files
         from cmvae.runs.names import find_clusters
         from cmvae.runs.reading import join_files
@@ -129,4 +134,5 @@ def generate(
                 generate_clusters(
                     found, folder, numbers, samples, wanted, draw=draw, seed=seed, **tables
                 )
+            check_generated(out, overwrite)
         say(f"Written to {out}: {', '.join(wanted)}")

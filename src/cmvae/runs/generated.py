@@ -37,9 +37,14 @@ def may_write_generated(folder: Path, overwrite: bool) -> None:
     if moved_away(folder):
         with sole_writer(folder):
             put_back(folder, _leave_others, "what was generated")
-    may_write_folder(folder, overwrite, "generated samples", _holds_generated)
+    check_generated(folder, overwrite)
     if not folder.parent.is_dir():
         raise ValueError(f"out: no such folder: {folder.parent}")
+
+
+def check_generated(folder: Path, overwrite: bool) -> None:
+    """Refuse what is in the place of generated samples now: others may have put something there."""
+    may_write_folder(folder, overwrite, "generated samples", _holds_generated)
 
 
 def _holds_generated(folder: Path) -> bool:
