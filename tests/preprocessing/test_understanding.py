@@ -121,10 +121,8 @@ def test_tables_of_counts_and_words_keep_rare_columns():
     assert own.columns[0].kind == "word"
 
 
-@pytest.mark.parametrize("cells", [[b"\xff"] * 30, [b"\xff%d" % i for i in range(30)]])
-def test_bytes_in_any_encoding_are_left_out_with_a_word(cells):
-    table = pd.DataFrame({"bytes": cells, "x": np.sin(np.arange(30.0))})
+def test_bytes_in_any_encoding_are_left_out_with_a_word():
+    table = pd.DataFrame({"bytes": [b"\xff"] * 30, "x": np.sin(np.arange(30.0))})
     learned = Preprocessing.learn({"m": table}, {"m": ModalityFile()})
     assert learned.understood["m"].columns[0].kind == "left out"
-    if cells[0] == cells[1]:
-        assert "\\xff" in learned.understood["m"].columns[0].range
+    assert learned.understood["m"].columns[0].range == "1 value: \\xff"
