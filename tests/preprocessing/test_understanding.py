@@ -126,3 +126,6 @@ def test_bytes_in_any_encoding_are_left_out_with_a_word():
     learned = Preprocessing.learn({"m": table}, {"m": ModalityFile()})
     assert learned.understood["m"].columns[0].kind == "left out"
     assert learned.understood["m"].columns[0].range == "1 value: \\xff"
+    table["bytes"] = [b"\xff", *(f"t{i}" for i in range(29))]
+    learned = Preprocessing.learn({"m": table}, {"m": ModalityFile()})
+    assert learned.understood["m"].columns[0].note == "holds 30 different texts in 30 rows"
