@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cmvae
+from cmvae.base.files import sole_writer
 from made_files import refused
 
 COMMAND = [sys.executable, "-c", "from cmvae.cli import main; main()"]
@@ -161,7 +162,7 @@ def test_interrupted_demo_says_what_it_leaves_and_can_be_resumed(tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Interrupted: the last checkpoint is run/checkpoints/last.ckpt" in stderr
+    assert "Interrupted: the last checkpoint is in run/checkpoints; go on with" in stderr
     assert "Traceback" not in stderr
     resumed = run("demo", "--out", "run", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
@@ -175,6 +176,24 @@ def test_a_run_that_never_started_does_not_take_the_folder(tmp_path):
     assert "abacus" in result.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_files_that_are_of_no_demo_stay(tmp_path, options):
+    mine = tmp_path / "mine"
+    (mine / "model").mkdir(parents=True)
+    for name in ("settings.json", "predictions.csv", "model/config.json"):
+        (mine / name).write_text("mine")
+    result = run("demo", "--out", "mine", "--device", "abacus", *options, cwd=tmp_path)
+    assert "settings.json, predictions.csv, model, which are of no demo" in result.stderr
+    assert (mine / "settings.json").read_text() == "mine"
+
+
+def test_one_demo_writes_a_folder(tmp_path):
+    with sole_writer(tmp_path / "run"):
+        result = run("demo", "--out", "run", "--device", "abacus", cwd=tmp_path)
+    assert "another process is writing to" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_damaged_runs_are_told_in_one_line(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"")
@@ -182,6 +201,11 @@ def test_damaged_runs_are_told_in_one_line(tmp_path):
     result = run("demo", "--out", "run", "--resume", cwd=tmp_path)
     assert "settings.json: not the settings of a demo" in result.stderr
     (tmp_path / "run" / "settings.json").write_text("{}")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "last.ckpt").rename(checkpoints / "before-last.ckpt")
+    result = run("demo", "--out", "run", "--device", "cpu", cwd=tmp_path)
+    assert "run holds the results of a run" in result.stderr
+    (checkpoints / "before-last.ckpt").rename(checkpoints / "last.ckpt")
     result = run("demo", "--out", "run", "--resume", cwd=tmp_path)
     assert "last.ckpt is no checkpoint, or damaged" in result.stderr
     assert result.returncode == 1

@@ -100,6 +100,18 @@ def test_only_generated_samples_are_replaced(fitted, tmp_path):
     assert (tmp_path / "made" / "notes").read_text() == "added"
 
 
+def test_files_that_come_while_samples_are_generated_stay(fitted, tmp_path):
+    made = tmp_path / "made"
+
+    def put(*_, **__):
+        made.mkdir()
+        (made / "thesis.txt").write_text("mine")
+
+    with mock.patch("cmvae.runs.generated.generate_clusters", put):
+        refused("made holds something else", "generate", fitted[0], "--out", made)
+    assert names(tmp_path) == ["made", "made/thesis.txt"]
+
+
 def test_modalities_are_generated_from_others(fitted, files, tmp_path):
     out = tmp_path / "made"
     assert run("generate", fitted[0], "--from", f"a={files / 'a.csv'}", "--out", out)[0] == 0

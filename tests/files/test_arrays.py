@@ -1,3 +1,6 @@
+import warnings
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -32,6 +35,16 @@ def test_arrays_have_ids_or_numbers(tmp_path):
     (tmp_path / "ids.txt").write_text("k\nl\n")
     with pytest.raises(ValueError, match=r"\(2,\) ids for 4 samples"):
         ArrayFile(tmp_path / "a.npy", "m", ids=tmp_path / "ids.txt")
+
+
+def test_an_archive_with_two_arrays_of_one_name_is_refused(tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros((3, 2)))
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        warnings.simplefilter("ignore")  # of the name
+        for _ in range(2):
+            file.write(tmp_path / "one.npy", "one.npy")
+    with pytest.raises(ValueError, match=r"a\.npz: .*it holds two arrays of one name"):
+        ArrayFile(tmp_path / "a.npz", "m", "one")
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "datetime64[D]", "timedelta64[s]", "i4,f4"])

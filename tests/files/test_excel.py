@@ -1,4 +1,5 @@
 import datetime
+import time
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,35 @@ def test_rows_and_columns_without_cells_are_passed_over(tmp_path):
     source = TableFile(book(tmp_path / "t.xlsx", one=rows), "m")
     assert source.columns == ["a"]
     assert source.read()["a"].tolist() == [1, 2]
+
+
+def test_a_far_cell_is_told_at_once(tmp_path):
+    path, made = tmp_path / "t.xlsx", openpyxl.Workbook()
+    for row in (["id", "a"], ["s1", 1], ["s2", 2]):
+        made.active.append(row)
+    made.active["XFD1048576"] = "stray"
+    made.save(path)
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match=r"t\.xlsx: 1 rows have no id, the first \[2\]"):
+        TableFile(path, "m").read()
+    assert time.monotonic() - begin < 30
+
+
+def test_rows_may_lack_their_last_cells(tmp_path):
+    def written(*rows):
+        made = openpyxl.Workbook(write_only=True)  # without the size of the sheet
+        sheet = made.create_sheet("one")
+        for row in rows:
+            sheet.append(row)
+        made.save(tmp_path / "t.xlsx")
+        return TableFile(tmp_path / "t.xlsx", "m")
+
+    rows = [["id", "a", "b"], ["s1", 1.5, 3.5], ["s2"], ["s3", 2.5]]
+    table = written(*rows).read()
+    np.testing.assert_array_equal(table["a"], [1.5, np.nan, 2.5])
+    np.testing.assert_array_equal(table["b"], [3.5, np.nan, np.nan])
+    with pytest.raises(ValueError, match=r"t\.xlsx: row 4 after the header has more cells"):
+        written(*rows, ["s4", 1.5, 2.5, 3.5])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 none"])

@@ -1,4 +1,5 @@
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -138,6 +139,14 @@ def deep_colours(path, pixels):
     head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
     parts = part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux")
+def test_names_that_are_no_text_are_refused_by_name(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a\udcff.png")
+    with pytest.raises(ValueError, match=r"'m', .*no text in UTF-8: \['a\\udcff'\]"):
+        ImageFolder(tmp_path, "m")
 
 
 @pytest.mark.parametrize("depth", [None, "used"])

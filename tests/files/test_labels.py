@@ -51,3 +51,8 @@ def test_what_holds_no_labels_is_refused(tmp_path, name, text, column, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
         read_labels(tmp_path / name, column=column)
+
+
+def test_labels_that_are_bytes_are_read_in_any_encoding(tmp_path):
+    pd.DataFrame({"id": ["p", "q"], "label": [b"one", b"\xff"]}).to_parquet(tmp_path / "l.parquet")
+    assert read_labels(tmp_path / "l.parquet").tolist() == ["one", "\\xff"]

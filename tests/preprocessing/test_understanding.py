@@ -119,3 +119,13 @@ def test_tables_of_counts_and_words_keep_rare_columns():
     assert learned.codecs["t"].type == "words"
     assert [column.name for column in own.left_out] == ["row_id"]
     assert own.columns[0].kind == "word"
+
+
+def test_bytes_in_any_encoding_are_left_out_with_a_word():
+    table = pd.DataFrame({"bytes": [b"\xff"] * 30, "x": np.sin(np.arange(30.0))})
+    learned = Preprocessing.learn({"m": table}, {"m": ModalityFile()})
+    assert learned.understood["m"].columns[0].kind == "left out"
+    assert learned.understood["m"].columns[0].range == "1 value: \\xff"
+    table["bytes"] = [b"\xff", *(f"t{i}" for i in range(29))]
+    learned = Preprocessing.learn({"m": table}, {"m": ModalityFile()})
+    assert learned.understood["m"].columns[0].note == "holds 30 different texts in 30 rows"

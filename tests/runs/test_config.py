@@ -36,6 +36,7 @@ def test_config_survives_yaml(tmp_path):
         ({"modalities": {"a": {"file": "x"}}}, r"unknown arguments \['file'\]"),
         ({"seed": -1}, "seed"),
         ({"seed": "many"}, "seed"),
+        ({"seed": False}, "seed must be an integer from 0, got False"),  # seed: no, in YAML
         ({"colour": 1}, r"unknown arguments \['colour'\]"),
         (
             {"recipe": {"latent_dim": "big"}},

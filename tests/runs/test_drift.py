@@ -112,3 +112,12 @@ def test_modalities_that_new_samples_lack_are_passed_over():
     alone = IncompleteDataset({"u": np.zeros((50, 1), np.float32)}, {"u": np.ones(50, bool)})
     assert not drift(train, alone).found()
     assert not Drift({}, NAMES).found()
+
+
+def test_variables_that_share_a_name_are_left_out():
+    names = {"t": ["c0", *NAMES["t"][:11]]}  # the second one is c0 too
+    train, new = table(150, 0), table(80, 1)
+    train[:, 0] = train[:, 0].round()  # which has fewer edges
+    new[:, [0, 1, 4]] += 2
+    found = drift(dataset(train), dataset(new), names).found()
+    assert [name for _, name, _ in found] == ["c3"]

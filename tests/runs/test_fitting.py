@@ -140,3 +140,39 @@ def test_a_change_that_is_broken_off_goes_on_from_the_run(run, prepared, tmp_pat
     broken_off_change(tmp_path / "again" / "run", resume=False)
     assert contents(tmp_path / "resumed") == contents(tmp_path / "again")
     assert len(read_run(tmp_path / "resumed" / "run").log) > len(run.log)
+
+
+# Several processes, and names that belong to others
+# ------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_came_while_files_were_read_is_not_replaced(run, prepared, tmp_path):
+    target = tmp_path / "run"
+    may_write_run(target, overwrite=False, resume=False)
+    save_run(target, run, overwrite=False)  # by another process
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="run holds the results of a run; pass overwrite=True"):
+        fit_run(target, prepared)
+    assert contents(tmp_path) == before
+
+
+def test_clusters_of_a_run_that_was_replaced_are_not_changed(run, prepared, tmp_path):
+    save_run(tmp_path / "run", run, overwrite=False)
+    found = read_run(tmp_path / "run")
+    other = replace(run, log=run.log.assign(loss=0.0))
+    save_run(tmp_path / "run", other, overwrite=True)  # by another process
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="another process has replaced the run"):
+        change_clusters(tmp_path / "run", found, prepared.rows, 4)
+    assert contents(tmp_path) == before
+
+
+def test_a_change_does_not_drop_a_training_that_was_interrupted(run, prepared, tmp_path):
+    target = tmp_path / "run"
+    save_run(target, run, overwrite=False)
+    with stopping(3, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        fit_run(target, prepared, overwrite=True)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"run\.partial holds an interrupted run: go on with it"):
+        change_clusters(target, read_run(target), prepared.rows, 4)
+    assert contents(tmp_path) == before

@@ -207,6 +207,7 @@ def test_where_a_run_may_be_written(folder, config, tmp_path, monkeypatch):
     start_again(partial_folder(tmp_path / "half"), config)
     (tmp_path / "mine.partial").mkdir()
     (tmp_path / "mine.partial" / "thesis.txt").write_text("x")
+    shutil.copytree(folder, tmp_path / "done.partial")  # a run that was renamed
     refused = [
         (tmp_path / "file", {}, "out must be a folder, got the file"),
         (tmp_path / "file", {"overwrite": True}, "out must be a folder, got the file"),
@@ -217,6 +218,8 @@ def test_where_a_run_may_be_written(folder, config, tmp_path, monkeypatch):
         (tmp_path / "mine", {"overwrite": True}, "mine.partial holds something else than an inter"),
         (tmp_path / "new", {"resume": True}, "resume: no interrupted run to go on with: .*missing"),
         (tmp_path / "half", {"resume": True, "overwrite": True}, "exclude each other"),
+        (tmp_path / "new.partial", {}, "names that end in .partial are for unfinished runs"),
+        (tmp_path / "done", {"overwrite": True}, "done.partial holds something else than an inter"),
         (tmp_path / "..", {}, "must be given by its name, got"),
     ]
     before = contents(tmp_path)

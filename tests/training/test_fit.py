@@ -131,6 +131,11 @@ def test_interruption_is_raised_and_leaves_the_last_checkpoint(tmp_path):
 PLAN = Start(warmup_epochs=1)
 REFUSED = [
     ({"max_epochs": 0}, "max_epochs must be a positive integer, got 0"),
+    ({"seed": 2**40}, r"seed must be an integer from 0 to 2\*\*32 - 1, got 1099511627776"),
+    ({"seed": True}, "seed must be an integer from 0 to .*, got True"),
+    ({"optimizer": "adam"}, "optimizer must be callable, .*, got 'adam'"),
+    ({"callbacks": "abc"}, "callbacks must be Lightning callbacks, got 'abc'"),
+    ({"callbacks": 5}, "callbacks must be Lightning callbacks, got 5"),
     (
         {"warmup_epochs": 5, "max_epochs": 5},
         "warmup_epochs = 5 need max_epochs of at least 6, got 5",

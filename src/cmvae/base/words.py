@@ -56,6 +56,17 @@ def message_of(error: BaseException) -> str:
     return " ".join(str(said).split()) or f"{type(error).__name__}, without a message"
 
 
+def texts_of(cells: Any) -> Any:
+    """Return a column of pandas as texts; bytes in it may be in any encoding."""
+    if cells.dtype == object:
+        cells = cells.map(lambda x: x.decode("utf-8", "backslashreplace") if _is_bytes(x) else x)
+    return cells.astype(str)
+
+
+def _is_bytes(value: Any) -> bool:
+    return isinstance(value, bytes | bytearray)
+
+
 class UnseenError(ValueError):
     """So many unknown values that a column may be coded in another way than the one learned."""
 

@@ -15,7 +15,8 @@ from cmvae.cli.console import (
     refuse_several_processes,
     say,
 )
-from cmvae.cli.demo_folder import CHECKPOINT, DemoSettings, prepare_folder
+from cmvae.cli.demo_folder import DemoSettings, prepare_folder, writing_demo
+from cmvae.training.checkpoints import CHECKPOINTS, can_resume
 
 if TYPE_CHECKING:
     from cmvae.cli.demonstration import DemoResult
@@ -76,15 +77,16 @@ def demo(
             epochs=epochs,
             warmup_epochs=warmup,
         )
-        settings = prepare_folder(out, settings, overwrite=overwrite, resume=resume)
-        say(
-            f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples incomplete; "
-            f"training for {settings.epochs} epochs"
-        )
-        from cmvae.cli.demonstration import run_demo
+        with writing_demo(out):
+            settings = prepare_folder(out, settings, overwrite=overwrite, resume=resume)
+            say(
+                f"2000 digits, six modalities, {settings.missing_rate:.0%} of the samples "
+                f"incomplete; training for {settings.epochs} epochs"
+            )
+            from cmvae.cli.demonstration import run_demo
 
-        quieten()  # Lightning speaks up again when it is imported
-        result = run_demo(out, settings, resume=resume, accelerator=device)
+            quieten()  # Lightning speaks up again when it is imported
+            result = run_demo(out, settings, resume=resume, accelerator=device)
         _show_demo(result, out)
 
 
@@ -108,9 +110,7 @@ def _show_demo(result: "DemoResult", folder: Path) -> None:
 
 
 def _what_is_left(folder: Path) -> str:
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
-        return (
-            f"the last checkpoint is {checkpoint}; go on with: cmvae demo --out {folder} --resume"
-        )
+    if can_resume(folder):
+        kept = folder / CHECKPOINTS
+        return f"the last checkpoint is in {kept}; go on with: cmvae demo --out {folder} --resume"
     return "no checkpoint was written yet"

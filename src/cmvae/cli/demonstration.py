@@ -30,7 +30,7 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
 from cmvae.report.figures import embedding_figure, entropy_figure, save_figure, translation_figure
-from cmvae.training.checkpoints import LAST_CHECKPOINT
+from cmvae.training.checkpoints import last_checkpoint
 from cmvae.training.clustering import number_clusters
 from cmvae.training.fit import fit
 from cmvae.training.recipe import Recipe
@@ -89,7 +89,7 @@ def run_demo(
         initial_clusters="auto",
         seed=settings.seed,
         run_dir=folder,
-        resume_from=folder / "checkpoints" / LAST_CHECKPOINT if resume else None,
+        resume_from=last_checkpoint(folder) if resume else None,
         overwrite=True,
         devices=1,
         enable_model_summary=False,

@@ -104,6 +104,8 @@ class ArrayFile(Source):
                 return np.load(self.path, mmap_mode="r"), None
             with np.load(self.path) as file:
                 names = [name for name in file.files if name not in ID_ARRAYS]
+                if len(file.zip.namelist()) > len(set(file.zip.namelist())):
+                    raise ValueError("it holds two arrays of one name")
                 if array is None and len(names) != 1:
                     raise ValueError(f"it holds the arrays {names}; name one of them")
                 if array is not None and array not in names:

@@ -45,7 +45,7 @@ class ExcelSheet:
             self._sheet, self.notes = self._choose(book, options.sheet)
             rows = self._rows(book)
             self.names = self._header(next(rows, ()))
-            first = list(islice(rows, _FIRST))
+            first = list(islice(self._fitted(rows, len(self.names)), _FIRST))
         texts = {
             name: [row[place] for row in first if isinstance(row[place], str)]
             for place, name in enumerate(self.names)
@@ -68,6 +68,7 @@ class ExcelSheet:
         with self._book() as book:
             own, first = self._rows(book), 0
             next(own, None)
+            own = self._fitted(own, len(self._all))
             while part := list(islice(own, rows)):
                 frame = pd.DataFrame(part, columns=self._all, dtype=object)[wanted]
                 frame = frame.infer_objects()
@@ -98,9 +99,26 @@ class ExcelSheet:
         return filled[0], [f"{counted(empty, 'empty sheet')} passed over"] if empty else []
 
     def _rows(self, book: Any, sheet: str | None = None) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows that have cells."""
-        found = book[sheet or self._sheet].iter_rows(values_only=True)
-        return (row for row in found if any(cell is not None for cell in row))
+        """Yield the rows that have cells.
+
+        Those that a far cell leaves out are all one object, which is looked at once.
+        """
+        empty = None
+        for row in book[sheet or self._sheet].iter_rows(values_only=True):
+            if row is not empty:
+                if any(cell is not None for cell in row):
+                    yield row
+                else:
+                    empty = row
+
+    def _fitted(self, rows: Iterator[tuple[Any, ...]], width: int) -> Iterator[tuple[Any, ...]]:
+        """Yield rows as wide as the header: some writers leave empty cells at an end out."""
+        for number, row in enumerate(rows, 1):
+            if any(cell is not None for cell in row[width:]):
+                raise ValueError(
+                    f"{self.where}: row {number} after the header has more cells than the header"
+                )
+            yield (*row[:width], *[None] * (width - len(row)))
 
     def _header(self, cells: Sequence[Any]) -> list[str]:
         return [

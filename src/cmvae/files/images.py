@@ -54,6 +54,9 @@ class ImageFolder(Source):
             below = f"; {len(deeper)} are in subfolders: subfolders=yes" if deeper else ""
             raise ValueError(f"{self.where}: the folder holds no images ({suffixes}){below}")
         self._ids = [own.relative_to(path).with_suffix("").as_posix() for own in self.paths]
+        odd = [name for name in self._ids if any("\ud800" <= sign <= "\udfff" for sign in name)]
+        if odd:
+            raise ValueError(f"{self.where}: names that are no text in UTF-8: {odd[:SHOWN]}")
         repeated = [name for name, count in Counter(self._ids).items() if count > 1]
         if repeated:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from cmvae.base.words import SHOWN
+from cmvae.base.words import SHOWN, texts_of
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import ReadingError, Source, checked_ids
 from cmvae.files.suffixes import READ_TABLE_SUFFIXES, suffix_of
@@ -150,4 +150,4 @@ def read_column(
     if not table.index.is_unique:
         repeated = table.index[table.index.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"{path}: duplicate ids: {repeated}")
-    return table.dropna().astype(str)
+    return texts_of(table.dropna())

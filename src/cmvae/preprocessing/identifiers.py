@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cmvae.base.words import texts_of
 from cmvae.files.numerals import Habit, find_form
 
 LONG = 20  # so many rows tell an identifier from a coincidence
@@ -155,7 +156,7 @@ def _reason(name: Any, cells: Any) -> str | None:
             return None
     if inferred not in ("string", "mixed", "mixed-integer") or not _is_hashable(cells):
         return None  # pandas categoricals are meant to be such
-    return _reason_of_texts(name, cells.astype(str).str.strip())
+    return _reason_of_texts(name, texts_of(cells).str.strip())
 
 
 def _reason_of_numbers(name: Any, numbers: np.ndarray) -> str | None:

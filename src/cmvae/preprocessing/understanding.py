@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.settings import Natural, Settings
-from cmvae.base.words import counted, listed
+from cmvae.base.words import counted, listed, texts_of
 
 LEFT_OUT = "left out"
 LONGEST = 32  # characters of an example or a value
@@ -146,7 +146,7 @@ def _values(cells: Any) -> str:
     if isinstance(cells.dtype, pd.CategoricalDtype):
         values: Sequence[Any] = list(cells.cat.categories)
     else:
-        values = sorted(cells.astype(str).unique())
+        values = sorted(texts_of(cells).unique())
     return f"{counted(len(values), 'value')}: {listed(map(_shown, values), _VALUES)}"
 
 

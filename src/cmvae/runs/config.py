@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field
 
 from cmvae.base.reading import read_yaml
-from cmvae.base.settings import Name, Settings
+from cmvae.base.settings import Name, Natural, Settings
 from cmvae.files.modality import ModalityFile
 from cmvae.training.recipe import Recipe
 
@@ -30,7 +30,7 @@ class RunConfig(Settings):
     """
 
     modalities: Annotated[dict[Name, ModalityFile], Field(min_length=1)]
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[Natural, Field(lt=2**32)] = 0
     device: str = "auto"
     recipe: Recipe = Field(default_factory=Recipe)
 

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -72,6 +73,8 @@ def measure_margins(
 class Drift:
     """Compares samples, a part at a time, with those of training.
 
+    Variables that share a name, as genes of cells may, are left out.
+
     A column has drifted where, for some value, the shares of samples up to it differ by more than
     Smirnov's two-sample test allows, over all columns together (Bonferroni), and by a tenth.
 
@@ -91,8 +94,10 @@ class Drift:
         """Count some samples."""
         for modality in data.data:
             own = list(self.names.get(modality, ()))
-            by_name = {margin.name: margin for margin in self.margins.get(modality, ())}
             labels = _labels(own)
+            once = {name for name, count in Counter(labels).items() if count == 1}
+            margins = self.margins.get(modality, ())
+            by_name = {margin.name: margin for margin in margins if margin.name in once}
             for part in _numbers(data, modality, own, np.arange(len(data))):
                 for label, column in zip(labels, part.T, strict=True):
                     if label in by_name:

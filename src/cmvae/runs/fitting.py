@@ -22,6 +22,7 @@ from cmvae.runs.folder import (
     writing_run,
 )
 from cmvae.runs.run import Prepared, Run, prepare, train_run
+from cmvae.training.checkpoints import can_resume
 
 EARLIER_LOG = "earlier.csv"  # beside the checkpoints: of the trainings that a run has behind it
 
@@ -117,8 +118,6 @@ def _what_it_has(run: Run) -> dict[str, Any]:
 
 
 def _trained(folder: Path, train: Callable[[Path], Run]) -> Run:
-    from cmvae.training.checkpoints import can_resume
-
     partial = partial_folder(folder)
     earlier = partial / TRAINING / EARLIER_LOG
     try:

@@ -17,6 +17,7 @@ import pyarrow
 from cmvae._version import __version__
 from cmvae.base import files
 from cmvae.base.files import (
+    PARTIAL,
     atomic_folder,
     atomic_write,
     drop,
@@ -80,7 +81,7 @@ def partial_folder(folder: Path) -> Path:
     if not folder.name:
         raise ValueError(f"a run folder must be given by its name, got {str(folder)!r}")
     target = link_target(folder)
-    return target.with_name(target.name + ".partial")
+    return target.with_name(target.name + PARTIAL)
 
 
 def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
@@ -95,6 +96,8 @@ def may_write_run(folder: Path, *, overwrite: bool, resume: bool) -> Path:
     partial = partial_folder(folder)
     if overwrite and resume:
         raise ValueError("overwrite and resume exclude each other")
+    if link_target(folder).name.endswith(PARTIAL):
+        raise ValueError(f"out: names that end in {PARTIAL} are for unfinished runs, got {folder}")
     if partial.exists() or moved_away(link_target(folder)):
         with sole_writer(link_target(folder)):
             _put_back(folder)
@@ -137,7 +140,9 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _is_interrupted(partial: Path) -> bool:
-    return partial.is_dir() and ((partial / CONFIG).is_file() or not any(partial.iterdir()))
+    if not partial.is_dir() or (_holds_run(partial) and not (partial / TRAINING).is_dir()):
+        return False  # a complete run of that name is somebody's
+    return (partial / CONFIG).is_file() or not any(partial.iterdir())
 
 
 def put_back(folder: Path) -> None:
@@ -248,6 +253,7 @@ def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
         check_target(folder, overwrite=overwrite, resume=False)
         try:
             start_again(partial, run.config)
+            (partial / TRAINING).mkdir()  # until the run is in its place
             write_run(partial, run)
             install(partial, folder)
         except BaseException:

@@ -38,13 +38,13 @@ def may_write_generated(folder: Path, overwrite: bool) -> None:
         with sole_writer(folder):
             put_back(folder, _leave_others, "what was generated")
     check_generated(folder, overwrite)
+    if not folder.parent.is_dir():
+        raise ValueError(f"out: no such folder: {folder.parent}")
 
 
 def check_generated(folder: Path, overwrite: bool) -> None:
     """Refuse the same, by what is there now; for a writer that is about to replace it."""
     may_write_folder(folder, overwrite, "generated samples", _holds_generated)
-    if not folder.parent.is_dir():
-        raise ValueError(f"out: no such folder: {folder.parent}")
 
 
 def _holds_generated(folder: Path) -> bool:

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,6 +108,7 @@ def fit(
     make = CMVAEModule if isinstance(bare, CMVAE) else getattr(bare, "training_module", None)
     if make is None:
         raise TypeError(f"model must be a CMVAE or DCMVAE, got {type(bare).__name__}")
+    given = _checked(seed, optimizer, callbacks)
     module: ModelModule = make(model, learning_rate, optimizer)
     positive_int("max_epochs", max_epochs)
     settings = {
@@ -135,8 +137,8 @@ def fit(
         own: list[Callback] = [*begin]
         if trainer_arguments.get("enable_checkpointing", True):
             own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
-        every = [*own, *(callbacks or ())]
-        trainer = _trainer(folder, max_epochs=max_epochs, callbacks=every, **trainer_arguments)
+        trainer_arguments["callbacks"] = [*own, *given]
+        trainer = _trainer(folder, max_epochs=max_epochs, **trainer_arguments)
         try:
             with _sole_training(trainer, folder), _interruptible(trainer), naming(folder):
                 # Another may have been there since it was looked at.
@@ -150,6 +152,21 @@ def fit(
             for callback in begin:
                 callback.thaw()
     return trainer
+
+
+def _checked(seed: Any, optimizer: Any, callbacks: Any) -> list[Callback]:
+    """Refuse arguments that Lightning would stumble over; return the callbacks."""
+    is_number = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if seed is not None and not (is_number and 0 <= seed < 2**32):
+        raise ValueError(f"seed must be an integer from 0 to 2**32 - 1, got {shown(seed)}")
+    if optimizer is not None and not callable(optimizer):
+        raise TypeError(
+            f"optimizer must be callable, parameters → optimiser, got {shown(optimizer)}"
+        )
+    found = list(callbacks) if isinstance(callbacks, Iterable) else callbacks or []
+    if not isinstance(found, list) or not all(isinstance(own, Callback) for own in found):
+        raise TypeError(f"callbacks must be Lightning callbacks, got {shown(callbacks)}")
+    return found
 
 
 def make_loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
