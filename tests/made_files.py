@@ -2,6 +2,7 @@
 
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from unittest import mock
 
@@ -93,3 +94,9 @@ def contents(folder):
     return {
         name: (folder / name).read_bytes() for name in names(folder) if (folder / name).is_file()
     }
+
+
+def elsewhere(act, *arguments, **keywords):
+    """Call a function in a thread of its own, as another process would, and return what it does."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(act, *arguments, **keywords).result()

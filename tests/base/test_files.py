@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from pathlib import Path
 from unittest import mock
 
@@ -244,3 +245,25 @@ def test_a_link_stands_for_where_it_leads(tmp_path):
     (tmp_path / "link").symlink_to("disk/run")
     assert link_target(tmp_path / "link") == tmp_path / "disk" / "run"
     assert link_target(tmp_path / "plain") == tmp_path / "plain"
+
+
+def test_who_holds_a_folder_may_ask_again_and_other_threads_may_not(tmp_path):
+    found = []
+
+    def other():
+        try:
+            with sole_writer(tmp_path / "run"):
+                found.append("held")
+        except ValueError as error:
+            found.append(str(error))
+
+    with sole_writer(tmp_path / "run"):
+        with sole_writer(tmp_path / "run", "run_dir"):
+            pass
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert found == [f"out: another process is writing to {tmp_path / 'run'}"]
+    other()
+    assert found[1:] == ["held"]
+    assert not any(tmp_path.iterdir())

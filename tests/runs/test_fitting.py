@@ -8,6 +8,7 @@ from cmvae.runs.config import RunConfig
 from cmvae.runs.fitting import change_clusters, fit_run, may_change_clusters
 from cmvae.runs.folder import (
     CONFIG,
+    REPLACED,
     load_model,
     may_write_run,
     partial_folder,
@@ -162,7 +163,7 @@ def test_clusters_of_a_run_that_was_replaced_are_not_changed(run, prepared, tmp_
     other = replace(run, log=run.log.assign(loss=0.0))
     save_run(tmp_path / "run", other, overwrite=True)  # by another process
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match="another process has replaced the run"):
+    with pytest.raises(ValueError, match=REPLACED):
         change_clusters(tmp_path / "run", found, prepared.rows, 4)
     assert contents(tmp_path) == before
 
@@ -173,6 +174,8 @@ def test_a_change_does_not_drop_a_training_that_was_interrupted(run, prepared, t
     with stopping(3, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
         fit_run(target, prepared, overwrite=True)
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match=r"run\.partial holds an interrupted run: go on with it"):
+    with pytest.raises(
+        ValueError, match=r"run\.partial holds an interrupted run, which is to replace"
+    ):
         change_clusters(target, read_run(target), prepared.rows, 4)
     assert contents(tmp_path) == before

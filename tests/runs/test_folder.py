@@ -29,7 +29,7 @@ from cmvae.runs.folder import (
     start_again,
     writing_run,
 )
-from made_files import contents, names
+from made_files import contents, elsewhere, names
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -180,7 +180,7 @@ def test_an_empty_partial_folder_is_no_interrupted_run(run, tmp_path):
 def test_one_process_writes_a_run_and_its_lock_dies_with_it(run, tmp_path):
     with writing_run(tmp_path / "run"):
         with pytest.raises(ValueError, match=r"another process is writing to .*run"):
-            save_run(tmp_path / "run", run, overwrite=False)
+            elsewhere(save_run, tmp_path / "run", run, overwrite=False)
         save_run(tmp_path / "other", run, overwrite=False)
 
     def hold_and_die():

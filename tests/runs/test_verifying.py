@@ -11,7 +11,7 @@ from cmvae.runs.names import write_names
 from cmvae.runs.reading import hashes_of, read_files
 from cmvae.runs.run import prepare
 from cmvae.runs.verifying import verify_run
-from made_files import contents, names
+from made_files import contents, elsewhere, names
 
 WHOLE = ("files", "versions", "model", "labels")
 WRITTEN = (*FILES, "start.safetensors", "fit.json", "names.json", MANIFEST)
@@ -179,7 +179,7 @@ def test_what_is_added_to_a_run_is_recorded_while_nobody_can_replace_it(copied, 
     with adding_files(copied):
         (copied / "report.html").write_text("a page")
         with pytest.raises(ValueError, match="another process is writing"):
-            save_run(copied, run, overwrite=True)
+            elsewhere(save_run, copied, run, overwrite=True)
     now = read_manifest(copied).files
     assert now == {**before, "report.html": digest(copied / "report.html")}
     (copied / "names.json").write_text("{}")

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ try:
     import fcntl
 except ImportError:  # Windows: what killed writers left stays there
     fcntl = None  # type: ignore[assignment]
+
+_HELD = threading.local()  # the locks of folders that a thread holds
 
 PARTIAL, OLD = ".partial", ".old"  # ends of the names of what is written, and moved away
 
@@ -242,21 +245,27 @@ def put_back(path: Path, take_out: Callable[[Path, Path], list[str]], what: str)
 
 @contextmanager
 def sole_writer(path: Path, argument: str = "out") -> Iterator[None]:
-    """Keep other processes from writing to a folder; ``ValueError`` where one does.
+    """Keep other processes and threads from writing to a folder; ``ValueError`` where one does.
 
-    It names the ``argument`` that the folder was given by.
+    It names the ``argument`` that the folder was given by. Who holds the folder may ask again.
 
     What others have left that were killed, and nobody needs, is removed.
 
     The lock is a file beside it that the operating system releases when its process ends, however.
     """
-    lock = path.with_name(f".{path.name}.lock")
+    lock = path.parent.resolve() / f".{path.name}.lock"
+    held: set[Path] = vars(_HELD).setdefault("locks", set())
+    if lock in held:
+        yield
+        return
     try:
         with FileLock(lock, timeout=0):
             sweep(path)
+            held.add(lock)
             try:
                 yield
             finally:
+                held.remove(lock)
                 lock.unlink(missing_ok=True)
     except Timeout:
         raise ValueError(f"{argument}: another process is writing to {path}") from None

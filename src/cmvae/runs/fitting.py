@@ -10,12 +10,13 @@ import pandas as pd
 
 from cmvae.files.join import JoinedRows
 from cmvae.runs.folder import (
+    REPLACED,
     TRAINING,
-    check_same,
     check_target,
     install,
     may_write_run,
     partial_folder,
+    read_record,
     read_run,
     start_again,
     write_run,
@@ -71,14 +72,27 @@ def may_change_clusters(folder: Path) -> None:
     Raises:
         ValueError: Naming where it is; or as :func:`cmvae.runs.folder.may_write_run`.
     """
+    may_write_run(folder, overwrite=True, resume=False)
+    _check_no_other(folder)
+
+
+def _check_no_other(folder: Path) -> None:
     from cmvae.training.checkpoints import can_resume
 
-    training = may_write_run(folder, overwrite=True, resume=False) / TRAINING
+    training = partial_folder(folder) / TRAINING
     if can_resume(training) and not (training / EARLIER_LOG).is_file():
         raise ValueError(
             f"{training.parent} holds an interrupted run, which is to replace this one; fit it "
             "with resume=True, or remove it"
         )
+
+
+def _check_unchanged(folder: Path, run: Run) -> None:
+    """Refuse a folder where others have put another run since one was read."""
+    now = read_record(folder)
+    same = (now.metrics == run.metrics, now.samples.equals(run.samples), now.log.equals(run.log))
+    if not all(same):
+        raise ValueError(f"{folder} {REPLACED}")
 
 
 def change_clusters(
@@ -102,7 +116,8 @@ def change_clusters(
     prepared = prepare(config, run.preprocessing, rows)
     partial = partial_folder(folder)
     with writing_run(folder):
-        check_same(folder, run)
+        _check_unchanged(folder, run)
+        _check_no_other(folder)
         start_again(partial, config, {f"{TRAINING}/{EARLIER_LOG}": run.log})
         return _trained(
             folder,
