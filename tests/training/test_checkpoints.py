@@ -10,6 +10,7 @@ from cmvae import fit
 from cmvae.base.files import sole_writer
 from cmvae.training.checkpoints import can_resume, read_log
 from cmvae.training.module import CMVAEModule
+from made_files import elsewhere
 from training.cases import QUIET, data, model, train, weights
 
 
@@ -52,7 +53,7 @@ def test_one_process_trains_into_a_folder(tmp_path):
         sole_writer(tmp_path / "run"),
         pytest.raises(ValueError, match=r"run_dir: another process is writing to .*run"),
     ):
-        fit(model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
+        elsewhere(fit, model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
     fit(model(), data(), max_epochs=1, run_dir=tmp_path / "run", **QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
