@@ -161,3 +161,21 @@ def test_output_that_is_lost_is_said_and_no_success(fitted):
     assert err.startswith("Warning: standard output: ")
     assert err.endswith("the disk is full\n")
     assert err.count("\n") == 1
+
+
+def test_a_signal_that_comes_while_an_object_is_removed_is_not_swallowed(capfd):
+    class Removed:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    before = sys.unraisablehook
+    try:
+        with pytest.raises(Stopped), signals_stop():
+            Removed()
+            time.sleep(100)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    assert sys.unraisablehook is before
+    assert "Exception ignored" not in capfd.readouterr().err

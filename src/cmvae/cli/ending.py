@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 GRACE = 5.0  # seconds after a signal in which others are not heard: what was begun is put right
+AGAIN = 0.05  # seconds until a signal is sent again
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -48,15 +49,27 @@ def signals_stop() -> Iterator[list[int]]:
         if last - before > GRACE:
             raise Stopped(128 + number)
 
+    def once_more(unraised: "sys.UnraisableHookArgs") -> None:
+        """Send a signal again that came while an object was removed: nothing is raised there."""
+        nonlocal last
+        if not isinstance(unraised.exc_value, Stopped):
+            hook(unraised)
+            return
+        last, number = -math.inf, unraised.exc_value.status - 128
+        threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
+
+    hook = sys.unraisablehook
     usual = (signal.SIG_DFL, signal.default_int_handler)
     numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     handlers = {number: signal.getsignal(number) for number in numbers}
     own = [number for number, handler in handlers.items() if handler in usual]
     try:
+        sys.unraisablehook = once_more
         for number in own:
             signal.signal(number, stop)
         yield heard
     finally:
+        sys.unraisablehook = hook
         for number in own:
             signal.signal(number, handlers[number] if not heard else signal.SIG_IGN)
 
