@@ -168,11 +168,14 @@ def test_a_signal_that_comes_while_an_object_is_removed_is_not_swallowed(capfd):
         def __del__(self):
             signal.raise_signal(signal.SIGTERM)
 
+    def remove_and_wait():
+        Removed()
+        time.sleep(100)
+
     before = sys.unraisablehook
     try:
         with pytest.raises(Stopped), signals_stop():
-            Removed()
-            time.sleep(100)
+            remove_and_wait()
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
