@@ -73,21 +73,35 @@ class ConvDecoder(BaseDecoder):
         sizes = halved_sizes(image_size(output_shape))[::-1]
         check_sizes(latent_dim_total=latent_dim_total, channels=channels, hidden_dim=hidden_dim)
         widths = [*stage_channels(channels[::-1], len(sizes) - 1)[::-1], output_shape[0]]
-        layers: list[nn.Module] = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
-        dense = nn.Linear(hidden_dim, widths[0] * prod(sizes[0]))
-        layers += [dense, nn.Unflatten(1, (widths[0], *sizes[0]))]
-        for i, (n_in, n_out) in enumerate(pairwise(widths)):
-            # Halving rounds down; the padding gives an odd side its last row or column back.
-            (small_h, small_w), (h, w) = sizes[i], sizes[i + 1]
-            lost = (h - 2 * small_h, w - 2 * small_w)
-            up = nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, output_padding=lost)
-            layers += [nn.ReLU(), up]
+        layers = smallest_image(latent_dim_total, hidden_dim, widths[0], sizes[0])
+        for stage, (n_in, n_out) in enumerate(pairwise(widths)):
+            layers += [nn.ReLU(), enlarging(n_in, n_out, *sizes[stage : stage + 2])]
         self.layers = nn.Sequential(*layers)
         self.layers[:-1].apply(keep_signal)
 
     def forward(self, z: Tensor) -> ModelOutput:
         """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, *output_shape)."""
         return ModelOutput(reconstruction=self.layers(z))
+
+
+def smallest_image(
+    latent_dim_total: int, hidden_dim: int, channels: int, size: tuple[int, ...]
+) -> list[nn.Module]:
+    """Return the dense layers from latents to an image of the smallest size."""
+    first, dense = (
+        nn.Linear(latent_dim_total, hidden_dim),
+        nn.Linear(hidden_dim, channels * prod(size)),
+    )
+    return [first, nn.ReLU(), dense, nn.Unflatten(1, (channels, *size))]
+
+
+def enlarging(
+    n_in: int, n_out: int, small: tuple[int, ...], large: tuple[int, ...]
+) -> nn.ConvTranspose2d:
+    """Return the transposed convolution from a (height, width) to one about twice as large."""
+    # Halving rounds down; the padding gives an odd side its last row or column back.
+    lost = (large[0] - 2 * small[0], large[1] - 2 * small[1])
+    return nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, output_padding=lost)
 
 
 def stage_channels(channels: Sequence[int], n_stages: int) -> list[int]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import prod
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.networks.base import BaseDecoder, keep_signal
-from cmvae.networks.conv import stage_channels
+from cmvae.networks.conv import enlarging, smallest_image, stage_channels
 from cmvae.networks.shapes import check_sizes, halved_sizes, image_size
 
 _BRANCH_WEIGHT = 0.3  # of what a residual block adds
@@ -18,9 +17,9 @@ _BRANCH_WEIGHT = 0.3  # of what a residual block adds
 class ResidualConvDecoder(BaseDecoder):
     """Dense layers, and transposed convolutions with a residual block before each.
 
-    At the full size there is one convolution alone, which makes the channels. Of PolyMNIST's images
-    it draws legible digits after half as many steps as :class:`cmvae.networks.ConvDecoder`, each of
-    which costs about two and a half times as much. The last layer is linear: its output is a
+    At the full size there is one convolution alone, which makes the channels. It draws sharper
+    shapes than :class:`cmvae.networks.ConvDecoder` after as many steps, and a training step of a
+    CMVAE with it takes about four times as long on a CPU. The last layer is linear: its output is a
     location, or logits.
 
     Args:
@@ -41,15 +40,10 @@ class ResidualConvDecoder(BaseDecoder):
         sizes = halved_sizes(image_size(output_shape))[::-1]
         check_sizes(latent_dim_total=latent_dim_total, channels=channels, hidden_dim=hidden_dim)
         widths = stage_channels(channels[::-1], len(sizes) - 1)[::-1] or [channels[-1]]
-        layers: list[nn.Module] = [nn.Linear(latent_dim_total, hidden_dim), nn.ReLU()]
-        dense = nn.Linear(hidden_dim, widths[0] * prod(sizes[0]))
-        layers += [dense, nn.Unflatten(1, (widths[0], *sizes[0]))]
+        layers = smallest_image(latent_dim_total, hidden_dim, widths[0], sizes[0])
         stages = zip(pairwise([*widths, widths[-1]]), pairwise(sizes), strict=False)
         for (n_in, n_out), (small, large) in stages:
-            # Halving rounds down; the padding gives an odd side its last row or column back.
-            lost = (large[0] - 2 * small[0], large[1] - 2 * small[1])
-            up = nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1, output_padding=lost)
-            layers += [_ResidualBlock(n_in), nn.ReLU(), up]
+            layers += [_ResidualBlock(n_in), nn.ReLU(), enlarging(n_in, n_out, small, large)]
         self.layers = nn.Sequential(*layers).apply(keep_signal)
         self.last = nn.Conv2d(widths[-1], output_shape[0], kernel_size=3, padding=1)
 
