@@ -173,12 +173,33 @@ def test_a_signal_that_comes_while_an_object_is_removed_is_not_swallowed(capfd):
         time.sleep(100)
 
     before = sys.unraisablehook
-    try:
-        with pytest.raises(Stopped), signals_stop():
-            remove_and_wait()
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with handlers_kept(), pytest.raises(Stopped), signals_stop():
+        remove_and_wait()
     assert sys.unraisablehook is before
     assert "Exception ignored" not in capfd.readouterr().err
+
+
+def test_a_signal_gives_the_status_whatever_error_it_has_become(monkeypatch):
+    def command():
+        with contextlib.suppress(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+        raise SystemExit(2)
+
+    monkeypatch.setattr("cmvae.cli.app.run", command)
+    with handlers_kept(), pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 143
+
+
+@contextlib.contextmanager
+def handlers_kept():
+    """Put back what signals did before."""
+    known = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
