@@ -9,7 +9,7 @@ nothing had happened, the user's own files are where they were, and there is not
 import random
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -80,11 +80,16 @@ def outcome(kill: Kill, work: Path) -> Outcome:
     """Kill a command, go on, and return what became of it."""
     name = kill.known.command.name
     folder = work / "kills" / f"{name}, {kill.number}"
-    shutil.copytree(kill.known.start, folder)
-    fault = "; ".join(filter(None, faults(kill, folder)))
+    return Outcome(PART, name, kill.case, fault_in_copy(kill.known, folder, partial(faults, kill)))
+
+
+def fault_in_copy(known: Known, folder: Path, faults: Callable[[Path], Iterator[str]]) -> str:
+    """Return the faults in a copy of where a command starts; the copy stays where there are any."""
+    shutil.copytree(known.start, folder)
+    fault = "; ".join(filter(None, faults(folder)))
     if not fault:
         shutil.rmtree(folder)
-    return Outcome(PART, name, kill.case, fault)
+    return fault
 
 
 def faults(kill: Kill, folder: Path) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from children import LONGEST, Ended, run
 from commands import SIDES, Known, known_commands, tree
-from kills import differences, go_on, lost
+from kills import differences, fault_in_copy, go_on, lost
 from outcome import Outcome
 
 PART, MOMENTS = "signals", 8
@@ -92,11 +92,7 @@ def outcome(sent: Sent, work: Path) -> Outcome:
     """Send a command signals, go on, and return what became of it."""
     name = sent.known.command.name
     folder = work / "signals" / f"{name}, {sent.kind} {sent.number}"
-    shutil.copytree(sent.known.start, folder)
-    fault = "; ".join(filter(None, faults(sent, folder)))
-    if not fault:
-        shutil.rmtree(folder)
-    return Outcome(PART, name, sent.case, fault)
+    return Outcome(PART, name, sent.case, fault_in_copy(sent.known, folder, partial(faults, sent)))
 
 
 def faults(sent: Sent, folder: Path) -> Iterator[str]:

@@ -3,24 +3,20 @@ import math
 import pytest
 import torch
 
-from cmvae import CMVAE, CMVAEConfig
+from cmvae import CMVAE
 from cmvae.models.inference import experts_of, read_batch
 from cmvae.models.information import information_loss
+from helpers import make_config
 
 
 def model(seed=0, **changes):
     torch.manual_seed(seed)
-    fields = {
-        "n_modalities": 2,
-        "input_dims": {"a": 6, "b": 5},
-        "latent_dim": 3,
-        "modalities_specific_dim": 2,
-        "number_of_clusters": 4,
-        "hidden_dims": (16,),
+    fields = {"latent_dim": 3, "modalities_specific_dim": 2, "hidden_dims": (16,)}
+    fields |= {
         "decoders_dist": {"b": "bernoulli"},
         "prior_and_posterior_dist": "normal_with_softplus",
     }
-    return CMVAE(CMVAEConfig(**{**fields, **changes}))
+    return CMVAE(make_config({"a": (6,), "b": (5,)}, **(fields | changes)))
 
 
 def samples(n=30, seed=1):

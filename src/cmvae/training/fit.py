@@ -66,7 +66,7 @@ def fit(
     After every epoch the run folder gets ``checkpoints/last.ckpt``, whose forerunner stays beside
     it as ``before-last.ckpt``, the terms of the loss as CSV in
     ``logs`` and, when the loss (of validation, where there are data for it) is the lowest since the
-    clusters started and the objective stands alone, ``checkpoints/best.ckpt``. The model holds the
+    clusters started and β has its value, ``checkpoints/best.ckpt``. The model holds the
     last weights. A D-CMVAE's scale of the data is estimated on ``train_data``.
 
     Args:

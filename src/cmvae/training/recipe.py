@@ -37,7 +37,7 @@ class Recipe(Settings):
 
     With ``alignment_epochs`` = (a, r) training has a epochs of the encoders alone, r in which
     decoders learn to read z, r in which β rises (:class:`cmvae.training.start.Start`), and then as
-    many of the objective alone as a warm-up would have.
+    many with β at its value as a warm-up would have.
 
     Example:
         >>> recipe = Recipe(n_clusters=3)
@@ -105,7 +105,7 @@ class Recipe(Settings):
         return min(max(math.ceil(WARMUP_STEPS / steps), FEWEST_EPOCHS), MOST_EPOCHS)
 
     def final_epochs(self, n_samples: int, warm: bool = False) -> int:
-        """Return the epochs by the objective alone, with all clusters: most after an alignment."""
+        """Return the epochs of the last part, with all clusters and β: most after an alignment."""
         epochs = self.warmup_epochs(n_samples)
         return epochs if self.alignment_epochs and not warm else max(1, epochs // MIXTURE_SHARE)
 

@@ -126,7 +126,7 @@ class Start(Settings):
 
     @property
     def before_objective(self) -> int:
-        """Epochs until the objective of all clusters stands alone."""
+        """Epochs until the last part, with all clusters and β at its value."""
         return self.before_clusters + 2 * self.reading
 
     @property
