@@ -232,6 +232,17 @@ def test_the_objective_becomes_the_models_own_step_by_step():
     assert best["epoch"] == 8
 
 
+@pytest.mark.parametrize("views", [True, False])
+def test_every_step_of_an_alignment_sees_other_views_where_the_plan_says_so(monkeypatch, views):
+    shapes = []
+    place = "cmvae.training.module.other_views"
+    monkeypatch.setattr(place, lambda batch, known: shapes.append(known) or batch)
+    start = Start(alignment_epochs=(1, 1), views=views)
+    plan = {"max_epochs": 4, "start": start, "batch_size": 30}
+    train(aligned_model(), shares_the_group_alone(60), **plan)
+    assert shapes == [{"a": (6,), "b": (5,)}] * 8 * views
+
+
 @pytest.mark.parametrize(
     ("plan", "losses", "best"),
     [
