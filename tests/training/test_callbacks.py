@@ -259,13 +259,18 @@ def test_losses_of_another_objective_are_forgotten(monkeypatch, plan, losses, be
     assert saved["epoch"] == best
 
 
-def test_clusters_do_not_start_again_where_a_run_goes_on_within_their_first_epoch(monkeypatch):
+@pytest.mark.parametrize(
+    ("plan", "epoch"), [({"warmup_epochs": 1}, 1), ({"alignment_epochs": (1, 1)}, 3)]
+)
+def test_clusters_do_not_start_again_where_a_run_goes_on_within_their_first_epoch(
+    monkeypatch, plan, epoch
+):
     class Save(Callback):
         def on_train_batch_end(self, trainer, module, outputs, batch, index):
-            if (trainer.current_epoch, index) == (1, 0):
+            if (trainer.current_epoch, index) == (epoch, 0):
                 trainer.save_checkpoint("within.ckpt")
 
-    arguments = {"max_epochs": 3, "alignment_epochs": None, "warmup_epochs": 1, "seed": 0}
+    arguments = {"max_epochs": epoch + 2, "seed": 0, **plan}
     train(model(), data(), callbacks=[Save()], **arguments)
     monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", lambda *a, **k: 1 / 0)
     resumed, watch = model(), Watch()
