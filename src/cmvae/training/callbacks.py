@@ -22,7 +22,7 @@ from cmvae.training.start import LEAST_GAIN, PHASES, Start, still_falling
 
 logger = logging.getLogger(__name__)
 
-STATE = ("ended", "started", "restarted", "least", "waited", "losses")
+STATE = ("ended", "started", "least", "waited", "losses")
 
 
 class StartCallback(Callback):
@@ -41,7 +41,7 @@ class StartCallback(Callback):
         self.start, self.data, self.options = start, data, options
         self.groups: Groups | None = None
         self.ended: int | None = None  # how many epochs there were before the clusters, once known
-        self.started = self.restarted = False
+        self.started = False
         self.least, self.waited = math.inf, 0
         self.losses: list[float] = []  # of the warm-up's epochs
         self._frozen: list[nn.Parameter] = []
@@ -107,9 +107,7 @@ class StartCallback(Callback):
         epoch, checkpoints = trainer.current_epoch, trainer.checkpoint_callback
         if epoch >= self.before:
             self._start_clusters(trainer, pl_module)
-            last = epoch == self.before + 2 * self.start.reading
-            if last and self.start.restarts and not self.restarted:
-                self.restarted = True
+            if self.start.restarts and epoch == self.before + 2 * self.start.reading:
                 self._start_clusters(trainer, pl_module, again=True)
             other = epoch <= self.before + 2 * self.start.reading
             if other and isinstance(checkpoints, EpochCheckpoints):
