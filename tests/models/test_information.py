@@ -81,6 +81,16 @@ def test_it_is_low_where_decoders_show_z_and_the_log_of_the_batch_where_they_do_
     assert float(loss_of(net, data)) > math.log(100) - 1e-4
 
 
+@pytest.mark.parametrize(("shape", "through"), [((1, 8, 8), True), ((6,), False)])
+def test_encoders_see_images_alone_through_noise(shape, through, monkeypatch):
+    torch.manual_seed(0)
+    net = CMVAE(make_config({"a": shape, "b": shape}, latent_dim=3, modalities_specific_dim=2))
+    data = {m: torch.rand(30, *shape) for m in ("a", "b")}
+    seen = float(loss_of(net, data))
+    monkeypatch.setattr("cmvae.models.information.MOST_NOISE", 0.0)
+    assert (float(loss_of(net, data)) != seen) == through
+
+
 def test_what_is_missing_changes_nothing_and_a_frozen_encoder_stays_frozen():
     net, data = model(), samples()
     net.encoders["a"].requires_grad_(False)

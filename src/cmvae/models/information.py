@@ -10,6 +10,10 @@ from cmvae.base.arguments import generator_keyword
 from cmvae.models.alignment import VARIANCE_FLOOR, resemblance
 from cmvae.models.inference import Parts, decode_latents, encode_observed, likelihood_of
 from cmvae.models.posterior import Experts
+from cmvae.models.views import noisy
+from cmvae.networks.shapes import is_image
+
+MOST_NOISE = 0.5  # of what decoders make of an image, of its own standard deviation
 
 
 def information_loss(parts: Parts, experts: Experts, generator: Generator | None = None) -> Tensor:
@@ -27,8 +31,11 @@ def information_loss(parts: Parts, experts: Experts, generator: Generator | None
     contrast of van den Oord et al., 2018). Only the decoders learn by it: z and the encoders are
     held constant.
 
-    Without it a decoder may read from w_n what z says too, as a reconstruction by its own w_n
-    allows; what it makes of a drawn w_n then shows another class than z's.
+    The encoders see images through noise of a random scale: what they still recognise is there for
+    other eyes too, while a trace that they alone can read is lost in it.
+
+    Without this loss a decoder may read from w_n what z says too, as a reconstruction by its own
+    w_n allows; what it makes of a drawn w_n then shows another class than z's.
     """
     z = experts.sample(experts.choose(1, generator), generator).squeeze(1).detach()
     centre = z.mean(0)
@@ -41,6 +48,8 @@ def information_loss(parts: Parts, experts: Experts, generator: Generator | None
         own = (half & experts.observed[i]).unsqueeze(-1)
         w = torch.where(own, loc + scale * noise, noise)
         made = likelihood_of(parts, m).mean(decode_latents(parts, m, torch.cat([z, w], -1)))
+        if is_image(made.shape[1:]) and made.is_floating_point():
+            made = noisy(made, MOST_NOISE, generator)
         with _held(parts.encoders[m]):
             seen = encode_observed(parts, m, made)[0]
         logits = resemblance(parts.family, (seen - centre) * factor, (z - centre) * factor)

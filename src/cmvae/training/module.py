@@ -17,9 +17,9 @@ from cmvae.base.outputs import ModelOutput
 from cmvae.likelihoods import learned_scales
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
+from cmvae.models.views import other_views
 from cmvae.training.checkpoints import settings_of
 from cmvae.training.processes import end_together
-from cmvae.training.views import other_views
 
 KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
 FLOOR = -1e4  # of log p(c|z), −∞ for clusters that are pruned
@@ -191,7 +191,7 @@ class CMVAEModule(ModelModule):
         options: Arguments of ``CMVAE.forward`` in training, which a callback may set:
             ``{"beta": 0.5}``.
         encoders_alone: Train by ``CMVAE.align`` instead.
-        views: Whether alignment sees images moved and noisy (:mod:`cmvae.training.views`).
+        views: Whether alignment sees images moved and noisy (:mod:`cmvae.models.views`).
         companions: Models that warm up beside it (:mod:`cmvae.training.companions`).
         warming: Whether they do now.
         memberships: What a callback wants p(c|z) to keep to of samples, (n, C), rows that sum to 1

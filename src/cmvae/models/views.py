@@ -1,11 +1,12 @@
-"""Other views of the same samples, for the encoders' alignment: images moved and made noisy."""
+"""Images as they could be seen too: moved, and noisy."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from cmvae.base.arguments import generator_keyword
 from cmvae.networks.shapes import is_image
 
 MOST_MOVED = 1 / 9  # of a side
@@ -22,7 +23,9 @@ def other_views(batch: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
     within = isinstance(batch.get("data"), Mapping)
     data = batch["data"] if within else batch
     seen = {
-        m: _noisy(_moved(x)) if is_image(shapes.get(m, ())) and x.is_floating_point() else x
+        m: noisy(_moved(x), MOST_NOISE)
+        if is_image(shapes.get(m, ())) and x.is_floating_point()
+        else x
         for m, x in data.items()
     }
     return {**batch, "data": seen} if within else seen
@@ -44,6 +47,11 @@ def _shifted(side: int, count: int, device: torch.device) -> Tensor:
     return side - 1 - (side - 1 - places).abs()
 
 
-def _noisy(x: Tensor) -> Tensor:
-    spread = x.flatten(1).std(1) * MOST_NOISE * torch.rand(len(x), device=x.device, dtype=x.dtype)
-    return x + spread[:, None, None, None] * torch.randn_like(x)
+def noisy(x: Tensor, most: float, generator: Generator | None = None) -> Tensor:
+    """Add Normal noise to images (B, C, H, W), of a random share of each one's own deviation.
+
+    The shares are up to ``most``.
+    """
+    options = {"device": x.device, "dtype": x.dtype, **generator_keyword(generator)}
+    spread = x.flatten(1).std(1) * most * torch.rand(len(x), **options)
+    return x + spread[:, None, None, None] * torch.randn(x.shape, **options)

@@ -1,6 +1,6 @@
 import torch
 
-from cmvae.training.views import other_views
+from cmvae.models.views import noisy, other_views
 
 SHAPES = {"image": (2, 18, 27), "vector": (5,), "small": (1, 4, 4), "bytes": (1, 9, 9)}
 
@@ -28,7 +28,7 @@ def test_images_alone_are_changed_and_where_they_stand_in_a_batch_does_not_matte
 
 
 def test_an_image_moves_by_up_to_a_ninth_of_each_side_and_is_reflected(monkeypatch):
-    monkeypatch.setattr("cmvae.training.views.MOST_NOISE", 0.0)
+    monkeypatch.setattr("cmvae.models.views.MOST_NOISE", 0.0)
     torch.manual_seed(0)
     image = torch.arange(18 * 27.0).reshape(1, 1, 18, 27).expand(500, 2, -1, -1)
     moved = other_views({"image": image}, SHAPES)["image"]
@@ -41,7 +41,7 @@ def test_an_image_moves_by_up_to_a_ninth_of_each_side_and_is_reflected(monkeypat
 
 
 def test_noise_follows_each_image_and_nan_of_one_stays_with_it(monkeypatch):
-    monkeypatch.setattr("cmvae.training.views.MOST_MOVED", 0.0)
+    monkeypatch.setattr("cmvae.models.views.MOST_MOVED", 0.0)
     images = torch.rand(300, 1, 18, 27)
     images[1] *= 100.0
     images[2] = 0.5
@@ -55,3 +55,10 @@ def test_noise_follows_each_image_and_nan_of_one_stays_with_it(monkeypatch):
     assert 0.0 <= shares.min() < 0.02
     assert 0.28 < shares.max() < 0.33
     assert 0.13 < shares.mean() < 0.17
+
+
+def test_noise_of_a_generator_is_that_generator_s():
+    images = torch.rand(5, 1, 8, 8)
+    drawn = [noisy(images, 0.5, torch.Generator().manual_seed(1)) for _ in range(2)]
+    assert torch.equal(*drawn)
+    assert not torch.equal(drawn[0], images)
