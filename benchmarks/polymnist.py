@@ -96,20 +96,20 @@ class Size:
         return dict(zip(names, self.targets, strict=True))
 
 
-_CPU = Size(3, "small", 24, (3, 3), 64, 2e-3, (0.6, 0.55, 0.55, 0.98, 0.9), (0.5, 0.95))
+_CPU = Size(3, "small", 10, (3, 2), 64, 2e-3, (0.6, 0.55, 0.55, 0.98, 0.9), (0.5, 0.95))
 SIZES = {
     "cpu": _CPU,
-    "long": replace(_CPU, epochs=100, targets=(0.8, 0.75, 0.8, 0.98, 0.92), missing=(0.7, 0.96)),
+    "long": replace(_CPU, epochs=20, targets=(0.8, 0.75, 0.8, 0.98, 0.92), missing=(0.7, 0.96)),
     "five": replace(
         _CPU,
         modalities=5,
-        epochs=60,
+        epochs=20,
         cross=1,
         targets=(0.8, 0.75, 0.8, 0.98, 0.92),
         missing=(0.7, 0.96),
     ),
     "gpu": Size(
-        5, "conv_residual", 60, (3, 6), 128, 2e-3, (0.9, 0.85, 0.9, 0.98, 0.93), (0.85, 0.97)
+        5, "conv_residual", 24, (3, 4), 128, 2e-3, (0.9, 0.85, 0.9, 0.98, 0.93), (0.85, 0.97)
     ),
     "paper": Size(
         5, "resnet", 250, (3, 20), 128, 1e-3, (0.897, 0.781, 0.9, 0.95, 0.88), (0.85, 0.97)
