@@ -3,6 +3,7 @@
     python benchmarks/polymnist.py cpu              three seeds: records/polymnist-cpu.*
     python benchmarks/polymnist.py cpu --missing    half of the modalities missing in training
     python benchmarks/polymnist.py cpu --way paper  the paper's objective from the first step
+    python benchmarks/polymnist.py cpu --way ours without-views   both: records/polymnist-cpu-ways.*
     python benchmarks/polymnist.py cpu --length 4   four times as long
 
 Sizes: ``cpu`` and ``long``, the first three modalities of PolyMNIST-5k; ``five`` and ``gpu``, all
@@ -17,35 +18,38 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback
-from matplotlib.figure import Figure
+from polymnist_records import write_one, write_ways
 from polymnist_scores import (
     ACC,
     ACC_ONE,
     CONDITIONAL,
-    DISTANCE,
-    LIKELIHOOD,
-    MEASURES,
     SELF,
     UNCONDITIONAL,
     draw,
     score,
 )
-from timing import RECORDS, device, table, write_record
+from timing import device
 
 from cmvae import CMVAE, CMVAEConfig, fit
 from cmvae.base.files import atomic_write
 from cmvae.datasets import polymnist_5k, read_polymnist
 from cmvae.metrics import train_classifiers
 from cmvae.models.inference import evaluating
-from cmvae.networks import NETWORKS, ConvEncoder, NetworkPair, ResidualConvDecoder
+from cmvae.networks import (
+    NETWORKS,
+    ConvDecoder,
+    ConvEncoder,
+    NetworkPair,
+    ResidualConvDecoder,
+)
 from cmvae.training.checkpoints import last_checkpoint
 from cmvae.training.fit import make_loader
 from cmvae.training.module import CMVAEModule
@@ -54,11 +58,10 @@ from cmvae.training.start import Start
 CLUSTERS = 40
 MARKS = 8
 TIMED = 20  # steps
-PUBLISHED = {CONDITIONAL: 0.897, UNCONDITIONAL: 0.781}
 # Half the channels of the default pair: on a CPU twice the steps are worth more.
-NETWORKS["small"] = NetworkPair(
-    partial(ConvEncoder, channels=(16, 32)), partial(ResidualConvDecoder, channels=(32, 16))
-)
+_ENCODER = partial(ConvEncoder, channels=(16, 32))
+NETWORKS["small"] = NetworkPair(_ENCODER, partial(ResidualConvDecoder, channels=(32, 16)))
+NETWORKS["plain"] = NetworkPair(_ENCODER, partial(ConvDecoder, channels=(32, 16)))
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,35 @@ class Size:
         return dict(zip(names, self.targets, strict=True))
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a model is made and trained.
+
+    Attributes:
+        config: Settings of the model, beside those that all have.
+        scale: Of the images' Laplace likelihood.
+        networks: Instead of the size's.
+        start: What is changed of the plan of training's start; None: the objective from the first
+            step, at the step size of the paper.
+    """
+
+    config: Mapping[str, Any]
+    scale: float = 0.25
+    networks: str | None = None
+    start: Mapping[str, Any] | None = field(default_factory=dict)
+
+
+_OURS = Way({"prior_and_posterior_dist": "normal_with_softplus", "covariance": "full"})
+WAYS = {
+    "ours": _OURS,
+    "without-lasting": replace(_OURS, start={"lasting": False}),
+    "without-views": replace(_OURS, start={"views": False}),
+    "without-information": replace(_OURS, start={"information": None}),
+    "without-residual": replace(_OURS, networks="plain"),
+    "without-normal": replace(_OURS, config={"prior_and_posterior_dist": "laplace_with_softmax"}),
+    "without-sharp": replace(_OURS, scale=0.75),
+    "paper": Way({"prior_and_posterior_dist": "laplace_with_softmax"}, scale=0.75, start=None),
+}
 _CPU = Size(3, "small", 10, (3, 2), 64, 2e-3, (0.6, 0.55, 0.55, 0.98, 0.9), (0.5, 0.95))
 SIZES = {
     "cpu": _CPU,
@@ -130,8 +162,10 @@ class Cosine(Callback):
 class Marks(Callback):
     """Score the model at marks along training, and keep the scores and the minutes in a file."""
 
-    def __init__(self, file: Path, test: Any, judges: Mapping[str, Any], seed: int, epochs: int):
-        self.file, self.test, self.judges, self.seed = file, test, judges, seed
+    def __init__(
+        self, file: Path, data: tuple[Any, Any], judges: Mapping[str, Any], seed: int, epochs: int
+    ) -> None:
+        self.file, self.data, self.judges, self.seed = file, data, judges, seed
         self.rows = json.loads(file.read_text()) if file.exists() else []
         self.at = {round(epochs * (i + 1) / MARKS) for i in range(MARKS)}
         self.minutes, self.began = self.rows[-1]["minutes"] if self.rows else 0.0, 0.0
@@ -146,7 +180,7 @@ class Marks(Callback):
             return
         # What is drawn for the scores does not change training.
         with torch.random.fork_rng(), evaluating(module.model):
-            scored = score(module.model, self.test, self.judges, self.seed)
+            scored = score(module.model, *self.data, self.judges, self.seed)
         place = {"epoch": epoch, "steps": trainer.global_step, "minutes": self.minutes}
         self.rows.append({**place, **scored["found"], "details": scored["details"]})
         with atomic_write(self.file) as path:
@@ -160,10 +194,9 @@ class Marks(Callback):
 
 
 def build(size: Size, way: str, seed: int) -> CMVAE:
-    """Return a model with our settings or with the paper's for PolyMNIST."""
+    """Return a model of a size, made in one of the ways."""
     torch.manual_seed(seed)
-    shapes = {f"m{i}": (3, 28, 28) for i in range(size.modalities)}
-    ours = way == "ours"
+    shapes, chosen = {f"m{i}": (3, 28, 28) for i in range(size.modalities)}, WAYS[way]
     return CMVAE(
         CMVAEConfig(
             n_modalities=len(shapes),
@@ -173,13 +206,12 @@ def build(size: Size, way: str, seed: int) -> CMVAE:
             beta=2.5,
             number_of_clusters=CLUSTERS,
             decoders_dist=dict.fromkeys(shapes, "laplace"),
-            decoder_dist_params={name: {"scale": 0.25 if ours else 0.75} for name in shapes},
-            prior_and_posterior_dist="normal_with_softplus" if ours else "laplace_with_softmax",
-            covariance="full" if ours else "identity",
+            decoder_dist_params={name: {"scale": chosen.scale} for name in shapes},
             K=1,
             loss="iwae_looser",
-            networks=size.networks,
+            networks=chosen.networks or size.networks,
             cross_modal_targets=size.cross,
+            **chosen.config,
         )
     )
 
@@ -189,23 +221,31 @@ def train(
 ) -> None:
     """Train, or go on, in ``folder``; ``more`` are callbacks."""
     torch.set_float32_matmul_precision("high")
-    ours, last = way == "ours", last_checkpoint(folder)
-    begin: dict[str, Any] = {"alignment_epochs": size.alignment, "initial_clusters": "auto"}
+    last, start = last_checkpoint(folder), plan(size, way, seed)
     fit(
         model,
         data,
         max_epochs=size.epochs,
+        start=start,
         batch_size=size.batch_size,
-        learning_rate=size.learning_rate if ours else 1e-3,
+        learning_rate=size.learning_rate if start else 1e-3,
         seed=seed,
         run_dir=folder,
         resume_from=last if last.exists() else None,
         overwrite=True,
-        callbacks=[*([Cosine()] if ours else []), *more],
+        callbacks=[*([Cosine()] if start else []), *more],
         enable_progress_bar=False,
-        **(begin if ours else {}),
     )
     model.to(device()).eval()
+
+
+def plan(size: Size, way: str, seed: int) -> Start | None:
+    """Return how training starts."""
+    changed = WAYS[way].start
+    if changed is None:
+        return None
+    settings = {"alignment_epochs": size.alignment, "initial_clusters": "auto", "seed": seed}
+    return Start(**{**settings, **changed})
 
 
 def run(
@@ -214,7 +254,7 @@ def run(
     """Train, or go on, in ``folder``, with scores in ``scores.json``; return the model."""
     model = build(size, way, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    marks = Marks(folder / "scores.json", data[1], judges, seed, size.epochs)
+    marks = Marks(folder / "scores.json", data, judges, seed, size.epochs)
     train(model, data[0], size, way, seed, folder, marks)
     model.save_pretrained(folder / "model")
     return model
@@ -224,12 +264,10 @@ def epochs_within(minutes: float, size: Size, way: str, data: Any) -> int:
     """Return how many epochs take so long, by the time of some of the last ones' steps."""
     model = build(size, way, 0).to(device()).train()
     module, count = CMVAEModule(model, size.learning_rate), 2 * TIMED
-    module.options = Start(alignment_epochs=size.alignment).options(math.inf, 2.5)
-    module.views = way == "ours"
-    optimizer, loader = (
-        module.configure_optimizers(),
-        make_loader("data", data, size.batch_size, True),
-    )
+    if begin := plan(size, way, 0):
+        module.options, module.views = begin.options(math.inf, 2.5), begin.views
+    optimizer = module.configure_optimizers()
+    loader = make_loader("data", data, size.batch_size, True)
     for index, batch in zip(range(count), loader, strict=False):
         if index == TIMED:
             start = time.perf_counter()
@@ -259,60 +297,20 @@ def data_of_size(name: str, folder: Path | None, missing: bool) -> tuple[Any, An
     )
 
 
-def summary(rows: list[dict], size: Size, missing: bool) -> list[dict]:
-    """Return each measure at the end: median, spread, target, the paper's figure."""
-    last = max(row["epoch"] for row in rows)
-    ends, wanted = [row for row in rows if row["epoch"] == last], size.wanted(missing)
-    found = []
-    for name in (*MEASURES, "clusters", "minutes"):
-        values = [row[name] for row in ends]
-        spread = f"{min(values):.3g} to {max(values):.3g}"
-        own = {"measure": name, "median": float(np.median(values)), "least to most": spread}
-        target = f"≥ {wanted[name]}" if name in wanted else ""
-        published = "" if missing else PUBLISHED.get(name, "")
-        found.append({**own, "target": target, "paper, published data": published})
-    return found
-
-
-def curves(rows: list[dict]) -> Figure:
-    """Draw the measures along the steps: medians over seeds, and their range."""
-    shown = (CONDITIONAL, UNCONDITIONAL, SELF, ACC, ACC_ONE, DISTANCE, LIKELIHOOD)
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    axes = figure.subplots(2, 4).ravel()
-    axes[-1].set_axis_off()
-    for axis, name in zip(axes, shown, strict=False):
-        steps = sorted({row["steps"] for row in rows})
-        values = [[row[name] for row in rows if row["steps"] == at] for at in steps]
-        axis.plot(steps, [np.median(each) for each in values], marker="o", markersize=3)
-        axis.fill_between(steps, [*map(min, values)], [*map(max, values)], alpha=0.25)
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("steps", fontsize=8)
-        axis.tick_params(labelsize=7)
-    return figure
-
-
-def record(arguments: argparse.Namespace, size: Size, rows: list[dict]) -> None:
-    """Write what there is."""
-    name, options = name_of(arguments), [arguments.size]
-    options += ["--missing"] if arguments.missing else []
-    options += ["--way paper"] if arguments.way == "paper" else []
-    options += [f"--minutes {arguments.minutes:g}"] if arguments.minutes else []
-    options += [f"--length {arguments.length:g}"] if arguments.length != 1 else []
-    seeds = sorted({row["seed"] for row in rows})
-    ends = summary(rows, size, arguments.missing)
-    along = [{k: v for k, v in row.items() if k != "details"} for row in rows]
-    columns = ["seed", "steps", "minutes", *MEASURES]
-    lines = [*table(ends, list(ends[0])), "", f"seeds {seeds}", "", *table(along, columns)]
-    write_record(name, f"python benchmarks/polymnist.py {' '.join(options)}", rows, lines)
-    with atomic_write(RECORDS / f"{name}-curves.png") as path:
-        curves(rows).savefig(path, dpi=110, format="png")
-
-
-def name_of(arguments: argparse.Namespace) -> str:
+def name_of(arguments: argparse.Namespace, way: str) -> str:
     """Return the name of records and of the folder of runs."""
     name = f"polymnist-{arguments.size}" + ("-missing" if arguments.missing else "")
-    name += f"-{arguments.way}" if arguments.way != "ours" else ""
+    name += f"-{way}" if way != "ours" else ""
     return name + (f"-{arguments.length:g}x" if arguments.length != 1 else "")
+
+
+def command_of(arguments: argparse.Namespace) -> str:
+    """Return the command that repeats it."""
+    options = ["--missing"] if arguments.missing else []
+    options += ["--way", *arguments.way] if arguments.way != ["ours"] else []
+    options += [f"--minutes {arguments.minutes:g}"] if arguments.minutes else []
+    options += [f"--length {arguments.length:g}"] if arguments.length != 1 else []
+    return " ".join(["python benchmarks/polymnist.py", arguments.size, *options])
 
 
 def main() -> None:
@@ -324,7 +322,9 @@ def main() -> None:
     parser.add_argument(
         "--missing", action="store_true", help="half of the modalities missing in training"
     )
-    parser.add_argument("--way", choices=("ours", "paper"), default="ours")
+    parser.add_argument(
+        "--way", choices=WAYS, nargs="+", default=["ours"], help="several: one record of them all"
+    )
     parser.add_argument("--length", type=float, default=1, help="times the epochs")
     parser.add_argument("--minutes", type=float, help="as many epochs as take so long instead")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -335,19 +335,25 @@ def main() -> None:
     size = replace(size, epochs=round(size.epochs * arguments.length))
     data = data_of_size(arguments.size, arguments.data, arguments.missing)
     if arguments.minutes:
-        size = replace(size, epochs=epochs_within(arguments.minutes, size, arguments.way, data[0]))
+        size = replace(
+            size, epochs=epochs_within(arguments.minutes, size, arguments.way[0], data[0])
+        )
         print(f"{size.epochs} epochs", flush=True)
     whole = data if arguments.size == "paper" else map(polymnist_5k, ("train", "test"))
     judges = train_classifiers(*whole).classifiers
-    name, rows = name_of(arguments), []
-    for seed in arguments.seeds:
+    rows: list[dict[str, Any]] = []
+    for way, seed in product(arguments.way, arguments.seeds):
+        name = name_of(arguments, way)
         folder = arguments.work / name / f"seed-{seed}"
-        model = run(size, arguments.way, seed, data, judges, folder)
-        rows += [{"seed": seed, **row} for row in json.loads((folder / "scores.json").read_text())]
+        model = run(size, way, seed, data, judges, folder)
+        marks = json.loads((folder / "scores.json").read_text())
+        rows += [{"way": way, "seed": seed, **row} for row in marks]
+        if len(arguments.way) > 1:
+            write_ways(name_of(arguments, "ways"), command_of(arguments), rows)
+            continue
         if seed == arguments.seeds[0]:
-            coherence = score(model, data[1], judges, seed)["coherence"]
-            draw(model, data[1], coherence, name, seed)
-        record(arguments, size, rows)
+            draw(model, data[1], score(model, *data, judges, seed)["coherence"], name, seed)
+        write_one(name, command_of(arguments), rows, size.wanted(arguments.missing))
 
 
 if __name__ == "__main__":

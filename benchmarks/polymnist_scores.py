@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from polymnist_latents import score_latents
 from timing import RECORDS, device
 
 from cmvae import CMVAE
@@ -33,7 +34,9 @@ LIKELIHOOD = "log p(X), 30 draws, 500 tuples"
 MEASURES = (CONDITIONAL, ONE, UNCONDITIONAL, SELF, ACC, ACC_ONE, DISTANCE, LIKELIHOOD)
 
 
-def score(model: CMVAE, test: Any, classifiers: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def score(
+    model: CMVAE, train: Any, test: Any, classifiers: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
     """Return every score of a model on the test tuples, and the coherence that figures show."""
     generator = torch.Generator(device()).manual_seed(seed)
     judges = {m: classifiers[m].to(device()) for m in model.modalities}
@@ -42,6 +45,7 @@ def score(model: CMVAE, test: Any, classifiers: Mapping[str, Any], seed: int) ->
     by_subset = clustering_by_subset(model, test, test.labels)
     names = list(model.modalities)
     apart = distances(model, test, judges, generator)
+    latents, by_modality = score_latents(model, train, test)
     found = {
         CONDITIONAL: coherence.leave_one_out,
         ONE: coherence.by_size[1],
@@ -52,11 +56,12 @@ def score(model: CMVAE, test: Any, classifiers: Mapping[str, Any], seed: int) ->
         DISTANCE: float(np.mean(list(apart.values()))),
         LIKELIHOOD: -float(model.compute_joint_nll(test[:500], K=30, seed=seed)) / 500,
         "clusters": model.n_clusters,
+        **latents,
     }
     real = coherence.real
     ceilings = {"conditional": real.mean_accuracy, "unconditional": real.agreement}
     details = {"self": coherence.self_generation, "distance": apart, "ceiling": ceilings}
-    details |= {"ACC": {m: by_subset[m]["ACC"] for m in names}}
+    details |= {"ACC": {m: by_subset[m]["ACC"] for m in names}, **by_modality}
     return {"found": found, "details": details, "coherence": coherence}
 
 
