@@ -123,7 +123,9 @@ class Cosine(Callback):
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
         done = trainer.global_step / trainer.estimated_stepping_batches
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = module.learning_rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * done)))
+            group["lr"] = module.learning_rate * (
+                0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
+            )
 
 
 class Marks(Callback):
