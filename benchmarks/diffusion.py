@@ -44,8 +44,6 @@ from cmvae.datasets import polymnist_5k
 from cmvae.metrics import train_classifiers
 from cmvae.training.checkpoints import can_resume, last_checkpoint
 
-HELD = 384  # training tuples that decoders do not see
-
 
 @dataclass(frozen=True)
 class Size:
@@ -58,6 +56,7 @@ class Size:
         learning_rate: Largest step size of Adam; it falls to a twentieth along half a cosine.
         sampling: How to sample, but for guidance and strength.
         n_samples: Test tuples that are scored.
+        held: Training tuples that decoders do not see, by which is chosen how to sample.
         targets: Least coherence, conditional and unconditional, and largest ratio of distances.
     """
 
@@ -68,6 +67,7 @@ class Size:
     sampling: dict[str, Any]
     n_samples: int
     targets: tuple[float, float, float]
+    held: int = 384
 
     def wanted(self) -> dict[str, str]:
         """Return the targets by measure."""
@@ -110,8 +110,8 @@ SIZES = {
         targets=(0.92, 0.88, 0.12),
     ),
 }
-SMOKE = {"epochs": 1, "n_samples": 64, "batch_size": 16}
-SMOKE_SAMPLES = HELD + 128
+SMOKE = {"epochs": 1, "n_samples": 48, "batch_size": 16, "held": 48}
+SMOKE_SAMPLES = 128
 
 
 # Models
@@ -191,8 +191,8 @@ def run(
 ) -> tuple[DCMVAE, dict[str, Any], dict[str, Any]]:
     """Train, choose and score; return the model, how it samples, and the scores."""
     train, test = data
-    model = trained_decoders(cmvae, train[:-HELD], size, seed, folder)
-    tried = once(folder / "choice.json", lambda: choose(model, train[-HELD:], size.sampling))
+    model = trained_decoders(cmvae, train[: -size.held], size, seed, folder)
+    tried = once(folder / "choice.json", lambda: choose(model, train[-size.held :], size.sampling))
     options = {**size.sampling, **{name: tried[0][name] for name in ("guidance", "strength")}}
     own = {m: judges[m].to(device()) for m in model.modalities}
     found = once(
