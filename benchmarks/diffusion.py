@@ -80,6 +80,7 @@ class Size:
 _CPU = Size(
     decoder=DiffusionConfig(
         latents=True,
+        own_private=True,
         channels=(48, 96),
         patch=2,
         layers_per_block=1,
@@ -100,7 +101,12 @@ SIZES = {
     "long": replace(_CPU, epochs=24, n_samples=2000, targets=(0.85, 0.8, 0.15)),
     "gpu": Size(
         decoder=DiffusionConfig(
-            latents=True, channels=(96, 192), patch=2, prediction="v", schedule="cosine"
+            latents=True,
+            own_private=True,
+            channels=(96, 192),
+            patch=2,
+            prediction="v",
+            schedule="cosine",
         ),
         epochs=60,
         batch_size=256,

@@ -35,6 +35,7 @@ def decoder_settings(shape: tuple[int, ...]) -> DiffusionConfig:
         channels.append(OTHERS)
     return DiffusionConfig(
         latents=True,
+        own_private=True,
         channels=tuple(channels),
         patch=patch,
         layers_per_block=1,
