@@ -21,7 +21,7 @@ from cmvae.metrics import (
 from cmvae.metrics.coherence import ConditionalCoherence
 
 WAYS = ("self", "cross", "prior")
-GUIDANCES, STRENGTHS = (1.0, 2.0, 3.0), (0.7, 0.85, 1.0)
+GUIDANCES, STRENGTHS = (2.0, 3.0, 5.0), (0.7, 0.85, 1.0)
 CONDITIONAL, UNCONDITIONAL = "conditional coherence", "unconditional coherence"
 RATIO = "distance, refined / unrefined"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cmvae.runs.run import Run
 
-SAMPLING: dict[str, Any] = {"sampler": "sde-dpm++", "guidance": 2.0}  # of diffusion decoders
+SAMPLING: dict[str, Any] = {"sampler": "sde-dpm++", "guidance": 3.0}  # of diffusion decoders
 GENERATED = "generated.json"  # settings and files; it marks a folder that may be replaced
 
 Part = tuple[list[str], Any, np.ndarray | None]  # ids, what is decoded, and clusters or None
