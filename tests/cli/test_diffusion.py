@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+from lightning.pytorch import Trainer
 from PIL import Image
 
 from cmvae.diffusion.training import DCMVAEModule
@@ -156,3 +157,13 @@ def test_other_clusters_have_decoders_of_their_own(refined, tmp_path):
     assert found.n_clusters == 2
     assert found.metrics["diffusion"]["img"]["loss"] != first.metrics["diffusion"]["img"]["loss"]
     assert run("generate", out, "--refine", "--samples", 1, "--out", tmp_path / "made")[0] == 0
+
+
+def test_each_decoder_has_a_bar_where_someone_looks_on(inputs, tmp_path):
+    bar = mock.patch("cmvae.cli.fit.training_bar", return_value={"enable_progress_bar": True})
+    options = [*inputs, *FIT, "--diffusion-epochs", 1, "--out", tmp_path / "run"]
+    with bar, mock.patch("cmvae.training.fit.Trainer", wraps=Trainer) as trainers:
+        status, said, err = run("fit", *options)
+    assert status == 0, err
+    assert [call.kwargs["enable_progress_bar"] for call in trainers.call_args_list] == [True, True]
+    assert "denoising_img" in said

@@ -600,6 +600,15 @@ def test_z_counts_where_it_is_given_and_is_withheld_with_the_reconstruction(shap
     assert not torch.allclose(*losses)
 
 
+@pytest.mark.parametrize("channels", [(8, 8), (4, 6), (2, 2)])
+def test_the_step_reaches_a_unet_of_few_channels(channels):
+    torch.manual_seed(0)
+    denoiser = ImageDenoiser((1, 4, 4), DiffusionConfig(**{**TINY, "channels": channels}))
+    x, given = torch.rand(1, 1, 4, 4), torch.ones(1)
+    early, late = (denoiser(x, x, given, torch.tensor([step])) for step in (3, 900))
+    assert not torch.allclose(early, late)
+
+
 def test_a_decoder_of_z_needs_its_size_and_one_without_ignores_it():
     with pytest.raises(ValueError, match=r"latent_dim must be given where config\.latents is True"):
         DiffusionDecoder(3, DiffusionConfig(latents=True, **TINY))
