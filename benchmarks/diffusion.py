@@ -80,7 +80,6 @@ class Size:
 _CPU = Size(
     decoder=DiffusionConfig(
         latents=True,
-        own_private=True,
         channels=(48, 96),
         patch=2,
         layers_per_block=1,
@@ -102,7 +101,6 @@ SIZES = {
     "gpu": Size(
         decoder=DiffusionConfig(
             latents=True,
-            own_private=True,
             channels=(96, 192),
             patch=2,
             prediction="v",

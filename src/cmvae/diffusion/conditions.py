@@ -1,6 +1,5 @@
 """What diffusion decoders are trained on: reconstructions from any modality of a sample."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -23,16 +22,12 @@ class Conditions(NamedTuple):
 
 @torch.no_grad()
 def draw_conditions(
-    cmvae: CMVAE,
-    batch: Batch,
-    targets: Mapping[str, bool],
-    generator: Generator | None = None,
+    cmvae: CMVAE, batch: Batch, targets: list[str], generator: Generator | None = None
 ) -> Conditions:
     """Draw for each sample one of its observed modalities, z from it, and decode observed targets.
 
     The private latent of the target comes from its encoder where the drawn modality is the target
-    itself, a self-reconstruction, and of a target that is True always; else from the prior that
-    ``reconstruction_option`` names.
+    itself, a self-reconstruction; else from the prior that ``reconstruction_option`` names.
     """
     with evaluating(cmvae):
         experts = experts_of(cmvae, batch)
@@ -40,13 +35,12 @@ def draw_conditions(
         z, source = experts.sample(choice, generator).squeeze(1), choice.squeeze(1)
         rows: dict[str, Tensor] = {}
         reconstructions: dict[str, Tensor] = {}
-        for target, takes_own in targets.items():
+        for target in targets:
             index = cmvae.modalities.index(target)
             rows[target] = seen = batch.observed[index].nonzero().squeeze(-1)
             own = experts.select(seen).sample_private(index, 1, generator).squeeze(1)
             other = sample_private_prior(cmvae, target, (len(seen),), generator)
-            is_own = (source[seen] == index) | takes_own
-            w = torch.where(is_own.unsqueeze(-1), own, other)
+            w = torch.where((source[seen] == index).unsqueeze(-1), own, other)
             if len(seen):
                 decoded = decode_latents(cmvae, target, torch.cat([z[seen], w], -1))
                 reconstructions |= cmvae.to_data({target: decoded})

@@ -17,9 +17,6 @@ class DiffusionConfig(Settings):
             forward process carries x̂ as well (see :mod:`cmvae.diffusion.process`).
         latents: Whether the denoiser is given z beside x̂, from which x̂ was decoded: what it says
             is then learned even where a blurred x̂ does not show it.
-        own_private: Whether cross-modal reconstructions in training, too, have the private latent
-            of the sample: a decoder then learns to sharpen what it is given, and keeps it. Else it
-            is drawn from the prior, and x̂ shares no more with x than z does.
         prediction: What the denoiser predicts: ``'epsilon'``, the noise (Ho et al., 2020), or
             ``'v'``, √ᾱ_t ε − √(1−ᾱ_t) x_0 (Salimans and Ho, 2022).
         schedule: ``'linear'`` (Ho et al., 2020) or ``'cosine'`` (Nichol and Dhariwal, 2021).
@@ -48,7 +45,6 @@ class DiffusionConfig(Settings):
 
     form: Literal[1, 2] = 1
     latents: Flag = False
-    own_private: Flag = False
     prediction: Literal["epsilon", "v"] = "epsilon"
     schedule: Literal["linear", "cosine"] = "linear"
     train_steps: PositiveInt = 1000

@@ -165,8 +165,7 @@ class DCMVAE(nn.Module):
             summed over refined ones, scalar; ``metrics``, detached: its summands ``denoising_M``.
         """
         batch = self._read_whole(inputs)
-        own = {m: config.own_private for m, config in self.diffusion_configs.items()}
-        conditions = draw_conditions(self.cmvae, batch, own, generator)
+        conditions = draw_conditions(self.cmvae, batch, list(self.decoders), generator)
         # Connected to every parameter: a batch without a modality has zeros for its gradients.
         firsts = [parameter.flatten()[0] for parameter in self.denoiser_parameters()]
         loss = torch.stack(firsts).sum() * 0

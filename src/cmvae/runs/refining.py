@@ -35,7 +35,6 @@ def decoder_settings(shape: tuple[int, ...]) -> DiffusionConfig:
         channels.append(OTHERS)
     return DiffusionConfig(
         latents=True,
-        own_private=True,
         channels=tuple(channels),
         patch=patch,
         layers_per_block=1,
