@@ -93,7 +93,7 @@ class View:
 def choose(model: DCMVAE, held: Any, options: Mapping[str, Any]) -> list[dict[str, float]]:
     """Return the pairs of guidance and strength with what they reach, the best one first.
 
-    Each modality of held-out training tuples is refined from z of the next one. The measure is the
+    Each modality of held-out training tuples is made from z of another one. The measure is the
     Fréchet joint distance (DeVries et al., "On the Evaluation of Conditional GANs", 2019) of (z,
     features of the refined image) from (z, features of the tuple's own), relative to that of the
     unrefined one, and averaged over modalities: it counts how real images are and whether they go
@@ -119,8 +119,10 @@ def _joint_distances(model: DCMVAE, held: Any, options: Mapping[str, Any]) -> di
         latents = model.encode({source: real[source]}, source, generator=generator, flatten=True)
         with low_precision(options.get("refine", True)):
             made = model.decode(latents, target, generator=generator, **options)[target].float()
-        pairs = [_joint(latents["z"], features(model, target, x)) for x in (made, real[target])]
-        found[target] = frechet_distance(*pairs)
+        own, true = (features(model, target, images) for images in (made, real[target]))
+        z = latents["z"]
+        z = z * (true.norm(dim=1).mean() / z.norm(dim=1).mean())  # it weighs as much as they do
+        found[target] = frechet_distance(*(torch.cat([z, x], 1) for x in (own, true)))
     return found
 
 
@@ -128,11 +130,6 @@ def features(model: DCMVAE, modality: str, images: Tensor) -> Tensor:
     """Return the means of q(z|x) and q(w|x) of images (n, *shape): (n, latent_dim + dim)."""
     found = model.encode({modality: images}, modality, return_mean=True, flatten=True)
     return torch.cat([found["z"], found["modalities_z"][modality]], -1)
-
-
-def _joint(z: Tensor, features: Tensor) -> Tensor:
-    """Return z, scaled to the length of the features, beside them."""
-    return torch.cat([z * (features.norm(dim=1).mean() / z.norm(dim=1).mean()), features], 1)
 
 
 # Scores
@@ -150,7 +147,9 @@ def score(
     for refine in (False, True):
         view = View(model, refine, options if refine else {})
         generator = Generator(device()).manual_seed(seed)
-        coherences.append(conditional_coherence(view, test, judges, generator=generator))
+        coherences.append(
+            conditional_coherence(view, test, judges, max_subsets=len(judges), generator=generator)
+        )
         free = unconditional_coherence(view, len(test), judges, generator=generator)
         views.append(view)
         rows.append(
