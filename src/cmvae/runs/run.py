@@ -27,6 +27,7 @@ from cmvae.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from cmvae.clusters.groups import Groups
+    from cmvae.diffusion.dcmvae import DCMVAE
 
 FEW_KEPT = 0.95  # of the samples, below which training has left the groups that it started from
 
@@ -37,9 +38,11 @@ class Run(RunRecord):
 
     Attributes:
         model: The model.
+        refined: The same with diffusion decoders, where it has some and they were read.
     """
 
     model: CMVAE
+    refined: "DCMVAE | None" = None
 
     def assign(self, data: IncompleteDataset) -> tuple[np.ndarray, np.ndarray]:
         """Return the clusters of n samples, (n,), and the probabilities of all, (n, clusters)."""
@@ -115,6 +118,10 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
     )
     with torch.device("meta"):  # without memory, and without a draw
         model = CMVAE(settings)  # refuses networks that cannot take a shape
+        if config.diffusion:
+            from cmvae.runs.refining import refined_model
+
+            refined_model(config, model)
     if not torch.cuda.is_available():  # whose memory it would otherwise be
         check_size(lambda: dict(model.named_children()), TRAINING_COPIES)
     return Prepared(config, preprocessing, rows, data, settings)
