@@ -24,6 +24,7 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
+from cmvae.runs.suiting import suited
 
 if TYPE_CHECKING:
     from cmvae.clusters.groups import Groups
@@ -94,16 +95,17 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
         ValueError: For fewer than two samples, more clusters than samples, or settings and
             likelihoods that do not fit, naming them.
     """
-    n, recipe = len(rows.ids), config.recipe
+    n = len(rows.ids)
     if n < 2:
         raise ValueError(f"n_samples = {n}: at least 2 samples are needed to find clusters")
-    if recipe.alignment_epochs is not None and len(preprocessing.codecs) < 2:
+    if config.recipe.alignment is not None and len(preprocessing.codecs) < 2:
         raise ValueError(
             "alignment_epochs must be left out: there are no two modalities to align, "
             f"but {list(preprocessing.codecs)}"
         )
     _warn_of_unconnected(rows.masks)
-    files, data = config.modalities, preprocessing.dataset(rows)
+    config = suited(config, preprocessing, rows.masks)
+    recipe, files, data = config.recipe, config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(
         n_modalities=len(preprocessing.codecs),
         number_of_clusters=recipe.largest(n),
@@ -187,6 +189,7 @@ def train_run(
         auto = recipe.n_clusters == "auto"
         order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
         model = without_spare_clusters(model)
+        model.fit_scales(prepared.data, batch_size=model.rows_at_once)
         if model.residuals is not None:
             model.fit_residuals(prepared.data)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)

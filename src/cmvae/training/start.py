@@ -25,7 +25,8 @@ def _integer_or_auto(value: object) -> object:
         raise ValueError(f"{error} or 'auto'") from None
 
 
-def _pair(value: object) -> tuple[int, int]:
+def as_pair(value: object) -> tuple[int, int]:
+    """Return two positive integers; ``ValueError`` for anything else."""
     try:
         first, second = map(as_positive_int, value if isinstance(value, list | tuple) else ())
     except ValueError:
@@ -40,7 +41,7 @@ def _natural(value: object) -> int:
 
 
 IntegerOrAuto = Annotated[Any, BeforeValidator(_integer_or_auto)]
-Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
+Pair = Annotated[tuple[int, int], BeforeValidator(as_pair)]
 Natural = Annotated[int, BeforeValidator(_natural)]
 
 

