@@ -1,7 +1,6 @@
 """A run: what a training leaves, and what it is asked for afterwards."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -24,7 +23,7 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
-from cmvae.runs.suiting import suited
+from cmvae.runs.suiting import suited, warn_of_unconnected
 
 if TYPE_CHECKING:
     from cmvae.clusters.groups import Groups
@@ -103,8 +102,8 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
             "alignment_epochs must be left out: there are no two modalities to align, "
             f"but {list(preprocessing.codecs)}"
         )
-    _warn_of_unconnected(rows.masks)
-    config = suited(config, preprocessing, rows.masks)
+    warn_of_unconnected(rows.masks)
+    config = suited(config, preprocessing, rows)
     recipe, files, data = config.recipe, config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(
         n_modalities=len(preprocessing.codecs),
@@ -120,19 +119,6 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
     if not torch.cuda.is_available():  # whose memory it would otherwise be
         check_size(lambda: dict(model.named_children()), TRAINING_COPIES)
     return Prepared(config, preprocessing, rows, data, settings)
-
-
-def _warn_of_unconnected(masks: Mapping[str, np.ndarray]) -> None:
-    """Warn of modalities, with masks (n,), that no sample connects with the others."""
-    from scipy.sparse.csgraph import connected_components
-
-    seen = np.stack(list(masks.values())).astype(int)
-    number, parts = connected_components(seen @ seen.T, directed=False)
-    if number > 1:
-        names = np.array(list(masks))
-        shown = " and ".join(str(names[parts == part].tolist()) for part in range(number))
-        what = "which clusters of the ones are clusters of the others cannot be known"
-        warnings.warn(f"modalities {shown} have no sample in common: {what}", stacklevel=3)
 
 
 def train_run(

@@ -22,7 +22,23 @@ from cmvae.training.start import LEAST_GAIN, PHASES, Start, still_falling
 
 logger = logging.getLogger(__name__)
 
+LEAST_RATE = 0.05  # of the learning rate that training begins with
 STATE = ("ended", "started", "least", "waited", "losses")
+
+
+class CosineDecay(Callback):
+    """Lets the learning rate of every parameter fall along half a cosine, to a twentieth."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Set it for the next step."""
+        for group in trainer.optimizers[0].param_groups:
+            # An optimiser that is resumed brings the rate that it had last.
+            group.setdefault("initial_lr", group["lr"])
+            done = trainer.global_step / trainer.estimated_stepping_batches
+            fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+            group["lr"] = group["initial_lr"] * (LEAST_RATE + (1 - LEAST_RATE) * fallen)
 
 
 class StartCallback(Callback):

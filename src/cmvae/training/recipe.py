@@ -11,7 +11,8 @@ from cmvae.clusters.evidence import MOST
 from cmvae.training.start import PATIENCE, IntegerOrAuto, Start, as_pair
 
 WARMUP_STEPS = 480
-ALIGNMENT_STEPS, READING_STEPS = 900, 450
+ALIGNMENT_STEPS, READING_STEPS = 1200, 450
+RATE, ALIGNED_RATE = 1e-3, 2e-3
 LEAST_PAIRS = 64  # samples seen in two images, below which a contrast has nothing to tell apart
 IMAGE_BATCH = 64  # images cost most: more steps are worth more than larger ones
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
@@ -20,6 +21,7 @@ FEWEST_HIDDEN, MOST_HIDDEN = 64, 256
 FIRST_WEIGHTS = 2**20  # of all encoders together, beyond which hidden layers get smaller
 
 _SIZES = TypeAdapter(Sizes)
+_WEIGHT = TypeAdapter(Weight)
 
 
 def _scale(value: object) -> object:
@@ -40,6 +42,10 @@ def _alignment(value: object) -> object:
         return as_pair(value)
     except ValueError as error:
         raise ValueError(f"{error}, (0, 0) for none, or 'auto'") from None
+
+
+def _rate(value: object) -> object:
+    return value if isinstance(value, str) and value == "auto" else _WEIGHT.validate_python(value)
 
 
 def _layers(value: object) -> object:
@@ -76,18 +82,30 @@ class Recipe(Settings):
     alignment_epochs: Annotated[Any, BeforeValidator(_alignment)] = "auto"
     max_epochs: IntegerOrAuto = "auto"
     batch_size: IntegerOrAuto = "auto"
-    learning_rate: Weight = 1e-3
+    learning_rate: Annotated[Any, BeforeValidator(_rate)] = "auto"
 
     @property
     def alignment(self) -> tuple[int, int] | None:
         """The epochs of an alignment, (a, r), or None."""
         return None if self.alignment_epochs == "auto" else self.alignment_epochs
 
+    @property
+    def step_size(self) -> float:
+        """The learning rate: unless it is given 0.001, 0.002 at the start of an alignment."""
+        if self.learning_rate != "auto":
+            return float(self.learning_rate)
+        return ALIGNED_RATE if self.alignment else RATE
+
+    @property
+    def decays(self) -> bool:
+        """Whether the learning rate falls: after an alignment, unless it is given."""
+        return self.learning_rate == "auto" and self.alignment is not None
+
     def suited_to(self, n_samples: int, n_pairs: int) -> Self:
         """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
 
         Images of the same group share little else: by a warm-up z stays unused for long. They get
-        an alignment of about 900 steps and 450 more of reading, of no more epochs than
+        an alignment of about 1200 steps and 450 more of reading, of no more epochs than
         ``max_epochs`` and half of it, where these are given.
 
         Args:
