@@ -1,4 +1,4 @@
-"""Two folders of images, as a user has them, through the command line: clusters and translations.
+"""Two folders of images, as a user has them, through the command line: clusters found.
 
     python benchmarks/image_folders.py             both pairs, three seeds: records/image-folders.*
     python benchmarks/image_folders.py --pairs letters --seeds 0
@@ -9,7 +9,8 @@ in colour on a piece of a photograph (32 × 32); ``letters``, a small letter dra
 64, grey) and the capital in colour on a piece of another photograph (64 × 64). Fonts are those of
 matplotlib, photographs those of scikit-image. The number of clusters is found. Labels score, and do
 nothing else. Others get both images side by side, and the number of classes, which they do not
-find. Finished runs in ``--work`` are not run again.
+find. Runs in ``--work`` that were stopped go on from their last epoch; finished ones are not run
+again.
 """
 
 import argparse
@@ -17,7 +18,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,20 +157,31 @@ def command(*arguments: object) -> None:
 
 
 def fit_folders(name: str, seed: int, work: Path, *options: object) -> dict[str, Any]:
-    """Let the command line cluster a pair, and score what it wrote."""
+    """Let the command line cluster a pair, or go on with it, and score what it wrote."""
     data, run = work / name, work / f"{name}-{'-'.join(map(str, options)) or 'auto'}-{seed}"
     labels, own = make_folders(name, data), PAIRS[name]().names
-    start = time.perf_counter()
     if not (run / "clusters.csv").exists():
         given = [part for one in own for part in ("--modality", f"{one}={data / one}")]
-        command("fit", *given, "--seed", seed, "--out", run, "--overwrite", *options)
-        (run.parent / f"{run.name}.seconds").write_text(str(time.perf_counter() - start))
+        begin = [*given, "--seed", seed, *options]
+        goes_on = run.with_name(f"{run.name}.partial").exists()
+        with spent(work / f"{run.name}.seconds"):
+            command("fit", "--out", run, *(["--resume"] if goes_on else begin))
     found = pd.read_csv(run / "clusters.csv", dtype={"id": str}).sort_values("id")
-    seconds = float((run.parent / f"{run.name}.seconds").read_text())
     clusters = found["cluster"].to_numpy()
     each = {f"ACC {one}": alone(run, data, one, labels) for one in own}
+    seconds = float((work / f"{run.name}.seconds").read_text())
     number = len(np.unique(clusters))
     return {**scored(labels, clusters), "clusters": number, "seconds": seconds, **each}
+
+
+@contextmanager
+def spent(file: Path) -> Iterator[None]:
+    """Add the seconds that something takes to those in a file, also where it is stopped."""
+    start, before = time.perf_counter(), float(file.read_text()) if file.exists() else 0.0
+    try:
+        yield
+    finally:
+        file.write_text(str(before + time.perf_counter() - start))
 
 
 def alone(run: Path, data: Path, name: str, labels: np.ndarray) -> float:

@@ -29,7 +29,7 @@ def images(channels=3, n=N, seed=0):
 
 def prepared(data, masks=None, files=None, **recipe):
     learned = Preprocessing.learn(data)
-    masks = {name: SHARED for name in data} | (masks or {})
+    masks = dict.fromkeys(data, SHARED) | (masks or {})
     fields = {"n_clusters": 3, "latent_dim": 3, "private_dim": 3, **recipe}
     config = RunConfig(
         modalities={name: ModalityFile() for name in data} | (files or {}),

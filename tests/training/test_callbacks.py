@@ -1,11 +1,13 @@
 import signal
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
 
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
 from cmvae.metrics import clustering_accuracy
+from cmvae.training.callbacks import CosineDecay
 from cmvae.training.start import ALIGNMENT_WEIGHT, Start
 from training.cases import StopAfter, data, model, train, weights
 
@@ -230,6 +232,21 @@ def test_the_objective_becomes_the_models_own_step_by_step():
     # The losses of other objectives are smaller, and do not count.
     best = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)
     assert best["epoch"] == 8
+
+
+def test_a_learning_rate_falls_along_half_a_cosine():
+    rates = []
+
+    class Rates(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append([group["lr"] for group in optimizer.param_groups])
+
+    learned = model(decoder_dist_params={"a": {"scale": "learned"}})
+    train(learned, data(), max_epochs=4, learning_rate=0.01, callbacks=[CosineDecay(), Rates()])
+    first, second = np.array(rates).T
+    fallen = 0.5 * (1 + np.cos(np.pi * np.arange(12) / 12))
+    np.testing.assert_allclose(first, 0.01 * (0.05 + 0.95 * fallen))
+    np.testing.assert_allclose(second, 10 * first)
 
 
 @pytest.mark.parametrize("views", [True, False])

@@ -33,9 +33,9 @@ def fit_scales(parts: Parts, batches: Iterable[Batch], generator: Generator) -> 
             latents = torch.cat([z, private[m]], -1)[rows, 0]
             cells = batch.cells[m][rows] if m in batch.cells else None
             given, made = batch.data[m][rows], decode_latents(parts, m, latents)
-            for own, *seen in likelihood.learned_parts(made, given, cells):
+            for own, location, target, there in likelihood.learned_parts(made, given, cells):
                 total, number = sums.get(own, (0.0, 0))
-                more, count = own.deviations(*seen)
+                more, count = own.deviations(location, target, there)
                 sums[own] = total + more, number + count
     for own, (total, number) in sums.items():
         if number:
