@@ -112,11 +112,14 @@ def test_images_are_aligned_within_the_epochs_that_there_are():
 
 def test_the_learning_rate_falls_after_an_alignment_unless_it_is_given():
     plain, aligning = Recipe(), Recipe(alignment_epochs=(1, 1))
-    assert (plain.step_size, plain.decays) == (1e-3, False)
-    assert (aligning.step_size, aligning.decays) == (2e-3, True)
+    assert (plain.step_size(), plain.decays()) == (1e-3, False)
+    assert (aligning.step_size(), aligning.decays()) == (2e-3, True)
+    assert (aligning.step_size(warm=True), aligning.decays(warm=True)) == (1e-3, False)
     given = aligning.replace(learning_rate=5e-4)
-    assert (given.step_size, given.decays) == (5e-4, False)
-    with pytest.raises(ValueError, match=r"^learning_rate must be a positive number"):
+    assert (given.step_size(), given.decays()) == (5e-4, False)
+    with pytest.raises(
+        ValueError, match=r"^learning_rate must be a positive number or 'auto', got"
+    ):
         Recipe(learning_rate="fast")
 
 

@@ -45,7 +45,11 @@ def _alignment(value: object) -> object:
 
 
 def _rate(value: object) -> object:
-    return value if isinstance(value, str) and value == "auto" else _WEIGHT.validate_python(value)
+    if not isinstance(value, str):
+        return _WEIGHT.validate_python(value)
+    if value != "auto":
+        raise ValueError("must be a positive number or 'auto'")
+    return value
 
 
 def _layers(value: object) -> object:
@@ -89,17 +93,15 @@ class Recipe(Settings):
         """The epochs of an alignment, (a, r), or None."""
         return None if self.alignment_epochs == "auto" else self.alignment_epochs
 
-    @property
-    def step_size(self) -> float:
-        """The learning rate: unless it is given 0.001, 0.002 at the start of an alignment."""
+    def decays(self, warm: bool = False) -> bool:
+        """Whether the learning rate falls: with an alignment, unless it is given."""
+        return self.learning_rate == "auto" and self.alignment is not None and not warm
+
+    def step_size(self, warm: bool = False) -> float:
+        """Return the learning rate: unless it is given 0.001, or where it falls 0.002 at first."""
         if self.learning_rate != "auto":
             return float(self.learning_rate)
-        return ALIGNED_RATE if self.alignment else RATE
-
-    @property
-    def decays(self) -> bool:
-        """Whether the learning rate falls: after an alignment, unless it is given."""
-        return self.learning_rate == "auto" and self.alignment is not None
+        return ALIGNED_RATE if self.decays(warm) else RATE
 
     def suited_to(self, n_samples: int, n_pairs: int) -> Self:
         """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
