@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
 from cmvae.metrics import clustering_accuracy
 from cmvae.training.callbacks import CosineDecay
+from cmvae.training.initialization import initialize_clusters
 from cmvae.training.start import ALIGNMENT_WEIGHT, Start
 from training.cases import StopAfter, data, model, train, weights
 
@@ -258,6 +259,38 @@ def test_every_step_of_an_alignment_sees_other_views_where_the_plan_says_so(monk
     plan = {"max_epochs": 4, "start": start, "batch_size": 30}
     train(aligned_model(), shares_the_group_alone(60), **plan)
     assert shapes == [{"a": (6,), "b": (5,)}] * 8 * views
+
+
+@pytest.mark.parametrize("views", [True, False])
+def test_samples_that_are_held_out_are_never_aligned_and_count_the_groups(monkeypatch, views):
+    aligned, counted = [], []
+    align = CMVAE.align
+
+    def watched(own, batch):
+        aligned.append(batch["rows"].tolist())
+        return align(own, batch)
+
+    def start_clusters(own, samples, n_clusters, **options):
+        counted.append(options["counted"])
+        return initialize_clusters(own, samples, n_clusters, **options)
+
+    monkeypatch.setattr(CMVAE, "align", watched)
+    monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start_clusters)
+    forward = CMVAE.forward
+
+    def forwarded(own, batch, **options):
+        aligned.append(options["views"]["rows"].tolist())
+        assert len(batch["rows"]) == 30
+        return forward(own, batch, **options)
+
+    monkeypatch.setattr(CMVAE, "forward", forwarded)
+    start = Start(alignment_epochs=(2, 1), views=views, held_out=0.2, seed=3)
+    train(aligned_model(), shares_the_group_alone(60), max_epochs=5, start=start, batch_size=30)
+    seen = {row for rows in aligned for row in rows}
+    assert (len(aligned), len(seen)) == (10, 48)
+    for rows in counted:
+        assert sorted({*range(60)} - seen) == rows.tolist()
+    assert len(counted) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import torch
 
-from cmvae.training.views import other_views
+from cmvae.training.views import other_views, without_rows
 
 SHAPES = {"image": (2, 18, 27), "vector": (5,), "small": (1, 4, 4), "bytes": (1, 9, 9)}
 
@@ -55,3 +55,16 @@ def test_noise_follows_each_image_and_nan_of_one_stays_with_it(monkeypatch):
     assert 0.0 <= shares.min() < 0.02
     assert 0.28 < shares.max() < 0.33
     assert 0.13 < shares.mean() < 0.17
+
+
+def test_samples_that_are_held_out_are_left_out_of_every_field():
+    data = {"a": torch.arange(4.0)[:, None], "b": torch.arange(4)}
+    masks = {"a": torch.tensor([True, False, True, True])}
+    given = {"data": data, "masks": masks, "rows": torch.tensor([7, 2, 9, 3])}
+    left = without_rows(given, torch.tensor([2, 3, 5]))
+    assert left["rows"].tolist() == [7, 9]
+    assert left["data"]["a"].tolist() == [[0.0], [2.0]]
+    assert left["data"]["b"].tolist() == [0, 2]
+    assert left["masks"]["a"].tolist() == [True, True]
+    for whole in (data, {"data": data}, {**given, "rows": torch.tensor([2, 3, 2, 3])}):
+        assert without_rows(whole, torch.tensor([2, 3])) is whole

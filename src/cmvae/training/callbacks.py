@@ -108,6 +108,10 @@ class StartCallback(Callback):
         self._after = (trainer.max_epochs or 0) - self.start.before_clusters
         # Checkpoints of cmvae 0.1.0 know of no plan.
         self.started = self.started or trainer.current_epoch > self.before
+        pl_module.held_out = None
+        if self.start.alignment_epochs and self.start.held_out:
+            self.options["counted"] = rows = self._held_out()
+            pl_module.held_out = torch.from_numpy(rows).to(pl_module.device)
         if self.started or not self.before:
             self._start_clusters(trainer, pl_module)
             return
@@ -117,6 +121,12 @@ class StartCallback(Callback):
         mixture = pl_module.model.mixture
         self._frozen = [value for value in mixture.parameters() if value.requires_grad]
         mixture.requires_grad_(False)
+
+    def _held_out(self) -> np.ndarray:
+        """Return the samples that the alignment does not see, the same ones after a resumption."""
+        size = len(as_dataset(self.data))
+        drawn = np.random.default_rng(self.start.seed or 0).permutation(size)
+        return np.sort(drawn[: int(self.start.held_out * size)])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clusters when their time has come; forget the losses of other objectives."""

@@ -14,6 +14,7 @@ WARMUP_STEPS = 480
 ALIGNMENT_STEPS, READING_STEPS = 1200, 450
 RATE, ALIGNED_RATE = 1e-3, 2e-3
 LEAST_PAIRS = 64  # samples seen in two images, below which a contrast has nothing to tell apart
+HELD_OUT = 0.2  # of the samples, from an alignment
 IMAGE_BATCH = 64  # images cost most: more steps are worth more than larger ones
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 MIXTURE_SHARE = 6
@@ -180,6 +181,7 @@ class Recipe(Settings):
             warmup_epochs=0 if warm or aligns else self.warmup_epochs(n_samples),
             patience=None if aligns else PATIENCE,
             alignment_epochs=self.alignment if aligns else None,
+            held_out=HELD_OUT if aligns else 0.0,
             initial_clusters=self.n_clusters,
             method=self.start,
             fresh_optimizer=not aligns,
