@@ -185,7 +185,8 @@ def translated(run: Path, data: Path, source: str, target: str, *options: str) -
     """Let the command line make one folder's images from the other's, and return where they are."""
     out = run.parent / "-".join([run.name, "to", target, *options])
     given = ("--from", f"{source}={data / source}", "--to", target)
-    command("generate", run, *given, "--out", out, "--overwrite", *options)
+    if not out.exists():
+        command("generate", run, *given, "--out", out, *options)
     return out / target
 
 
