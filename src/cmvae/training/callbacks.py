@@ -200,6 +200,12 @@ class StartCallback(Callback):
         companions = [companion.model for companion in pl_module.companions]
         options: dict[str, Any] = {**self.start.initialization, **self.options}
         groups = initialize_clusters(model, self.data, companions=companions, **options)
+        before = 0 if self.groups is None else len(np.unique(self.groups.labels))
+        if self.start.held_out and len(np.unique(groups.labels)) < before:
+            # What samples that are held out showed once is there, also where others have been
+            # learned by heart since.
+            options["n_clusters"] = before
+            groups = initialize_clusters(model, self.data, companions=companions, **options)
         # On several devices each has fitted clusters of its own: those of the first count.
         state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
         state, self.groups = trainer.strategy.broadcast((state, groups))
