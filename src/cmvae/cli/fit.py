@@ -101,7 +101,9 @@ def fit(
     network: Annotated[
         Options,
         typer.Option(
-            metavar="NAME=NETWORK", help="mlp, conv, resnet or sequence, instead of the usual one."
+            metavar="NAME=NETWORK",
+            help="mlp, conv, conv_small, conv_residual, resnet or sequence, instead of the usual "
+            "one.",
         ),
     ] = None,
     clusters: Annotated[
@@ -123,7 +125,8 @@ def fit(
         tuple[int, int] | None,
         typer.Option(
             help="For modalities that share little but the cluster: passes in which encoders learn "
-            "what they share, and passes in which decoders learn to read it.",
+            "what they share, and passes in which decoders learn to read it; 0 0 for none. By "
+            "default some where two modalities or more are images, else none.",
         ),
     ] = None,
     diffusion: Annotated[
