@@ -49,14 +49,20 @@ def judges_of(pairs: dict[str, Pairs], tokenizer: Tokenizer) -> dict:
     return {"image": image, "caption": CaptionJudge(tokenizer, pairs["train"])}
 
 
-def scores(model: CMVAE, data: dict[str, MultimodalBaseDataset], judges: dict, seed: int) -> dict:
+def scores(
+    model: CMVAE,
+    data: dict[str, MultimodalBaseDataset],
+    judges: dict,
+    seed: int,
+    rule: str = "mean",
+) -> dict:
     """Return the scores of the test pairs, with the captions of both groups of writers."""
     found: dict = {"clusters": model.n_clusters}
     for split, words in KINDS.items():
         generator = torch.Generator(device()).manual_seed(seed)
         with evaluating(model):
             coherence = conditional_coherence(model, data[split], judges, generator=generator)
-        by_subset = clustering_by_subset(model, data[split], data[split].labels)
+        by_subset = clustering_by_subset(model, data[split], data[split].labels, rule=rule)
         for subset in ("image+caption", "image", "caption"):
             known = split == "new" and subset == "image"
             names = () if known else NAMES

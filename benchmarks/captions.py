@@ -19,17 +19,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from caption_data import Pairs, splits
 from caption_opponents import OPPONENTS, opponent_rows
-from caption_scores import KINDS, NAMES, about, draw, judges_of, scores
+from caption_scores import about, draw, judges_of, scores
 from polymnist import Cosine
 from timing import RECORDS, device, table, write_record
 
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset, fit
 from cmvae.base.files import atomic_write
-from cmvae.metrics import clustering_scores
 from cmvae.preprocessing import Tokenizer
 from cmvae.training.checkpoints import last_checkpoint
 from cmvae.training.start import Start
@@ -105,40 +103,24 @@ def run(way: str, seed: int, tokenizer: Tokenizer, data: dict, judges: dict, fol
 # --------------------------------------------------------------------------------------------------
 
 
-def call(*arguments: object) -> None:
-    """Run the command line as users do, in a process of its own."""
-    subprocess.run([sys.executable, "-c", COMMAND, *map(str, arguments)], check=True)
+def run_files(
+    way: str, seed: int, pairs: dict[str, Pairs], data: dict, judges: dict, folder: Path
+) -> dict:
+    """Return the scores of ``cmvae fit`` on a folder of images and a file of captions.
 
-
-def run_files(way: str, seed: int, pairs: dict[str, Pairs], folder: Path) -> dict:
-    """Return the scores of ``cmvae fit`` on a folder of images and a file of captions."""
-    began = time.perf_counter()
-
-    def given(split: str, *modalities: str) -> list[str]:
-        paths = {"image": "images", "caption": "captions.csv"}
-        named = [f"{m}={folder / split / paths[m]}" for m in modalities or paths]
-        return [word for name in named for word in ("--modality", name)]
-
-    for split, own in pairs.items():
-        own.write(folder / split)
-    fitted, options = folder / "run", FILES[way]
-    call("fit", *given("train"), "--seed", seed, *options, "--out", fitted, "--overwrite")
-    found: dict = {"way": way, "seed": seed, "minutes": (time.perf_counter() - began) / 60}
-    found["clusters"] = len(json.loads((fitted / "metrics.json").read_text())["sizes"])
-    for split, words in KINDS.items():
-        for subset in (("image", "caption"), ("image",), ("caption",)):
-            if split == "new" and subset == ("image",):
-                continue
-            out = folder / f"{split}-{'+'.join(subset)}.csv"
-            call("predict", fitted, *given(split, *subset), "--out", out, "--overwrite")
-            own = clustering_scores(pairs[split].labels, clusters_in(out))
-            found |= {f"{n} {'+'.join(subset)}, {words}": own[n] for n in NAMES}
-    return found
-
-
-def clusters_in(file: Path) -> np.ndarray:
-    """Return the clusters of a table that ``cmvae predict`` wrote, in the order of the ids."""
-    return pd.read_csv(file, index_col=0).sort_index()["cluster"].to_numpy()
+    It runs in a process of its own. Its model reads the same numbers of words as the others here,
+    as these are learned from the same captions; samples are assigned by the command's own rule.
+    """
+    began, fitted = time.perf_counter(), folder / "run"
+    pairs["train"].write(folder)
+    files = {"image": "images", "caption": "captions.csv"}
+    given = [word for m, own in files.items() for word in ("--modality", f"{m}={folder / own}")]
+    options = [*given, "--seed", seed, *FILES[way], "--out", fitted, "--overwrite"]
+    command = [sys.executable, "-c", COMMAND, "fit", *options]
+    subprocess.run([*map(str, command)], check=True)
+    row = {"way": way, "seed": seed, "minutes": (time.perf_counter() - began) / 60}
+    model = CMVAE.from_pretrained(fitted / "model").to(device()).eval()
+    return {**row, **scores(model, data, judges, seed, rule="joint")}
 
 
 # Records
@@ -172,6 +154,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/captions"), help="where runs go")
     parser.add_argument("--out", type=Path, default=RECORDS, help="folder of the records")
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     pairs = splits()
     tokenizer = Tokenizer.fit(pairs["train"].captions)
     data = {split: own.dataset(tokenizer) for split, own in pairs.items()}
@@ -184,7 +167,7 @@ def main() -> None:
                 made = (
                     run(way, seed, tokenizer, data, judges, folder)
                     if way in STARTS
-                    else run_files(way, seed, pairs, folder)
+                    else run_files(way, seed, pairs, data, judges, folder)
                 )
                 with atomic_write(done) as path:
                     path.write_text(json.dumps(made, default=float))

@@ -282,8 +282,8 @@ def _learn_table(
     named = {column: kinds[str(column)] for column in frame if str(column) in kinds}
     notes = {} if chosen or named else _sentences(frame)
     if TEXT in kinds.values() or notes:
-        codec = _learn_text(frame, (*ignored, *map(str, gone)), modality)
-        return codec, _by_name(gone | notes)
+        texts = _learn_text(frame, (*ignored, *map(str, gone)), modality)
+        return texts, _by_name(gone | notes)
     implied = LIKELIHOOD_KINDS.get(chosen or "")
     plain = list(frame) if implied else list(named)
     implied = implied or ("continuous" if isinstance(table, np.ndarray) else None)
