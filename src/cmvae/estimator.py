@@ -89,8 +89,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         alignment_epochs: For modalities that share little but the cluster: so many epochs in which
             the encoders alone learn what modalities share, and so many in which decoders learn to
             read it, as in :func:`cmvae.fit`; None: none. ``'auto'``: some 1200 and 450 steps where
-            64 samples or more are seen in two arrays of images, which then get small residual
-            networks and a Laplace likelihood; else none.
+            64 samples or more are seen in two arrays of images, or in one and a text; images then
+            get small residual networks and a Laplace likelihood; else none.
         max_epochs: Epochs with a single cluster; ``'auto'``: 480 steps, and at least 10 epochs.
             Training stops earlier when the bound no longer improves. A sixth as many follow with
             all clusters.

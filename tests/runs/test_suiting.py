@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -28,7 +29,7 @@ def images(channels=3, n=N, seed=0):
 
 
 def prepared(data, masks=None, files=None, **recipe):
-    learned = Preprocessing.learn(data)
+    learned = Preprocessing.learn(data, files)
     masks = dict.fromkeys(data, SHARED) | (masks or {})
     fields = {"n_clusters": 3, "latent_dim": 3, "private_dim": 3, **recipe}
     config = RunConfig(
@@ -53,6 +54,16 @@ def test_two_modalities_of_images_are_aligned_and_get_small_residual_networks():
     again = prepare(found.config, found.preprocessing, found.rows)
     assert again.config == found.config
     assert again.settings == found.settings
+
+
+def test_images_with_captions_are_aligned_and_captions_keep_their_networks():
+    words = ["a red spot here", "some green spot", "blue spots there again"]
+    captions = pd.DataFrame({"words": [f"{words[i % 3]} n{i % 7}" for i in range(N)]})
+    files = {"b": ModalityFile(kinds={"words": "text"})}
+    found = prepared({"a": images(), "b": captions}, files=files)
+    assert found.config.recipe.alignment == (200, 75)
+    assert found.settings.networks == {"a": "conv_small"}
+    assert prepared({"b": captions}, files=files).config.recipe.alignment is None
 
 
 def test_what_is_chosen_wins():

@@ -16,9 +16,9 @@ FEW_SHARED = 10  # samples that connect modalities, below which they hardly do
 
 
 def suited(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -> RunConfig:
-    """Return settings that say what was left to the data, where two modalities are images.
+    """Return settings that say what was left to the data, for images beside images or texts.
 
-    Their start (:meth:`cmvae.training.recipe.Recipe.suited_to`), and for each that names none
+    Their start (:meth:`cmvae.training.recipe.Recipe.suited_to`), and for images that name none
     networks of which a CPU takes many steps, and a likelihood for which one wrong pixel is not
     worse than several that are nearly right. Images that are all alike are none; of them a warning
     tells.
@@ -29,9 +29,10 @@ def suited(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) ->
         rows: The samples.
     """
     images = _images(preprocessing, rows)
-    if len(images) < 2:
+    texts = [name for name, codec in preprocessing.codecs.items() if codec.content == "text"]
+    if not images or len(images + texts) < 2:
         return config
-    seen = np.stack([rows.masks[name] for name in images])
+    seen = np.stack([rows.masks[name] for name in images + texts])
     recipe = config.recipe.suited_to(seen.shape[1], int((seen.sum(0) > 1).sum()))
     if recipe == config.recipe:
         return config

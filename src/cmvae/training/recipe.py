@@ -13,7 +13,7 @@ from cmvae.training.start import PATIENCE, IntegerOrAuto, Start, as_pair
 WARMUP_STEPS = 480
 ALIGNMENT_STEPS, READING_STEPS = 1200, 450
 RATE, ALIGNED_RATE = 1e-3, 2e-3
-LEAST_PAIRS = 64  # samples seen in two images, below which a contrast has nothing to tell apart
+LEAST_PAIRS = 64  # samples seen in two ways, below which a contrast has nothing to tell apart
 HELD_OUT = 0.2  # of the samples, from an alignment
 IMAGE_BATCH = 64  # images cost most: more steps are worth more than larger ones
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
@@ -113,7 +113,8 @@ class Recipe(Settings):
 
         Args:
             n_samples: How many samples there are.
-            n_pairs: How many of them are seen in two images at least; below 64 nothing changes.
+            n_pairs: How many of them are seen in two images at least, or an image and a text; with
+                fewer than 64 nothing changes.
         """
         if self.alignment_epochs != "auto" or n_pairs < LEAST_PAIRS:
             return self
