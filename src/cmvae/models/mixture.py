@@ -126,7 +126,8 @@ class MixturePrior(nn.Module):
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         """Return P (C, d, d), lower triangular, and the logarithm of its diagonal (C, d)."""
-        log_diagonal = self.precision_factors.diagonal(dim1=-2, dim2=-1)
+        # Every d + 1-th number; ONNX knows no diagonals.
+        log_diagonal = self.precision_factors.flatten(-2)[:, :: self.centers.shape[-1] + 1]
         return self.precision_factors.tril(-1) + torch.diag_embed(log_diagonal.exp()), log_diagonal
 
     def log_joint(self, z: Tensor) -> Tensor:

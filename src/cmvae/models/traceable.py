@@ -20,13 +20,14 @@ class Inferred(NamedTuple):
         clusters: (B,) int64.
         probabilities: (B, C).
         embedding: The mean of q(z|X), (B, latent_dim).
-        log_likelihood: A bound of log p(X_S), (B,), as ``compute_joint_nll`` has it with a seed.
+        log_likelihood: A bound of log p(X_S), (B,), as ``compute_joint_nll`` has it with a seed,
+            where it was asked for.
     """
 
     clusters: Tensor
     probabilities: Tensor
     embedding: Tensor
-    log_likelihood: Tensor
+    log_likelihood: Tensor | None
 
 
 class TraceableModel(nn.Module):
@@ -73,7 +74,11 @@ class TraceableModel(nn.Module):
             self.register_buffer(f"noise_{place}", torch.cat(parts, 1))
 
     def forward(
-        self, data: Sequence[Tensor], observed: Tensor, cells: Sequence[Tensor | None]
+        self,
+        data: Sequence[Tensor],
+        observed: Tensor,
+        cells: Sequence[Tensor | None],
+        with_likelihood: bool = True,
     ) -> Inferred:
         """Infer.
 
@@ -81,11 +86,12 @@ class TraceableModel(nn.Module):
             data: (B, *) finite values of each of the M modalities, in the model's order.
             observed: Which samples have which modality, (M, B) boolean.
             cells: Which cells are there, (B, D) boolean, where some may be missing.
+            with_likelihood: Whether log-likelihoods are asked for.
         """
         experts = self._experts(data, observed, cells)
         points, counted = deciding_points(self.rule, experts.loc, observed)
         clusters, average = assign(self.rule, self.model.mixture.posterior(points), counted)
-        bound = self._log_likelihood(experts, data, cells)
+        bound = self._log_likelihood(experts, data, cells) if with_likelihood else None
         return Inferred(clusters, average, experts.mean, bound)
 
     def _experts(

@@ -145,7 +145,7 @@ class TraceableArray(TraceableCodec):
         values = standardise(raw, self.center, self.spread).to(torch.float32)
         axes = list(range(1, raw.ndim))
         observed = (~raw.isnan()).any(axes)
-        finite = values.isfinite()
+        finite = is_finite(values)
         refused = observed & ~finite.all(axes)
         return Coded(values.masked_fill(~finite, 0), observed, refused, None)
 
@@ -274,10 +274,15 @@ def _variables(codec: CellCodec) -> list[Any]:
     return [(Count if kind == "count" else Binary)(name=name) for name in codec.var_names]
 
 
+def is_finite(values: Tensor) -> Tensor:
+    """Tell which values are finite, in two operations of ONNX instead of six."""
+    return values.abs() < torch.inf
+
+
 def _coded(numbers: Tensor) -> Coded:
     """Return numbers (B, D), NaN where a cell is missing and infinite where one is refused."""
     values = numbers.to(torch.float32)
-    cells, finite = ~values.isnan(), values.isfinite()
+    cells, finite = ~values.isnan(), is_finite(values)
     return Coded(values.masked_fill(~finite, 0), cells.any(1), (cells & ~finite).any(1), cells)
 
 

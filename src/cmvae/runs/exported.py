@@ -33,6 +33,7 @@ def export(
     source: "str | Path | Run | CMVAE",
     out: str | Path,
     *,
+    outputs: Sequence[str] | None = None,
     rule: str = "mean",
     overwrite: bool = False,
 ) -> Path:
@@ -55,6 +56,8 @@ def export(
         source: A run folder, a run, or a model, custom networks and all.
         out: A file that ends in .onnx, for ONNX Runtime (extra ``onnx``), or .pt2, for
             ``torch.export.load``.
+        outputs: Those that are wanted, by default all; the last two cost several times as much
+            as the others together.
         rule: The assignment rule of a model; a run has its own.
         overwrite: Replace a file that is there.
 
@@ -79,6 +82,8 @@ def export(
     else:
         kind = type(source).__name__
         raise TypeError(f"source must be a run folder, a Run or a CMVAE, got {kind}")
+    if outputs is not None:
+        module.choose(outputs)
     with atomic_write(path) as temporary:
         _write(module.eval(), temporary)
     return path
@@ -140,15 +145,15 @@ def _trace(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Any:
             table[torch.ops.aten.lgamma.default] = _lgamma
             return program.run_decompositions(table)
     except Exception as error:
-        first = str(error).strip().partition("\n")[0]
+        said = " ".join(str(error).split()[:60])
         raise ValueError(
-            f"{what} cannot be exported, {type(error).__name__}: {first}; its operations must not "
+            f"{what} cannot be exported, {type(error).__name__}: {said}; its operations must not "
             "depend on values"
         ) from error
 
 
 def _names(module: TraceableRun) -> dict[str, Any]:
-    return {"input_names": list(module.example(1)), "output_names": list(module.outputs)}
+    return {"input_names": module.names_in, "output_names": list(module.chosen)}
 
 
 def _lgamma(x: Tensor) -> Tensor:

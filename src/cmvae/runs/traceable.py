@@ -1,7 +1,7 @@
 """A run as a module without checks: raw values in, clusters and fit out, for exporters."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,21 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import decode_latents, encode_observed
 from cmvae.models.traceable import TraceableModel
 from cmvae.networks.calling import check_statistics
-from cmvae.preprocessing.traceable import Coded, TraceableCodec, traceable_codec
+from cmvae.preprocessing.traceable import Coded, TraceableCodec, is_finite, traceable_codec
 from cmvae.runs.goodness import DRAWS
 from cmvae.runs.reference import FitReference
 from cmvae.runs.run import Run
 
 SEED = 0
 NOBODY = -1  # the cluster of what would be refused
+OUTPUTS = {
+    "cluster": f"the number of the cluster; {NOBODY}: of a sample that is refused",
+    "probabilities": "those of all clusters",
+    "embedding": "the mean of q(z|X)",
+    "log_likelihood": "a bound of log p(X), in nats of coded features",
+    "fit_percentile": "of the log-likelihood, among those of training, 0 to 100",
+}
+"""What comes out, and what it is; the last of runs alone."""
 
 
 class ModelInput(TraceableCodec):
@@ -32,7 +40,7 @@ class ModelInput(TraceableCodec):
 
     def forward(self, raw: Tensor) -> Coded:
         """Take them as they are; what is not finite is refused where it is observed."""
-        finite = raw.isfinite()
+        finite = is_finite(raw)
         whole = finite.flatten(1).all(1)
         return Coded(raw.masked_fill(~finite, 0), torch.ones_like(whole), ~whole, None)
 
@@ -117,8 +125,11 @@ class TraceableRun(nn.Module):
         self.n_clusters = n_clusters
         self.names = dict(names or {})
         self.names_in = list(self.example(1))
-        has_reference = reference is not None and bool(reference.quantiles)
-        self.percentiles = Percentiles(reference, self.modalities) if has_reference else None
+        self.percentiles = None
+        self.chosen = [name for name in OUTPUTS if name != "fit_percentile"]
+        if reference is not None and reference.quantiles:
+            self.percentiles = Percentiles(reference, self.modalities)
+            self.chosen = list(OUTPUTS)
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Return what there is to say, by name, of B samples."""
@@ -130,7 +141,8 @@ class TraceableRun(nn.Module):
         observed = torch.stack([own.observed for own in coded])
         refused = torch.stack([own.refused & own.observed for own in coded]).any(0)
         cells = [own.cells for own in coded]
-        found = self.inference([own.values for own in coded], observed, cells)
+        scored = bool({"log_likelihood", "fit_percentile"} & set(self.chosen))
+        found = self.inference([own.values for own in coded], observed, cells, scored)
         known = found.probabilities[:, : self.n_clusters]
         known = known / known.sum(1, keepdim=True)
         bad = refused | ~observed.any(0) | known.isnan().any(1)
@@ -138,14 +150,14 @@ class TraceableRun(nn.Module):
             "cluster": found.clusters.masked_fill(bad, NOBODY),
             "probabilities": known.masked_fill(bad.unsqueeze(1), torch.nan),
             "embedding": found.embedding.masked_fill(bad.unsqueeze(1), torch.nan),
-            "log_likelihood": found.log_likelihood.masked_fill(bad, torch.nan),
         }
-        if self.percentiles is not None:
+        if found.log_likelihood is not None:
+            outputs["log_likelihood"] = found.log_likelihood.masked_fill(bad, torch.nan)
+        if found.log_likelihood is not None and self.percentiles is not None:
             sizes = torch.stack([_numbers(own) for own in coded]).sum(0).clamp_min(1)
-            scores = found.log_likelihood.double() / sizes
-            fits = self.percentiles(scores, observed)
+            fits = self.percentiles(found.log_likelihood.double() / sizes, observed)
             outputs["fit_percentile"] = fits.masked_fill(bad, torch.nan)
-        return outputs
+        return {name: outputs[name] for name in self.chosen}
 
     def _coded(self, name: str, codec: Any, given: Mapping[str, Tensor]) -> Coded:
         """Return the numbers of a modality, with what is told of it."""
@@ -154,22 +166,20 @@ class TraceableRun(nn.Module):
             coded = coded._replace(observed=coded.observed & given[f"{name}.observed"])
         if name in self.told_cells:
             cells = given[f"{name}.cells"] & coded.observed.unsqueeze(1)
-            wrong = (cells & ~given[name].isfinite()).any(1)
+            wrong = (cells & ~is_finite(given[name])).any(1)
             return Coded(coded.values.masked_fill(~cells, 0), cells.any(1), wrong, cells)
         return coded
 
-    @property
-    def outputs(self) -> dict[str, str]:
-        """What comes out, and what it is."""
-        found = {
-            "cluster": f"the number of the cluster; {NOBODY}: of a sample that is refused",
-            "probabilities": "those of all clusters",
-            "embedding": "the mean of q(z|X)",
-            "log_likelihood": "a bound of log p(X), in nats of coded features",
-        }
-        if self.percentiles is not None:
-            found["fit_percentile"] = "of the log-likelihood, among those of training, 0 to 100"
-        return found
+    def choose(self, outputs: Sequence[str]) -> None:
+        """Leave out all outputs but some, and what only others need.
+
+        Raises:
+            ValueError: For one that there is not.
+        """
+        unknown = [name for name in outputs if name not in self.chosen]
+        if unknown or not outputs:
+            raise ValueError(f"outputs must be some of {self.chosen}, got {list(outputs)}")
+        self.chosen = [name for name in self.chosen if name in outputs]
 
     def example(self, n: int) -> dict[str, Tensor]:
         """Return inputs of n samples, by name: zeros of which everything is there."""
@@ -195,7 +205,7 @@ class TraceableRun(nn.Module):
             }
             for name, own in self.example(1).items()
         ]
-        outputs = [{"name": name, "what": what} for name, what in self.outputs.items()]
+        outputs = [{"name": name, "what": OUTPUTS[name]} for name in self.chosen]
         clusters = {str(number): name for number, name in self.names.items()}
         return {
             "inputs": inputs,
@@ -208,6 +218,7 @@ class TraceableRun(nn.Module):
         """Yield each network with what it is called and inputs of n samples."""
         model = self.inference.model
         for name, codec in zip(self.modalities, self.codecs, strict=True):
+            assert isinstance(codec, TraceableCodec)
             coded = codec(codec.example(n))
             given = (coded.values,) if coded.cells is None else (coded.values, coded.cells)
             yield f"the encoder of modality {name!r}", _Encoding(model, name), given
