@@ -97,7 +97,9 @@ def _write(module: TraceableRun, path: Path) -> None:
         torch.export.save(program, path, extra_files={JSON: about})
     else:
         with _quiet():
-            found = torch.onnx.export(program, dynamo=True, verbose=False, **_names(module))
+            found = torch.onnx.export(
+                _for_onnx(program), dynamo=True, verbose=False, **_names(module)
+            )
             assert found is not None
             found.model.metadata_props[KEY] = about
             found.save(path, external_data=False)
@@ -138,25 +140,32 @@ def _trace(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Any:
     is_many = isinstance(module, TraceableRun)
     try:
         with _quiet(), torch.no_grad():
-            program = torch.export.export(
+            return torch.export.export(
                 module, inputs, dynamic_shapes=(shapes,) if is_many else shapes
             )
-            table = torch.export.default_decompositions()
-            table[torch.ops.aten.lgamma.default] = _lgamma
-            return program.run_decompositions(table)
     except Exception as error:
         said = " ".join(str(error).split()[:60])
         raise ValueError(
             f"{what} cannot be exported, {type(error).__name__}: {said}; its operations must not "
-            "depend on values"
+            "depend on values, nor on len(x), which is x.shape[0]"
         ) from error
+
+
+def _for_onnx(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Return a program without the gamma function, which ONNX lacks."""
+    lacking = torch.ops.aten.lgamma.default
+    if all(node.target is not lacking for node in program.graph.nodes):
+        return program  # a second tracing takes seconds
+    table = torch.export.default_decompositions()
+    table[lacking] = log_gamma
+    return program.run_decompositions(table)
 
 
 def _names(module: TraceableRun) -> dict[str, Any]:
     return {"input_names": module.names_in, "output_names": list(module.chosen)}
 
 
-def _lgamma(x: Tensor) -> Tensor:
+def log_gamma(x: Tensor) -> Tensor:
     """Return log Γ(x), x > 0, which ONNX lacks: Γ(x) = Γ(x + 8) / (x (x + 1) … (x + 7)).
 
     The series of log Γ(y) is exact to 1e-11 from y = 8 on.

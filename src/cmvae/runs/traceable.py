@@ -141,8 +141,7 @@ class TraceableRun(nn.Module):
         observed = torch.stack([own.observed for own in coded])
         refused = torch.stack([own.refused & own.observed for own in coded]).any(0)
         cells = [own.cells for own in coded]
-        scored = bool({"log_likelihood", "fit_percentile"} & set(self.chosen))
-        found = self.inference([own.values for own in coded], observed, cells, scored)
+        found = self.inference([own.values for own in coded], observed, cells, self.is_scored)
         known = found.probabilities[:, : self.n_clusters]
         known = known / known.sum(1, keepdim=True)
         bad = refused | ~observed.any(0) | known.isnan().any(1)
@@ -169,6 +168,11 @@ class TraceableRun(nn.Module):
             wrong = (cells & ~is_finite(given[name])).any(1)
             return Coded(coded.values.masked_fill(~cells, 0), cells.any(1), wrong, cells)
         return coded
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether log-likelihoods are needed, and with them the decoders."""
+        return not {"log_likelihood", "fit_percentile"}.isdisjoint(self.chosen)
 
     def choose(self, outputs: Sequence[str]) -> None:
         """Leave out all outputs but some, and what only others need.
@@ -215,13 +219,15 @@ class TraceableRun(nn.Module):
         }
 
     def networks(self, n: int) -> Iterator[tuple[str, nn.Module, tuple[Tensor, ...]]]:
-        """Yield each network with what it is called and inputs of n samples."""
+        """Yield each network that is needed, with what it is called and inputs of n samples."""
         model = self.inference.model
         for name, codec in zip(self.modalities, self.codecs, strict=True):
             assert isinstance(codec, TraceableCodec)
             coded = codec(codec.example(n))
             given = (coded.values,) if coded.cells is None else (coded.values, coded.cells)
             yield f"the encoder of modality {name!r}", _Encoding(model, name), given
+            if not self.is_scored:
+                continue
             dim = model.latent_dim + model.model_config.private_dim(name)
             like = torch.zeros(n, dim, dtype=model.cluster_centers.dtype)
             yield f"the decoder of modality {name!r}", _Decoding(model, name), (like,)
