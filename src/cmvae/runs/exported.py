@@ -49,7 +49,7 @@ def export(
 
     Out come ``cluster`` (n,) int64, ``probabilities`` (n, clusters), ``embedding`` (n,
     latent_dim), ``log_likelihood`` (n,) and of a run ``fit_percentile`` (n,), not rounded. Rows
-    that :meth:`predict` would refuse, with nothing observed or numbers beyond all measure, are in
+    that ``cmvae predict`` would refuse, with nothing observed or numbers beyond all measure, are in
     cluster −1, all else of them being NaN.
 
     Args:
