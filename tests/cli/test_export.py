@@ -27,9 +27,12 @@ def test_a_run_is_exported_and_says_so(fitted, files, tmp_path):
         own["name"]: np.zeros((n, *own["shape"]), own["dtype"]) for own in exported.about["inputs"]
     }
     nothing["b"][:] = np.nan
-    columns = [own["name"] for own in exported.about["inputs"][0]["columns"]]
     table = pd.read_csv(files / "a.csv", index_col="id").iloc[:n]
-    nothing["a"] = table[columns].to_numpy(float)
+    for place, column in enumerate(exported.about["inputs"][0]["columns"]):
+        cells = table[column["name"]]
+        if "codes" in column:
+            cells = cells.map(dict(zip(column["values"], column["codes"], strict=True)))
+        nothing["a"][:, place] = cells.to_numpy(float)
     found = exported.run(nothing)
     assert (found["cluster"] >= 0).all()
     path = tmp_path / "a.csv"

@@ -182,15 +182,15 @@ class _Numbers(nn.Module):
             self.register_buffer("first", torch.tensor(first, dtype=torch.float64))
         is_plain = bool((scales[0] == 0).all() and (scales[1] == 1).all())
         self.is_scaled = not is_plain
-        self.register_buffer("center", torch.from_numpy(scales[0]))
-        self.register_buffer("spread", torch.from_numpy(scales[1]))
+        self.register_buffer("center", torch.tensor(scales[0]))
+        self.register_buffer("spread", torch.tensor(scales[1]))
         for name in self.names:
             chosen = [j for j, own in enumerate(columns) if own.transform == name]
             self.register_buffer(f"{name}_mask", _mask(chosen, len(columns)))
         if self.names and self.names != ["none"]:
-            both = np.array([(column.origin, column.unit) for column in columns]).T
-            self.register_buffer("origin", torch.from_numpy(both[0]))
-            self.register_buffer("unit", torch.from_numpy(both[1]))
+            for field in ("origin", "unit"):
+                own = [getattr(column, field) for column in columns]
+                self.register_buffer(field, torch.tensor(own, dtype=torch.float64))
 
     def forward(self, raw: Tensor) -> Tensor:
         x = _picked(raw, self.places)

@@ -94,7 +94,8 @@ def _write(module: TraceableRun, path: Path) -> None:
     program = _traced(module)
     about = json.dumps({"cmvae": __version__, **module.description()})
     if path.suffix == TORCH:
-        torch.export.save(program, path, extra_files={JSON: about})
+        with _quiet():
+            torch.export.save(program, path, extra_files={JSON: about})
     else:
         with _quiet():
             found = torch.onnx.export(
@@ -228,7 +229,8 @@ def load_exported(path: str | Path) -> Exported:
     """
     if Path(path).suffix == TORCH:
         files = {JSON: ""}
-        program = torch.export.load(path, extra_files=files)
+        with _quiet():
+            program = torch.export.load(path, extra_files=files)
         return Exported(json.loads(files[JSON]), program.module())
     runtime = from_extra("onnxruntime", "onnx", "an ONNX file")
     options = runtime.SessionOptions()
