@@ -299,8 +299,9 @@ def test_without_the_extra_it_is_named(tmp_path, run, monkeypatch):
 def test_percentiles_are_those_of_the_reference():
     names = ("a", "b+c", "b")
     levels = (0.0, 1.0, 1.0, 1.0, 2.5, 4.0)
+    flat = (1.0, 1.0, 2.0, 3.0, 4.0, 4.0)
     other = tuple(np.linspace(-3, -1, 6).tolist())
-    reference = FitReference(quantiles={"a+b+c": levels, "b": other, "a+b": levels})
+    reference = FitReference(quantiles={"a+b+c": levels, "b": other, "a+b": flat})
     scores = np.array([-9.0, 0.0, 0.3, 1.0, 1.0001, 2.0, 4.0, 7.0, np.nan])
     module = Percentiles(reference, names)
     for pattern, mask in (

@@ -103,16 +103,9 @@ class TraceableModel(nn.Module):
             for m, x, there in zip(names, data, cells, strict=True)
         ]
         loc, raw, private_loc, private_raw = zip(*encoded, strict=True)
-        # What is unobserved has location 0 and scale 1, as everywhere.
-        missing = ~observed.unsqueeze(-1)
-        z = torch.stack(loc).masked_fill(missing, 0)
-        scale = family.scale(torch.stack(raw)).masked_fill(missing, 1)
-        own = tuple(w.masked_fill(gone, 0) for w, gone in zip(private_loc, missing, strict=True))
-        scales = tuple(
-            family.scale(w).masked_fill(gone, 1)
-            for w, gone in zip(private_raw, missing, strict=True)
-        )
-        return Experts(family, z, scale, own, scales, observed)
+        scales = tuple(family.scale(raw) for raw in private_raw)
+        z = torch.stack(loc), family.scale(torch.stack(raw))
+        return Experts(family, *z, private_loc, scales, observed)
 
     def _log_likelihood(
         self, experts: Experts, data: Sequence[Tensor], cells: Sequence[Tensor | None]

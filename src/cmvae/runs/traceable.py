@@ -77,7 +77,7 @@ class Percentiles(nn.Module):
         share = ((scores.unsqueeze(1) - low) / (high - low)).clamp(0, 1)
         share = torch.where(high > low, share, (below > place).to(share.dtype))
         found = ((place + share) * (100 / last)).squeeze(1)
-        return found.masked_fill(~alike.any(1), torch.nan)
+        return found.masked_fill(~alike.any(1) | scores.isnan(), torch.nan)
 
 
 def _places(pattern: str, names: tuple[str, ...]) -> list[int]:
