@@ -182,3 +182,13 @@ def test_texts_and_seasons_are_refused_by_name(table):
     codec = learned(table, kinds={"seen": "date+season"})
     with pytest.raises(ValueError, match=r"modality 'b' cannot be exported: .*'seen'"):
         traceable_codec(codec, "b")
+
+
+def test_examples_are_as_rows_may_be(table, codec):
+    module = traceable_codec(codec, "a")
+    found = module(module.example(2))
+    assert found.cells.all()
+    assert not found.refused.any()
+    kinds = [own.kind for own in codec.entries]
+    numbers = [j for j, kind in enumerate(kinds) if kind in ("continuous", "date")]
+    assert (found.values[:, numbers].abs() < 1e-3).all()

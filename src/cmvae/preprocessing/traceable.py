@@ -49,11 +49,12 @@ class TraceableCodec(nn.Module):
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float64
     columns: Sequence[dict[str, Any]] = ()
+    typical: float | Sequence[float] = 1.0
 
     def example(self, n: int) -> Tensor:
-        """Return n samples to trace with and to compare by: zeros, then ones, and so on."""
-        numbers = torch.arange(n, dtype=self.dtype).reshape(n, *(1 for _ in self.shape))
-        return numbers.expand(n, *self.shape).contiguous()
+        """Return n samples to trace with and to compare by, as there may be, all the same."""
+        typical = torch.tensor(self.typical, dtype=self.dtype)
+        return typical.expand(n, *self.shape).contiguous()
 
 
 def traceable_codec(codec: Codec, modality: str) -> TraceableCodec:
@@ -97,6 +98,7 @@ class TraceableTable(TraceableCodec):
         super().__init__()
         self.shape = (len(columns),)
         self.columns = [_described(column) for column in columns]
+        self.typical = [_typical(column) for column in columns]
         places = sorted(range(len(columns)), key=lambda j: KINDS.index(columns[j].kind))
         self.blocks = nn.ModuleList()
         for kind, group in groupby(places, key=lambda j: str(columns[j].kind)):
@@ -139,6 +141,7 @@ class TraceableArray(TraceableCodec):
     def __init__(self, codec: ArrayCodec) -> None:
         super().__init__()
         self.shape, self.center, self.spread = codec.shape, codec.center, codec.spread
+        self.typical = codec.center
 
     def forward(self, raw: Tensor) -> Coded:
         """Code arrays; samples that are NaN in part, or infinite, are refused."""
@@ -263,6 +266,15 @@ def _described(column: Any) -> dict[str, Any]:
     if isinstance(column, Binary | Category):
         own |= {"values": list(column.values), "codes": codes_of(column)}
     return own
+
+
+def _typical(column: Any) -> float:
+    """Return a raw value that is in the middle of those of a column."""
+    if isinstance(column, Continuous):
+        return float(column.undo(np.array([column.center]))[0])
+    if isinstance(column, Date):
+        return column.first + column.center * YEAR
+    return float(round(column.mean)) if isinstance(column, Count) else codes_of(column)[0]
 
 
 def _variables(codec: CellCodec) -> list[Any]:

@@ -111,14 +111,11 @@ def _write(module: TraceableRun, path: Path) -> None:
             expected = module(*inputs.values())
         got = exported.run({name: own.numpy() for name, own in inputs.items()})
         for name, own in expected.items():
-            same = torch.allclose(
-                torch.from_numpy(got[name]).double(),
-                own.double(),
-                rtol=AGREEMENT,
-                atol=AGREEMENT,
-                equal_nan=True,
-            )
-            if not same:
+            other = torch.from_numpy(got[name]).double()
+            # Percentiles move much where log-likelihoods move little.
+            within = 1.0 if name == "fit_percentile" else AGREEMENT
+            options: dict[str, Any] = {"rtol": AGREEMENT, "atol": within, "equal_nan": True}
+            if not torch.allclose(other, own.double(), **options):
                 raise ValueError(
                     f"what was exported does not repeat the model: {name} of {n} samples differs"
                 )
