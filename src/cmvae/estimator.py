@@ -459,7 +459,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def _dataset(self, X: Any) -> IncompleteDataset:
         frames = self._read(X)
         learned = self._run.preprocessing
-        return learned.dataset(frames.encode(learned))
+        return learned.dataset(frames.encode(learned, tell=False))
 
     def _kinds_of(self, frames: Frames) -> dict[str, dict[str, str]]:
         """Return modality to {column: kind}, for every modality."""
