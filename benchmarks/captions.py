@@ -23,12 +23,13 @@ import torch
 from caption_data import Pairs, splits
 from caption_opponents import OPPONENTS, opponent_rows
 from caption_scores import about, draw, judges_of, scores
-from polymnist import Cosine
+from polymnist import SMALL
 from timing import RECORDS, device, table, write_record
 
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset, fit
 from cmvae.base.files import atomic_write
 from cmvae.preprocessing import Tokenizer
+from cmvae.training.callbacks import CosineDecay
 from cmvae.training.checkpoints import last_checkpoint
 from cmvae.training.start import Start
 
@@ -68,7 +69,7 @@ def build(tokenizer: Tokenizer, seed: int) -> CMVAE:
             covariance="full",
             K=1,
             loss="iwae_looser",
-            networks={"image": "small"},
+            networks={"image": SMALL},
         )
     )
 
@@ -87,7 +88,7 @@ def train(start: Start, tokenizer: Tokenizer, data: MultimodalBaseDataset, seed:
         run_dir=folder,
         resume_from=last if last.exists() else None,
         overwrite=True,
-        callbacks=[Cosine()],
+        callbacks=[CosineDecay()],
         enable_progress_bar=False,
     )
     return model.to(device()).eval(), (time.perf_counter() - began) / 60

@@ -42,6 +42,7 @@ from cmvae import CMVAE, DCMVAE, DiffusionConfig, fit
 from cmvae.base.files import atomic_write
 from cmvae.datasets import polymnist_5k
 from cmvae.metrics import train_classifiers
+from cmvae.training.callbacks import CosineDecay
 from cmvae.training.checkpoints import can_resume, last_checkpoint
 
 
@@ -164,7 +165,7 @@ def train_decoder(
         overwrite=True,
         precision="bf16-mixed",
         gradient_clip_val=1.0,
-        callbacks=[polymnist.Cosine()],
+        callbacks=[CosineDecay()],
         enable_progress_bar=False,
         enable_model_summary=False,
     )
