@@ -132,7 +132,7 @@ INTEGERS = [
 FLAGS = ["uses_likelihood_rescaling", "learn_modality_prior"]
 CHOICES = {
     "prior_and_posterior_dist": ["laplace_with_softmax", "normal_with_softplus", "normal"],
-    "reconstruction_option": ["joint_prior", "single_prior"],
+    "reconstruction_option": ["joint_prior", "single_prior", "aggregate"],
     "loss": ["dreg_looser", "iwae_looser"],
     "dreg_estimator": ["unbiased", "published"],
     "covariance": ["identity", "diagonal", "full"],

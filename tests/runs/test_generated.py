@@ -5,10 +5,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
 
 import cmvae.preprocessing.preprocessing as sizes
+from cmvae.files.join import JoinedRows
+from cmvae.files.modality import ModalityFile
+from cmvae.preprocessing import Preprocessing
+from cmvae.runs.config import RunConfig
 from cmvae.runs.generated import generate_clusters, may_write_generated, translate_files
 from cmvae.runs.reading import join_files
+from cmvae.runs.run import prepare, train_run
+from cmvae.training.recipe import Recipe
 from made_files import contents
 
 
@@ -100,3 +108,29 @@ def test_generated_samples_that_were_moved_away_are_put_back_or_dropped(run, tmp
         may_write_generated(out, overwrite=True)
     assert (old / "notes.txt").read_text() == "mine"
     assert contents(out) == before
+
+
+def test_drawn_images_vary_in_what_is_private_and_are_no_snow(tmp_path):
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (80, 3, 1, 1))
+    pixels = np.broadcast_to(colours, (80, 3, 8, 8)).astype(np.uint8)
+    data = {"photo": pixels, "t": rng.normal(size=(80, 3))}
+    learned = Preprocessing.learn(data)
+    encoded = {name: learned.codecs[name].encode(own, name)[0] for name, own in data.items()}
+    masks = dict.fromkeys(data, np.ones(80, bool))
+    recipe = Recipe(n_clusters=2, max_epochs=4, latent_dim=2, private_dim=3, hidden_dims=(8,))
+    files = {name: ModalityFile() for name in data}
+    config = RunConfig(modalities=files, device="cpu", recipe=recipe)
+    prepared = prepare(config, learned, JoinedRows(list(map(str, range(80))), encoded, masks))
+    assert prepared.settings.reconstruction_option == "aggregate"
+    run = train_run(prepared)
+    assert not torch.equal(run.model.private_priors["photo"].factor, torch.eye(3))
+    made = {}
+    for draw in (False, True):
+        folder = tmp_path / str(draw)
+        folder.mkdir()
+        generate_clusters(run, folder, [0], 5, ["photo", "t"], draw=draw, seed=0)
+        made[draw] = [np.asarray(Image.open(path)) for path in sorted(folder.glob("photo/*"))]
+    np.testing.assert_array_equal(made[True], made[False])  # its latents are drawn either way
+    tables = [pd.read_csv(tmp_path / str(draw) / "t.csv") for draw in (False, True)]
+    assert not tables[0].equals(tables[1])

@@ -47,7 +47,7 @@ def generate(
         typer.Option(
             "--draw",
             help="Draw from the likelihoods, as data look, instead of taking means (of columns of "
-            "heavy tails what is near the median).",
+            "heavy tails what is near the median); of images draw the latents alone.",
         ),
     ] = False,
     refine: Annotated[

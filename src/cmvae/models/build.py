@@ -181,8 +181,8 @@ def build_private_priors(
     config: CMVAEConfig, family: Family, modalities: tuple[str, ...]
 ) -> dict[str, nn.Module]:
     """Build the priors of each modality's private latent."""
-    learned = config.learn_modality_prior
-    return {m: PrivatePrior(config.private_dim(m), family, learned) for m in modalities}
+    learned, aggregate = config.learn_modality_prior, config.reconstruction_option == "aggregate"
+    return {m: PrivatePrior(config.private_dim(m), family, learned, aggregate) for m in modalities}
 
 
 def build_residuals(

@@ -1,7 +1,7 @@
 """The clustering multimodal VAE: the members that users call."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,10 @@ from cmvae.base.forks import survive_forks
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
 from cmvae.base.words import shown
-from cmvae.data.batches import iterate
+from cmvae.data.batches import Batch, iterate
 from cmvae.data.checks import CHUNK_ENTRIES, check_mapping
 from cmvae.models import build, generation, inference
+from cmvae.models.aggregate import fit_private_priors
 from cmvae.models.alignment import READING_SCALE, alignment_loss
 from cmvae.models.assignment import assign_points, check_rule
 from cmvae.models.build import Supplied
@@ -341,11 +342,31 @@ class CMVAE(nn.Module):
         trained on (:func:`cmvae.models.scales.fit_scales`). Of more than 4000 samples the first so
         many are looked at, with the same draws each time; nothing else changes.
         """
-        generator = seeded(0, self.mixture.centers.device)
-        size = min(positive_int("batch_size", batch_size), MOST_RESIDUALS)
-        chunks = islice(iterate(train_data, size), -(-MOST_RESIDUALS // size))
         with evaluating(self):
-            fit_scales(self, (read_batch(self, chunk) for chunk in chunks), generator)
+            fit_scales(self, *self._first(train_data, batch_size))
+
+    @torch.no_grad()
+    def fit_private_priors(self, train_data: Any, *, batch_size: int = 512) -> None:
+        """Learn, once the model is trained, how its private latents vary over the data.
+
+        What is generated without being observed then varies likewise
+        (:func:`cmvae.models.aggregate.fit_private_priors`). Samples and draws are those of
+        :meth:`fit_scales`; nothing else changes.
+
+        Raises:
+            ValueError: If ``model_config.reconstruction_option`` is not ``'aggregate'``.
+        """
+        if self.model_config.reconstruction_option != "aggregate":
+            raise ValueError("reconstruction_option is not 'aggregate', which alone reads it")
+        with evaluating(self):
+            fit_private_priors(self, *self._first(train_data, batch_size))
+
+    def _first(self, data: Any, batch_size: int) -> tuple[Iterator[Batch], Generator]:
+        """Return batches of the first samples, for what is fitted after training, and its draws."""
+        size = min(positive_int("batch_size", batch_size), MOST_RESIDUALS)
+        chunks = islice(iterate(data, size), -(-MOST_RESIDUALS // size))
+        batches = (read_batch(self, chunk) for chunk in chunks)
+        return batches, seeded(0, self.mixture.centers.device)
 
     @torch.no_grad()
     def fit_residuals(self, train_data: Any, *, steps: int = IMPUTE_STEPS) -> None:

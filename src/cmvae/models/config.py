@@ -78,7 +78,8 @@ class CMVAEConfig(Settings):
         beta: Weight β > 0 of the divergence.
         modalities_specific_dim: Dimension of each private latent w_m, one or modality to integer.
         reconstruction_option: What w_n is drawn from when modality n is generated without being
-            observed: ``'joint_prior'`` = p(w_n), ``'single_prior'`` = r_n.
+            observed: ``'joint_prior'`` = p(w_n), ``'single_prior'`` = r_n, ``'aggregate'`` = a
+            Normal like the q(w_n|x_n) of the data, which :meth:`CMVAE.fit_private_priors` sets.
         loss: ``'dreg_looser'`` or ``'iwae_looser'``, of the same value, which differ in gradient.
         dreg_estimator: ``'unbiased'``, or ``'published'`` to repeat runs with the rule in print.
         cross_modal_targets: How many others are reconstructed from each modality, drawn at random
@@ -125,7 +126,7 @@ class CMVAEConfig(Settings):
     learn_modality_prior: Flag = True
     beta: Weight = 1.0
     modalities_specific_dim: PositiveInt | dict[Name, PositiveInt]
-    reconstruction_option: Literal["joint_prior", "single_prior"] = "joint_prior"
+    reconstruction_option: Literal["joint_prior", "single_prior", "aggregate"] = "joint_prior"
     loss: Literal["dreg_looser", "iwae_looser"] = "dreg_looser"
     dreg_estimator: Literal["unbiased", "published"] = "unbiased"
     cross_modal_targets: PositiveInt | None = None

@@ -28,9 +28,11 @@ def sample_private_prior(
     parts: Parts, modality: str, shape: tuple[int, ...], generator: Generator | None = None
 ) -> Tensor:
     """Draw w_m, (*shape, dim_m), from the prior that ``reconstruction_option`` names."""
-    auxiliary = parts.model_config.reconstruction_option == "single_prior"
+    option = parts.model_config.reconstruction_option
     prior = cast(PrivatePrior, parts.private_priors[modality])
-    return prior.sample(shape, auxiliary=auxiliary, generator=generator)
+    if option == "aggregate":
+        return prior.sample_aggregate(shape, generator)
+    return prior.sample(shape, auxiliary=option == "single_prior", generator=generator)
 
 
 def sample_latents(
@@ -50,7 +52,9 @@ def mean_latents(parts: Parts, experts: Experts, draws: int) -> tuple[Tensor, di
     """Return the means of what :func:`sample_latents` draws, repeated for every draw."""
     private = {}
     for m, loc, seen in zip(parts.modalities, experts.private_loc, experts.observed, strict=True):
-        private[m] = loc.masked_fill(~seen[:, None], 0).unsqueeze(1).expand(-1, draws, -1)
+        prior = cast(PrivatePrior, parts.private_priors[m])
+        other = getattr(prior, "location", loc.new_zeros(()))
+        private[m] = loc.where(seen[:, None], other).unsqueeze(1).expand(-1, draws, -1)
     return experts.mean.unsqueeze(1).expand(-1, draws, -1), private
 
 

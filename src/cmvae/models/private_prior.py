@@ -3,7 +3,10 @@
 import torch
 from torch import Generator, Tensor, nn
 
+from cmvae.base.arguments import generator_keyword
 from cmvae.models.families import Family, log_prob_each
+
+VARIANCE_FLOOR = 1e-6  # of the aggregate posterior
 
 
 class PrivatePrior(nn.Module):
@@ -12,11 +15,18 @@ class PrivatePrior(nn.Module):
     p(w) has zero mean and unit scale, r(w) zero mean and, if ``learned``, a learned scale, 1 at the
     start. In training other modalities are reconstructed from draws of r, so that nothing shared
     hides in w (Palumbo et al., 2024, section 3, after MMVAE+).
+
+    With ``aggregate`` it also holds a Normal of the mean and the covariance of the aggregate
+    posterior, q(w) = E q(w|x) over the data, once :func:`cmvae.models.aggregate.fit_private_priors`
+    has set them; until then a standard Normal. What decoders make of its draws varies as the data
+    do, where posteriors under β > 1 leave q(w) another than p(w).
     """
 
     raw_scale: Tensor
+    location: Tensor
+    factor: Tensor
 
-    def __init__(self, dim: int, family: Family, learned: bool) -> None:
+    def __init__(self, dim: int, family: Family, learned: bool, aggregate: bool = False) -> None:
         super().__init__()
         self.family = family
         raw_scale = torch.full((dim,), family.unit_raw)
@@ -24,6 +34,9 @@ class PrivatePrior(nn.Module):
             self.raw_scale = nn.Parameter(raw_scale)
         else:
             self.register_buffer("raw_scale", raw_scale)
+        if aggregate:
+            self.register_buffer("location", torch.zeros(dim))
+            self.register_buffer("factor", torch.eye(dim))
 
     def log_prob(self, w: Tensor) -> Tensor:
         """Return log p(w), (*), of w (*, dim)."""
@@ -36,3 +49,20 @@ class PrivatePrior(nn.Module):
         raw = self.raw_scale
         noise = self.family.noise((*shape, len(raw)), raw, generator)
         return noise * self.family.scale(raw) if auxiliary else noise
+
+    def sample_aggregate(
+        self, shape: tuple[int, ...], generator: Generator | None = None
+    ) -> Tensor:
+        """Draw (*shape, dim) from the Normal that stands for the aggregate posterior."""
+        like = self.factor
+        size = (*shape, len(like))
+        keyword = generator_keyword(generator)
+        noise = torch.randn(size, dtype=like.dtype, device=like.device, **keyword)
+        return self.location + noise @ like.T
+
+    def fit(self, w: Tensor) -> None:
+        """Take the mean and the covariance of draws w (n, dim), n of 2 at least."""
+        wide = w.double()
+        floor = VARIANCE_FLOOR * torch.eye(wide.shape[1], dtype=wide.dtype, device=wide.device)
+        self.location.copy_(wide.mean(0))
+        self.factor.copy_(torch.linalg.cholesky(torch.cov(wide.T).reshape(floor.shape) + floor))

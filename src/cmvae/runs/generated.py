@@ -14,6 +14,7 @@ from cmvae.base.arguments import seeded
 from cmvae.base.files import may_write_folder, moved_away, put_back, sole_writer
 from cmvae.base.reading import read_json
 from cmvae.files.join import RowStore
+from cmvae.networks.shapes import is_image
 from cmvae.preprocessing.codec import Writer
 
 if TYPE_CHECKING:
@@ -183,14 +184,16 @@ def _write(
     refined: Sequence[str] = (),
     **options: Any,
 ) -> None:
-    """Write parts; what is refined are data already."""
+    """Write parts; what is refined are data already.
+
+    Of images latents are drawn, and means shown: pixels that are drawn one by one would be snow.
+    """
     codecs = run.preprocessing.codecs
     with ExitStack() as stack:
         writers = open_writers(stack, run, folder, modalities, suffix, **options)
         for ids, decoded, clusters in parts:
             plain = {name: own for name, own in decoded.items() if name not in refined}
-            drawn: dict[str, Any] = {"sample": draw, "generator": generator}
-            values = {**decoded, **(run.model.to_data(plain, **drawn) if plain else {})}
+            values = {**decoded, **_data(run, plain, draw, generator)}
             for name, write in writers.items():
                 rows = codecs[name].decode(values[name].detach().cpu().numpy(), draw)
                 if run.names and clusters is not None and isinstance(rows, pd.DataFrame):
@@ -221,6 +224,17 @@ def open_writers(
     return {
         n: stack.enter_context(codecs[n].open_writer(folder, n, suffix, **options)) for n in names
     }
+
+
+def _data(
+    run: "Run", decoded: Mapping[str, Any], draw: bool, generator: "Generator"
+) -> dict[str, Any]:
+    """Return the means of what is decoded, with ``draw`` draws of all but images."""
+    found: dict[str, Any] = {}
+    for name, own in decoded.items():
+        sample = draw and not is_image(run.preprocessing.codecs[name].input_shape)
+        found |= run.model.to_data({name: own}, sample, generator=generator)
+    return found
 
 
 def _add_names(rows: pd.DataFrame, names: list[str]) -> None:

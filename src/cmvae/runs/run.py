@@ -23,7 +23,7 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
-from cmvae.runs.suiting import suited, warn_of_unconnected
+from cmvae.runs.suiting import private_option, suited, warn_of_unconnected
 
 if TYPE_CHECKING:
     from cmvae.clusters.groups import Groups
@@ -115,6 +115,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
         networks={name: file.network for name, file in files.items() if file.network} or None,
         missing_cells=list(data.cells),
         residual_factors=number_of_factors(n, preprocessing.n_columns) if data.cells else 0,
+        reconstruction_option=private_option(preprocessing),
         **recipe.model_settings(preprocessing.n_columns),
     )
     with torch.device("meta"):  # without memory, and without a draw
@@ -183,6 +184,8 @@ def train_run(
         order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
         model = without_spare_clusters(model)
         model.fit_scales(prepared.data, batch_size=model.rows_at_once)
+        if model.model_config.reconstruction_option == "aggregate":
+            model.fit_private_priors(prepared.data, batch_size=model.rows_at_once)
         if model.residuals is not None:
             model.fit_residuals(prepared.data)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -59,6 +60,16 @@ def _images(preprocessing: Preprocessing, rows: JoinedRows) -> list[str]:
         elif is_image(codec.input_shape):
             found.append(name)
     return found
+
+
+def private_option(preprocessing: Preprocessing) -> Literal["aggregate", "joint_prior"]:
+    """Return where private latents come from that nothing is observed of; see ``CMVAEConfig``.
+
+    Images that are generated vary as the data do; draws of tables get what varies from their
+    likelihoods.
+    """
+    shapes = [codec.input_shape for codec in preprocessing.codecs.values()]
+    return "aggregate" if any(map(is_image, shapes)) else "joint_prior"
 
 
 def warn_of_unconnected(masks: Mapping[str, np.ndarray]) -> None:
