@@ -1,5 +1,6 @@
 """Tables in Parquet, Feather and Arrow files."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from cmvae.files.modality import ModalityFile
 from cmvae.files.number_texts import NumberTexts
 from cmvae.files.suffixes import suffix_of
 
+_CODE = re.compile(r"\s*\d*\s*")
 # What is raised for files, and for what pandas keeps in them, that are damaged.
 _DAMAGED = (
     *(pyarrow.ArrowException, OSError, UnicodeError),
@@ -79,9 +81,9 @@ class ArrowTable:
                     coded = [name for name in self._coded if name in columns and name in frame]
                     frame = frame.astype(dict.fromkeys(coded, "category"))
                 # Whole numbers that are stored as texts are codes.
+                ids, frame = frame.get(id_column), frame[list(columns)]
                 kept = {*texts, *(name for name in frame if _is_codes(frame[name]))}
-                ids = frame.get(id_column)
-                yield ids, numbers.convert(frame[list(columns)], kept, first)
+                yield ids, numbers.convert(frame, kept, first)
                 first += len(frame)
 
     def _parts(self, rows: int | None, names: list[str]) -> Iterator[Any]:
@@ -155,5 +157,4 @@ def _batches(reader: Any) -> Iterator[Any]:
 def _is_codes(column: "pd.Series[Any]") -> bool:
     if not pd.api.types.is_string_dtype(column):
         return False
-    cells = column.dropna()
-    return bool(cells.str.fullmatch(r"\s*\d*\s*").all())
+    return all(map(_CODE.fullmatch, column.dropna().unique()))

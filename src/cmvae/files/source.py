@@ -132,11 +132,23 @@ def checked_ids(values: Any, where: str, first: int = 0) -> list[str]:
         ValueError: If some are missing or blank; the message names their rows.
     """
     given = pd.Series(values)
-    ids = list(map(id_text, given.tolist()))
-    is_blank = np.array([not without_blanks(name) for name in ids], dtype=bool)
-    bad = (given.isna().to_numpy() | is_blank).nonzero()[0]
+    ids = given.tolist()
+    is_blank = given.isna().to_numpy(copy=True)
+    if is_blank.any() or not _are_plain(ids):
+        ids = list(map(id_text, ids))
+        is_blank |= np.array([not without_blanks(name) for name in ids], dtype=bool)
+    bad = is_blank.nonzero()[0]
     if len(bad):
         raise ValueError(
             f"{where}: {len(bad)} rows have no id, the first {(bad[:SHOWN] + first).tolist()}"
         )
     return ids
+
+
+def _are_plain(ids: list[Any]) -> bool:
+    """Tell whether ids are surely texts that are not blank; of a million that is seen at once."""
+    try:
+        letters = "".join(ids)
+    except TypeError:
+        return False
+    return letters.isascii() and letters.isprintable() and all(map(str.strip, ids))
