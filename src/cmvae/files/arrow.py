@@ -12,6 +12,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from cmvae.base.unpacking import check_unpacked
+from cmvae.files.arrow_types import NOTHING, kind_of_type
 from cmvae.files.modality import ModalityFile
 from cmvae.files.number_texts import NumberTexts
 from cmvae.files.suffixes import suffix_of
@@ -34,6 +35,7 @@ class ArrowTable:
 
     Attributes:
         names: Its columns.
+        types: Column to what it holds.
         index: The name of its stored index; None: it has none, or one that only numbers the rows.
         numbers: An index that is stored as a rule, not as a column.
         reading: What to how it is read.
@@ -57,6 +59,9 @@ class ArrowTable:
                 with self._opened() as reader:
                     schema = reader.schema
             self.names: list[str] = list(schema.names)
+            self.types = {field.name: kind_of_type(field.type) for field in schema}
+            if self._is_parquet and not found.num_rows:  # whatever wrote it may not have known
+                self.types = dict.fromkeys(self.types, NOTHING)
             self.index = self._stored_index(schema, options.id)
             # Arrow stores pandas' categories as such where they are strings alone.
             stored = (schema.pandas_metadata or {}).get("columns", [])
@@ -88,7 +93,8 @@ class ArrowTable:
 
     def _parts(self, rows: int | None, names: list[str]) -> Iterator[Any]:
         if self._is_parquet:
-            file = pq.ParquetFile(self.path)
+            # Where a file has checksums, a damaged page is no page of other numbers.
+            file = pq.ParquetFile(self.path, page_checksum_verification=True, pre_buffer=False)
             if rows is None:
                 yield file.read(columns=names)
                 return

@@ -95,11 +95,11 @@ def unchanged(paths: Mapping[str, str | None]) -> Iterator[None]:
     Raises:
         ValueError: Naming the modality and the file, whatever else was found wrong with it.
     """
-    before = {name: _stamp(Path(path)) for name, path in paths.items() if path is not None}
+    before = {name: stamp(Path(path)) for name, path in paths.items() if path is not None}
 
     def check(cause: Exception | None) -> None:
-        for name, stamp in before.items():
-            if stamp != _stamp(Path(str(paths[name]))):
+        for name, was in before.items():
+            if was != stamp(Path(str(paths[name]))):
                 raise ValueError(
                     f"modality {name!r}: {paths[name]} changed while it was read; "
                     "try again when nothing writes to it"
@@ -113,7 +113,7 @@ def unchanged(paths: Mapping[str, str | None]) -> Iterator[None]:
     check(None)
 
 
-def _stamp(path: Path) -> list[tuple[str, int, int]]:
+def stamp(path: Path) -> list[tuple[str, int, int]]:
     """Return names, sizes and times of a file, or of all files in a folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     found = ((str(own), own.stat()) for own in files if own.exists())
