@@ -126,6 +126,12 @@ def test_a_full_disk_is_an_error_of_the_system_for_rows(monkeypatch):
         assert caught.value.errno == errno.ENOSPC
 
 
+def add_many(store):
+    for part in range(60):
+        ids = [f"{'a' * 90}{part:03}{i:06}" for i in range(8192)]
+        store.add("a", ids, np.zeros((8192, 1)), np.ones(8192, dtype=bool))
+
+
 def test_a_full_disk_is_an_error_of_the_system_for_ids(monkeypatch):
     connect = duckdb.connect
     small = {"memory_limit": "8MB", "max_temp_directory_size": "1MB"}
@@ -134,9 +140,7 @@ def test_a_full_disk_is_an_error_of_the_system_for_ids(monkeypatch):
     )
     with RowStore(["a", "b"]) as store:
         with pytest.raises(OSError, match="joining the modalities on disk failed") as caught:
-            for part in range(60):
-                ids = [f"{'a' * 90}{part:03}{i:06}" for i in range(8192)]
-                store.add("a", ids, np.zeros((8192, 1)), np.ones(8192, dtype=bool))
+            add_many(store)
         assert caught.value.errno == errno.ENOSPC
 
 

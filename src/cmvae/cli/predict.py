@@ -60,10 +60,10 @@ def predict(
     """Write id, cluster, its probability, the modalities seen and the fit of each sample.
 
     However many there are; broken off, the same command goes on where it stopped. Columns are found
-    by name; fit_percentile tells how well a sample fits, among those of training. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
-    .obs["cmvae_cluster"], .obs["cmvae_probability"], .obs["cmvae_fit_percentile"] and
-    .uns["cmvae"]. Where clusters have names, which cmvae report --names gives them, these stand
-    beside their numbers.
+    by name; fit_percentile tells how well a sample fits, among those of training. Or, of an .h5mu
+    file, a copy with .obsm["X_cmvae"], .obs["cmvae_cluster"], .obs["cmvae_probability"],
+    .obs["cmvae_fit_percentile"] and .uns["cmvae"]. Where clusters have names, which cmvae report
+    --names gives them, these stand beside their numbers.
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 
@@ -98,6 +98,8 @@ def predict(
             read_from += [run / name for name in read_manifest(run).files]
             if any(path.exists() and out.exists() and out.samefile(path) for path in read_from):
                 raise ValueError(f"out: {out} is one of the files to read: name another file")
+        if is_copy and not fit:
+            raise ValueError(f"--no-fit is for tables, and {out} is none: leave it out")
         told = (say_join, strict, say)
         if is_copy and data is not None:
             counts = predict_h5mu(run, record, files, data, out, *told)
