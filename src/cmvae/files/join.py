@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cmvae.base.arrays import is_sparse
+from cmvae.base.arrays import is_sparse, joined_names
 from cmvae.base.words import counted, listed, raise_all
 from cmvae.files.id_tables import IdTables, disk_errors
 from cmvae.files.ids import match_ids
@@ -51,8 +51,7 @@ class JoinedRows:
 
     def patterns(self) -> list[str]:
         """Return the modalities that each sample has, joined by +."""
-        names = np.array(list(self.masks))
-        return ["+".join(names[row]) for row in np.stack(list(self.masks.values()), 1)]
+        return joined_names(list(self.masks), np.stack(list(self.masks.values()), 1))
 
 
 class RowStore:

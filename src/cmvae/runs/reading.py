@@ -145,7 +145,7 @@ def _add(
     name = source.modality
     codec, met = preprocessing.codecs[name], Differences(name, strict)
     refusal: Exception | None = None
-    for ids, rows in source.chunks(preprocessing.chunk_rows, codec.texts):
+    for ids, rows in source.chunks(preprocessing.read_rows, codec.texts):
         try:
             if refusal is None:
                 store.add(name, ids, *codec.encode(met.matched(rows, codec), name))
