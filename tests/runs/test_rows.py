@@ -49,7 +49,8 @@ def test_columns_may_name_their_modality_and_ids_stay_as_they_are(predictor):
 def test_missing_columns_are_missing_cells_and_an_order_is_none(predictor):
     rows = table_a().drop(columns="smokes")
     shuffled = rows.sample(frac=1, random_state=0)
-    one, other = predictor(rows), predictor(shuffled)
+    with pytest.warns(UserWarning, match="1 column missing, 'smokes': taken as missing cells"):
+        one, other = predictor(rows), predictor(shuffled)
     pd.testing.assert_frame_equal(
         other.set_index("id").loc[one["id"]].reset_index(), one, atol=1e-5
     )
@@ -71,6 +72,11 @@ def test_missing_columns_are_missing_cells_and_an_order_is_none(predictor):
 def test_rows_that_cannot_be_used_are_refused(predictor, change, message):
     with pytest.raises(ValueError, match=message):
         predictor(change(table_a()))
+
+
+def test_strict_refuses_a_missing_column(files, run):
+    with pytest.raises(ValueError, match="1 column missing, 'smokes'"):
+        RowPredictor(files / "run", strict=True)(table_a().drop(columns="smokes"))
 
 
 def test_no_run_is_refused_at_once(tmp_path):

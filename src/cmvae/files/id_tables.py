@@ -32,7 +32,7 @@ class IdTables:
         self._open = ExitStack()
         folder = self._open.enter_context(scratch_folder("cmvae-join-"))
         # One thread: more would each take memory, and the order is theirs.
-        settings = {"threads": 1, "memory_limit": MEMORY, "temp_directory": str(folder)}
+        settings: Any = {"threads": 1, "memory_limit": MEMORY, "temp_directory": str(folder)}
         self._base: Any = self._open.enter_context(duckdb.connect(":memory:", config=settings))
         for place in self._places:
             self._base.execute(

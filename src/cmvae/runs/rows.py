@@ -4,6 +4,7 @@ One :class:`RowPredictor` for each worker reads the run once; ``cmvae.ray`` is m
 the recipe for Spark in the documentation.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,10 @@ class RowPredictor:
         """Return a modality's values of rows, and which rows have it, (n,) boolean."""
         if isinstance(codec, TABLES):
             frame = rows[list(found.values())].set_axis(list(found), axis=1).reset_index(drop=True)
-            frame = frame.reindex(columns=self._own(modality))
             met = Differences(modality, self.strict)
             values, seen = codec.encode(met.matched(frame, codec), modality)
-            met.settle(codec)
+            for line in met.settle(codec):
+                warnings.warn(line, stacklevel=4)
             return values, seen
         cells = rows[modality]
         there = cells.notna().to_numpy(copy=True)
