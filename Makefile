@@ -57,6 +57,7 @@ docs: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/cost.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serving.py
 
 attack: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attack --share $(SHARE)

@@ -50,6 +50,7 @@ from cmvae.networks import (
     NetworkPair,
     ResidualConvDecoder,
 )
+from cmvae.training.callbacks import CosineDecay
 from cmvae.training.checkpoints import last_checkpoint
 from cmvae.training.fit import make_loader
 from cmvae.training.module import CMVAEModule
@@ -60,7 +61,8 @@ MARKS = 8
 TIMED = 20  # steps
 # Half the channels of the default pair: on a CPU twice the steps are worth more.
 _ENCODER = partial(ConvEncoder, channels=(16, 32))
-NETWORKS["small"] = NetworkPair(_ENCODER, partial(ResidualConvDecoder, channels=(32, 16)))
+SMALL = "small"
+NETWORKS[SMALL] = NetworkPair(_ENCODER, partial(ResidualConvDecoder, channels=(32, 16)))
 NETWORKS["plain"] = NetworkPair(_ENCODER, partial(ConvDecoder, channels=(32, 16)))
 
 
@@ -128,7 +130,7 @@ WAYS = {
     "without-sharp": replace(_OURS, scale=0.75),
     "paper": Way({"prior_and_posterior_dist": "laplace_with_softmax"}, scale=0.75, start=None),
 }
-_CPU = Size(3, "small", 10, (3, 2), 64, 2e-3, (0.6, 0.55, 0.55, 0.98, 0.9), (0.5, 0.95))
+_CPU = Size(3, SMALL, 10, (3, 2), 64, 2e-3, (0.6, 0.55, 0.55, 0.98, 0.9), (0.5, 0.95))
 SIZES = {
     "cpu": _CPU,
     "long": replace(_CPU, epochs=20, targets=(0.8, 0.75, 0.8, 0.98, 0.92), missing=(0.7, 0.96)),
@@ -147,16 +149,6 @@ SIZES = {
         5, "resnet", 250, (3, 20), 128, 1e-3, (0.897, 0.781, 0.9, 0.95, 0.88), (0.85, 0.97)
     ),
 }
-
-
-class Cosine(Callback):
-    """Let the step size fall along half a cosine, to a twentieth."""
-
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
-        done = trainer.global_step / trainer.estimated_stepping_batches
-        share = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = module.learning_rate * share
 
 
 class Marks(Callback):
@@ -233,7 +225,7 @@ def train(
         run_dir=folder,
         resume_from=last if last.exists() else None,
         overwrite=True,
-        callbacks=[*([Cosine()] if start else []), *more],
+        callbacks=[*([CosineDecay()] if start else []), *more],
         enable_progress_bar=False,
     )
     model.to(device()).eval()

@@ -752,7 +752,9 @@ def test_alignment_is_reachable():
     assert not np.array_equal(model.transform(tables), plain.transform(tables))
     with pytest.raises(ValueError, match=r"alignment_epochs must be left out: .* \['x'\]"):
         CMVAEClusterer(3, **settings, alignment_epochs=(2, 2)).fit(tables["a"])
-    with pytest.raises(ValueError, match="alignment_epochs must be two positive integers, got 3"):
+    with pytest.raises(
+        ValueError, match=r"alignment_epochs must be two positive integers, .* or 'auto', got 3"
+    ):
         CMVAEClusterer(3, **settings, alignment_epochs=3).fit(tables)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cmvae.models.config import CMVAEConfig
     from cmvae.multivae import install_as_multivae
     from cmvae.networks import BaseDecoder, BaseMultilatentEncoder
+    from cmvae.runs.exported import export, load_exported
     from cmvae.training.fit import fit
     from cmvae.training.initialization import initialize_clusters
     from cmvae.training.module import CMVAEModule, NonFiniteLossError
@@ -34,9 +35,11 @@ __all__ = [
     "ModelOutput",
     "MultimodalBaseDataset",
     "NonFiniteLossError",
+    "export",
     "fit",
     "initialize_clusters",
     "install_as_multivae",
+    "load_exported",
 ]
 
 # Loaded when first asked for: importing Lightning or scikit-learn takes seconds, and many users
@@ -55,9 +58,11 @@ _HOMES = {
     "ModelOutput": "cmvae.base.outputs",
     "MultimodalBaseDataset": "cmvae.data.datasets",
     "NonFiniteLossError": "cmvae.training.module",
+    "export": "cmvae.runs.exported",
     "fit": "cmvae.training.fit",
     "initialize_clusters": "cmvae.training.initialization",
     "install_as_multivae": "cmvae.multivae",
+    "load_exported": "cmvae.runs.exported",
 }
 
 

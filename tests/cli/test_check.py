@@ -67,3 +67,14 @@ def test_of_many_columns_some_are_shown_and_all_are_counted(folder):
     assert "│ x90 " not in out
     assert "│ last " in out
     assert f"of all {wide.shape[1] + 1}: {wide.shape[1]} continuous, 1 left out" in out
+
+
+def test_a_file_of_captions_is_text_without_being_told_and_the_way_back_is_shown(folder):
+    said = [f"a {size} bird on {of}" for size in ("red", "wee", "fat") for of in "abcdefghij"]
+    pd.DataFrame({"id": IDS, "said": said * 2}).to_csv("c.csv", index=False)
+    status, out, err = run("fit", *given(b="b.csv", c="c.csv"), "--check")
+    assert status == 0, err
+    assert "modality 'c': 1 column noted: 'said' holds sentences: taken as text" in out
+    assert "texts of up to 5 words, 17 different" in out
+    taken = run("fit", *given(c="c.csv"), "--check", "--kind", "c.said=category")[1]
+    assert "1 category: said" in taken

@@ -478,7 +478,7 @@ def test_bad_options_are_told_in_one_line_and_nothing_is_written(
     (tmp_path / "several.yaml").write_text(
         "modalities: {a: {path: 3}}\nrecipe: {beta: -1, rule: guess}\n"
     )
-    notes = pd.DataFrame({"id": IDS, "note": [f"this is {name}" for name in IDS]})
+    notes = pd.DataFrame({"id": IDS, "note": [f"about {name}" for name in IDS]})
     notes.to_csv("notes.csv", index=False)
     before = names(tmp_path)
     options = [option.replace("=A", f"={files / 'a.csv'}") for option in options]
@@ -638,6 +638,7 @@ def test_clusters_without_samples_have_no_stability_and_samples_that_left_groups
         },
         config=SimpleNamespace(recipe=Recipe(n_clusters=2)),
         evidence=None,
+        refined=None,
     )
     show_clusters(record, tmp_path)
     out = " ".join(capsys.readouterr().out.split())
@@ -655,6 +656,7 @@ def test_one_cluster_is_no_finding_where_others_were_found_and_lost(tmp_path, ca
         metrics={"sizes": [9], "stability": [0.8], "still_falling": False, "kept": 1.0},
         config=SimpleNamespace(recipe=Recipe()),
         evidence=NumberEvidence(numbers, scores, chosen, None, 0.9, strength),
+        refined=None,
     )
     show_clusters(record, tmp_path)
     out = capsys.readouterr().out

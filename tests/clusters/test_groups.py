@@ -93,3 +93,18 @@ def test_shared_groups_cannot_be_counted_where_no_sample_has_two_modalities():
     known = known_of(points, points, observed=observed)
     with pytest.raises(ValueError, match="no sample has two modalities"):
         find_groups(known, "auto", 8, "shared", 0)
+
+
+def test_shared_groups_are_counted_among_the_samples_that_are_named():
+    """Of pairs that encoders have learned by heart every part looks like a group."""
+    sizes = (180, 150, 210)
+    (one, _), (other, _) = blobs(0, sizes, dim=6), blobs(1, sizes, dim=6)
+    by_heart = np.arange(540) % 3 > 0
+    for points in (one, other):
+        points[by_heart, 3] += 8 * (np.arange(540) % 3 - 1.5)[by_heart]
+    known = known_of(one, other, views=False)
+    assert len(set(find_groups(known, "auto", 20, "shared", 0).labels)) > 3
+    counted = find_groups(replace(known, counted=~by_heart), "auto", 20, "shared", 0)
+    assert len(set(counted.labels)) == 3
+    alone = replace(known, counted=np.zeros(540, dtype=bool))  # nobody to ask: all are
+    assert len(set(find_groups(alone, "auto", 20, "shared", 0).labels)) > 3

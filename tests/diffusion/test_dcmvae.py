@@ -131,7 +131,7 @@ def test_what_is_refined_is_what_the_cmvae_gives_with_the_same_seed():
     whole, samples = refined(), incomplete()
     given = {}
     for m, decoder in whole.decoders.items():
-        decoder.sample = lambda x, sampler, _, m=m: given.setdefault(m, x) * 0 + sampler.steps
+        decoder.sample = lambda x, sampler, *_, m=m: given.setdefault(m, x) * 0 + sampler.steps
     own = whole.predict(samples, "all", ["a", "b"], N=2, refine=False, seed=5)
     found = whole.predict(samples, "all", ["a", "b"], N=2, seed=5, steps=7)
     for m in ("a", "b"):
@@ -195,6 +195,41 @@ def test_logits_become_means_before_they_condition():
     logits = whole.decode(latents, "a", refine=False)["a"]
     whole.decode(latents, "a")
     assert torch.equal(given[0].reshape(logits.shape), logits.sigmoid())
+
+
+def test_decoders_are_given_the_z_that_their_reconstruction_is_of():
+    whole, samples = refined({"a": TINY.model_copy(update={"latents": True})}), incomplete()
+    given, seen = {}, {}
+    own = whole.decoders["a"]
+    own.sample = lambda x, sampler, generator, z: given.update(x=x, z=z) or x
+    latents = whole.encode(samples, N=2, generator=generator())
+    whole.decode(latents, "a")
+    assert torch.equal(given["z"].reshape(latents.z.shape), latents.z)
+    linear = torch.cat([given["z"], latents.modalities_z["a"].flatten(0, 1)], -1)
+    expected = whole.cmvae.decoders["a"](linear).reconstruction
+    torch.testing.assert_close(given["x"], expected.reshape(given["x"].shape))
+    own.loss = lambda x, x_hat, generator, z: seen.update(x=x, z=z) or x.sum(1)
+    whole(samples, generator=generator())
+    batch = read_batch(whole.cmvae, samples)
+    found = draw_conditions(whole.cmvae, batch, ["a"], generator())
+    assert torch.equal(seen["z"], found.z[found.rows["a"]])
+    assert torch.equal(seen["x"], samples["data"]["a"][samples["masks"]["a"]])
+
+
+def test_a_decoder_learns_from_z_what_the_reconstruction_does_not_show(tmp_path):
+    whole = built_in({"a": TINY.model_copy(update={"latents": True, "prediction": "v"})})
+    plain = built_in({"a": TINY.model_copy(update={"prediction": "v"})})
+    losses = []
+    for model in (whole, plain):
+        with torch.no_grad():
+            for parameter in model.cmvae.decoders["a"].parameters():
+                parameter.zero_()
+        options = {"max_epochs": 60, "batch_size": 20, "learning_rate": 1e-2, "seed": 0, **QUIET}
+        fit(model, {"a": dataset().data["a"]}, run_dir=tmp_path / str(len(losses)), **options)
+        model.eval()
+        found = model({"a": dataset().data["a"]}, generator=generator())
+        losses.append(float(found.loss))
+    assert losses[0] < 0.9 * losses[1], losses
 
 
 # Conditions

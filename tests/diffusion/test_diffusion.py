@@ -567,3 +567,51 @@ def test_without_diffusers_the_error_names_the_extra(monkeypatch):
     assert cmvae.DCMVAE.__name__ == "DCMVAE"
     with pytest.raises(ImportError, match=r"needs diffusers, .*pip install 'cmvae\[diffusion\]'"):
         DiffusionDecoder(2)
+
+
+# z beside the reconstruction
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 4, 4)])
+def test_z_counts_where_it_is_given_and_is_withheld_with_the_reconstruction(shape):
+    torch.manual_seed(0)
+    decoder = DiffusionDecoder(shape, DiffusionConfig(latents=True, **TINY), latent_dim=2)
+    with torch.no_grad():  # as the U-Net starts, its output may be nearly zero
+        for parameter in decoder.averaged.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    decoder.scaling.known.fill_(True)
+    x = torch.rand(5, *shape)
+
+    def drawn(z, **options):
+        start = torch.Generator().manual_seed(1)
+        return decoder.sample(x, Sampler(steps=3, **options), start, z)
+
+    z = torch.randn(5, 2)
+    assert torch.equal(drawn(z), drawn(z.double()))
+    assert not torch.allclose(drawn(z), drawn(z + 3))
+    assert torch.equal(drawn(z, guidance=0), drawn(z + 3, guidance=0))
+    assert torch.equal(drawn(z, batch_size=2).round(decimals=4), drawn(z).round(decimals=4))
+    for bad in (None, z[:4], torch.randn(5, 3)):
+        with pytest.raises(ValueError, match=r"z must be \(5, 2\), got"):
+            drawn(bad)
+    decoder.eval()
+    losses = [decoder.loss(x, x, torch.Generator().manual_seed(1), own) for own in (z, z + 3)]
+    assert not torch.allclose(*losses)
+
+
+@pytest.mark.parametrize("channels", [(8, 8), (4, 6), (2, 2)])
+def test_the_step_reaches_a_unet_of_few_channels(channels):
+    torch.manual_seed(0)
+    denoiser = ImageDenoiser((1, 4, 4), DiffusionConfig(**{**TINY, "channels": channels}))
+    x, given = torch.rand(1, 1, 4, 4), torch.ones(1)
+    early, late = (denoiser(x, x, given, torch.tensor([step])) for step in (3, 900))
+    assert not torch.allclose(early, late)
+
+
+def test_a_decoder_of_z_needs_its_size_and_one_without_ignores_it():
+    with pytest.raises(ValueError, match=r"latent_dim must be given where config\.latents is True"):
+        DiffusionDecoder(3, DiffusionConfig(latents=True, **TINY))
+    plain = DiffusionDecoder(3, DiffusionConfig(**TINY), latent_dim=2)
+    assert plain.latent_dim == 0
+    assert plain.denoiser.first.in_features == 7

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from cmvae.models.assignment import RULES, assign, average_posteriors, check_rule
+from cmvae.models.assignment import (
+    RULES,
+    assign,
+    average_posteriors,
+    check_rule,
+    deciding_points,
+)
 from helpers import incomplete, make_model
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -87,3 +93,15 @@ def test_joint_rule_decides_at_the_mean_of_the_joint_posterior():
     expected = model.mixture.posterior(model.encode(data, return_mean=True).z[:, 0])
     torch.testing.assert_close(found.probabilities, expected)
     assert torch.equal(found.clusters, expected.argmax(-1))
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+def test_the_joint_rule_looks_at_the_mean_of_what_is_observed(modalities):
+    torch.manual_seed(0)
+    z, observed = torch.randn(modalities, 6, 4), torch.rand(modalities, 6) < 0.5
+    observed[0] |= ~observed.any(0)
+    points, counted = deciding_points("joint", z, observed)
+    expected = torch.stack([z[own, i].mean(0) for i, own in enumerate(observed.T)])
+    torch.testing.assert_close(points, expected.unsqueeze(0))
+    assert counted.shape == (1, 6)
+    assert counted.all()

@@ -1,6 +1,6 @@
 import torch
 
-from cmvae.models.views import noisy, other_views
+from cmvae.models.views import noisy, other_views, without_rows
 
 SHAPES = {"image": (2, 18, 27), "vector": (5,), "small": (1, 4, 4), "bytes": (1, 9, 9)}
 
@@ -62,3 +62,16 @@ def test_noise_of_a_generator_is_that_generator_s():
     drawn = [noisy(images, 0.5, torch.Generator().manual_seed(1)) for _ in range(2)]
     assert torch.equal(*drawn)
     assert not torch.equal(drawn[0], images)
+
+
+def test_samples_that_are_held_out_are_left_out_of_every_field():
+    data = {"a": torch.arange(4.0)[:, None], "b": torch.arange(4)}
+    masks = {"a": torch.tensor([True, False, True, True])}
+    given = {"data": data, "masks": masks, "rows": torch.tensor([7, 2, 9, 3])}
+    left = without_rows(given, torch.tensor([2, 3, 5]))
+    assert left["rows"].tolist() == [7, 9]
+    assert left["data"]["a"].tolist() == [[0.0], [2.0]]
+    assert left["data"]["b"].tolist() == [0, 2]
+    assert left["masks"]["a"].tolist() == [True, True]
+    for whole in (data, {"data": data}, {**given, "rows": torch.tensor([2, 3, 2, 3])}):
+        assert without_rows(whole, torch.tensor([2, 3])) is whole

@@ -17,6 +17,7 @@ from cmvae.networks import (
 from helpers import assert_same, make_config
 
 LATENT, STYLE = 3, 2
+IMAGE_NETWORKS = ["conv", "conv_residual", "conv_small", "resnet"]
 SIZES = [
     (8, 8),
     (9, 9),
@@ -56,7 +57,7 @@ def is_complete(network):
     )
 
 
-@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_shapes_and_gradients(name, size, channels):
@@ -79,7 +80,7 @@ def test_shapes_and_gradients(name, size, channels):
     assert is_complete(decoder)
 
 
-@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
 @pytest.mark.parametrize("size", [(9, 9), (17, 12)])
 def test_every_pixel_is_seen_and_made(name, size):
     encoder, decoder = pair(name, (1, *size))
@@ -149,7 +150,7 @@ def test_trunks_are_separate():
         assert all(gradient is None for gradient in strange)
 
 
-@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
 def test_a_sample_does_not_depend_on_its_batch(name):
     encoder, decoder = pair(name, (3, 9, 9))
     x = torch.rand(5, 3, 9, 9)
@@ -163,7 +164,7 @@ def test_a_sample_does_not_depend_on_its_batch(name):
         )
 
 
-@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
 def test_channels_last_and_other_dtypes(name):
     encoder, decoder = pair(name, (3, 9, 9))
     x = torch.randint(256, (2, 3, 9, 9), dtype=torch.uint8)
@@ -240,7 +241,7 @@ def test_a_pair_of_ones_own(tmp_path, monkeypatch):
         CMVAE.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["conv", "conv_residual", "resnet"])
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
 def test_shapes_that_networks_cannot_take(name):
     message = rf"networks: '{name}' .* modality 'b' of shape \(4,\): .*\(channels, height, width\)"
     with pytest.raises(ValueError, match=message):

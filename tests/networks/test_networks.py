@@ -201,7 +201,8 @@ def test_sizes_may_be_integers_of_numpy():
 
 
 def test_registry_takes_new_pairs(monkeypatch):
-    assert set(NETWORKS) == {"mlp", "mlp_classes", "conv", "conv_residual", "resnet", "sequence"}
+    images = {"conv", "conv_residual", "conv_small", "resnet"}
+    assert set(NETWORKS) == {"mlp", "mlp_classes", *images, "sequence"}
     monkeypatch.setitem(
         NETWORKS,
         "mlp",

@@ -352,3 +352,53 @@ def test_numbers_that_cannot_be_added_up_are_refused():
     table = pd.DataFrame(np.sign(np.random.default_rng(0).normal(size=(40, 3))) * 1.7e308)
     with pytest.raises(ValueError, match=r"'m'.*too large"):
         encode_table(table, dict.fromkeys(table, "continuous"), "m")
+
+
+def numbers_and_codec():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(9, 3, (60, 4)), columns=list("dbca"))
+    frame["d"] = np.exp(frame["d"])
+    codec = TableCodec.learn(frame, ["continuous"] * 4, "m")
+    assert codec.columns[0].transform == "log1p"
+    return frame, codec
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.uint8])
+def test_plain_numbers_are_coded_as_they_are_in_a_table(kind):
+    frame, codec = numbers_and_codec()
+    frame = frame.clip(0, 250).astype(kind)
+    if kind in (np.float64, np.float32):
+        frame.iloc[3, 1], frame.iloc[5] = np.nan, np.nan
+    looked_at = frame.iloc[:, ::-1]  # found by name, column by column
+    assert codec.plain_numbers(looked_at) is None
+    expected, there = codec.encode(looked_at, "m")
+    for rows in (frame, frame.to_numpy()):
+        assert codec.plain_numbers(rows) is not None
+        values, observed = codec.encode(rows, "m")
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, expected)
+        np.testing.assert_array_equal(observed, there)
+
+
+def test_what_is_not_plain_is_looked_at():
+    frame, codec = numbers_and_codec()
+    infinite = frame.to_numpy()
+    infinite[2, 1] = np.inf
+    texts, booleans = frame.astype(object).assign(a="1.5"), frame > 0
+    for rows in (infinite, texts, booleans, frame.assign(e=1), frame[["d", "b", "c"]]):
+        assert codec.plain_numbers(rows) is None
+    assert codec.plain_numbers(frame.to_numpy()[:, :3]) is None
+    assert codec.replace(ignored=("x",)).plain_numbers(frame.to_numpy()) is None
+    with pytest.raises(ValueError, match="infinite values in rows"):
+        codec.encode(infinite, "m")
+    mixed = TableCodec.learn(frame.assign(a=1), [*["continuous"] * 3, "count"], "m")
+    assert mixed.plain_numbers(frame) is None
+
+
+def test_a_codec_is_the_same_after_it_was_used():
+    frame, codec = numbers_and_codec()
+    again = TableCodec.from_json(codec.to_json())
+    codec.plain_numbers(frame)
+    assert codec == again
+    assert codec.to_json() == again.to_json()
+    wider = codec.replace(columns=(*codec.columns, codec.columns[0].replace(name="e")))
+    assert wider.plain_numbers(frame) is None

@@ -1,11 +1,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from cmvae import CMVAE, CMVAEConfig
-from cmvae.preprocessing.texts import PAD, UNKNOWN, Tokenizer
+from cmvae.preprocessing.texts import PAD, UNKNOWN, Tokenizer, are_sentences
 
 TEXTS = ["A red bird, it's red-eyed.", "a BLUE bird!", "a Übervogel"]
 
@@ -117,3 +118,28 @@ def test_a_caption_model_writes_the_right_words():
     drawn = model.to_data({"text": logits}, sample=True)["text"]
     right = (drawn.argmax(-1) == torch.as_tensor(tokenizer.encode(captions))).float().mean()
     assert right > 0.8
+
+
+SENTENCES = [
+    f"A {size} bird on a {of} branch" for size in ("red", "wee", "fat") for of in "abcdefg"
+]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (SENTENCES, True),
+        ([None, *SENTENCES, None], True),
+        (SENTENCES[:20], False),  # of few different texts each may be a category
+        (SENTENCES[:20] * 5, False),
+        ([text.split()[1] for text in SENTENCES] * 2, False),
+        ([f"bird {i} {letter}" for i, letter in enumerate("ab" * 12)], True),
+        ([f"{i} {i + 1} bird" for i in range(24)], False),  # most words are numbers
+        ([f"{i % 28 + 1} March {1990 + i}" for i in range(40)], False),
+        ([f"x{chr(97 + i)} y{chr(97 + i)} z{chr(97 + i)}" for i in range(24)], False),  # no repeats
+        ([1.0, 2.0, 3.0], False),
+        (pd.Categorical(SENTENCES), False),
+    ],
+)
+def test_sentences_are_told_from_categories(cells, expected):
+    assert are_sentences(pd.Series(cells)) is expected

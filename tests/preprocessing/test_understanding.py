@@ -4,6 +4,7 @@ import pytest
 
 from cmvae.files.modality import ModalityFile
 from cmvae.preprocessing import IdentifierError, Preprocessing
+from cmvae.preprocessing.preprocessing import SENTENCES
 from cmvae.preprocessing.understanding import ModalitySummary, summarise
 
 RNG = np.random.default_rng(0)
@@ -129,3 +130,19 @@ def test_bytes_in_any_encoding_are_left_out_with_a_word():
     table["bytes"] = [b"\xff", *(f"t{i}" for i in range(29))]
     learned = Preprocessing.learn({"m": table}, {"m": ModalityFile()})
     assert learned.understood["m"].columns[0].note == "holds 30 different texts in 30 rows"
+
+
+def test_a_table_of_sentences_alone_is_text_and_says_so():
+    said = [f"a {size} bird on {of}" for size in ("red", "wee", "fat") for of in "abcdefghij"]
+    learned, own = understood(pd.DataFrame({"said": said * 2}))
+    assert learned.codecs["t"].input_shape == (5, 2 + 15)
+    assert own.columns[0].kind == "text"
+    (line,) = own.say_noted("t")
+    assert line == f"modality 't': 1 column noted: 'said' {SENTENCES}"
+    kinds = {"other": "ignore"}
+    assert understood(pd.DataFrame({"said": said, "other": 1.0}), kinds=kinds)[1].noted
+    own = understood(pd.DataFrame({"said": said}), kinds={"said": "category"})[1]
+    assert own.columns[0].kind == "category"
+    assert not own.noted
+    with pytest.raises(IdentifierError, match="'said' holds 30 different texts in 30 rows"):
+        understood(pd.DataFrame({"said": said}), likelihood="mixed")

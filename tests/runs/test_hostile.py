@@ -128,6 +128,11 @@ CHANGES = [
     ("estimator.json", lambda _: "[1]", "must be a mapping"),
     ("estimator.json", put("evil", value=1), "unknown arguments"),
     ("estimator.json", put("tables", value=["zzz"]), "unknown modalities 'zzz'"),
+    (
+        "estimator.json",
+        put("auto", value=["latent_dims"]),
+        "auto names unknown settings 'latent_dims'",
+    ),
     ("estimator.json", put("kinds", value=3), "kinds must be a list"),
     ("estimator.json", put("random_state", value="x"), "random_state is no seed and no state"),
     ("estimator.json", put("random_state", value=-1), "random_state is no seed and no state"),

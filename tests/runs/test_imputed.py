@@ -70,7 +70,8 @@ def test_samples_of_other_files(gaps, tmp_path):
 
 def test_what_cannot_be_is_told_in_one_line(gaps, tmp_path):
     given = ["generate", gaps / "run", "--impute", "--out", tmp_path / "done"]
-    refused("--impute completes samples: leave out --cluster and --draw", *given, "--draw")
+    alone = "--impute completes samples: leave out --cluster, --draw and --refine"
+    refused(alone, *given, "--draw")
     a = pd.read_csv(gaps / "a.csv", index_col="id")
     clusterer = CMVAEClusterer(2, max_epochs=2, random_state=0).fit({"a": a[["w", "x", "y", "z"]]})
     clusterer.save(tmp_path / "python")

@@ -1,11 +1,14 @@
 import signal
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
 
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
 from cmvae.metrics import clustering_accuracy
+from cmvae.training.callbacks import CosineDecay
+from cmvae.training.initialization import initialize_clusters
 from cmvae.training.start import ALIGNMENT_WEIGHT, Start
 from training.cases import StopAfter, data, model, train, weights
 
@@ -232,6 +235,21 @@ def test_the_objective_becomes_the_models_own_step_by_step():
     assert best["epoch"] == 8
 
 
+def test_a_learning_rate_falls_along_half_a_cosine():
+    rates = []
+
+    class Rates(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append([group["lr"] for group in optimizer.param_groups])
+
+    learned = model(decoder_dist_params={"a": {"scale": "learned"}})
+    train(learned, data(), max_epochs=4, learning_rate=0.01, callbacks=[CosineDecay(), Rates()])
+    first, second = np.array(rates).T
+    fallen = 0.5 * (1 + np.cos(np.pi * np.arange(12) / 12))
+    np.testing.assert_allclose(first, 0.01 * (0.05 + 0.95 * fallen))
+    np.testing.assert_allclose(second, 10 * first)
+
+
 @pytest.mark.parametrize("views", [True, False])
 def test_every_step_of_an_alignment_sees_other_views_where_the_plan_says_so(monkeypatch, views):
     shapes = []
@@ -241,6 +259,57 @@ def test_every_step_of_an_alignment_sees_other_views_where_the_plan_says_so(monk
     plan = {"max_epochs": 4, "start": start, "batch_size": 30}
     train(aligned_model(), shares_the_group_alone(60), **plan)
     assert shapes == [{"a": (6,), "b": (5,)}] * 8 * views
+
+
+@pytest.mark.parametrize("views", [True, False])
+def test_samples_that_are_held_out_are_never_aligned_and_count_the_groups(monkeypatch, views):
+    aligned, counted = [], []
+    align = CMVAE.align
+
+    def watched(own, batch):
+        aligned.append(batch["rows"].tolist())
+        return align(own, batch)
+
+    def start_clusters(own, samples, n_clusters, **options):
+        counted.append(options["counted"])
+        return initialize_clusters(own, samples, n_clusters, **options)
+
+    monkeypatch.setattr(CMVAE, "align", watched)
+    monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start_clusters)
+    forward = CMVAE.forward
+
+    def forwarded(own, batch, **options):
+        aligned.append(options["views"]["rows"].tolist())
+        assert len(batch["rows"]) == 30
+        return forward(own, batch, **options)
+
+    monkeypatch.setattr(CMVAE, "forward", forwarded)
+    start = Start(alignment_epochs=(2, 1), views=views, held_out=0.2, seed=3)
+    train(aligned_model(), shares_the_group_alone(60), max_epochs=5, start=start, batch_size=30)
+    seen = {row for rows in aligned for row in rows}
+    assert (len(aligned), len(seen)) == (10, 48)
+    for rows in counted:
+        assert sorted({*range(60)} - seen) == rows.tolist()
+    assert len(counted) == 2
+
+
+@pytest.mark.parametrize(("held_out", "last"), [(0.2, 3), (0.0, 2)])
+def test_the_second_start_has_no_fewer_clusters_than_were_seen_held_out(
+    monkeypatch, held_out, last
+):
+    wanted, numbers = [], iter([3, 2])
+
+    def start_clusters(own, samples, n_clusters, **options):
+        wanted.append(n_clusters)
+        number = next(numbers) if n_clusters == "auto" else n_clusters
+        return initialize_clusters(own, samples, number, **options)
+
+    monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start_clusters)
+    plan = {"alignment_epochs": (1, 1), "initial_clusters": "auto", "held_out": held_out}
+    trained = aligned_model()
+    train(trained, shares_the_group_alone(60), max_epochs=4, start=Start(**plan, seed=0))
+    assert wanted == ["auto", "auto"] + [3] * (held_out > 0)
+    assert trained.n_clusters == last
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,43 @@ def test_a_recipe_warms_up_or_aligns_or_neither():
         assert recipe.final_epochs(100, warm=True) == epochs
 
 
+def test_images_are_aligned_within_the_epochs_that_there_are():
+    auto = Recipe()
+    assert auto.alignment is None
+    assert auto.suited_to(1500, 63) is auto
+    found = auto.suited_to(1500, 64)
+    assert (found.alignment, found.batch_size) == ((50, 19), 64)  # 1200 and 450 steps
+    assert auto.suited_to(200_000, 64).alignment == (1, 1)
+    assert auto.suited_to(90, 90).batch_size == 16
+    for epochs, wanted in ((1, (1, 1)), (9, (9, 4)), (500, (50, 19))):
+        assert auto.replace(max_epochs=epochs).suited_to(1500, 1500).alignment == wanted
+    assert auto.replace(batch_size=100).suited_to(1500, 1500).alignment == (80, 30)
+    for given in (None, (3, 2)):
+        chosen = auto.replace(alignment_epochs=given)
+        assert chosen.suited_to(1500, 1500) is chosen
+    assert found.suited_to(9, 9) is found
+
+
+def test_the_learning_rate_falls_after_an_alignment_unless_it_is_given():
+    plain, aligning = Recipe(), Recipe(alignment_epochs=(1, 1))
+    assert (plain.step_size(), plain.decays()) == (1e-3, False)
+    assert (aligning.step_size(), aligning.decays()) == (2e-3, True)
+    assert (aligning.step_size(warm=True), aligning.decays(warm=True)) == (1e-3, False)
+    given = aligning.replace(learning_rate=5e-4)
+    assert (given.step_size(), given.decays()) == (5e-4, False)
+    with pytest.raises(
+        ValueError, match=r"^learning_rate must be a positive number or 'auto', got"
+    ):
+        Recipe(learning_rate="fast")
+
+
+@pytest.mark.parametrize("wrong", [3, (0, 2), (1, 2.0), "12", "none"])
+def test_what_is_no_alignment_is_refused_with_what_is_allowed(wrong):
+    message = r"^alignment_epochs must be two positive integers, \(0, 0\) for none, or 'auto', got"
+    with pytest.raises(ValueError, match=message):
+        Recipe(alignment_epochs=wrong)
+
+
 def test_plans_and_logs_are_read_without_torch_and_clusters_start_without_lightning():
     script = """
 import sys

@@ -10,6 +10,7 @@ from cmvae._version import __version__
 from cmvae.cli.console import EXIT_FAILED, EXIT_USAGE, console, errors, one_line_warnings
 from cmvae.cli.demo import demo
 from cmvae.cli.evaluate import evaluate
+from cmvae.cli.export import export
 from cmvae.cli.fit import fit
 from cmvae.cli.generate import generate
 from cmvae.cli.predict import predict
@@ -58,5 +59,5 @@ def _options(
     pass
 
 
-for command in (demo, fit, predict, generate, evaluate, select, report, verify):
+for command in (demo, fit, predict, generate, evaluate, select, report, export, verify):
     app.command()(command)

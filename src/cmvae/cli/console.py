@@ -29,6 +29,7 @@ OPTIONS = {
     "alignment_epochs": "--alignment-epochs",
     "device": "--device",
     "clusters": "--clusters",
+    "diffusion": "--diffusion",
 }
 """Arguments of the library to the options that set them."""
 

@@ -101,7 +101,9 @@ def fit(
     network: Annotated[
         Options,
         typer.Option(
-            metavar="NAME=NETWORK", help="mlp, conv, resnet or sequence, instead of the usual one."
+            metavar="NAME=NETWORK",
+            help="mlp, conv, conv_small, conv_residual, resnet or sequence, instead of the usual "
+            "one.",
         ),
     ] = None,
     clusters: Annotated[
@@ -123,8 +125,21 @@ def fit(
         tuple[int, int] | None,
         typer.Option(
             help="For modalities that share little but the cluster: passes in which encoders learn "
-            "what they share, and passes in which decoders learn to read it.",
+            "what they share, and passes in which decoders learn to read it; 0 0 for none. By "
+            "default some where two modalities or more are images or captions of them, else none.",
         ),
+    ] = None,
+    diffusion: Annotated[
+        Options,
+        typer.Option(
+            metavar="NAME",
+            help="A modality of images for which a diffusion decoder is trained too, for sharper "
+            "images (generate --refine); once for each.",
+        ),
+    ] = None,
+    diffusion_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the data for it.", show_default="2,000 steps"),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, mps …", show_default="auto")
@@ -170,7 +185,7 @@ def fit(
             partial = may_write_run(out, overwrite=overwrite, resume=resume)
         named = [modality, data, id_column, kind, read, likelihood, layer, network, config]
         if resume:
-            given = [*named, clusters, seed, epochs, alignment_epochs]
+            given = [*named, clusters, seed, epochs, alignment_epochs, diffusion, diffusion_epochs]
             if any(value is not None for value in given):
                 raise ValueError(
                     "--resume takes the settings of the interrupted run: pass --out, and --device, "
@@ -186,7 +201,9 @@ def fit(
                 "max_epochs": epochs,
                 "alignment_epochs": alignment_epochs,
             }
-            settings = _settings(config, files, recipe, {"seed": seed})
+            others: dict[str, Any] = {"seed": seed, "diffusion_epochs": diffusion_epochs}
+            others |= {"diffusion": tuple(dict.fromkeys(diffusion))} if diffusion else {}
+            settings = _settings(config, files, recipe, others)
         if device is not None:
             settings = settings.replace(device=device)
         rows = read_files(settings.modalities, tell=say)
@@ -200,7 +217,7 @@ def fit(
             return
         show_short(prepared)
         quieten()
-        choices = {"overwrite": overwrite, "resume": resume}
+        choices: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "tell": say}
         show_clusters(fit_run(out, prepared, **choices, **training_bar()), out)
 
 
@@ -238,6 +255,9 @@ def show_clusters(run: "Run", out: Path) -> None:
         f"Written to {out}: clusters.csv, model/, config.yaml, preprocessing.json, metrics.json, "
         "log.csv"
     )
+    if run.refined is not None:
+        names = ", ".join(run.config.diffusion)
+        say(f"Diffusion decoders of {names}: cmvae generate {out} --refine uses them")
 
 
 def _doubts(run: "Run") -> Iterator[str]:

@@ -50,6 +50,13 @@ def generate(
             "heavy tails what is near the median).",
         ),
     ] = False,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine",
+            help="Refine images by the run's diffusion decoders (fit --diffusion NAME).",
+        ),
+    ] = False,
     table_format: Annotated[
         str, typer.Option("--format", help="Of tables: csv or parquet.")
     ] = "csv",
@@ -91,8 +98,8 @@ def generate(
         check_spreadsheet(spreadsheet, suffix)
         if given and cluster:
             raise ValueError("--from and --cluster exclude each other")
-        if impute and (cluster or draw):
-            raise ValueError("--impute completes samples: leave out --cluster and --draw")
+        if impute and (cluster or draw or refine):
+            raise ValueError("--impute completes samples: leave out --cluster, --draw and --refine")
         out = link_target(out)
         may_write_generated(out, overwrite)
         record = read_record(run)
@@ -109,6 +116,7 @@ def generate(
         if unknown:
             raise ValueError(f"--to names unknown modalities {unknown}; there are {names}")
         every = list(map(str, range(record.n_clusters)))
+        refined = _to_refine(run, wanted) if refine else []
         numbers = find_clusters(cluster or every, record.names, record.n_clusters)
         tables: dict[str, Any] = {"suffix": suffix, "spreadsheet": spreadsheet}
         with sole_writer(out), atomic_folder(out) as folder:
@@ -118,7 +126,7 @@ def generate(
                 sources = {name: str(file.path) for name, file in files.items()}
                 with join_files(files, record.preprocessing, strict) as store:
                     say_join(store.join())
-                    found = load_model(run, record)
+                    found = load_model(run, record, refine=refine)
                     translate_files(
                         found,
                         folder,
@@ -126,13 +134,27 @@ def generate(
                         wanted,
                         draw=draw,
                         seed=seed,
+                        refine=refined,
                         sources=sources,
                         **tables,
                     )
             else:
-                found = load_model(run, record)
-                generate_clusters(
-                    found, folder, numbers, samples, wanted, draw=draw, seed=seed, **tables
-                )
+                found = load_model(run, record, refine=refine)
+                tables |= {"draw": draw, "seed": seed, "refine": refined}
+                generate_clusters(found, folder, numbers, samples, wanted, **tables)
             check_generated(out, overwrite)  # others may have put something there meanwhile
         say(f"Written to {out}: {', '.join(wanted)}")
+
+
+def _to_refine(run: Path, wanted: list[str]) -> list[str]:
+    """Return which modalities to refine: those written that have a diffusion decoder."""
+    from cmvae.runs.folder import refinable
+
+    there = refinable(run)
+    if not there:
+        way = "fit it with --diffusion NAME, for each modality of images to be refined"
+        raise ValueError(f"--refine: {run} has no diffusion decoders; {way}")
+    found = [name for name in wanted if name in there]
+    if not found:
+        raise ValueError(f"--refine: {wanted} have no diffusion decoders, those of {there} do")
+    return found

@@ -37,6 +37,8 @@ def show_short(prepared: "Prepared") -> None:
         if own.left_out:
             first = own.left_out[0].name
             say(f"To use one all the same, name its kind: --kind {name}.{first}=category")
+    if prepared.config.recipe.alignment:
+        say(_start_words(*prepared.config.recipe.alignment))
 
 
 def show_all(prepared: "Prepared") -> None:
@@ -56,6 +58,13 @@ def show_all(prepared: "Prepared") -> None:
         words += [f"other combinations {rest}"] * bool(rest)
         say(f"Samples by the modalities that they have: {', '.join(words)}")
     say("Nothing was trained or written.")
+
+
+def _start_words(first: int, reading: int) -> str:
+    """Say how a training with an alignment starts."""
+    begin = f"Training starts with {counted(first, 'epoch')} in which encoders learn what"
+    then = f"modalities share, and {reading} in which decoders learn to read it"
+    return f"{begin} {then} (--alignment-epochs {first} {reading}; 0 0 for none)."
 
 
 def _source_words(own: "ModalitySummary") -> str:

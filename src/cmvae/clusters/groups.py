@@ -30,6 +30,7 @@ class Known:
         experts: Where each modality alone has them in the first model, (M, n, d).
         observed: Which of these count, (M, n) boolean.
         views: The samples' own vectors; None where they are none.
+        counted: Among which of them ``'shared'`` groups are counted, (n,) boolean; None: all.
     """
 
     rows: np.ndarray
@@ -37,6 +38,16 @@ class Known:
     experts: np.ndarray
     observed: np.ndarray
     views: Views | None = None
+    counted: np.ndarray | None = None
+
+
+def _shared_number(known: Known, largest: int) -> int:
+    """Return how many groups modalities agree on, among the samples that are to be counted."""
+    rows = np.ones(len(known.rows), dtype=bool) if known.counted is None else known.counted
+    if not (known.observed[:, rows].sum(0) > 1).any():
+        rows = np.ones_like(rows)
+    points, views = known.latents[0][rows], known.experts[:, rows]
+    return count_shared_groups(points, views, known.observed[:, rows], largest)
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ def find_groups(known: Known, wanted: Any, largest: int, method: str, seed: int)
         if not (known.observed.sum(0) > 1).any():
             what = "method 'shared' counts groups that modalities agree on"
             raise ValueError(f"{what}, but no sample has two modalities")
-        wanted = count_shared_groups(points, known.experts, known.observed, largest)
+        wanted = _shared_number(known, largest)
     if method == "spectral" and wanted == "auto":
         evidence = count_clusters(None, sources_of(None, [points]), min(largest, MOST), seed)
         wanted = evidence.chosen

@@ -14,6 +14,7 @@ from cmvae.models.inference import decode_latents, evaluating, experts_of
 class Conditions(NamedTuple):
     """The reconstructions of a batch."""
 
+    z: Tensor  # (B, latent_dim), what it is reconstructed from
     source: Tensor  # (B,) int64, the index of the modality that each sample is reconstructed from
     rows: dict[str, Tensor]  # by target, the indices of the samples that have observed it, (R,)
     reconstructions: dict[str, Tensor]  # by target, their x̂, likelihood means (R, *input shape)
@@ -43,4 +44,4 @@ def draw_conditions(
             if len(seen):
                 decoded = decode_latents(cmvae, target, torch.cat([z[seen], w], -1))
                 reconstructions |= cmvae.to_data({target: decoded})
-    return Conditions(source, rows, reconstructions)
+    return Conditions(z, source, rows, reconstructions)

@@ -15,6 +15,8 @@ class DiffusionConfig(Settings):
     Args:
         form: 1: x̂ is given to the denoiser, and the forward process is the standard one. 2: the
             forward process carries x̂ as well (see :mod:`cmvae.diffusion.process`).
+        latents: Whether the denoiser is given z beside x̂, from which x̂ was decoded: what it says
+            is then learned even where a blurred x̂ does not show it.
         prediction: What the denoiser predicts: ``'epsilon'``, the noise (Ho et al., 2020), or
             ``'v'``, √ᾱ_t ε − √(1−ᾱ_t) x_0 (Salimans and Ho, 2022).
         schedule: ``'linear'`` (Ho et al., 2020) or ``'cosine'`` (Nichol and Dhariwal, 2021).
@@ -27,7 +29,8 @@ class DiffusionConfig(Settings):
         hidden_dim: Vectors: width of the residual perceptron.
         n_blocks: Vectors: its residual blocks.
         dropout: Share of units that are dropped in training.
-        condition_dropout: Share of samples in training whose x̂ is withheld: guidance needs it.
+        condition_dropout: Share of samples in training whose x̂ (and z) is withheld: guidance needs
+            it.
         ema_decay: Decay of the moving average of the weights, which is what samples.
         scaling: How data and x̂ are brought to about [−1, 1]: ``'unit'``, 2x − 1, for data in [0,
             1] (default for images); ``'standard'``, by mean and standard deviation of the training
@@ -41,6 +44,7 @@ class DiffusionConfig(Settings):
     """
 
     form: Literal[1, 2] = 1
+    latents: Flag = False
     prediction: Literal["epsilon", "v"] = "epsilon"
     schedule: Literal["linear", "cosine"] = "linear"
     train_steps: PositiveInt = 1000

@@ -14,6 +14,7 @@ from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
 from cmvae.base.words import message_of, shown
 from cmvae.data.batches import Batch, iterate
+from cmvae.data.checks import as_tensor
 from cmvae.diffusion.conditions import draw_conditions
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.decoder import DiffusionDecoder
@@ -56,7 +57,8 @@ class DCMVAE(nn.Module):
     """A trained CMVAE, frozen, and diffusion decoders that refine some or all of its modalities.
 
     D-CMVAE (Palumbo et al., ICLR 2024) in the scheme of DiffuseVAE (Pandey et al., TMLR 2022): the
-    decoder of modality m learns p(x_m | x̂_m), x̂_m the mean of the CMVAE's likelihood.
+    decoder of modality m learns p(x_m | x̂_m), x̂_m the mean of the CMVAE's likelihood, or p(x_m |
+    x̂_m, z) where its settings have ``latents``.
     :func:`cmvae.fit` trains the decoders; all but what they generate is the CMVAE's own.
 
     Args:
@@ -171,7 +173,8 @@ class DCMVAE(nn.Module):
         for m, decoder in self.named_decoders():
             if m in conditions.reconstructions:
                 x = batch.data[m][conditions.rows[m]]
-                error = decoder.loss(x, conditions.reconstructions[m], generator).mean()
+                z = conditions.z[conditions.rows[m]]
+                error = decoder.loss(x, conditions.reconstructions[m], generator, z).mean()
                 metrics[f"denoising_{m}"] = error.detach()
                 loss = loss + error
         return ModelOutput(loss=loss, metrics=metrics)
@@ -218,8 +221,9 @@ class DCMVAE(nn.Module):
         for m, decoder in self.named_decoders():
             if m in refined:
                 mean = self.cmvae.to_data({m: decoded[m]})[m]
-                rows = mean.reshape(-1, *decoder.shape)
-                decoded[m] = decoder.sample(rows, sampler, generator).reshape(mean.shape)
+                rows, z = mean.reshape(-1, *decoder.shape), as_tensor(embedding["z"], "z").to(mean)
+                drawn = decoder.sample(rows, sampler, generator, z.reshape(-1, z.shape[-1]))
+                decoded[m] = drawn.reshape(mean.shape)
         return decoded
 
     @torch.no_grad()
@@ -303,7 +307,8 @@ class DCMVAE(nn.Module):
 
 def _decoders(cmvae: CMVAE, configs: Mapping[str, DiffusionConfig]) -> ModalityDict:
     shapes = cmvae.model_config.input_dims or {}
-    return ModalityDict({m: DiffusionDecoder(shapes[m], own) for m, own in configs.items()})
+    size = cmvae.latent_dim
+    return ModalityDict({m: DiffusionDecoder(shapes[m], own, size) for m, own in configs.items()})
 
 
 def _configs(cmvae: CMVAE, decoders: Any) -> dict[str, DiffusionConfig]:

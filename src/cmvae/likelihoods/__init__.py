@@ -1,6 +1,6 @@
 """The likelihoods p(x_m | z, w_m): log-densities of a modality given the decoder's output."""
 
-from cmvae.likelihoods.base import CountBlock, Likelihood
+from cmvae.likelihoods.base import CountBlock, LearnedScale, Likelihood
 from cmvae.likelihoods.continuous import Laplace, Normal, learned_scales
 from cmvae.likelihoods.counts import NegativeBinomial, Poisson
 from cmvae.likelihoods.custom import Custom
@@ -15,6 +15,7 @@ __all__ = [
     "CountBlock",
     "Custom",
     "Laplace",
+    "LearnedScale",
     "Likelihood",
     "Mixed",
     "NegativeBinomial",

@@ -1,8 +1,8 @@
 """What a likelihood is, and the pieces that the built-in ones share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,18 @@ class CountBlock(NamedTuple):
     stop: int
     size: float | None
     means: tuple[float, ...] = ()
+
+
+class LearnedScale(Protocol):
+    """What has a learned scale, of which the most probable value is known in closed form."""
+
+    def deviations(
+        self, location: Tensor, target: Tensor, cells: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | int]:
+        """Return the sum of the deviations that the scale is a mean of, and their number."""
+
+    def set_scale(self, deviation: Tensor) -> None:
+        """Set the scale to its most probable value, given the mean deviation."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -105,6 +117,12 @@ class Likelihood(nn.Module, ABC):
     def real(self) -> Tensor | bool:
         """Whether values are real numbers around the reconstruction, or for each (*) whether."""
         return False
+
+    def learned_parts(
+        self, reconstruction: Tensor, target: Tensor, cells: Tensor | None = None
+    ) -> Iterator[tuple["LearnedScale", Tensor, Tensor, Tensor | None]]:
+        """Yield each part with a learned scale, and what it sees of these; none, unless it has."""
+        return iter(())
 
     def check(
         self,

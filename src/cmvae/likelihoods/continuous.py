@@ -2,15 +2,16 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from numbers import Real
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cmvae.base.words import shown
-from cmvae.likelihoods.base import Likelihood, at_least_float32, paired
+from cmvae.likelihoods.base import LearnedScale, Likelihood, at_least_float32, paired
 
 _SCALES = (1e-18, 1e18)  # float32 can hold their squares
 _MIN_LOG_SCALE = math.log(1e-3)
@@ -30,6 +31,7 @@ class _LocationScale(Likelihood):
     """
 
     options = ("scale",)
+    _power: ClassVar[int]
 
     def __init__(self, scale: float | Literal["learned"] = 1.0) -> None:
         super().__init__()
@@ -66,6 +68,31 @@ class _LocationScale(Likelihood):
         noise = self._noise(torch.empty_like(location), generator)
         return location + self._log_scale_like(location).exp() * noise
 
+    def learned_parts(
+        self, reconstruction: Tensor, target: Tensor, cells: Tensor | None = None
+    ) -> Iterator[tuple[LearnedScale, Tensor, Tensor, Tensor | None]]:
+        """Yield itself, if its scale is learned."""
+        if self.log_scale is not None:
+            yield self, reconstruction, target, cells
+
+    def deviations(
+        self, location: Tensor, target: Tensor, cells: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | int]:
+        """Return the sum of |x − μ|^p over what is there, p = 2 for a Normal, 1 for a Laplace."""
+        total, number = _summed(self._distances(*paired(location, target)), 0, cells)
+        return total, number
+
+    @torch.no_grad()
+    def set_scale(self, deviation: Tensor) -> None:
+        """Set a learned scale to the most probable one, given the mean of |x − μ|^p."""
+        assert self.log_scale is not None
+        scale = deviation ** (1 / self._power)
+        self.log_scale.copy_(scale.clamp_min(math.exp(_MIN_LOG_SCALE)).log())
+
+    @abstractmethod
+    def _distances(self, location: Tensor, target: Tensor) -> Tensor:
+        """Return |x − μ|^p elementwise."""
+
     @abstractmethod
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return noise of location 0 and scale 1, drawn into ``like``."""
@@ -99,6 +126,8 @@ class Normal(_LocationScale):
         torch.Size([1, 3])
     """
 
+    _power = 2
+
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return the log-density; see ``Likelihood.log_prob``."""
         location, target = paired(reconstruction, target)
@@ -112,9 +141,11 @@ class Normal(_LocationScale):
         """Return the summed log-density, in one pass over the entries."""
         location, target = paired(reconstruction, target)
         scale, log_scale = self._scales(location)
-        squares = functional.mse_loss(location, target, reduction="none")
-        total, number = _summed(squares, axes, cells)
+        total, number = _summed(self._distances(location, target), axes, cells)
         return total * (-0.5 / scale**2) - number * (log_scale + 0.5 * math.log(2 * math.pi))
+
+    def _distances(self, location: Tensor, target: Tensor) -> Tensor:
+        return functional.mse_loss(location, target, reduction="none")
 
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         return like.normal_(generator=generator)
@@ -126,6 +157,8 @@ class Laplace(_LocationScale):
     Args:
         scale: b, a positive number or 'learned' (with floor 1e-3; see Rybkin et al., 2021).
     """
+
+    _power = 1
 
     def log_prob(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return the log-density; see ``Likelihood.log_prob``."""
@@ -139,9 +172,11 @@ class Laplace(_LocationScale):
         """Return the summed log-density, in one pass over the entries."""
         location, target = paired(reconstruction, target)
         scale, log_scale = self._scales(location)
-        distances = functional.l1_loss(location, target, reduction="none")
-        total, number = _summed(distances, axes, cells)
+        total, number = _summed(self._distances(location, target), axes, cells)
         return total * (-1 / scale) - number * (log_scale + math.log(2))
+
+    def _distances(self, location: Tensor, target: Tensor) -> Tensor:
+        return functional.l1_loss(location, target, reduction="none")
 
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         first = like.exponential_(generator=generator)

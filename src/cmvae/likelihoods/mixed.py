@@ -1,6 +1,6 @@
 """A table whose columns have different kinds: a likelihood for each block of neighbours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, cast
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cmvae.base.words import quoted, shortened, shown
-from cmvae.likelihoods.base import CountBlock, Likelihood, check_same_shape
+from cmvae.likelihoods.base import CountBlock, LearnedScale, Likelihood, check_same_shape
 from cmvae.likelihoods.continuous import Laplace, Normal
 from cmvae.likelihoods.counts import NegativeBinomial, Poisson
 from cmvae.likelihoods.discrete import Bernoulli, Categorical
@@ -139,6 +139,14 @@ class Mixed(Likelihood):
             for there in [None if cells is None else block.cut(cells)]
         ]
         return torch.stack(parts).sum(0)
+
+    def learned_parts(
+        self, reconstruction: Tensor, target: Tensor, cells: Tensor | None = None
+    ) -> Iterator[tuple[LearnedScale, Tensor, Tensor, Tensor | None]]:
+        """Yield those of the blocks, each with its own columns."""
+        for block, own in self._pairs:
+            there = None if cells is None else block.cut(cells)
+            yield from own.learned_parts(block.cut(reconstruction), block.cut(target), there)
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the mean of each block, (*, D), of categorical columns the probabilities."""

@@ -65,7 +65,7 @@ def deciding_points(rule: str, z: Tensor, observed: Tensor) -> tuple[Tensor, Ten
     These are z_m (M, B, d) and observed (M, B); for ``'joint'`` the average of the observed z_m,
     (1, B, d), which always counts.
     """
-    if rule != "joint":
+    if rule != "joint" or len(z) == 1:  # the mean of one is this one, which every sample has
         return z, observed
     mean = z.masked_fill(~observed.unsqueeze(-1), 0).sum(0) / observed.sum(0).unsqueeze(-1)
     return mean.unsqueeze(0), observed.any(0, keepdim=True)

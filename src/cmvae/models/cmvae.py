@@ -37,6 +37,7 @@ from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import bound_terms
 from cmvae.models.pretrained import load_pretrained, model_folder, save_pretrained
 from cmvae.models.residuals import ResidualFactors
+from cmvae.models.scales import fit_scales
 from cmvae.models.selection import prune
 
 survive_forks()
@@ -330,6 +331,21 @@ class CMVAE(nn.Module):
             for chunk in iterate(inputs, positive_int("batch_size", batch_size)):
                 parts.append(impute_batch(self, read_batch(self, chunk), steps))
         return ModelOutput({m: torch.cat([part[m] for part in parts]) for m in self.modalities})
+
+    @torch.no_grad()
+    def fit_scales(self, train_data: Any, *, batch_size: int = 512) -> None:
+        """Set learned scales of likelihoods, once the model is trained, to what decoders leave.
+
+        In training a scale is also that of reconstructions from other modalities, which cannot know
+        what is private; data that are drawn with it would be noisier than those that the model was
+        trained on (:func:`cmvae.models.scales.fit_scales`). Of more than 4000 samples the first so
+        many are looked at, with the same draws each time; nothing else changes.
+        """
+        generator = seeded(0, self.mixture.centers.device)
+        size = min(positive_int("batch_size", batch_size), MOST_RESIDUALS)
+        chunks = islice(iterate(train_data, size), -(-MOST_RESIDUALS // size))
+        with evaluating(self):
+            fit_scales(self, (read_batch(self, chunk) for chunk in chunks), generator)
 
     @torch.no_grad()
     def fit_residuals(self, train_data: Any, *, steps: int = IMPUTE_STEPS) -> None:

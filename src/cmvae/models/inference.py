@@ -260,7 +260,7 @@ def score_rows(
         return own.expand(-1, draws, *own.shape[2:])
 
     cells = repeated(batch.cells[modality]) if modality in batch.cells else None
-    return _score(parts, modality, latents, repeated(batch.data[modality]), cells, rescaled)
+    return score(parts, modality, latents, repeated(batch.data[modality]), cells, rescaled)
 
 
 def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
@@ -277,7 +277,7 @@ def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Dr
                 return own[None, :, None].expand(experts, -1, draws, *own.shape[1:])
 
             cells = repeated(batch.cells[modality]) if modality in batch.cells else None
-            return _score(parts, modality, latents, repeated(batch.data[modality]), cells)
+            return score(parts, modality, latents, repeated(batch.data[modality]), cells)
         rows = (batch.observed & observed).flatten().nonzero().squeeze(-1)
         latents = latents.flatten(0, 1).index_select(0, rows)
     else:
@@ -295,7 +295,7 @@ def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Dr
     return scattered.unflatten(0, (experts, samples))
 
 
-def _score(
+def score(
     parts: Parts,
     modality: str,
     latents: Tensor,

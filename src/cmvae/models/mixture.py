@@ -101,9 +101,11 @@ class MixturePrior(nn.Module):
 
         Several are computed again on the way back, so that no two are held.
         """
-        block = max(1, MOST_ENTRIES // max(1, points.numel()))
+        entries = points.numel()
         parameters = tuple(tensor.to(points.dtype) for tensor in parameters)
-        if block >= len(parameters[0]):
+        # Exporters have a symbol, which is not to be compared.
+        block = max(1, MOST_ENTRIES // max(1, entries)) if isinstance(entries, int) else None
+        if block is None or block >= len(parameters[0]):
             return log_prob(points, *parameters)
         blocks = zip(*(tensor.split(block) for tensor in parameters), strict=True)
         again = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
@@ -124,7 +126,8 @@ class MixturePrior(nn.Module):
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         """Return P (C, d, d), lower triangular, and the logarithm of its diagonal (C, d)."""
-        log_diagonal = self.precision_factors.diagonal(dim1=-2, dim2=-1)
+        # Every d + 1-th number; ONNX knows no diagonals.
+        log_diagonal = self.precision_factors.flatten(-2)[:, :: self.centers.shape[-1] + 1]
         return self.precision_factors.tril(-1) + torch.diag_embed(log_diagonal.exp()), log_diagonal
 
     def log_joint(self, z: Tensor) -> Tensor:

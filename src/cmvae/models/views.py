@@ -1,4 +1,4 @@
-"""Images as they could be seen too: moved, and noisy."""
+"""Samples as an alignment sees them: images moved and noisy, and some samples not at all."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +11,21 @@ from cmvae.networks.shapes import is_image
 
 MOST_MOVED = 1 / 9  # of a side
 MOST_NOISE = 0.3  # of an image's own standard deviation
+
+
+def without_rows(batch: Any, rows: Tensor) -> Any:
+    """Return a batch without the samples at these places of the dataset, (r,).
+
+    It stays as it is where it does not tell its places, or would have no samples left.
+    """
+    places = batch.get("rows") if isinstance(batch.get("data"), Mapping) else None
+    kept = None if places is None else ~torch.isin(places, rows)
+    if kept is None or not bool(kept.any()):
+        return batch
+    return {
+        field: {m: x[kept] for m, x in own.items()} if isinstance(own, Mapping) else own[kept]
+        for field, own in batch.items()
+    }
 
 
 def other_views(batch: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:

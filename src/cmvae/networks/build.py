@@ -52,6 +52,7 @@ NETWORKS: dict[str, NetworkPair] = {
     "mlp_classes": NetworkPair(_CLASS_ENCODER, MLPDecoder, takes_hidden_dims=True),
     "conv": NetworkPair(ConvEncoder, ConvDecoder),
     "conv_residual": NetworkPair(ConvEncoder, ResidualConvDecoder),
+    "conv_small": NetworkPair(ConvEncoder, partial(ResidualConvDecoder, channels=(32, 16))),
     "resnet": NetworkPair(ResNetEncoder, ResNetDecoder),
     "sequence": NetworkPair(SequenceEncoder, SequenceDecoder),
 }

@@ -72,6 +72,20 @@ def run_decoder(
     return reconstruction
 
 
+def check_statistics(network: nn.Module, what: str) -> None:
+    """Refuse a network, called ``what``, whose output for a sample depends on the others.
+
+    Raises:
+        ValueError: If it has batch normalisation without running statistics.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    if any(layer.running_mean is None for layer in layers):
+        raise ValueError(
+            f"{what} has batch normalisation without running statistics: what it says of a sample "
+            "depends on the others; train it with track_running_stats=True"
+        )
+
+
 def _read(output: Any, fields: Sequence[str], network: str) -> list[Tensor]:
     """Take tensors out of what a network returned, by attribute or key; half becomes float32."""
     tensors = _tensors(output, fields)
@@ -96,9 +110,14 @@ def _call(network: Callable[..., Any], x: Tensor, *cells: Tensor) -> Any:
         return network(x, *cells)
     if x.is_floating_point():
         x = x.to(next((p.dtype for p in network.parameters() if p.is_floating_point()), x.dtype))
-    if x.shape[0] != 1:
+    rows = x.shape[0]
+    if isinstance(rows, int) and rows != 1:  # exporters have symbols, which are not to be compared
         return network(x, *cells)
-    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    layers = [
+        layer
+        for layer in network.modules()
+        if isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
+    ]
     if not layers:
         return network(x, *cells)
     with_statistics = [layer for layer in layers if layer.running_mean is not None]

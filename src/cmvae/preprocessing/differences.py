@@ -17,7 +17,7 @@ from cmvae.preprocessing.words import WordCodec
 TABLES = TableCodec | WordCodec | TextCodec
 
 _MANY = 0.25  # of a column's cells: where so many are unknown, another coding is as likely
-_FEWEST = 10  # cells from which that is told, and rows from which a column without any is named
+FEWEST = 10  # cells from which that is told, and rows from which a column without any is named
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Differences:
 
     def _are_many(self, column: str) -> bool:
         unknown = self.unseen[column].total()
-        return unknown >= _FEWEST and unknown > _MANY * self.filled[column]
+        return unknown >= FEWEST and unknown > _MANY * self.filled[column]
 
     def _of_columns(self) -> Iterator[tuple[str, str]]:
         """Yield in which columns a table differs, and what is done with them."""
@@ -140,7 +140,7 @@ class Differences:
 
     def _hollow(self, codec: Codec) -> Iterator[str]:
         """Yield which columns are there, but hold nothing in many rows; no difference to refuse."""
-        if not isinstance(codec, TABLES) or not self.held or self.rows < _FEWEST:
+        if not isinstance(codec, TABLES) or not self.held or self.rows < FEWEST:
             return
         hollow = [name for name in map(str, codec.own) if name not in {*self.held, *self.missing}]
         if hollow:

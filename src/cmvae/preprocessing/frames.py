@@ -14,9 +14,11 @@ from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
 from cmvae.files.spellings import id_text
-from cmvae.preprocessing.differences import Differences
+from cmvae.preprocessing.codec import Codec
+from cmvae.preprocessing.differences import FEWEST, Differences
 from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.preprocessing import Preprocessing, is_empty
+from cmvae.preprocessing.tables import TableCodec
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class Frames:
         rows[self.places[name]] = np.arange(len(table))
         return pd.DataFrame(table).reset_index(drop=True).reindex(rows).reset_index(drop=True)
 
-    def encode(self, preprocessing: Preprocessing) -> JoinedRows:
+    def encode(self, preprocessing: Preprocessing, *, tell: bool = True) -> JoinedRows:
         """Return the samples as a model's numbers; modalities that no sample has are passed over.
+
+        With ``tell`` also how they were joined.
 
         Raises:
             KeyError: For a modality that was not learned.
@@ -60,10 +64,7 @@ class Frames:
         for name, table in self.tables.items():
             if name not in preprocessing.codecs and is_empty(table):
                 continue
-            codec, found = preprocessing.codec(name), Differences(name)
-            values, observed = codec.encode(found.matched(table, codec), name)
-            for line in found.settle(codec):
-                warnings.warn(line, stacklevel=2)
+            values, observed = _encoded(table, preprocessing.codec(name), name)
             places = self.places[name]
             if len(places) == self.n_samples and (np.diff(places) == 1).all():
                 data[name], masks[name] = values, observed
@@ -72,8 +73,21 @@ class Frames:
             masks[name] = np.zeros(self.n_samples, dtype=bool)
             data[name][places], masks[name][places] = values, observed
         ids = range(self.n_samples) if self.index is None else self.index
-        join = Join.of_masks(masks, self.matching) if masks else None
+        join = Join.of_masks(masks, self.matching) if masks and tell else None
         return JoinedRows(list(map(str, ids)), data, masks, join)
+
+
+def _encoded(table: Any, codec: Codec, modality: str) -> tuple[Any, np.ndarray]:
+    """Return the numbers of a table and which rows are there; warn of what differs."""
+    if isinstance(codec, TableCodec) and len(table) < FEWEST:
+        block = codec.plain_numbers(table)
+        if block is not None:
+            return codec.encode_numbers(block)
+    found = Differences(modality)
+    values, observed = codec.encode(found.matched(table, codec), modality)
+    for line in found.settle(codec):
+        warnings.warn(line, stacklevel=3)
+    return values, observed
 
 
 def read_frames(tables: Any) -> Frames:
@@ -238,6 +252,8 @@ def _check_indexes(frames: Mapping[str, pd.DataFrame]) -> None:
     """Refuse indexes on which nothing can be joined."""
     for name, frame in frames.items():
         own = frame.index
+        if isinstance(own, pd.RangeIndex):
+            continue  # all there, and none twice
         codes = own.codes if isinstance(own, pd.MultiIndex) else ()
         if len(frames) > 1 and (any(-1 in level for level in codes) if codes else own.hasnans):
             raise ValueError(
@@ -255,6 +271,9 @@ def _joined(
     indexes: Mapping[str, pd.Index],
 ) -> tuple[pd.Index, dict[str, np.ndarray], Matching]:
     """Return the samples' index, the sample of each row of each table, and what was matched."""
+    first, own = next(iter(indexes.items()))
+    if len(indexes) == 1 and isinstance(own, pd.RangeIndex):
+        return own, {first: np.arange(len(own))}, AS_THEY_ARE
     ids = {name: list(map(id_text, own)) for name, own in indexes.items()}
     matching = match_ids(ids, _numbered(indexes, ids))
     index, known, places = None, dict[str, int](), {}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -14,7 +15,7 @@ def as_pandas(table: Any) -> Any:
     Args:
         table: A frame or series of any library that narwhals knows, or with a ``to_pandas``.
     """
-    if isinstance(table, pd.DataFrame | pd.Series):
+    if isinstance(table, pd.DataFrame | pd.Series | np.ndarray):
         return table
     import narwhals as nw
 

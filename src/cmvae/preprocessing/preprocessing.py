@@ -32,7 +32,7 @@ from cmvae.preprocessing.kinds import (
 from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.matching import numbers_from_zero, without_cells
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
-from cmvae.preprocessing.texts import TextCodec, Tokenizer
+from cmvae.preprocessing.texts import TextCodec, Tokenizer, are_sentences
 from cmvae.preprocessing.transforms import are_shares
 from cmvae.preprocessing.understanding import ModalitySummary, summarise
 from cmvae.preprocessing.variation import check_variation
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cmvae.data.datasets import IncompleteDataset
 
 TEXT = "text"
+SENTENCES = "holds sentences: taken as text (its kind category takes each as a value)"
 CHUNK_BYTES = 1 << 25
 MOST_ROWS = 8192
 
@@ -286,9 +287,11 @@ def _learn_table(
     frame = frame[[column for column in frame if str(column) not in ignored]]
     gone = dict.fromkeys(without_cells(frame), "holds nothing")
     whole, frame = frame, without(frame, gone, modality)
-    if TEXT in kinds.values():
-        return _learn_text(frame, (*ignored, *map(str, gone)), modality), _by_name(gone)
     named = {column: kinds[str(column)] for column in frame if str(column) in kinds}
+    notes = {} if chosen or named else _sentences(frame)
+    if TEXT in kinds.values() or notes:
+        texts = _learn_text(frame, (*ignored, *map(str, gone)), modality)
+        return texts, _by_name(gone | notes)
     implied = LIKELIHOOD_KINDS.get(chosen or "")
     plain = list(frame) if implied else list(named)
     implied = implied or ("continuous" if isinstance(table, np.ndarray) else None)
@@ -325,6 +328,12 @@ def _check_options(frame: pd.DataFrame, options: ModalityFile, modality: str) ->
     if chosen is not None and chosen not in (*LIKELIHOOD_KINDS, "mixed"):
         allowed = quoted((*LIKELIHOOD_KINDS, "mixed"))
         raise ValueError(f"{where}: likelihood must be one of {allowed}, got {shown(chosen)}")
+
+
+def _sentences(frame: pd.DataFrame) -> dict[Any, str]:
+    """Return what is said of the only column of a table, where it holds sentences."""
+    alone = len(frame.columns) == 1 and are_sentences(frame.iloc[:, 0])
+    return dict.fromkeys(frame, SENTENCES) if alone else {}
 
 
 def _learn_text(frame: pd.DataFrame, ignored: tuple[str, ...], modality: str) -> TextCodec:

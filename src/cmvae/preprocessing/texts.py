@@ -20,7 +20,10 @@ UNKNOWN = "<unk>"
 
 # it's and red-eyed are one word; punctuation is left out
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_DIGIT = re.compile(r"\d")
 _LONGEST = 64
+# What tells sentences from names of categories: how many differ, and words in each on average.
+_FEWEST_TEXTS, _FEWEST_WORDS = 20, 3
 
 
 def _vocabulary(words: Any) -> tuple[str, ...]:
@@ -195,6 +198,26 @@ class TextCodec(Codec):
         if chosen not in (None, "categorical"):
             raise ValueError(f"likelihood {chosen!r}: that of texts is 'categorical'")
         return "categorical", params
+
+
+def are_sentences(cells: "pd.Series[Any]") -> bool:
+    """Tell whether cells are free text: captions, answers, descriptions.
+
+    They are strings, more than 20 of them different, which have three words or more on average.
+    Most of these words have no digits, and an average word occurs in two texts at least: from
+    others nothing can be learned. Missing cells are passed over.
+    """
+    cells = cells.dropna()
+    if pd.api.types.infer_dtype(cells) != "string":  # pandas categoricals are meant to be such
+        return False
+    texts = cells.unique().tolist()
+    words = [word for own in _split(texts) for word in dict.fromkeys(own)]
+    return (
+        len(texts) > _FEWEST_TEXTS
+        and len(words) >= _FEWEST_WORDS * len(texts)
+        and 2 * sum(bool(_DIGIT.search(word)) for word in words) < len(words)
+        and len(words) >= 2 * len(set(words))
+    )
 
 
 def _split(texts: Iterable[str]) -> list[Sequence[str]]:

@@ -20,7 +20,7 @@ def check_variation(rows: Mapping[str, Any], named: Mapping[str, Collection[Any]
         rows: Modality to its rows.
         named: Modality to columns whose kinds are named, of which nothing is said.
     """
-    if not any(_vary(own) for own in rows.values()):
+    if not any(vary(own) for own in rows.values()):
         warnings.warn(
             f"nothing varies in modalities {quoted(rows)}: every number is the same in all "
             "samples, so that there is nothing to find clusters by",
@@ -42,7 +42,7 @@ def check_variation(rows: Mapping[str, Any], named: Mapping[str, Collection[Any]
             )
 
 
-def _vary(rows: Any) -> bool:
+def vary(rows: Any) -> bool:
     """Tell whether two rows of an array differ in a number; of what is no array it is assumed."""
     if not isinstance(rows, np.ndarray) or len(rows) < 2:
         return True

@@ -14,6 +14,7 @@ from cmvae.base.reading import read_json
 from cmvae.base.settings import Finite, Flag, Natural, PositiveInt, Settings
 from cmvae.base.unpacking import check_unpacked
 from cmvae.base.words import SHOWN, quoted, shortened
+from cmvae.training.recipe import Recipe
 from cmvae.training.start import PHASES
 
 _ROWS = 50_000  # read at once
@@ -53,6 +54,7 @@ class Extras(Settings):
     kinds: list[tuple[str, Any]] | None
     verbose: Flag = False
     tables: list[str]
+    auto: list[str] = Field(default_factory=list)
     n_features_in_: Natural | None = None
     feature_names_in_: list[Any] | None = None
     random_state: Any
@@ -81,6 +83,8 @@ def check_extras(content: Any, path: Path, modalities: list[str]) -> None:
     found = Extras.from_plain(content, str(path))
     if unknown := [name for name in found.tables if name not in modalities]:
         raise ValueError(f"{path}: tables names unknown modalities {quoted(unknown[:SHOWN])}")
+    if unknown := [name for name in found.auto if name not in Recipe.model_fields]:
+        raise ValueError(f"{path}: auto names unknown settings {quoted(unknown[:SHOWN])}")
     try:
         _check_state(found.random_state)
     except (ValueError, TypeError, KeyError, OverflowError):

@@ -11,6 +11,7 @@ from cmvae.base.reading import read_yaml
 from cmvae.base.settings import Name, Natural, Settings
 from cmvae.files.modality import ModalityFile
 from cmvae.training.recipe import Recipe
+from cmvae.training.start import IntegerOrAuto
 
 
 class RunConfig(Settings):
@@ -22,6 +23,8 @@ class RunConfig(Settings):
             ``random_state``.
         device: Lightning's ``accelerator``.
         recipe: Settings of model and training.
+        diffusion: Modalities of images that diffusion decoders are trained for as well.
+        diffusion_epochs: Their passes over the data; 'auto': about 2,000 steps.
 
     Example:
         >>> config = RunConfig.make({"modalities": {"rna": "rna.csv"}, "recipe": {"n_clusters": 3}})
@@ -33,6 +36,8 @@ class RunConfig(Settings):
     seed: Annotated[Natural, Field(lt=2**32)] = 0
     device: str = "auto"
     recipe: Recipe = Field(default_factory=Recipe)
+    diffusion: tuple[Name, ...] = ()
+    diffusion_epochs: IntegerOrAuto = "auto"
 
     @classmethod
     def make(cls, content: Any, what: str = "config") -> Self:

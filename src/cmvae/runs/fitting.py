@@ -22,6 +22,7 @@ from cmvae.runs.folder import (
     write_run,
     writing_run,
 )
+from cmvae.runs.refining import with_decoders
 from cmvae.runs.run import Prepared, Run, prepare, train_run
 from cmvae.training.checkpoints import can_resume
 
@@ -34,9 +35,10 @@ def fit_run(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    tell: Callable[[str], None] | None = None,
     **trainer_arguments: Any,
 ) -> Run:
-    """Train, and put the run in its folder.
+    """Train, its diffusion decoders too, and put the run in its folder.
 
     A failure leaves a partial folder where there is a checkpoint to go on from, else nothing.
 
@@ -46,6 +48,7 @@ def fit_run(
         overwrite: Replace the run in the folder, or drop one that was interrupted.
         resume: Go on from the last checkpoint of an interrupted run, or of an interrupted
             :func:`change_clusters` of the run that is in the folder.
+        tell: Is told, in a line, which diffusion decoder is trained.
         **trainer_arguments: For :func:`cmvae.fit`.
 
     Raises:
@@ -58,12 +61,8 @@ def fit_run(
             start_again(partial, prepared.config)
         elif (partial / TRAINING / EARLIER_LOG).is_file():
             before = _what_it_has(read_run(folder))
-        return _trained(
-            folder,
-            lambda run_dir: train_run(
-                prepared, run_dir=run_dir, resume=resume, **before, **trainer_arguments
-            ),
-        )
+        before |= {"resume": resume, **trainer_arguments}
+        return _trained(folder, prepared, before, tell, **trainer_arguments)
 
 
 def may_change_clusters(folder: Path) -> None:
@@ -120,10 +119,7 @@ def change_clusters(
         _check_no_other(folder)
         start_again(partial, config, {f"{TRAINING}/{EARLIER_LOG}": run.log})
         return _trained(
-            folder,
-            lambda run_dir: train_run(
-                prepared, run_dir=run_dir, **_what_it_has(run), **trainer_arguments
-            ),
+            folder, prepared, {**_what_it_has(run), **trainer_arguments}, **trainer_arguments
         )
 
 
@@ -132,11 +128,19 @@ def _what_it_has(run: Run) -> dict[str, Any]:
     return {"warm": run.model, "latents": run.latents}
 
 
-def _trained(folder: Path, train: Callable[[Path], Run]) -> Run:
+def _trained(
+    folder: Path,
+    prepared: Prepared,
+    options: dict[str, Any],
+    tell: Callable[[str], None] | None = None,
+    **trainer_arguments: Any,
+) -> Run:
+    """Train a run with options of :func:`train_run`, then its decoders; put it in its folder."""
     partial = partial_folder(folder)
     earlier = partial / TRAINING / EARLIER_LOG
     try:
-        run = train(partial / TRAINING)
+        run = train_run(prepared, run_dir=partial / TRAINING, **options)
+        run = with_decoders(run, prepared, partial / TRAINING, tell, **trainer_arguments)
         if earlier.is_file():
             logs = [pd.read_csv(earlier), run.log]
             run = replace(run, log=pd.concat(logs, ignore_index=True))

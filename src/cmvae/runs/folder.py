@@ -63,7 +63,8 @@ LATENTS = "start.safetensors"  # where clusters started from several models
 FIT = "fit.json"  # how well the training samples fit
 PAGE, PROFILES = "report.html", "profiles.csv"
 ON_REQUEST = (PAGE, PROFILES, NAMES)  # of no other run than that in the folder
-OPTIONAL = (EXTRAS, INDEX, LATENTS, FIT)
+DECODERS = (f"{MODEL}/diffusion.json", f"{MODEL}/diffusion.safetensors")
+OPTIONAL = (EXTRAS, INDEX, LATENTS, FIT, *DECODERS)
 OWN_FILES = (CONFIG, PREPROCESSING, METRICS, SAMPLES, LOG, VERSIONS)
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"  # of any saved model
 FILES = (*OWN_FILES, f"{MODEL}/{CONFIG_NAME}", f"{MODEL}/{WEIGHTS_NAME}")
@@ -197,7 +198,7 @@ def write_run(partial: Path, run: "Run") -> None:
         _write_latents(run.latents, partial / LATENTS)
     if run.names:
         write_names(partial, run.names)
-    run.model.save_pretrained(partial / MODEL)
+    (run.refined or run.model).save_pretrained(partial / MODEL)
     write_manifest(partial, (*FILES, *OPTIONAL, *ON_REQUEST))
 
 
@@ -266,20 +267,31 @@ def read_run(folder: Path) -> "Run":
     return load_model(folder, read_record(folder))
 
 
-def load_model(folder: Path, record: RunRecord) -> "Run":
-    """Read the model of a run whose record was read.
+def load_model(folder: Path, record: RunRecord, *, refine: bool = False) -> "Run":
+    """Read the model of a run whose record was read, with ``refine`` its diffusion decoders too.
 
     Raises:
+        ImportError: For these, if diffusers is not installed.
         ValueError: If it is damaged, naming the file, or the run was replaced since.
     """
+    from cmvae.diffusion.dcmvae import DCMVAE
     from cmvae.models.cmvae import CMVAE
     from cmvae.runs.run import Run
 
-    model = CMVAE.from_pretrained(folder / MODEL)
+    refined = DCMVAE.from_pretrained(folder / MODEL) if refine else None
+    model = CMVAE.from_pretrained(folder / MODEL) if refined is None else refined.cmvae
     if not bool(model.active_clusters[: model.n_clusters].all()):
         raise ValueError(f"{folder / MODEL}: its active clusters are not the first ones")
     check_same(folder, record)
-    return Run(model=model, **vars(record))
+    return Run(model=model, refined=refined, **vars(record))
+
+
+def refinable(folder: Path) -> list[str]:
+    """Return the modalities of a run that have diffusion decoders."""
+    from cmvae.diffusion.storing import read_configs
+
+    there = all((folder / name).is_file() for name in DECODERS)
+    return list(read_configs(folder / MODEL)) if there else []
 
 
 def check_same(folder: Path, record: RunRecord) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cmvae.runs.run import Run
 
+SAMPLING: dict[str, Any] = {"sampler": "sde-dpm++", "guidance": 3.0}  # of diffusion decoders
 GENERATED = "generated.json"  # settings and files; it marks a folder that may be replaced
 
 Part = tuple[list[str], Any, np.ndarray | None]  # ids, what is decoded, and clusters or None
@@ -70,6 +71,7 @@ def generate_clusters(
     draw: bool,
     seed: int,
     suffix: str = ".csv",
+    refine: Sequence[str] = (),
     **options: Any,
 ) -> None:
     """Write samples of clusters: ``NAME.csv`` or ``.parquet``, ``NAME/ID.png`` or ``NAME.npy``.
@@ -85,6 +87,7 @@ def generate_clusters(
         draw: Draw from the likelihoods, instead of their means.
         seed: Seed of the draws.
         suffix: Of tables.
+        refine: Those of the modalities that the run's diffusion decoders refine.
         **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
@@ -100,13 +103,21 @@ def generate_clusters(
             drawn = run.model.generate_from_prior(
                 len(chosen), cluster=chosen.tolist(), generator=generator
             )
-            yield ids[start : start + rows], run.model.decode(drawn, list(modalities)), chosen
+            keywords = _refining(refine, generator)
+            made = (run.refined or run.model).decode(drawn, list(modalities), **keywords)
+            yield ids[start : start + rows], made, chosen
 
-    _write(run, folder, modalities, parts(), draw, generator, suffix, **options)
+    _write(run, folder, modalities, parts(), draw, generator, suffix, refine, **options)
     settings: dict[str, Any] = {"clusters": [int(c) for c in clusters], "samples": int(n_samples)}
     if run.names:
         settings["names"] = [run.name_of(c) for c in clusters]
+    settings |= {"refined": list(refine)} if refine else {}
     record_generated(folder, **settings, draw=draw, seed=int(seed))
+
+
+def _refining(refine: Sequence[str], generator: "Generator") -> dict[str, Any]:
+    """Return the keywords of what refines."""
+    return {"refine": list(refine), "generator": generator, **SAMPLING} if refine else {}
 
 
 def translate_files(
@@ -119,6 +130,7 @@ def translate_files(
     seed: int,
     suffix: str = ".csv",
     sources: Mapping[str, str],
+    refine: Sequence[str] = (),
     **options: Any,
 ) -> None:
     """Write modalities of samples from others, as :func:`generate_clusters` does; ids stay.
@@ -134,6 +146,7 @@ def translate_files(
         seed: Seed of the draws.
         suffix: Of tables.
         sources: Modality to file of the samples, to be recorded.
+        refine: As for :func:`generate_clusters`.
         **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
@@ -141,13 +154,15 @@ def translate_files(
     def parts() -> Iterator[Part]:
         for rows in store.batches(run.preprocessing.chunk_rows):
             data, given = run.preprocessing.dataset(rows), store.modalities
-            made = run.model.predict(
-                data, given, list(modalities), return_mean=not draw, generator=generator
+            keywords = {"generator": generator, **_refining(refine, generator)}
+            made = (run.refined or run.model).predict(
+                data, given, list(modalities), return_mean=not draw, **keywords
             )
             yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
 
-    _write(run, folder, modalities, parts(), draw, generator, suffix, **options)
-    record_generated(folder, sources=dict(sources), draw=draw, seed=int(seed))
+    _write(run, folder, modalities, parts(), draw, generator, suffix, refine, **options)
+    settings: dict[str, Any] = {"refined": list(refine)} if refine else {}
+    record_generated(folder, sources=dict(sources), **settings, draw=draw, seed=int(seed))
 
 
 def record_generated(folder: Path, **settings: Any) -> None:
@@ -165,13 +180,17 @@ def _write(
     draw: bool,
     generator: "Generator",
     suffix: str,
+    refined: Sequence[str] = (),
     **options: Any,
 ) -> None:
+    """Write parts; what is refined are data already."""
     codecs = run.preprocessing.codecs
     with ExitStack() as stack:
         writers = open_writers(stack, run, folder, modalities, suffix, **options)
         for ids, decoded, clusters in parts:
-            values = run.model.to_data(decoded, sample=draw, generator=generator)
+            plain = {name: own for name, own in decoded.items() if name not in refined}
+            drawn: dict[str, Any] = {"sample": draw, "generator": generator}
+            values = {**decoded, **(run.model.to_data(plain, **drawn) if plain else {})}
             for name, write in writers.items():
                 rows = codecs[name].decode(values[name].detach().cpu().numpy(), draw)
                 if run.names and clusters is not None and isinstance(rows, pd.DataFrame):

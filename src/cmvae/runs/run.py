@@ -1,7 +1,6 @@
 """A run: what a training leaves, and what it is asked for afterwards."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -24,9 +23,11 @@ from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
+from cmvae.runs.suiting import suited, warn_of_unconnected
 
 if TYPE_CHECKING:
     from cmvae.clusters.groups import Groups
+    from cmvae.diffusion.dcmvae import DCMVAE
 
 FEW_KEPT = 0.95  # of the samples, below which training has left the groups that it started from
 
@@ -37,9 +38,11 @@ class Run(RunRecord):
 
     Attributes:
         model: The model.
+        refined: The same with diffusion decoders, where it has some and they were read.
     """
 
     model: CMVAE
+    refined: "DCMVAE | None" = None
 
     def assign(self, data: IncompleteDataset) -> tuple[np.ndarray, np.ndarray]:
         """Return the clusters of n samples, (n,), and the probabilities of all, (n, clusters)."""
@@ -94,16 +97,17 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
         ValueError: For fewer than two samples, more clusters than samples, or settings and
             likelihoods that do not fit, naming them.
     """
-    n, recipe = len(rows.ids), config.recipe
+    n = len(rows.ids)
     if n < 2:
         raise ValueError(f"n_samples = {n}: at least 2 samples are needed to find clusters")
-    if recipe.alignment_epochs is not None and len(preprocessing.codecs) < 2:
+    if config.recipe.alignment is not None and len(preprocessing.codecs) < 2:
         raise ValueError(
             "alignment_epochs must be left out: there are no two modalities to align, "
             f"but {list(preprocessing.codecs)}"
         )
-    _warn_of_unconnected(rows.masks)
-    files, data = config.modalities, preprocessing.dataset(rows)
+    warn_of_unconnected(rows.masks)
+    config = suited(config, preprocessing, rows)
+    recipe, files, data = config.recipe, config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(
         n_modalities=len(preprocessing.codecs),
         number_of_clusters=recipe.largest(n),
@@ -115,22 +119,13 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
     )
     with torch.device("meta"):  # without memory, and without a draw
         model = CMVAE(settings)  # refuses networks that cannot take a shape
+        if config.diffusion:
+            from cmvae.runs.refining import refined_model
+
+            refined_model(config, model)
     if not torch.cuda.is_available():  # whose memory it would otherwise be
         check_size(lambda: dict(model.named_children()), TRAINING_COPIES)
     return Prepared(config, preprocessing, rows, data, settings)
-
-
-def _warn_of_unconnected(masks: Mapping[str, np.ndarray]) -> None:
-    """Warn of modalities, with masks (n,), that no sample connects with the others."""
-    from scipy.sparse.csgraph import connected_components
-
-    seen = np.stack(list(masks.values())).astype(int)
-    number, parts = connected_components(seen @ seen.T, directed=False)
-    if number > 1:
-        names = np.array(list(masks))
-        shown = " and ".join(str(names[parts == part].tolist()) for part in range(number))
-        what = "which clusters of the ones are clusters of the others cannot be known"
-        warnings.warn(f"modalities {shown} have no sample in common: {what}", stacklevel=3)
 
 
 def train_run(
@@ -187,6 +182,7 @@ def train_run(
         auto = recipe.n_clusters == "auto"
         order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
         model = without_spare_clusters(model)
+        model.fit_scales(prepared.data, batch_size=model.rows_at_once)
         if model.residuals is not None:
             model.fit_residuals(prepared.data)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)

@@ -22,7 +22,23 @@ from cmvae.training.start import LEAST_GAIN, PHASES, Start, still_falling
 
 logger = logging.getLogger(__name__)
 
+LEAST_RATE = 0.05  # of the learning rate that training begins with
 STATE = ("ended", "started", "least", "waited", "losses")
+
+
+class CosineDecay(Callback):
+    """Lets the learning rate of every parameter fall along half a cosine, to a twentieth."""
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Set it for the next step."""
+        for group in trainer.optimizers[0].param_groups:
+            # An optimiser that is resumed brings the rate that it had last.
+            group.setdefault("initial_lr", group["lr"])
+            done = trainer.global_step / trainer.estimated_stepping_batches
+            fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+            group["lr"] = group["initial_lr"] * (LEAST_RATE + (1 - LEAST_RATE) * fallen)
 
 
 class StartCallback(Callback):
@@ -92,6 +108,10 @@ class StartCallback(Callback):
         self._after = (trainer.max_epochs or 0) - self.start.before_clusters
         # Checkpoints of cmvae 0.1.0 know of no plan.
         self.started = self.started or trainer.current_epoch > self.before
+        pl_module.held_out = None
+        if self.start.alignment_epochs and self.start.held_out:
+            self.options["counted"] = rows = self._held_out()
+            pl_module.held_out = torch.from_numpy(rows).to(pl_module.device)
         if self.started or not self.before:
             self._start_clusters(trainer, pl_module)
             return
@@ -101,6 +121,12 @@ class StartCallback(Callback):
         mixture = pl_module.model.mixture
         self._frozen = [value for value in mixture.parameters() if value.requires_grad]
         mixture.requires_grad_(False)
+
+    def _held_out(self) -> np.ndarray:
+        """Return the samples that the alignment does not see, the same ones after a resumption."""
+        size = len(as_dataset(self.data))
+        drawn = np.random.default_rng(self.start.seed or 0).permutation(size)
+        return np.sort(drawn[: int(self.start.held_out * size)])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clusters when their time has come; forget the losses of other objectives."""
@@ -174,6 +200,12 @@ class StartCallback(Callback):
         companions = [companion.model for companion in pl_module.companions]
         options: dict[str, Any] = {**self.start.initialization, **self.options}
         groups = initialize_clusters(model, self.data, companions=companions, **options)
+        before = 0 if self.groups is None else len(np.unique(self.groups.labels))
+        if self.start.held_out and len(np.unique(groups.labels)) < before:
+            # What samples that are held out showed once is there, also where others have been
+            # learned by heart since.
+            options["n_clusters"] = before
+            groups = initialize_clusters(model, self.data, companions=companions, **options)
         # On several devices each has fitted clusters of its own: those of the first count.
         state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
         state, self.groups = trainer.strategy.broadcast((state, groups))

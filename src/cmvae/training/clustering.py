@@ -2,17 +2,18 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import Callback
 
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
-from cmvae.training.callbacks import StartCallback
+from cmvae.training.callbacks import CosineDecay, StartCallback
 from cmvae.training.checkpoints import can_resume, last_checkpoint
 from cmvae.training.fit import fit
 from cmvae.training.recipe import Recipe
@@ -28,6 +29,7 @@ def train(
     run_dir: Path | None = None,
     resume: bool = False,
     start_options: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
     **trainer_arguments: Any,
 ) -> StartCallback:
     """Warm up a new model with one cluster, or align; start the clusters, and train on with them.
@@ -43,6 +45,7 @@ def train(
         run_dir: Where checkpoints and logs go; None: no files.
         resume: Go on from the last checkpoint in ``run_dir``, if there is one.
         start_options: ``measured`` and ``latents`` of :func:`cmvae.initialize_clusters`.
+        callbacks: Lightning callbacks beside its own.
         **trainer_arguments: For :func:`cmvae.fit`, which says what is refused.
 
     Returns:
@@ -61,14 +64,15 @@ def train(
         start_options=start_options,
         max_epochs=start.before_objective + recipe.final_epochs(size, warm),
         batch_size=recipe.samples_per_step(size),
-        learning_rate=recipe.learning_rate,
+        learning_rate=recipe.step_size(warm),
+        callbacks=[*([CosineDecay()] if recipe.decays(warm) else []), *callbacks],
         devices=1,
         enable_model_summary=False,
         **files,
         **trainer_arguments,
     )
-    callbacks: list[Any] = vars(trainer)["callbacks"]
-    (begin,) = (one for one in callbacks if isinstance(one, StartCallback))
+    used: list[Any] = vars(trainer)["callbacks"]
+    (begin,) = (one for one in used if isinstance(one, StartCallback))
     return begin
 
 

@@ -49,6 +49,7 @@ def initialize_clusters(
     companions: Iterable[CMVAE] = (),
     latents: Sequence[np.ndarray] = (),
     measured: Measured | None = None,
+    counted: np.ndarray | None = None,
 ) -> Groups:
     """Start the clusters where the latent means of the data lie.
 
@@ -79,6 +80,7 @@ def initialize_clusters(
             (``known.latents`` of what it returned): these are grouped instead.
         measured: Modality and values (n, D) to the values as they were measured; by default they
             are as given. Directions (cosines) among these are compared.
+        counted: Places of the samples among which ``'shared'`` groups are counted, (r,); None: all.
 
     Returns:
         The groups (:class:`cmvae.clusters.groups.Groups`), and which samples they are of.
@@ -96,7 +98,8 @@ def initialize_clusters(
     # Latents are small matrices: more threads than one make these fits ten times slower.
     with threadpool_limits(1):
         own = read_latents(model, data, batch_size, seed)
-        known = Known(own.rows, (own.means,), own.experts, own.observed)
+        some = None if counted is None else np.isin(own.rows, counted)
+        known = Known(own.rows, (own.means,), own.experts, own.observed, counted=some)
         if method == "consensus":
             part = Subset(as_dataset(data), own.rows.tolist())
             others = [read_latents(other, part, batch_size, seed).means for other in companions]

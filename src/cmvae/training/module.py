@@ -17,7 +17,7 @@ from cmvae.base.outputs import ModelOutput
 from cmvae.likelihoods import learned_scales
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
-from cmvae.models.views import other_views
+from cmvae.models.views import other_views, without_rows
 from cmvae.training.checkpoints import settings_of
 from cmvae.training.processes import end_together
 
@@ -192,6 +192,7 @@ class CMVAEModule(ModelModule):
             ``{"beta": 0.5}``.
         encoders_alone: Train by ``CMVAE.align`` instead.
         views: Whether alignment sees images moved and noisy (:mod:`cmvae.models.views`).
+        held_out: Places in the dataset, (r,), of samples that it does not see; None: it sees all.
         companions: Models that warm up beside it (:mod:`cmvae.training.companions`).
         warming: Whether they do now.
         memberships: What a callback wants p(c|z) to keep to of samples, (n, C), rows that sum to 1
@@ -223,6 +224,7 @@ class CMVAEModule(ModelModule):
         super().__init__(*arguments, **keywords)
         self.options: dict[str, float] = {}
         self.encoders_alone = self.views = False
+        self.held_out: Tensor | None = None
         self.companions: nn.ModuleList = nn.ModuleList()
         self.warming = False
         self.memberships: Tensor | None = None
@@ -244,11 +246,14 @@ class CMVAEModule(ModelModule):
         """Return loss and terms of a batch to learn from, by the objective or the alignment."""
         if self.encoders_alone:
             return self.model.align(self._views(batch))
-        seen = {"views": self._views(batch)} if self.views and "alignment" in self.options else {}
+        others = "alignment" in self.options and (self.views or self.held_out is not None)
+        seen = {"views": self._views(batch)} if others else {}
         return self.model(batch, **self.options, **seen)
 
     def _views(self, batch: Any) -> Any:
         shapes = self.model.model_config.input_dims or {}
+        if self.held_out is not None:
+            batch = without_rows(batch, self.held_out)
         return other_views(batch, shapes) if self.views else batch
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:

@@ -1,22 +1,28 @@
 """Settings of training that need no tuning: those of the estimator and of the command line."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, TypeAdapter
 
 from cmvae.base.plain import finite_or_none
 from cmvae.base.settings import PositiveInt, Settings, Sizes, Weight
 from cmvae.clusters.evidence import MOST
-from cmvae.training.start import PATIENCE, IntegerOrAuto, Pair, Start
+from cmvae.training.start import PATIENCE, IntegerOrAuto, Start, as_pair
 
 WARMUP_STEPS = 480
+ALIGNMENT_STEPS, READING_STEPS = 1200, 450
+RATE, ALIGNED_RATE = 1e-3, 2e-3
+LEAST_PAIRS = 64  # samples seen in two ways, below which a contrast has nothing to tell apart
+HELD_OUT = 0.2  # of the samples, from an alignment
+IMAGE_BATCH = 64  # images cost most: more steps are worth more than larger ones
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 MIXTURE_SHARE = 6
 FEWEST_HIDDEN, MOST_HIDDEN = 64, 256
 FIRST_WEIGHTS = 2**20  # of all encoders together, beyond which hidden layers get smaller
 
 _SIZES = TypeAdapter(Sizes)
+_WEIGHT = TypeAdapter(Weight)
 
 
 def _scale(value: object) -> object:
@@ -28,6 +34,25 @@ def _scale(value: object) -> object:
     return number
 
 
+def _alignment(value: object) -> object:
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return value
+    if isinstance(value, list | tuple) and list(value) == [0, 0]:
+        return None
+    try:
+        return as_pair(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, (0, 0) for none, or 'auto'") from None
+
+
+def _rate(value: object) -> object:
+    if not isinstance(value, str):
+        return _WEIGHT.validate_python(value)
+    if value != "auto":
+        raise ValueError("must be a positive number or 'auto'")
+    return value
+
+
 def _layers(value: object) -> object:
     return value if isinstance(value, str) and value == "auto" else _SIZES.validate_python(value)
 
@@ -37,7 +62,8 @@ class Recipe(Settings):
 
     With ``alignment_epochs`` = (a, r) training has a epochs of the encoders alone, r in which
     decoders learn to read z, r in which β rises (:class:`cmvae.training.start.Start`), and then as
-    many with β at its value as a warm-up would have.
+    many with β at its value as a warm-up would have. ``'auto'`` is none until :meth:`suited_to` has
+    been told what the data are.
 
     Example:
         >>> recipe = Recipe(n_clusters=3)
@@ -58,10 +84,47 @@ class Recipe(Settings):
     beta: Weight = 1.0
     start: Literal["auto", "consensus", "spectral", "shared", "gmm"] = "auto"
     rule: Literal["joint", "mean", "vote"] = "joint"
-    alignment_epochs: Pair | None = None
+    alignment_epochs: Annotated[Any, BeforeValidator(_alignment)] = "auto"
     max_epochs: IntegerOrAuto = "auto"
     batch_size: IntegerOrAuto = "auto"
-    learning_rate: Weight = 1e-3
+    learning_rate: Annotated[Any, BeforeValidator(_rate)] = "auto"
+
+    @property
+    def alignment(self) -> tuple[int, int] | None:
+        """The epochs of an alignment, (a, r), or None."""
+        return None if self.alignment_epochs == "auto" else self.alignment_epochs
+
+    def decays(self, warm: bool = False) -> bool:
+        """Whether the learning rate falls: with an alignment, unless it is given."""
+        return self.learning_rate == "auto" and self.alignment is not None and not warm
+
+    def step_size(self, warm: bool = False) -> float:
+        """Return the learning rate: unless it is given 0.001, or where it falls 0.002 at first."""
+        if self.learning_rate != "auto":
+            return float(self.learning_rate)
+        return ALIGNED_RATE if self.decays(warm) else RATE
+
+    def suited_to(self, n_samples: int, n_pairs: int) -> Self:
+        """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
+
+        Images of the same group share little else: by a warm-up z stays unused for long. They get
+        an alignment of about 1200 steps and 450 more of reading, of no more epochs than
+        ``max_epochs`` and half of it, where these are given.
+
+        Args:
+            n_samples: How many samples there are.
+            n_pairs: How many of them are seen in two images at least, or an image and a text; with
+                fewer than 64 nothing changes.
+        """
+        if self.alignment_epochs != "auto" or n_pairs < LEAST_PAIRS:
+            return self
+        size = min(IMAGE_BATCH, self.samples_per_step(n_samples))
+        size = size if self.batch_size == "auto" else int(self.batch_size)
+        steps = math.ceil(n_samples / size)
+        most = MOST_EPOCHS if self.max_epochs == "auto" else int(self.max_epochs)
+        first = min(most, math.ceil(ALIGNMENT_STEPS / steps))
+        reading = min(max(1, most // 2), math.ceil(READING_STEPS / steps))
+        return self.replace(alignment_epochs=(first, reading), batch_size=size)
 
     def hidden_layers(self, n_columns: int) -> tuple[int, ...]:
         """Return the sizes of hidden layers: of 256 units, fewer where there are many columns."""
@@ -107,18 +170,19 @@ class Recipe(Settings):
     def final_epochs(self, n_samples: int, warm: bool = False) -> int:
         """Return the epochs of the last part, with all clusters and β: most after an alignment."""
         epochs = self.warmup_epochs(n_samples)
-        return epochs if self.alignment_epochs and not warm else max(1, epochs // MIXTURE_SHARE)
+        return epochs if self.alignment and not warm else max(1, epochs // MIXTURE_SHARE)
 
     def start_of_training(self, n_samples: int, warm: bool = False) -> Start:
         """Return the plan; ``warm``: the networks are trained already, the clusters start at once.
 
         Adam begins again with the clusters, unless β has still to rise.
         """
-        aligns = self.alignment_epochs is not None and not warm
+        aligns = self.alignment is not None and not warm
         return Start(
             warmup_epochs=0 if warm or aligns else self.warmup_epochs(n_samples),
             patience=None if aligns else PATIENCE,
-            alignment_epochs=self.alignment_epochs if aligns else None,
+            alignment_epochs=self.alignment if aligns else None,
+            held_out=HELD_OUT if aligns else 0.0,
             initial_clusters=self.n_clusters,
             method=self.start,
             fresh_optimizer=not aligns,

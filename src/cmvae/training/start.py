@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from cmvae.base.settings import Flag, PositiveInt, Settings, Weight, as_positive_int
+from cmvae.base.settings import Flag, PositiveInt, Settings, Share, Weight, as_positive_int
 
 PHASES = ("warm-up", "alignment", "clusters")
 ALIGNMENT_WEIGHT = 100.0
@@ -25,7 +25,8 @@ def _integer_or_auto(value: object) -> object:
         raise ValueError(f"{error} or 'auto'") from None
 
 
-def _pair(value: object) -> tuple[int, int]:
+def as_pair(value: object) -> tuple[int, int]:
+    """Return two positive integers; ``ValueError`` for anything else."""
     try:
         first, second = map(as_positive_int, value if isinstance(value, list | tuple) else ())
     except ValueError:
@@ -40,7 +41,7 @@ def _natural(value: object) -> int:
 
 
 IntegerOrAuto = Annotated[Any, BeforeValidator(_integer_or_auto)]
-Pair = Annotated[tuple[int, int], BeforeValidator(_pair)]
+Pair = Annotated[tuple[int, int], BeforeValidator(as_pair)]
 Natural = Annotated[int, BeforeValidator(_natural)]
 
 
@@ -76,6 +77,9 @@ class Start(Settings):
         lasting: Whether the alignment stays to the end.
         views: Whether the alignment sees images moved and noisy.
         information: Weight of the information loss, while there is an alignment; None: without.
+        held_out: Share of the samples that the alignment does not see, so that ``'auto'`` counts
+            groups among them: pairs of images that encoders have learned by heart look like groups
+            of their own.
         initial_clusters: How many clusters start: a number, ``'auto'``, or None for all.
         method: Of :func:`cmvae.initialize_clusters`; ``'auto'`` is ``'shared'`` with alignment,
             else ``'consensus'``.
@@ -99,6 +103,7 @@ class Start(Settings):
     lasting: Flag = True
     views: Flag = True
     information: Weight | None = INFORMATION_WEIGHT
+    held_out: Share = 0.0
     initial_clusters: IntegerOrAuto | None = None
     method: Literal["auto", "consensus", "spectral", "shared", "gmm"] = "auto"
     keep: Flag = True
