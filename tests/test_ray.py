@@ -55,7 +55,7 @@ def test_two_workers_give_what_one_process_gives_and_go_on_after_a_failure(clust
     out = place / "out"
     out.mkdir()
     wanted[:25].to_parquet(out / "before.parquet", index=False)  # the first shard, and half of one
-    rows = cluster.data.read_parquet(str(place / "rows"))
+    rows = cluster.data.read_parquet(str(place / "rows"), override_num_blocks=4)
     options = {"id_column": "key", "workers": 2, "done": out, "batch_size": 10}
     found = predict(place / "run", rows, **options).to_pandas()
     assert len(found) == N - 25
