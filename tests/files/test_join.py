@@ -1,11 +1,15 @@
 import errno
-import sqlite3
+import tempfile
+from unittest import mock
 
+import duckdb
 import numpy as np
 import pytest
 import scipy.sparse
 
 from cmvae.data import ByteImages
+from cmvae.files import id_tables
+from cmvae.files.ids import match_ids
 from cmvae.files.join import RowStore
 from cmvae.files.overlap import Join, Matching
 from cmvae.preprocessing import Preprocessing
@@ -111,19 +115,66 @@ def test_all_that_is_wrong_is_said_at_once():
             store.check()
 
 
-def test_a_full_disk_is_an_error_of_the_system(monkeypatch):
-    connect = sqlite3.connect
+def test_a_full_disk_is_an_error_of_the_system_for_rows(monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "no space left")
 
-    def small(*arguments, **options):
-        database = connect(*arguments, **options)
-        database.execute("PRAGMA max_page_count = 8")
-        return database
-
-    monkeypatch.setattr(sqlite3, "connect", small)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: mock.Mock(write=refuse))
     with RowStore(["a"]) as store:
         with pytest.raises(OSError, match="joining the modalities on disk failed") as caught:
-            store.add("a", ["s1"], np.zeros((1, 100_000)), seen(1))
+            store.add("a", ["s1"], np.zeros((1, 2)), np.array([True]))
         assert caught.value.errno == errno.ENOSPC
+
+
+def add_many(store):
+    for part in range(60):
+        ids = [f"{'a' * 90}{part:03}{i:06}" for i in range(8192)]
+        store.add("a", ids, np.zeros((8192, 1)), np.ones(8192, dtype=bool))
+
+
+def test_a_full_disk_is_an_error_of_the_system_for_ids(monkeypatch):
+    connect = duckdb.connect
+    small = {"memory_limit": "8MB", "max_temp_directory_size": "1MB"}
+    monkeypatch.setattr(
+        duckdb, "connect", lambda name, config: connect(name, config=config | small)
+    )
+    with RowStore(["a", "b"]) as store:
+        with pytest.raises(OSError, match="joining the modalities on disk failed") as caught:
+            add_many(store)
+        assert caught.value.errno == errno.ENOSPC
+
+
+def test_ids_that_take_more_than_their_memory_are_joined_on_disk_and_leave_nothing(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(id_tables, "MEMORY", "40MB")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    n, most = 200_000, []
+    order = np.random.default_rng(0).permutation(n)
+    with RowStore(["a", "b"]) as store:
+        for name, places in (("a", np.arange(n)), ("b", order)):
+            for part in np.array_split(places, 20):
+                ids = [f"{'s' * 120}{place:09}" for place in part]
+                store.add(name, ids, part[:, None], np.ones(len(part), dtype=bool))
+                most.append(sum(path.stat().st_size for path in tmp_path.rglob("*.tmp")))
+        store.match()
+        store.check()
+        for rows in store.batches(50_000):
+            assert (rows.data["a"] == rows.data["b"]).all()
+            assert rows.ids[0].endswith(f"{rows.data['a'][0, 0]:09}")
+    assert max(most) > 1 << 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_joins_left_is_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "cmvae-join-1"
+    left.mkdir()
+    (left / "part.tmp").write_text("")
+    (tmp_path / "cmvae-join-1.lock").write_text("")
+    with RowStore(["a"]), RowStore(["a"]):
+        assert not left.exists()
+        assert len(list(tmp_path.iterdir())) == 2  # each is held: none removes the other's
 
 
 def test_sparse_rows_are_joined_as_dense_ones_are():
@@ -157,3 +208,42 @@ def test_ids_in_another_spelling_are_joined_and_the_overlap_is_counted():
     assert rows.data["b"][:, 0].tolist() == [0, 30, 50]
     assert rows.join == join == Join.of_masks(rows.masks, matching)
     assert str(join) == "in all 3 1; b and c 1; only a 1"
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"a": ["s1", "s2"], "b": ["S1", "S2"]},
+        {"a": ["s1", "s2 "], "b": ["s1", "s2"]},
+        {"a": ["x", "y", "X"]},
+        {"a": ["0", "1", "2"], "b": ["1", "2", "7", "8"]},
+        {"a": [f"a{i}" for i in range(40)], "b": ["a1"]},
+        {"a": ["s1", "s2"], "b": ["s2", "s1"]},
+        {"a": ["s01", "s1"], "b": ["s1", "s01"]},
+        {"a": ["s1", "s2", "s3"], "b": ["s2"], "c": ["s3", "t4"]},
+    ],
+)
+def test_ids_are_matched_as_where_all_are_looked_at(ids):
+    with RowStore(list(ids)) as store:
+        for name, own in ids.items():
+            store.add(name, own, values(*range(len(own))), seen(len(own)))
+        store.match(["a"])
+        want = match_ids(ids, ["a"])
+        assert store.matching == want
+        joined = {one for name, own in ids.items() for one in want.names(name, own)}
+        assert set(store.all_rows().ids) == joined
+
+
+def test_a_modality_may_be_left_out_of_the_matching():
+    with RowStore(["a", "b"]) as store:
+        store.add("a", ["s1"], values(1), seen(1))
+        store.add_ids("b", ["S1"], seen(1, 0))
+        store.match(without=["b"])
+        assert store.matching == Matching()
+        store.match()
+        assert store.matching.renamed == {"b": {"S1": "s1"}}
+
+
+def test_batches_go_on_from_a_sample():
+    with filled(RowStore(["a", "b"])) as store:
+        assert [rows.ids for rows in store.batches(2, 3)] == [["s4", "s9"]]

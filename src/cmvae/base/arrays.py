@@ -1,7 +1,7 @@
 """Arrays of numbers: standardised, sparse or not, a block at a time."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,3 +70,24 @@ def blocks(values: Any) -> Iterator[tuple[int, Any]]:
     step = max(1, BLOCK_ENTRIES // values.shape[1])
     for start in range(0, values.shape[0], step):
         yield start, values[start : start + step]
+
+
+def joined_names(names: Sequence[str], seen: np.ndarray) -> list[str]:
+    """Return of each row the names of its columns that hold True, joined by +.
+
+    Args:
+        names: Of the columns.
+        seen: (n, names) boolean.
+
+    Example:
+        >>> joined_names(["a", "b"], np.array([[True, False], [True, True]]))
+        ['a', 'a+b']
+    """
+    if not len(seen):
+        return []
+    # Few sets differ, and the bits of one are compared at once.
+    bits = np.ascontiguousarray(np.packbits(seen, axis=1))
+    whole = bits.view(f"V{bits.shape[1]}")[:, 0]
+    _, first, places = np.unique(whole, return_index=True, return_inverse=True)
+    texts = np.array(["+".join(np.array(names)[row]) for row in seen[first]], dtype=object)
+    return list(texts[places])

@@ -146,6 +146,30 @@ def _lock(handle: int) -> bool:
 
 
 @contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Give an empty folder where the system keeps what is temporary, removed at the end.
+
+    Those of processes that were killed are removed first. The folder and what is in it are made
+    with the first thing that is put there.
+    """
+    root = Path(tempfile.gettempdir())
+    for left in root.glob(f"{escape(prefix)}*.lock"):
+        with _held(left) as is_ours:
+            if is_ours:
+                rmtree(left.with_suffix(""), ignore_errors=True)
+                left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".lock")
+    os.close(handle)
+    lock = Path(name)
+    try:
+        with _held(lock):
+            yield lock.with_suffix("")
+    finally:
+        rmtree(lock.with_suffix(""), ignore_errors=True)
+        lock.unlink(missing_ok=True)
+
+
+@contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside ``path``, which takes its place when all went well."""
     with naming(path):

@@ -47,16 +47,23 @@ def predict(
             metavar="NAME.OPTION=VALUE", help="How a file is read, as in fit; else as in the run."
         ),
     ] = None,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit/--no-fit",
+            help="Tell how well each sample fits; that takes most of the time.",
+        ),
+    ] = True,
     spreadsheet: Spreadsheet = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Write id, cluster, its probability, the modalities seen and the fit of each sample.
 
-    However many there are. Columns are found by name; fit_percentile tells how well a sample fits,
-    among those of training. Or, of an .h5mu file, a copy with .obsm["X_cmvae"],
-    .obs["cmvae_cluster"], .obs["cmvae_probability"], .obs["cmvae_fit_percentile"] and
-    .uns["cmvae"]. Where clusters have names, which cmvae report --names gives them, these stand
-    beside their numbers.
+    However many there are; broken off, the same command goes on where it stopped. Columns are found
+    by name; fit_percentile tells how well a sample fits, among those of training. Or, of an .h5mu
+    file, a copy with .obsm["X_cmvae"], .obs["cmvae_cluster"], .obs["cmvae_probability"],
+    .obs["cmvae_fit_percentile"] and .uns["cmvae"]. Where clusters have names, which cmvae report
+    --names gives them, these stand beside their numbers.
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 
@@ -91,9 +98,12 @@ def predict(
             read_from += [run / name for name in read_manifest(run).files]
             if any(path.exists() and out.exists() and out.samefile(path) for path in read_from):
                 raise ValueError(f"out: {out} is one of the files to read: name another file")
+        if is_copy and not fit:
+            raise ValueError(f"--no-fit is for tables, and {out} is none: leave it out")
+        told = (say_join, strict, say)
         if is_copy and data is not None:
-            counts = predict_h5mu(run, record, files, data, out, say_join, strict, say)
+            counts = predict_h5mu(run, record, files, data, out, *told)
         else:
-            counts = predict_files(run, record, files, out, say_join, strict, say, spreadsheet)
+            counts = predict_files(run, record, files, out, *told, spreadsheet, fit)
         sizes = ", ".join(f"{record.called(c)}: {count}" for c, count in enumerate(counts))
         say(f"Written to {out}: {counted(int(counts.sum()), 'sample')}; in cluster {sizes}")

@@ -26,6 +26,7 @@ def open_source(modality: str, file: ModalityFile) -> Source:
     from cmvae.files.arrays import ArrayFile
     from cmvae.files.images import ImageFolder
     from cmvae.files.mudata import MuDataModality
+    from cmvae.files.shards import ShardFolder, shards_of
     from cmvae.files.tables import TableFile
 
     where = f"modality {modality!r}"
@@ -40,6 +41,8 @@ def open_source(modality: str, file: ModalityFile) -> Source:
             f"{where}: layers are those of {MUDATA_SUFFIX} and {ANNDATA_SUFFIX} files, "
             f"and {path} is none"
         )
+    if path.is_dir() and not file.subfolders and shards_of(path):
+        return ShardFolder(path, modality, file)
     if path.is_dir():
         return ImageFolder(path, modality, file.subfolders)
     if suffix in ARRAY_SUFFIXES:

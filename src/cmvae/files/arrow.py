@@ -1,5 +1,6 @@
 """Tables in Parquet, Feather and Arrow files."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from cmvae.base.unpacking import check_unpacked
+from cmvae.files.arrow_types import NOTHING, kind_of_type
 from cmvae.files.modality import ModalityFile
 from cmvae.files.number_texts import NumberTexts
 from cmvae.files.suffixes import suffix_of
 
+_CODE = re.compile(r"\s*\d*\s*")
 # What is raised for files, and for what pandas keeps in them, that are damaged.
 _DAMAGED = (
     *(pyarrow.ArrowException, OSError, UnicodeError),
@@ -32,6 +35,7 @@ class ArrowTable:
 
     Attributes:
         names: Its columns.
+        types: Column to what it holds.
         index: The name of its stored index; None: it has none, or one that only numbers the rows.
         numbers: An index that is stored as a rule, not as a column.
         reading: What to how it is read.
@@ -55,6 +59,9 @@ class ArrowTable:
                 with self._opened() as reader:
                     schema = reader.schema
             self.names: list[str] = list(schema.names)
+            self.types = {field.name: kind_of_type(field.type) for field in schema}
+            if self._is_parquet and not found.num_rows:  # whatever wrote it may not have known
+                self.types = dict.fromkeys(self.types, NOTHING)
             self.index = self._stored_index(schema, options.id)
             # Arrow stores pandas' categories as such where they are strings alone.
             stored = (schema.pandas_metadata or {}).get("columns", [])
@@ -79,14 +86,15 @@ class ArrowTable:
                     coded = [name for name in self._coded if name in columns and name in frame]
                     frame = frame.astype(dict.fromkeys(coded, "category"))
                 # Whole numbers that are stored as texts are codes.
+                ids, frame = frame.get(id_column), frame[list(columns)]
                 kept = {*texts, *(name for name in frame if _is_codes(frame[name]))}
-                ids = frame.get(id_column)
-                yield ids, numbers.convert(frame[list(columns)], kept, first)
+                yield ids, numbers.convert(frame, kept, first)
                 first += len(frame)
 
     def _parts(self, rows: int | None, names: list[str]) -> Iterator[Any]:
         if self._is_parquet:
-            file = pq.ParquetFile(self.path)
+            # Where a file has checksums, a damaged page is no page of other numbers.
+            file = pq.ParquetFile(self.path, page_checksum_verification=True, pre_buffer=False)
             if rows is None:
                 yield file.read(columns=names)
                 return
@@ -155,5 +163,4 @@ def _batches(reader: Any) -> Iterator[Any]:
 def _is_codes(column: "pd.Series[Any]") -> bool:
     if not pd.api.types.is_string_dtype(column):
         return False
-    cells = column.dropna()
-    return bool(cells.str.fullmatch(r"\s*\d*\s*").all())
+    return all(map(_CODE.fullmatch, column.dropna().unique()))

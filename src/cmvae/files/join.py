@@ -1,20 +1,21 @@
-"""Rows of several modalities, joined on their ids on disk: memory does not grow with them."""
+"""Rows of several modalities, joined on their ids on disk: memory does not grow with them.
 
-import errno
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+The ids are joined by DuckDB, which moves to the disk what does not fit its share of memory; the
+rows themselves wait in files, and are read by number.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 
-from cmvae.base.arrays import is_sparse
+from cmvae.base.arrays import is_sparse, joined_names
 from cmvae.base.words import counted, listed, raise_all
+from cmvae.files.id_tables import IdTables, disk_errors
+from cmvae.files.ids import match_ids
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
-
-COLUMN = np.dtype(np.int32)  # of sparse rows
+from cmvae.files.spool import SparseSpool, Spool
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ class JoinedRows:
 
     def patterns(self) -> list[str]:
         """Return the modalities that each sample has, joined by +."""
-        names = np.array(list(self.masks))
-        return ["+".join(names[row]) for row in np.stack(list(self.masks.values()), 1)]
+        return joined_names(list(self.masks), np.stack(list(self.masks.values()), 1))
 
 
 class RowStore:
@@ -72,17 +72,8 @@ class RowStore:
 
     def __init__(self, modalities: Sequence[str], matching: Matching = AS_THEY_ARE) -> None:
         self.modalities, self.matching = list(modalities), matching
-        self._forms: dict[str, tuple[np.dtype[Any], tuple[int, ...], bool]] = {}
-        self._repeated: dict[str, list[str]] = {name: [] for name in self.modalities}
-        # A database without a name is a file that SQLite removes when it is closed.
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE ids (position INTEGER PRIMARY KEY, id TEXT UNIQUE)")
-        for name in self.modalities:
-            table = self._table(name)
-            self._database.execute(
-                f"CREATE TABLE {table} (position INTEGER PRIMARY KEY, value BLOB)"
-            )
+        self._ids = IdTables(len(self.modalities))
+        self._spools: dict[str, Spool | SparseSpool] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -91,12 +82,14 @@ class RowStore:
         self.close()
 
     def close(self) -> None:
-        """Remove the database."""
-        self._database.close()
+        """Remove what is on the disk."""
+        self._ids.close()
+        for spool in self._spools.values():
+            spool.close()
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return int(self._database.execute("SELECT COUNT(*) FROM ids").fetchone()[0])
+        return len(self._ids)
 
     def add(self, modality: str, ids: Sequence[str], values: Any, observed: np.ndarray) -> None:
         """Add rows of a modality.
@@ -110,20 +103,35 @@ class RowStore:
         Raises:
             OSError: If the disk is full.
         """
-        ids = self.matching.names(modality, ids)
-        self._forms.setdefault(modality, (values.dtype, values.shape[1:], is_sparse(values)))
-        table = self._table(modality)
-        with _disk_errors():
-            self._database.execute("BEGIN")
-            self._database.executemany(
-                "INSERT OR IGNORE INTO ids (id) VALUES (?)", ((name,) for name in ids)
-            )
-            for name, value, seen in zip(ids, _packed(values), observed, strict=True):
-                insert = f"INSERT OR IGNORE INTO {table} SELECT position, ? FROM ids WHERE id = ?"
-                done = self._database.execute(insert, (value if seen else None, name))
-                if not done.rowcount:
-                    self._repeated[modality].append(name)
-            self._database.execute("COMMIT")
+        if modality not in self._spools:
+            kind: Any = SparseSpool if is_sparse(values) else Spool
+            shape = values.shape[1] if is_sparse(values) else values.shape[1:]
+            self._spools[modality] = kind(values.dtype, shape)
+        with disk_errors():
+            self._spools[modality].append(values)
+        self.add_ids(modality, ids, observed)
+
+    def add_ids(self, modality: str, ids: Sequence[str], observed: np.ndarray) -> None:
+        """Add the ids alone of rows that cannot be used: for :meth:`match`."""
+        self._ids.add(self._place(modality), self.matching.names(modality, ids), observed)
+
+    def match(self, numbered: Collection[str] = (), without: Collection[str] = ()) -> None:
+        """Match ids that are spelled differently, once all are there; none was renamed before.
+
+        Args:
+            numbered: Modalities without ids of their own, whose rows are numbered from 0.
+            without: Modalities that are left out.
+
+        Raises:
+            ValueError: As :func:`cmvae.files.ids.match_ids` does.
+        """
+        names = [name for name in self.modalities if name not in without]
+        if not names or self._ids.are_plain(list(map(self._place, names))):
+            return
+        ids = {name: self._ids.of(self._place(name)) for name in names}
+        self.matching = match_ids(ids, numbered)
+        for name, renamed in self.matching.renamed.items():
+            self._ids.rename(self._place(name), renamed)
 
     def check(self) -> None:
         """Refuse what cannot be joined, once all rows are there.
@@ -135,13 +143,13 @@ class RowStore:
         if not len(self):
             raise ValueError(f"modalities {self.modalities}: there are no samples")
         errors: list[Exception] = []
-        firsts = {name: self._first(name) for name in self.modalities}
+        firsts = {name: self._ids.first(place) for place, name in enumerate(self.modalities)}
         present = {name: ids for name, ids in firsts.items() if ids}
-        for name in self.modalities:
-            if repeated := sorted(set(self._repeated[name])):
+        for place, name in enumerate(self.modalities):
+            if repeated := self._ids.repeated(place):
                 shown = listed(repeated)
                 errors.append(ValueError(f"modality {name!r}: duplicate ids: {shown}"))
-            elif name in present and len(present) > 1 and not self._shares(name):
+            elif name in present and len(present) > 1 and not self._ids.shares(place):
                 errors.append(
                     ValueError(
                         f"modality {name!r} shares no id with any other modality; "
@@ -149,12 +157,8 @@ class RowStore:
                     )
                 )
         raise_all(errors)
-        absent = " AND ".join(
-            f"NOT EXISTS ({self._match(name, 'ids')})" for name in self.modalities
-        )
-        nothing = self._database.execute(f"SELECT id FROM ids WHERE {absent}").fetchall()
-        if nothing:
-            shown = listed(repr(row[0]) for row in nothing)
+        if nothing := self._ids.without_rows():
+            shown = listed(map(repr, nothing))
             raise ValueError(
                 f"{counted(len(nothing), 'sample')} with nothing observed in {self.modalities}, "
                 f"{shown}: all of their cells are empty or unknown; leave them out of the files"
@@ -162,98 +166,34 @@ class RowStore:
 
     def join(self) -> Join:
         """Count the samples by the modalities that they have."""
-        seen = ", ".join(f"EXISTS ({self._match(name, 'ids')})" for name in self.modalities)
-        places = ", ".join(str(place + 1) for place in range(len(self.modalities)))
-        query = f"SELECT {seen}, COUNT(*) FROM ids GROUP BY {places}"
-        overlap = {}
-        for *row, count in self._database.execute(query):
-            own = tuple(name for name, has in zip(self.modalities, row, strict=True) if has)
-            overlap[own] = count
+        overlap = {
+            tuple(name for name, has in zip(self.modalities, seen, strict=True) if has): count
+            for *seen, count in self._ids.overlap()
+        }
         return Join(tuple(self.modalities), overlap, self.matching)
 
-    def batches(self, rows: int) -> Iterator[JoinedRows]:
-        """Yield the samples in order, at most ``rows`` at a time."""
-        for start in range(1, len(self) + 1, rows):
-            span = (start, start + rows - 1)
-            found = self._database.execute(
-                "SELECT id FROM ids WHERE position BETWEEN ? AND ?", span
-            ).fetchall()
-            parts = {name: self._values(name, span, len(found)) for name in self.modalities}
-            data = {name: values for name, (values, _) in parts.items()}
-            yield JoinedRows(
-                [row[0] for row in found], data, {name: mask for name, (_, mask) in parts.items()}
-            )
+    def batches(self, rows: int, start: int = 0) -> Iterator[JoinedRows]:
+        """Yield the samples in order from ``start`` on, at most ``rows`` at a time."""
+        for ids, places in self._ids.batches(rows, start):
+            data, masks = {}, {}
+            for name, own in zip(self.modalities, places.T, strict=True):
+                masks[name] = own >= 0
+                data[name] = self._values(self._spools[name], own, masks[name])
+            yield JoinedRows(ids, data, masks)
 
     def all_rows(self) -> JoinedRows:
         """Return all samples at once."""
         return replace(next(self.batches(max(1, len(self)))), join=self.join())
 
-    def _values(self, modality: str, span: tuple[int, int], n: int) -> tuple[Any, np.ndarray]:
-        dtype, shape, sparse = self._forms[modality]
-        condition = "position BETWEEN ? AND ? AND value NOTNULL ORDER BY position"
-        found = self._database.execute(
-            f"SELECT position, value FROM {self._table(modality)} WHERE {condition}", span
-        )
-        rows = ((position - span[0], value) for position, value in found)
-        if sparse:
-            return _unpacked(rows, dtype, (n, shape[0]))
-        values, mask = np.zeros((n, *shape), dtype), np.zeros(n, dtype=bool)
-        for row, value in rows:
-            values[row] = np.frombuffer(value, dtype).reshape(shape)
-            mask[row] = True
-        return values, mask
+    def _values(self, spool: Spool | SparseSpool, rows: np.ndarray, mask: np.ndarray) -> Any:
+        if isinstance(spool, SparseSpool):
+            return spool.take(rows[mask], mask.nonzero()[0], len(rows))
+        found = spool.take(rows[mask])
+        if len(found) == len(rows):
+            return found
+        values = np.zeros((len(rows), *spool.shape), spool.dtype)
+        values[mask] = found
+        return values
 
-    def _first(self, modality: str) -> list[str]:
-        query = f"SELECT id FROM ids WHERE EXISTS ({self._match(modality, 'ids')}) LIMIT 3"
-        return [row[0] for row in self._database.execute(query)]
-
-    def _shares(self, modality: str) -> bool:
-        own = self._table(modality)
-        others = " OR ".join(
-            f"EXISTS ({self._match(name, own)})" for name in self.modalities if name != modality
-        )
-        query = f"SELECT 1 FROM {own} WHERE value NOTNULL AND ({others}) LIMIT 1"
-        return self._database.execute(query).fetchone() is not None
-
-    def _match(self, modality: str, other: str) -> str:
-        """Return the query for a modality's row at the position of another table's."""
-        table = self._table(modality)
-        return f"SELECT 1 FROM {table} AS m WHERE m.position = {other}.position AND m.value NOTNULL"
-
-    def _table(self, modality: str) -> str:
-        return f"modality_{self.modalities.index(modality)}"
-
-
-def _packed(values: Any) -> Iterator[bytes]:
-    """Yield the bytes of each row; of a sparse one its columns, then its entries."""
-    if not is_sparse(values):
-        yield from (value.tobytes() for value in np.ascontiguousarray(values))
-        return
-    columns = values.indices.astype(COLUMN)
-    for start, stop in pairwise(values.indptr):
-        yield columns[start:stop].tobytes() + values.data[start:stop].tobytes()
-
-
-def _unpacked(
-    rows: Iterator[tuple[int, bytes]], dtype: np.dtype[Any], shape: tuple[int, int]
-) -> tuple[Any, np.ndarray]:
-    """Return numbered sparse rows as a CSR matrix of ``shape``, and which rows there are."""
-    counts, mask = np.zeros(shape[0] + 1, dtype=np.int64), np.zeros(shape[0], dtype=bool)
-    columns, entries = [np.zeros(0, COLUMN)], [np.zeros(0, dtype)]
-    for row, value in rows:
-        counts[row + 1] = n = len(value) // (COLUMN.itemsize + dtype.itemsize)
-        mask[row] = True
-        columns.append(np.frombuffer(value, COLUMN, n))
-        entries.append(np.frombuffer(value, dtype, n, n * COLUMN.itemsize))
-    from scipy.sparse import csr_array
-
-    parts = (np.concatenate(entries), np.concatenate(columns), counts.cumsum())
-    return csr_array(parts, shape=shape), mask
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise OSError(errno.ENOSPC, f"joining the modalities on disk failed: {error}") from error
+    def _place(self, modality: str) -> int:
+        return self.modalities.index(modality)

@@ -52,7 +52,9 @@ class Matching:
 
     def names(self, modality: str, ids: Iterable[str]) -> list[str]:
         """Return ids of a modality as the first one spells them that has the sample."""
-        renamed = self.renamed.get(modality, {})
+        renamed = self.renamed.get(modality)
+        if not renamed:
+            return list(ids)
         return [renamed.get(name, name) for name in ids]
 
     @property

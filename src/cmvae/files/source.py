@@ -95,11 +95,11 @@ def unchanged(paths: Mapping[str, str | None]) -> Iterator[None]:
     Raises:
         ValueError: Naming the modality and the file, whatever else was found wrong with it.
     """
-    before = {name: _stamp(Path(path)) for name, path in paths.items() if path is not None}
+    before = {name: stamp(Path(path)) for name, path in paths.items() if path is not None}
 
     def check(cause: Exception | None) -> None:
-        for name, stamp in before.items():
-            if stamp != _stamp(Path(str(paths[name]))):
+        for name, was in before.items():
+            if was != stamp(Path(str(paths[name]))):
                 raise ValueError(
                     f"modality {name!r}: {paths[name]} changed while it was read; "
                     "try again when nothing writes to it"
@@ -113,7 +113,7 @@ def unchanged(paths: Mapping[str, str | None]) -> Iterator[None]:
     check(None)
 
 
-def _stamp(path: Path) -> list[tuple[str, int, int]]:
+def stamp(path: Path) -> list[tuple[str, int, int]]:
     """Return names, sizes and times of a file, or of all files in a folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     found = ((str(own), own.stat()) for own in files if own.exists())
@@ -132,11 +132,23 @@ def checked_ids(values: Any, where: str, first: int = 0) -> list[str]:
         ValueError: If some are missing or blank; the message names their rows.
     """
     given = pd.Series(values)
-    ids = list(map(id_text, given.tolist()))
-    is_blank = np.array([not without_blanks(name) for name in ids], dtype=bool)
-    bad = (given.isna().to_numpy() | is_blank).nonzero()[0]
+    ids = given.tolist()
+    is_blank = given.isna().to_numpy(copy=True)
+    if is_blank.any() or not _are_plain(ids):
+        ids = list(map(id_text, ids))
+        is_blank |= np.array([not without_blanks(name) for name in ids], dtype=bool)
+    bad = is_blank.nonzero()[0]
     if len(bad):
         raise ValueError(
             f"{where}: {len(bad)} rows have no id, the first {(bad[:SHOWN] + first).tolist()}"
         )
     return ids
+
+
+def _are_plain(ids: list[Any]) -> bool:
+    """Tell whether ids are surely texts that are not blank; of a million that is seen at once."""
+    try:
+        letters = "".join(ids)
+    except TypeError:
+        return False
+    return letters.isascii() and letters.isprintable() and all(map(str.strip, ids))

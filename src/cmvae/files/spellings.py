@@ -31,12 +31,14 @@ class Step:
         normal: From an id to what is compared.
         share: The share that it must join, of the ids without a partner in the file that has fewer
             of them: what ids by chance agree in must join many.
+        of_lines: Whether many ids, one a line, may be normalised at once.
     """
 
     differs: str
     sign: re.Pattern[str]
     normal: Callable[[str], str]
     share: float = 0.0
+    of_lines: bool = False
 
 
 def id_text(value: object) -> str:
@@ -106,8 +108,8 @@ STEPS = (
     Step("quotes", _seen_in(r"""['"]$"""), _unquoted),
     Step("how a number is written", _seen_in(r"^[+-]?\d+[.eE]|^[+-]"), _whole),
     Step("a time of midnight", _seen_in("00:00"), _without(_MIDNIGHT)),
-    Step("leading zeros", _ZEROS, _without(_ZEROS), FEW),
-    Step("letter case", _seen_in(r"[A-Z]|[^\x00-\x7f]"), str.casefold, FEW),
+    Step("leading zeros", _ZEROS, _without(_ZEROS), FEW, True),
+    Step("letter case", _seen_in(r"[A-Z]|[^\x00-\x7f]"), str.casefold, FEW, True),
     Step("the form of letters", _NOT_ASCII, _compatible, FEW),
     Step("the name of a file", _seen_in(rf"(?i:{_IMAGES})$"), _without(_IMAGE, r"\2"), FEW),
     Step("separators", _seen_in(r"[^\w\n]|_"), _without(_SEPARATORS, "-"), FEW),
@@ -126,7 +128,12 @@ def normal_ids(names: Iterable[str], steps: Iterable[Step]) -> list[str]:
     for step in steps:
         # Most steps change none of a million ids, and one search is much faster than these.
         lines = "\n".join(found)
-        if step.sign.search(lines) or lines.count("\n") >= max(1, len(found)):
+        are_lines = lines.count("\n") < max(1, len(found))
+        if are_lines and not step.sign.search(lines):
+            continue
+        if are_lines and step.of_lines:
+            found = step.normal(lines).split("\n")
+        else:
             found = list(map(step.normal, found))
     return found
 

@@ -66,6 +66,11 @@ class TableFile(Source):
             )
 
     @property
+    def types(self) -> dict[str, str]:
+        """Column to what it holds, where the file says so."""
+        return dict(getattr(self._table, "types", {}))
+
+    @property
     def is_numbered(self) -> bool:
         """Whether ids have no name, as those that pandas writes of an index without one."""
         return self._numbers is None and self.id_column.startswith("Unnamed: ")

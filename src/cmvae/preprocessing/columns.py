@@ -274,11 +274,18 @@ class Category(Column):
 
     def known(self, cells: Cells) -> Cells:
         """Return cells, those missing that hold another value; see :class:`Column`."""
-        return cells.astype(object).where(self._codes(cells) >= 0)
+        are_known = self._codes(cells) >= 0
+        return cells if are_known.all() else cells.astype(object).where(are_known)
 
     def _codes(self, cells: Cells) -> np.ndarray:
         """Return the places of cells among the values, -1 for other ones."""
-        wanted = pd.Index(cells.map(_plain).tolist(), dtype=object)
+        if isinstance(cells.dtype, pd.StringDtype):  # of a million texts few are distinct
+            places, distinct = cells.factorize(use_na_sentinel=False)
+            return self._places(distinct.tolist())[places]
+        return self._places(cells.tolist())
+
+    def _places(self, values: list[Any]) -> np.ndarray:
+        wanted = pd.Index(list(map(_plain, values)), dtype=object)
         return np.asarray(pd.Index(self.values).get_indexer(wanted))
 
     def encode(self, cells: Cells, modality: str) -> np.ndarray:

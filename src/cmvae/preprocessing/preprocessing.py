@@ -204,8 +204,16 @@ class Preprocessing(Settings):
     @property
     def chunk_rows(self) -> int:
         """How many samples are worked on at a time."""
+        return self._rows(MOST_ROWS)
+
+    @property
+    def read_rows(self) -> int:
+        """How many rows are read at a time: more, as each part of a table costs some time."""
+        return self._rows(4 * MOST_ROWS)
+
+    def _rows(self, most: int) -> int:
         largest = max(4 * int(np.prod(shape)) for shape in self.input_dims.values())
-        return max(1, min(MOST_ROWS, CHUNK_BYTES // largest))
+        return max(1, min(most, CHUNK_BYTES // largest))
 
 
 def is_empty(rows: Any) -> bool:

@@ -109,6 +109,16 @@ class Drift:
         self._counts[key] = self._counts.get(key, 0) + below
         self._totals[key] = self._totals.get(key, 0) + len(values)
 
+    def to_plain(self) -> list[list[Any]]:
+        """Return what was counted, as JSON can hold it."""
+        return [[*key, n, self._counts[key].tolist()] for key, n in self._totals.items()]
+
+    def take(self, counted: list[list[Any]]) -> None:
+        """Go on from what :meth:`to_plain` returned."""
+        for modality, name, total, counts in counted:
+            self._totals[modality, name] = total
+            self._counts[modality, name] = np.asarray(counts)
+
     def found(self) -> list[tuple[str, str, float]]:
         """Return modality, column and difference of shares of what lies elsewhere, largest first.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cmvae.base.arrays import joined_names
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.runs.drift import measure_margins
@@ -54,8 +55,7 @@ def fit_percentiles(
         return np.full(len(data), np.nan)
     names = [name for name in model.modalities if name in data.masks]
     masks = np.stack([data.masks[name].cpu().numpy() for name in names], 1)
-    patterns = ["+".join(np.array(names)[row]) for row in masks]
-    return reference.percentiles(per_number(model, data), patterns)
+    return reference.percentiles(per_number(model, data), joined_names(names, masks))
 
 
 def log_likelihoods(model: CMVAE, data: IncompleteDataset) -> np.ndarray:

@@ -1,17 +1,24 @@
 """What a run says of samples in other files, a part at a time."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmvae.files.join import JoinedRows
+from cmvae._version import __version__
+from cmvae.files.join import RowStore
 from cmvae.files.modality import ModalityFile
 from cmvae.files.overlap import Join
+from cmvae.files.source import stamp
 from cmvae.files.writing import open_rows
 from cmvae.runs.folder import load_model
+from cmvae.runs.manifest import MANIFEST, digest
+from cmvae.runs.parts import open_parts
 from cmvae.runs.reading import join_files
 from cmvae.runs.record import RunRecord
 
@@ -30,13 +37,15 @@ def predict_files(
     strict: bool | None = None,
     tell: Callable[[str], None] | None = None,
     spreadsheet: bool = False,
+    with_fit: bool = True,
 ) -> np.ndarray:
     """Write id, cluster, probability, modalities and fit of samples in files, in bounded memory.
 
     The fit is the percentile of the sample's log-likelihood among those of training; a
     warning says where the samples as a whole lie elsewhere than these.
 
-    Where clusters have names, these too.
+    Where clusters have names, these too. Broken off after many samples, it goes on there when it is
+    asked for the same again.
 
     Args:
         folder: The run folder.
@@ -47,26 +56,52 @@ def predict_files(
         told: Takes how the samples were joined.
         tell: Is told of each file, in a line, what is unusual about it.
         spreadsheet: Guard texts that a spreadsheet would compute.
+        with_fit: Whether to measure the fit, which takes most of the time.
 
     Returns:
         How many samples there are in each cluster.
     """
     counts, drift = np.zeros(record.n_clusters, dtype=np.int64), record.drift()
+    key = _key(folder, files, [strict, with_fit, record.names])
+
+    def state() -> dict[str, Any]:
+        return {"counts": counts.tolist(), "drift": drift.to_plain()}
+
     with (
-        _joined(folder, record, files, told, strict, tell) as (run, parts),
+        _joined(folder, record, files, told, strict, tell) as (run, store),
         open_rows(out, spreadsheet=spreadsheet) as append,
+        open_parts(out, key, append) as parts,
     ):
         from cmvae.runs.goodness import fit_percentiles  # a model is needed now
 
-        for rows in parts:
+        if parts.samples:
+            counts += parts.state["counts"]
+            drift.take(parts.state["drift"])
+            if tell is not None:
+                tell(f"{out}: goes on after {parts.samples} samples of a try that was broken off")
+        for rows in store.batches(run.preprocessing.chunk_rows, parts.samples):
             data = run.preprocessing.dataset(rows)
-            fits = fit_percentiles(run.model, run.reference, data)
             drift.add(data)
-            table = run.table(rows, data).assign(fit_percentile=fits)
+            table = run.table(rows, data)
+            if with_fit:
+                table["fit_percentile"] = fit_percentiles(run.model, run.reference, data)
             counts += np.bincount(table["cluster"], minlength=run.n_clusters)
-            append(table)
+            parts.add(table, state)
     drift.warn()
     return counts
+
+
+def _key(folder: Path, files: Mapping[str, ModalityFile], options: Any) -> str:
+    """Return a text that is another one where a prediction may be another one."""
+    run = digest(folder / MANIFEST)
+    inputs = {name: [file.to_plain(), _stamps(file)] for name, file in files.items()}
+    known = [run, inputs, options, __version__, version("torch")]
+    return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _stamps(file: ModalityFile) -> list[Any]:
+    """Return names, sizes and times of the files of a modality."""
+    return [stamp(Path(place).absolute()) for place in (file.path, file.ids) if place is not None]
 
 
 def predict_h5mu(
@@ -99,8 +134,8 @@ def predict_h5mu(
     from cmvae.runs.goodness import fit_percentiles
 
     ids, found, drift = [], [], record.drift()
-    with _joined(folder, record, files, told, strict, tell) as (run, parts):
-        for rows in parts:
+    with _joined(folder, record, files, told, strict, tell) as (run, store):
+        for rows in store.batches(run.preprocessing.chunk_rows):
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
             chosen = probabilities[np.arange(len(clusters)), clusters]
@@ -123,9 +158,9 @@ def _joined(
     told: Told,
     strict: bool | None,
     tell: Callable[[str], None] | None,
-) -> Iterator[tuple["Run", Iterator[JoinedRows]]]:
-    """Give a run and the samples in files, a part at a time; the model is read when these are."""
+) -> Iterator[tuple["Run", RowStore]]:
+    """Give a run and the samples in files; the model is read when these are."""
     with join_files(files, record.preprocessing, strict, tell) as store:
         if told is not None:
             told(store.join())
-        yield load_model(folder, record), store.batches(record.preprocessing.chunk_rows)
+        yield load_model(folder, record), store

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cmvae.base.words import Refusals, message_of, raise_all
 from cmvae.files import open_source
-from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows, RowStore
 from cmvae.files.modality import ModalityFile
-from cmvae.files.overlap import AS_THEY_ARE
 from cmvae.files.source import Source, unchanged
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.differences import Differences
@@ -99,31 +99,28 @@ def join_files(
     if unknown := [name for name in files if name not in known]:
         errors.append(KeyError(f"unknown modalities {unknown}; those of the run are {known}"))
     names = [name for name in known if name in files]
-    said: list[str] = []
-    sources, ids, refused = _open_all({n: files[n] for n in names}, preprocessing, said)
-    try:
-        matching = match_ids(ids, [name for name in ids if sources[name].is_numbered])
-    except ValueError as error:
-        errors.append(error)
-        matching = AS_THEY_ARE
-    store = RowStore(names, matching)
+    said, broken = list[str](), set[str]()
+    store = RowStore(names)
     try:
         with unchanged({name: files[name].path for name in names}):
+            numbered, wrong = [], list[Exception]()
             for name in names:
-                codec = preprocessing.codecs[name]
                 try:
-                    if name in refused:
-                        raise refused[name]
-                    met = Differences(name, strict)
-                    for own, rows in sources[name].chunks(preprocessing.chunk_rows, codec.texts):
-                        store.add(name, own, *codec.encode(met.matched(rows, codec), name))
-                    said += met.settle(codec)
-                    if tell is not None and sources[name].account:
-                        tell(sources[name].account)
+                    broken.add(name)  # until its ids are read
+                    source, lines = open_known(name, files[name], preprocessing)
+                    said += lines
+                    numbered += [name] if source.is_numbered else []
+                    said += _add(store, source, preprocessing, strict, broken)
+                    if tell is not None and source.account:
+                        tell(source.account)
                 except REFUSED as error:
                     found = error.errors if isinstance(error, Refusals) else [error]
-                    errors += [_with_file(own, {name: files[name]}) for own in found]
-        raise_all(errors)
+                    wrong += [_with_file(own, {name: files[name]}) for own in found]
+        try:
+            store.match(numbered, broken)
+        except ValueError as error:
+            errors.append(error)
+        raise_all([*errors, *wrong])
         _check(store, said, files)
         for line in said:  # not before all is well: a refusal is one line
             warnings.warn(line, stacklevel=2)
@@ -131,6 +128,35 @@ def join_files(
         store.close()
         raise
     return store
+
+
+def _add(
+    store: RowStore,
+    source: Source,
+    preprocessing: Preprocessing,
+    strict: bool | None,
+    broken: set[str],
+) -> list[str]:
+    """Add the rows of a modality's file; return what is to be said of their differences.
+
+    Where rows are refused the ids of all are read on, as others may be matched with them; where
+    these cannot be read the modality is among the ``broken``.
+    """
+    name = source.modality
+    codec, met = preprocessing.codecs[name], Differences(name, strict)
+    refusal: Exception | None = None
+    for ids, rows in source.chunks(preprocessing.read_rows, codec.texts):
+        try:
+            if refusal is None:
+                store.add(name, ids, *codec.encode(met.matched(rows, codec), name))
+                continue
+        except REFUSED as error:
+            refusal = error
+        store.add_ids(name, ids, np.zeros(len(ids), dtype=bool))
+    broken.remove(name)
+    if refusal is not None:
+        raise refusal
+    return met.settle(codec)
 
 
 def _check(store: RowStore, said: Sequence[str], files: Mapping[str, ModalityFile]) -> None:
@@ -184,24 +210,6 @@ def open_known(
     """Return the rows of a modality's file, with ids where they were, and what is to be said."""
     source, summary = open_source(name, file), preprocessing.understood.get(name)
     return (source, []) if summary is None else _with_known_ids(source, file, summary)
-
-
-def _open_all(
-    files: Mapping[str, ModalityFile], preprocessing: Preprocessing, said: list[str]
-) -> tuple[dict[str, Source], dict[str, list[str]], dict[str, Exception]]:
-    """Return files, the ids of those that can be read, and what is wrong with the others.
-
-    What is to be said of where ids were found is added to ``said``.
-    """
-    sources, ids, refused = {}, {}, dict[str, Exception]()
-    for name, file in files.items():
-        try:
-            sources[name], lines = open_known(name, file, preprocessing)
-            said += lines
-            ids[name] = sources[name].ids()
-        except REFUSED as error:
-            refused[name] = error
-    return sources, ids, refused
 
 
 def read_files(
