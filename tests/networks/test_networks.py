@@ -202,7 +202,7 @@ def test_sizes_may_be_integers_of_numpy():
 
 def test_registry_takes_new_pairs(monkeypatch):
     images = {"conv", "conv_residual", "conv_small", "resnet"}
-    assert set(NETWORKS) == {"mlp", "mlp_classes", *images, "sequence"}
+    assert set(NETWORKS) == {"mlp", "mlp_classes", *images, "sequence", "mlp_sigmoid"}
     monkeypatch.setitem(
         NETWORKS,
         "mlp",

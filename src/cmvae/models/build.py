@@ -182,7 +182,8 @@ def build_private_priors(
 ) -> dict[str, nn.Module]:
     """Build the priors of each modality's private latent."""
     learned, aggregate = config.learn_modality_prior, config.reconstruction_option == "aggregate"
-    return {m: PrivatePrior(config.private_dim(m), family, learned, aggregate) for m in modalities}
+    how = (family, learned, aggregate, config.private_scale)
+    return {m: PrivatePrior(config.private_dim(m), *how) for m in modalities}
 
 
 def build_residuals(

@@ -96,13 +96,16 @@ class CMVAEConfig(Settings):
             name for all modalities, or modality to name. By default 'conv' for images of at least 8
             by 8 pixels, 'sequence' for categorical (length, vocabulary), 'mlp_classes' for other
             categorical shapes, which takes class indices too, and 'mlp' for the rest; 'resnet' is a
-            larger pair for images. Of your own: ``NETWORKS['mine'] = NetworkPair(encoder,
-            decoder)`` (:class:`cmvae.networks.NetworkPair`), before the settings are made or
-            loaded. Refused beside custom encoders and decoders.
+            larger pair for images, 'mlp_sigmoid' decodes to values between 0 and 1. Of your own:
+            ``NETWORKS['mine'] = NetworkPair(encoder, decoder)``
+            (:class:`cmvae.networks.NetworkPair`), before the settings are made or loaded. Refused
+            beside custom encoders and decoders.
         missing_cells: Vector modalities that lack single cells in training: their encoders also see
             which cells are there.
         residual_factors: How many factors of what decoders leave of real numbers
             :meth:`cmvae.CMVAE.fit_residuals` learns, for imputation; 0: none.
+        private_scale: Scale of every p(w_m), fixed; 1, the paper's, unless a model comes from
+            elsewhere.
 
     Example:
         >>> dims = {"rna": 20, "protein": 5}
@@ -136,6 +139,7 @@ class CMVAEConfig(Settings):
     networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
     missing_cells: list[Name] = Field(default_factory=list)
     residual_factors: Natural = 0
+    private_scale: Weight = 1.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:

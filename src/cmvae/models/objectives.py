@@ -14,10 +14,10 @@ from torch import Generator, Tensor
 
 from cmvae.base.arguments import generator_keyword
 from cmvae.models.assignment import average_posteriors
-from cmvae.models.families import log_prob_each, scale_each
+from cmvae.models.families import scale_each
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.posterior import Experts
-from cmvae.models.private_prior import PrivatePrior
+from cmvae.models.private_prior import PrivatePrior, log_prior_each
 
 DIVERGENCE = ("log_p_z", "log_p_w", "log_q_z", "log_q_w")
 """The terms of the divergence: log p(z), log p(w_m), log q(z|X) and log q(w_m|x_m)."""
@@ -50,6 +50,7 @@ class Draws:
     # (R, K, dim_n) for the R pairs (m, sample) of targets.chosen[n].
     others: tuple[Tensor, ...]
     targets: Targets | None = None  # what is reconstructed from which expert; None: all from all
+    private_scale: float = 1.0  # of p(w_m)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def draw_latents(
     own = (loc + scale * torch.cat(noise[1 : 1 + modalities], -1)).split(dims, -1)
     scales = scale_each(experts.family, [prior.raw_scale for prior in priors])
     others = tuple(s * part for s, part in zip(scales, noise[1 + modalities :], strict=True))
-    return Draws(z, own, others, targets)
+    return Draws(z, own, others, targets, priors[0].scale)
 
 
 def iwae_bound(
@@ -133,7 +134,8 @@ def iwae_bound(
     """
     likelihoods = log_likelihood(draws.z, draws)
     joint = mixture.log_joint(draws.z)
-    priors = (joint.logsumexp(-1), log_prob_each(experts.family, draws.own))
+    own = log_prior_each(experts.family, draws.own, draws.private_scale)
+    priors = (joint.logsumexp(-1), own)
     posteriors = (experts.log_prob(draws.z), experts.log_prob_all_private(draws.own))
     divergence = torch.stack([*priors, *posteriors]) * beta
     log_weights = likelihoods.sum(0) + (divergence[:2] - divergence[2:]).sum(0)

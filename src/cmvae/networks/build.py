@@ -46,6 +46,7 @@ class NetworkPair(NamedTuple):
 
 
 _CLASS_ENCODER = partial(MLPEncoder, one_hot=True)
+_SIGMOID_DECODER = partial(MLPDecoder, sigmoid=True)
 
 NETWORKS: dict[str, NetworkPair] = {
     "mlp": NetworkPair(MLPEncoder, MLPDecoder, takes_hidden_dims=True),
@@ -55,6 +56,7 @@ NETWORKS: dict[str, NetworkPair] = {
     "conv_small": NetworkPair(ConvEncoder, partial(ResidualConvDecoder, channels=(32, 16))),
     "resnet": NetworkPair(ResNetEncoder, ResNetDecoder),
     "sequence": NetworkPair(SequenceEncoder, SequenceDecoder),
+    "mlp_sigmoid": NetworkPair(MLPEncoder, _SIGMOID_DECODER, takes_hidden_dims=True),
 }
 
 

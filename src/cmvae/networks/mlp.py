@@ -64,6 +64,7 @@ class MLPDecoder(BaseDecoder):
     Args:
         output_shape: Shape of one sample, without the batch.
         hidden_dims: Sizes of the hidden layers.
+        sigmoid: Whether a sigmoid follows, so that every value lies between 0 and 1.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class MLPDecoder(BaseDecoder):
         latent_dim_total: int,
         output_shape: Sequence[int],
         hidden_dims: Sequence[int] = (256, 256),
+        sigmoid: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(latent_dim_total=latent_dim_total, output_shape=output_shape)
@@ -79,10 +81,12 @@ class MLPDecoder(BaseDecoder):
         sizes = [latent_dim_total, *hidden_dims]
         self.trunk = _perceptron(sizes)
         self.head = nn.Linear(sizes[-1], prod(output_shape))
+        self.sigmoid = sigmoid
 
     def forward(self, z: Tensor) -> ModelOutput:
         """Decode ``z``, (B, latent_dim_total), to ``reconstruction`` (B, *output_shape)."""
         values = self.head(self.trunk(z))
+        values = values.sigmoid() if self.sigmoid else values
         return ModelOutput(reconstruction=values.reshape(z.shape[0], *self.output_shape))
 
 
