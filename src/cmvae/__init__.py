@@ -67,6 +67,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "multivae":  # a room, not a name: what its functions do shows with its name alone
+        return import_module("cmvae.multivae")
     if name not in _HOMES:
         raise AttributeError(f"module 'cmvae' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

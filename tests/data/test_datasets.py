@@ -285,9 +285,9 @@ def test_bad_data_are_refused_by_name(data, error, message):
         ),
         ({"a": [True] * 5}, ValueError, r"mask of modality 'a': expected shape \(6,\), got \(5,\)"),
         (
-            {"a": torch.ones(N, 1)},
+            {"a": torch.ones(N, 2)},
             ValueError,
-            r"mask of modality 'a': expected shape \(6,\), got \(6, 1\)",
+            r"mask of modality 'a': expected shape \(6,\), got \(6, 2\)",
         ),
         ({"a": True}, ValueError, "mask of modality 'a'.*scalar"),
         ({"b": [1, 0, 2, 0, 1, 3]}, ValueError, "mask of modality 'b'.*got 2 at samples 2, 5"),

@@ -253,7 +253,10 @@ def _check_shape(tensor: Tensor, modality: str, shape: Sequence[int]) -> None:
     got, expected = tuple(tensor.shape[1:]), tuple(shape)
     is_integer = not tensor.is_floating_point() and tensor.dtype != torch.bool
     if got != expected and not (is_integer and expected and got == expected[:-1]):
-        raise ValueError(f"modality {modality!r}: expected samples of shape {expected}, got {got}")
+        single = tuple(tensor.shape) == expected
+        way = "; a single sample needs an axis of samples first: x[None]" if single else ""
+        wrong = f"expected samples of shape {expected}, got {got}{way}"
+        raise ValueError(f"modality {modality!r}: {wrong}")
 
 
 def _read_observed(

@@ -93,7 +93,8 @@ def _writable(array: np.ndarray) -> np.ndarray:
 def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = True) -> Tensor:
     """Return which samples have observed a modality, (n_samples,) bool, True = observed.
 
-    Numbers that are all 0 or 1 will do; without ``check_values`` others are not looked for.
+    A column, (n_samples, 1), and numbers that are all 0 or 1 will do; without ``check_values``
+    others are not looked for.
 
     Raises:
         TypeError: for a mask that is not a numeric array.
@@ -101,6 +102,7 @@ def as_mask(value: Any, modality: str, n_samples: int, *, check_values: bool = T
     """
     what = f"mask of modality {modality!r}"
     mask = as_tensor(value, what)
+    mask = mask.squeeze(-1) if mask.shape == (n_samples, 1) else mask
     if mask.shape != (n_samples,):
         way = "; masks of single cells are given as cells" if mask.ndim > 1 else ""
         got = f"got {tuple(mask.shape)}{way}"

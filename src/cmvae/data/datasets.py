@@ -3,6 +3,7 @@
 import copy
 import operator
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,26 @@ from cmvae.data.checks import (
 from cmvae.data.stored import Stored, as_values
 
 
+class Sample(ModelOutput):
+    """One sample of a dataset: its tensors have no axis of samples, which models add.
+
+    A copy of it is a plain ``ModelOutput``: to copy a sample and to fill the copy is how PyTorch
+    makes a batch of samples.
+    """
+
+    def __copy__(self) -> ModelOutput:
+        return ModelOutput(self)
+
+
 class MultimodalBaseDataset(Dataset[ModelOutput]):
     """Samples of which every modality is observed.
 
     ``ds[i]`` with an integer is one sample: a ``ModelOutput`` with ``data`` ({modality: tensor})
-    and, where there are any, ``labels``. ``ds[slice, list or array]`` is a dataset of the same
-    kind; slices share memory.
+    and, where there are any, ``labels``; models read it as a batch of one. ``ds[slice, list or
+    array]`` is a dataset of the same kind; slices share memory.
+
+    A subclass may set ``data``, and ``labels`` and ``masks``, itself, without calling ``__init__``:
+    then nothing is checked before a model reads it, sample by sample.
 
     Args:
         data: modality -> tensor or array (n, *) of any real dtype; dtype and memory are kept, and
@@ -48,6 +63,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         masks: empty: nothing is missing.
         cells: likewise.
         labels: (n, *) tensor, (n,) NumPy array of strings, or None.
+        is_checked: whether ``__init__`` has checked all of it.
 
     Raises:
         TypeError: where data is not a mapping from strings to numeric arrays, or labels mix kinds.
@@ -64,16 +80,23 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         3
     """
 
+    data: Mapping[str, Any]
+    masks: Mapping[str, Tensor] = MappingProxyType({})
+    cells: Mapping[str, Tensor] = MappingProxyType({})
+    labels: Tensor | np.ndarray | None = None
+    is_checked = False
+
     def __init__(self, data: Mapping[str, Any], labels: Any = None) -> None:
         self._store(data, labels)
-        self.masks: dict[str, Tensor] = {}
-        self.cells: dict[str, Tensor] = {}
+        self.masks = {}
+        self.cells = {}
         self._refuse_nonfinite("missing modalities go in IncompleteDataset")
+        self.is_checked = True
 
     def _store(self, data: Mapping[str, Any], labels: Any) -> None:
         """Keep data and labels, lengths checked."""
         check_names(data)
-        self.data: dict[str, Any] = {m: as_values(x, f"modality {m!r}") for m, x in data.items()}
+        self.data = {m: as_values(x, f"modality {m!r}") for m, x in data.items()}
         n = check_lengths(self.data)
         self.labels = None if labels is None else _as_labels(labels, n)
 
@@ -97,6 +120,10 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         return len(next(iter(self.data.values())))
 
     def __repr__(self) -> str:
+        if not self.is_checked:
+            data = getattr(self, "data", None)
+            held = ", ".join(map(str, data)) if isinstance(data, Mapping) else "no data"
+            return f"{type(self).__name__}({held})"
         parts = [f"{len(self)} samples"]
         for name, tensor in self.data.items():
             missing = int((~self.masks[name]).sum()) if self.masks else 0
@@ -121,7 +148,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         row = _as_row(index, len(self))
         if row is not None:
             label = None if self.labels is None else self.labels[row]
-            return self._output(row, str(label) if isinstance(label, np.str_) else label)
+            return Sample(self._output(row, str(label) if isinstance(label, np.str_) else label))
         rows = _as_rows(index, len(self))
         # What a subclass added stays; what was checked is not checked again.
         selected = copy.copy(self)
@@ -224,6 +251,7 @@ class IncompleteDataset(MultimodalBaseDataset):
         self.cells = {name: own for name, own in self.cells.items() if own.ndim == 2}
         check_observed(torch.stack([mask.cpu() for mask in self.masks.values()]), self.modalities)
         self._refuse_nonfinite(MARK)
+        self.is_checked = True
 
 
 def dataset_of(

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import check_masks
-from cmvae.data.datasets import MultimodalBaseDataset, dataset_of
+from cmvae.data.datasets import MultimodalBaseDataset, Sample, dataset_of
 
 
 class Given(NamedTuple):
@@ -21,13 +23,29 @@ class Given(NamedTuple):
 
 
 def parts_of(inputs: Mapping[str, Any]) -> Given:
-    """Return what a batch, or a plain {modality: values} mapping, consists of."""
+    """Return what a batch, or a plain {modality: values} mapping, consists of.
+
+    One sample of a dataset, known as such by its kind or by masks or labels without an axis, is a
+    batch of one.
+    """
     if not isinstance(inputs.get("data"), Mapping):
         return Given(inputs, {}, {})
     masks, cells = ({} if inputs.get(own) is None else inputs[own] for own in ("masks", "cells"))
     check_masks(masks)
     check_masks(cells, "cells")
-    return Given(inputs["data"], masks, cells, inputs.get("labels"))
+    data, labels = inputs["data"], inputs.get("labels")
+    if isinstance(inputs, Sample) or any(map(_is_scalar, [*masks.values(), labels])):
+        data, masks, cells = (
+            {name: torch.as_tensor(values)[None] for name, values in own.items()}
+            for own in (data, masks, cells)
+        )
+        labels = None if labels is None else [labels]
+    return Given(data, masks, cells, labels)
+
+
+def _is_scalar(value: Any) -> bool:
+    is_axisless = isinstance(value, Tensor) and value.ndim == 0
+    return is_axisless or isinstance(value, bool | int | str | np.generic)
 
 
 def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -> Any:
@@ -54,7 +72,8 @@ def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -
 
 def is_batched(dataset: Any) -> bool:
     """Return whether ``dataset.batch`` gives its items: not where a subclass makes its own."""
-    return getattr(type(dataset), "__getitem__", None) is MultimodalBaseDataset.__getitem__
+    is_ours = getattr(type(dataset), "__getitem__", None) is MultimodalBaseDataset.__getitem__
+    return is_ours and dataset.is_checked
 
 
 def batch_at(dataset: Any, rows: Sequence[int]) -> ModelOutput:

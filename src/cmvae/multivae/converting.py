@@ -1,8 +1,8 @@
 """Models from MultiVae's folders, and back: the same numbers under other names."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -11,9 +11,12 @@ from cmvae.base.words import listed, message_of, shown
 from cmvae.models.build import Supplied
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
+from cmvae.models.inference import likelihood_of
 from cmvae.multivae.folder import CONFIG_NAME, WEIGHTS_NAME, read_folder, write_folder
 from cmvae.multivae.layers import HIDDEN_DIMS, Weights, as_theirs, is_default, recognise
 from cmvae.multivae.priors import priors_as_theirs, read_priors, set_priors
+
+ModelType = TypeVar("ModelType", bound=CMVAE)
 
 PARTS = ("encoders", "decoders")
 
@@ -53,13 +56,23 @@ def convert(folder: str | Path, *, encoders: Supplied = None, decoders: Supplied
         >>> model = convert("old/final_model")  # doctest: +SKIP
         >>> model.save_pretrained("new")  # doctest: +SKIP
     """
+    return read_model(CMVAE, folder, encoders, decoders)
+
+
+def read_model(
+    model_class: type[ModelType],
+    folder: str | Path,
+    encoders: Supplied = None,
+    decoders: Supplied = None,
+) -> ModelType:
+    """Return the model of a folder as one of this class; see :func:`convert`."""
     fields, state = read_folder(folder)
     try:
         config = _config_of(fields)
     except ValueError as error:
         raise ValueError(f"{Path(folder) / CONFIG_NAME}: {message_of(error)}") from None
     try:
-        return _build(config, state, {"encoders": encoders, "decoders": decoders})
+        return _build(model_class, config, state, {"encoders": encoders, "decoders": decoders})
     except ValueError as error:
         raise ValueError(f"{Path(folder) / WEIGHTS_NAME}: {message_of(error)}") from None
 
@@ -89,7 +102,7 @@ def export(model: CMVAE, folder: str | Path, *, overwrite: bool = False) -> None
     if not isinstance(model, CMVAE):
         raise TypeError(f"model must be a CMVAE, got {type(model).__name__}")
     config, weights = model.model_config, priors_as_theirs(model)
-    fields = settings_as_theirs(config, model.modalities)
+    fields = _settings_as_theirs(model)
     built = [part for part in PARTS if part not in config.custom_architectures]
     for part in PARTS:
         for m, network in getattr(model, part).items():
@@ -101,8 +114,9 @@ def export(model: CMVAE, folder: str | Path, *, overwrite: bool = False) -> None
     write_folder(folder, fields, weights, overwrite)
 
 
-def settings_as_theirs(config: CMVAEConfig, modalities: Sequence[str]) -> dict[str, Any]:
+def _settings_as_theirs(model: CMVAE) -> dict[str, Any]:
     """Return settings under MultiVae's names; ``ValueError`` for those it has not."""
+    config, modalities = model.model_config, model.modalities
     lost = {
         "missing_cells": bool(config.missing_cells),
         "reconstruction_option": config.reconstruction_option == "aggregate",
@@ -112,13 +126,15 @@ def settings_as_theirs(config: CMVAEConfig, modalities: Sequence[str]) -> dict[s
     if names := [name for name, is_lost in lost.items() if is_lost]:
         got = ", ".join(f"{name} = {shown(_value(config, name))}" for name in names)
         raise ValueError(f"MultiVae's CMVAE has no counterpart of {got}")
-    fields = {name: config.to_plain()[name] for name in _SAME}
-    dists = {m: config.likelihood_of(m) for m in modalities}
+    params = {m: dict(config.likelihood_of(m)[1]) for m in modalities}
+    for m, own in params.items():
+        if own.get("scale") == "learned":
+            own["scale"] = likelihood_of(model, m).scale
     return {
-        **fields,
+        **{name: config.to_plain()[name] for name in _SAME},
         "modalities_specific_dim": config.private_dim(modalities[0]),
-        "decoders_dist": {m: dist for m, (dist, _) in dists.items()},
-        "decoder_dist_params": {m: params for m, (_, params) in dists.items() if params},
+        "decoders_dist": {m: config.likelihood_of(m)[0] for m in modalities},
+        "decoder_dist_params": {m: own for m, own in params.items() if own},
     }
 
 
@@ -142,7 +158,12 @@ def _config_of(fields: Mapping[str, Any]) -> CMVAEConfig:
     return CMVAEConfig.from_plain({**given, "decoder_dist_params": scales or None})
 
 
-def _build(config: CMVAEConfig, state: Weights, supplied: Mapping[str, Supplied]) -> CMVAE:
+def _build(
+    model_class: type[ModelType],
+    config: CMVAEConfig,
+    state: Weights,
+    supplied: Mapping[str, Supplied],
+) -> ModelType:
     """Build a model and give it MultiVae's weights; ``ValueError`` where they do not fit."""
     left = dict(state)
     modalities = _modalities(left)
@@ -160,7 +181,7 @@ def _build(config: CMVAEConfig, state: Weights, supplied: Mapping[str, Supplied]
             stored[part][m] = found.weights
     if names:
         changes |= {"networks": names, "hidden_dims": HIDDEN_DIMS}
-    model = CMVAE(config.replace(**changes), supplied["encoders"], supplied["decoders"])
+    model = model_class(config.replace(**changes), supplied["encoders"], supplied["decoders"])
     for part, own in stored.items():
         for m, weights in own.items():
             _load(getattr(model, part)[m], weights, f"{part}[{m!r}]")

@@ -1,15 +1,18 @@
-"""For scripts written for MultiVae: its import paths, meaning this package's classes."""
+"""Import paths of MultiVae, which mean this package's classes, or say what to do instead."""
 
 import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.datasets import IncompleteDataset, MultimodalBaseDataset
-from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
+from cmvae.multivae.names import way_of
+from cmvae.multivae.standing_in import CMVAE
 from cmvae.networks.base import BaseDecoder, BaseMultilatentEncoder
 
 _MODEL = {"CMVAE": CMVAE, "CMVAEConfig": CMVAEConfig}
@@ -30,6 +33,8 @@ _CONTENTS: dict[str, dict[str, Any]] = {
     "multivae.models": _MODEL,
     "multivae.models.base": _BASES,
     "multivae.models.cmvae": _MODEL,
+    "multivae.models.cmvae.cmvae_config": {"CMVAEConfig": CMVAEConfig},
+    "multivae.models.cmvae.cmvae_model": {"CMVAE": CMVAE},
     "multivae.models.nn": _NETWORKS,
     "multivae.models.nn.base_architectures": _NETWORKS,
 }
@@ -46,7 +51,10 @@ def install_as_multivae() -> None:
         from multivae.models.nn.base_architectures import BaseMultilatentEncoder
 
     ``BaseEncoder`` means :class:`cmvae.BaseMultilatentEncoder`, ``DatasetOutput``
-    :class:`cmvae.ModelOutput`. Nothing else of MultiVae (models, trainers, samplers) is there.
+    :class:`cmvae.ModelOutput`. ``CMVAE`` is a :class:`cmvae.CMVAE` that takes MultiVae's keywords
+    too: ``epoch``, ``batch_size_K``, ``ignore_incomplete``; its ``load_from_folder`` reads folders
+    of MultiVae. To import anything else of MultiVae (models, trainers, metrics, samplers) is an
+    ``ImportError`` that names the way here.
 
     What differs from MultiVae's CMVAE:
 
@@ -72,8 +80,8 @@ def install_as_multivae() -> None:
     - *Checks.* Datasets check lengths, masks and NaN when made, unknown arguments are a
       ``TypeError``, and a config never changes (``config.replace(...)`` returns a changed copy).
     - *Files.* ``save_pretrained`` and ``from_pretrained`` write and read ``config.json`` and
-      ``model.safetensors``. MultiVae's ``save``, ``load_from_folder`` and Hub methods are not there
-      and its files, which are pickles, cannot be read.
+      ``model.safetensors``. :func:`cmvae.multivae.convert` reads what MultiVae's ``save`` wrote,
+      :func:`cmvae.multivae.export` writes it; pickled networks are never loaded.
 
     Raises:
         ImportError: If the real ``multivae`` has been imported or could be: two libraries of one
@@ -98,6 +106,8 @@ def install_as_multivae() -> None:
         if parent:
             setattr(modules[parent], child, module)
     sys.modules.update(modules)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
 
 
 def _is_ours(module: ModuleType | None) -> bool:
@@ -114,9 +124,37 @@ def _find_real() -> str | None:
     return None if spec is None else spec.origin
 
 
+class _Module(ModuleType):
+    """A module that says of MultiVae's other names what to do instead."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # which others look for in any module
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        raise _not_here(f"{self.__name__}.{name}")
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds MultiVae's other modules, and says upon import what to do instead."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for any module below one of ours that is not there."""
+        is_other = fullname.startswith("multivae.") and _is_ours(sys.modules.get("multivae"))
+        return ModuleSpec(fullname, self, origin=__name__) if is_other else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Refuse the module."""
+        raise _not_here(module.__name__)
+
+
+def _not_here(name: str) -> ImportError:
+    return ImportError(way_of(name), name=name)
+
+
 def _make_module(name: str, contents: dict[str, Any]) -> ModuleType:
     """Return a package that holds ``contents``, its only submodules those in ``sys.modules``."""
-    module = ModuleType(name, f"{name} as provided by cmvae; see cmvae.install_as_multivae.")
+    module = _Module(name, f"{name} as provided by cmvae; see cmvae.install_as_multivae.")
     module.__spec__ = ModuleSpec(name, None, origin=__name__, is_package=True)
     module.__path__ = []
     module.__package__ = name

@@ -20,7 +20,7 @@ HIDDEN_DIMS = (512,)  # of MultiVae's perceptrons
 Table = Mapping[str, tuple[str, ...]]  # layer here → layers there
 Weights = dict[str, Tensor]
 
-_MLP = {
+_MLP: dict[str, dict[str, tuple[str, ...]]] = {
     "encoders": {
         "trunk.0": ("layers.0.0",),
         "head.linear": ("embedding", "style_embedding", "log_var", "style_log_var"),
