@@ -440,3 +440,29 @@ def test_reading_compiles_into_one_graph(form):
     assert compiled(data) == (torch.tensor(38.0), True)
     data["a"][0, 0] = float("nan")
     assert compiled(ModelOutput(data=data))[0].isnan()
+
+
+HOW = {"dtype": torch.float32, "device": "cpu"}
+
+
+def test_one_sample_of_a_dataset_is_a_batch_of_one():
+    images = {"a": torch.rand(4, 3, 8, 8), "b": torch.rand(4, 3)}
+    masks = {"b": [True, False, True, True]}
+    for dataset in (MultimodalBaseDataset(images), IncompleteDataset(images, masks, [5, 6, 7, 8])):
+        for shapes in (None, {"a": (3, 8, 8), "b": (3,)}):
+            batch = read_inputs(dataset[1], ["a", "b"], shapes=shapes, **HOW)
+            assert len(batch) == 1
+            assert torch.equal(batch.data["a"][0], images["a"][1])
+            assert bool(batch.observed[1]) == ("b" not in getattr(dataset, "masks", {}))
+    collated = default_collate([dataset[0], dataset[2]])
+    assert type(collated) is ModelOutput
+    assert len(read_inputs(collated, ["a", "b"], **HOW)) == 2
+
+
+def test_one_sample_is_known_by_masks_and_labels_without_an_axis():
+    data = {"a": torch.rand(3, 8, 8)}
+    for more in ({"masks": {"a": torch.tensor(True)}}, {"labels": torch.tensor(2)}, {"labels": 2}):
+        batch = read_inputs({"data": data, **more}, ["a"], **HOW)
+        assert batch.data["a"].shape == (1, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"a single sample needs an axis of samples first: x\[No"):
+        read_inputs(data, ["a"], shapes={"a": (3, 8, 8)}, **HOW)

@@ -117,6 +117,8 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
 
     def __len__(self) -> int:
         """Return the number of samples."""
+        if not self.is_checked:
+            return check_lengths(self.data)
         return len(next(iter(self.data.values())))
 
     def __repr__(self) -> str:

@@ -45,7 +45,7 @@ def parts_of(inputs: Mapping[str, Any]) -> Given:
 
 def _is_scalar(value: Any) -> bool:
     is_axisless = isinstance(value, Tensor) and value.ndim == 0
-    return is_axisless or isinstance(value, bool | int | str | np.generic)
+    return is_axisless or isinstance(value, bool | int | np.generic)
 
 
 def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -> Any:
