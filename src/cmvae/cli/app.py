@@ -8,6 +8,7 @@ from typer.exceptions import TyperException
 
 from cmvae._version import __version__
 from cmvae.cli.console import EXIT_FAILED, EXIT_USAGE, console, errors, one_line_warnings
+from cmvae.cli.convert import convert
 from cmvae.cli.demo import demo
 from cmvae.cli.evaluate import evaluate
 from cmvae.cli.export import export
@@ -59,5 +60,7 @@ def _options(
     pass
 
 
-for command in (demo, fit, predict, generate, evaluate, select, report, export, verify):
+_COMMANDS = (demo, fit, predict, generate, evaluate, select, report, export, verify, convert)
+
+for command in _COMMANDS:
     app.command()(command)

@@ -117,8 +117,10 @@ def _is_ours(module: ModuleType | None) -> bool:
 
 def _find_real() -> str | None:
     """Return where the real library lies, None if it cannot be imported."""
-    if "multivae" in sys.modules:
-        return str(getattr(sys.modules["multivae"], "__file__", None) or "already imported")
+    module = sys.modules.get("multivae")
+    file, folders = (getattr(module, own, None) for own in ("__file__", "__path__"))
+    if module is not None and (file or folders is None):
+        return str(file or "already imported")
     spec = importlib.util.find_spec("multivae")
     # A folder of that name without __init__.py, say of results, is no library: it has no origin.
     return None if spec is None else spec.origin
