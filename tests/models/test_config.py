@@ -29,6 +29,7 @@ DEFAULTS = {
     "networks": None,
     "missing_cells": [],
     "residual_factors": 0,
+    "private_scale": 1.0,
 }
 EVERYTHING = {
     "n_modalities": 2,
@@ -53,6 +54,7 @@ EVERYTHING = {
     "networks": {"b": "resnet"},
     "missing_cells": ["a"],
     "residual_factors": 3,
+    "private_scale": 0.5,
 }
 
 

@@ -200,7 +200,7 @@ class DCMVAE(nn.Module):
         seed: int | None = None,
         generator: Generator | None = None,
         **sampling: Unpack[SamplingOptions],
-    ) -> dict[str, Tensor]:
+    ) -> ModelOutput:
         """Decode latents as :meth:`cmvae.CMVAE.decode`, and refine what it gives.
 
         With ``refine`` True all, False none, or those that it names, by noise from a ``generator``
@@ -240,7 +240,7 @@ class DCMVAE(nn.Module):
         seed: int | None = None,
         generator: Generator | None = None,
         **sampling: Unpack[SamplingOptions],
-    ) -> dict[str, Tensor]:
+    ) -> ModelOutput:
         """Generate modalities as :meth:`cmvae.CMVAE.predict`, and refine them as :meth:`decode`.
 
         With the same seed, what is refined is what ``refine=False`` gives.

@@ -252,7 +252,7 @@ class CMVAE(nn.Module):
             z, private = z.flatten(0, 1), {m: w.flatten(0, 1) for m, w in private.items()}
         return ModelOutput(z=z, modalities_z=private, one_latent_space=False)
 
-    def decode(self, embedding: Mapping[str, Any], modalities: Names = "all") -> dict[str, Tensor]:
+    def decode(self, embedding: Mapping[str, Any], modalities: Names = "all") -> ModelOutput:
         """Decode ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}.
 
         Returns:
@@ -263,7 +263,8 @@ class CMVAE(nn.Module):
         names = inference.chosen_modalities(self, "modalities", modalities)
         joined = generation.joined_latents(self, embedding, names)
         with evaluating(self):
-            return {m: inference.decode_latents(self, m, latents) for m, latents in joined.items()}
+            decoded = {m: inference.decode_latents(self, m, own) for m, own in joined.items()}
+        return ModelOutput(decoded)
 
     @torch.no_grad()
     def to_data(
@@ -272,7 +273,7 @@ class CMVAE(nn.Module):
         sample: bool = False,
         *,
         generator: Generator | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> ModelOutput:
         """Turn what :meth:`decode` returns into means of the data, with ``sample`` into draws.
 
         Returns:
@@ -288,7 +289,7 @@ class CMVAE(nn.Module):
             own = inference.likelihood_of(self, m)
             given = generation.as_reconstruction(self, m, reconstructions[m])
             data[m] = own.sample(given, generator) if sample else own.mean(given)
-        return data
+        return ModelOutput(data)
 
     @torch.no_grad()
     def predict(
@@ -301,7 +302,7 @@ class CMVAE(nn.Module):
         *,
         return_mean: bool = False,
         generator: Generator | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> ModelOutput:
         """Generate ``gen_mod`` from ``cond_mod``: :meth:`encode`, :meth:`decode`, no gradients.
 
         Returns:

@@ -59,7 +59,7 @@ class CMVAE(OwnCMVAE):
         ignore_incomplete: bool = False,
         return_mean: bool = False,
         **keywords: Any,
-    ) -> dict[str, Tensor]:
+    ) -> ModelOutput:
         """Generate; ``ignore_incomplete`` as of :meth:`encode`."""
         _warn_of_draws("predict", N, flatten)
         names = chosen_modalities(self, "gen_mod", gen_mod)
@@ -79,6 +79,15 @@ class CMVAE(OwnCMVAE):
     def save(self, dir_path: str | Path) -> None:
         """Save as :meth:`save_pretrained` does."""
         self.save_pretrained(dir_path)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return self.cluster_centers.device
+
+    @device.setter
+    def device(self, device: torch.device | str) -> None:
+        self.to(device)
 
     @classmethod
     def load_from_folder(
