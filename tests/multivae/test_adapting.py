@@ -10,6 +10,7 @@ from torch import nn
 import cmvae
 import made_multivae as made
 from cmvae.multivae import adapt
+from pages import read_blocks
 from real_multivae import real_is_installed, real_multivae
 
 SHAPES = {"a": (3, 8, 8), "b": (3, 8, 8)}
@@ -235,6 +236,17 @@ def test_a_converted_model_is_scored_there_as_their_own(real, tmp_path):
         assert set(own.keys()) == set(other.keys())
         for m in own:
             torch.testing.assert_close(own[m], other[m], rtol=0, atol=1e-6)
+
+
+def test_the_script_on_the_page_runs(real, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "multivae.md").read_text(encoding="utf-8")
+    (block,) = [block for block in read_blocks(page) if block.title == "there.py"]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(block.code, names)
+    assert names["nll"].joint_likelihood > 0
+    again = cmvae.CMVAE.from_pretrained(tmp_path / "model")
+    assert torch.equal(again.cluster_centers, names["model"].cluster_centers)
 
 
 def test_other_models_are_refused():
