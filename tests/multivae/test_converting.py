@@ -340,6 +340,12 @@ def test_settings_that_are_not_ours_are_refused(tmp_path, changes, message):
     assert str(error.value).startswith(str(folder / "model_config.json"))
 
 
+def test_settings_of_no_possible_size_are_refused(tmp_path):
+    folder = made.write(tmp_path, made.settings(input_dims={"a": [10**18], "b": [2, 3]}))
+    with pytest.raises(ValueError, match=r"no model can be so large|are none that are known here"):
+        convert(folder)
+
+
 def small(**settings):
     given = {"n_modalities": 1, "input_dims": {"a": 3}, "modalities_specific_dim": 2}
     return cmvae.CMVAE(cmvae.CMVAEConfig(**given | settings))

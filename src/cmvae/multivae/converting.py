@@ -12,6 +12,7 @@ from cmvae.models.build import Supplied
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import likelihood_of
+from cmvae.models.pretrained import too_large
 from cmvae.multivae.folder import CONFIG_NAME, WEIGHTS_NAME, read_folder, write_folder
 from cmvae.multivae.layers import HIDDEN_DIMS, Weights, as_theirs, is_default, recognise
 from cmvae.multivae.priors import priors_as_theirs, read_priors, set_priors
@@ -73,8 +74,9 @@ def read_model(
         raise ValueError(f"{Path(folder) / CONFIG_NAME}: {message_of(error)}") from None
     try:
         return _build(model_class, config, state, {"encoders": encoders, "decoders": decoders})
-    except ValueError as error:
-        raise ValueError(f"{Path(folder) / WEIGHTS_NAME}: {message_of(error)}") from None
+    except (ValueError, RuntimeError, OverflowError) as error:
+        reason = too_large(error) or message_of(error)
+        raise ValueError(f"{Path(folder) / WEIGHTS_NAME}: {reason}") from None
 
 
 def export(model: CMVAE, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -101,14 +103,15 @@ def export(model: CMVAE, folder: str | Path, *, overwrite: bool = False) -> None
     """
     if not isinstance(model, CMVAE):
         raise TypeError(f"model must be a CMVAE, got {type(model).__name__}")
-    config, weights = model.model_config, priors_as_theirs(model)
+    config = model.model_config
+    weights = {name: values.cpu() for name, values in priors_as_theirs(model).items()}
     fields = _settings_as_theirs(model)
     built = [part for part in PARTS if part not in config.custom_architectures]
     for part in PARTS:
         for m, network in getattr(model, part).items():
             own = dict(network.state_dict())
             own = as_theirs(part, m, config, own) if part in built else own
-            weights |= {f"{part}.{m}.{name}": values for name, values in own.items()}
+            weights |= {f"{part}.{m}.{name}": values.cpu() for name, values in own.items()}
     default = built if all(is_default(m, config) for m in model.modalities) else []
     fields["custom_architectures"] = [part for part in PARTS if part not in default]
     write_folder(folder, fields, weights, overwrite)

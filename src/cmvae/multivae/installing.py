@@ -74,6 +74,8 @@ def install_as_multivae() -> None:
       draws and takes the majority vote: ``rule='vote', sample=True``. ``prune_clusters`` encodes
       each sample once and marks clusters inactive instead of changing logits to −inf;
       ``n_clusters`` can only be read; the centres are one tensor, ``cluster_centers``.
+    - *Priors.* With ``'normal_with_softplus'`` those of private latents and clusters have the scale
+      1 at the start, there log 2.
     - *Missing modalities.* Only what is observed is encoded; NaN is fine elsewhere.
     - *compute_joint_nll* estimates the model's own likelihood and takes incomplete data. MultiVae
       refuses them, and draws all private latents but one from the auxiliary priors r_n.
