@@ -269,6 +269,34 @@ def test_networks_of_one_s_own_are_passed_and_get_their_weights(tmp_path):
     assert again.model_config.custom_architectures == ["encoders"]
 
 
+def test_multivae_s_own_networks_may_be_passed(tmp_path):
+    real = real_multivae()
+    from multivae.data.datasets import MultimodalBaseDataset
+    from multivae.models.base import BaseAEConfig
+    from multivae.models.nn.mmnist import DecoderConvMMNIST, EncoderConvMMNIST_multilatents
+
+    def networks():
+        shape, z, w = (3, 28, 28), 4, 3
+        encode, decode = BaseAEConfig(shape, z, w), BaseAEConfig(shape, z + w)
+        return {
+            "encoders": {m: EncoderConvMMNIST_multilatents(encode) for m in "ab"},
+            "decoders": {m: DecoderConvMMNIST(decode) for m in "ab"},
+        }
+
+    torch.manual_seed(0)
+    shapes = dict.fromkeys("ab", (3, 28, 28))
+    config = real.CMVAEConfig(2, latent_dim=4, modalities_specific_dim=3, input_dims=shapes)
+    theirs = real.CMVAE(config, **networks()).eval()
+    theirs.save(str(tmp_path))
+    model, data = convert(tmp_path, **networks()), {m: torch.rand(4, 3, 28, 28) for m in "ab"}
+    wanted = theirs.encode(MultimodalBaseDataset(data), "a", return_mean=True)
+    found = model.encode(data, "a", return_mean=True, flatten=True)
+    torch.testing.assert_close(found.z, wanted.z, rtol=0, atol=1e-6)
+    with torch.no_grad():
+        own = model.decode({"z": wanted.z, "modalities_z": wanted.modalities_z})
+    torch.testing.assert_close(own["b"], theirs.decode(wanted)["b"], rtol=0, atol=1e-6)
+
+
 def test_pickled_networks_are_never_loaded_and_it_is_said_how_to_pass_them(tmp_path):
     folder, _ = custom_folder(tmp_path / "old")
     trap = f"cos\nsystem\n(S'touch {tmp_path / 'ran'}'\ntR.".encode()
@@ -372,6 +400,9 @@ def test_exports_are_written_into_folders_of_their_own(tmp_path):
     with pytest.raises(ValueError, match="overwrite=True"):
         export(model, tmp_path / "back")
     export(model, tmp_path / "back", overwrite=True)
+    (tmp_path / "back" / "encoders.pkl").touch()
+    with pytest.raises(ValueError, match="holds something else than .* without pickles"):
+        export(model, tmp_path / "back", overwrite=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     with pytest.raises(ValueError, match="holds something else"):

@@ -54,12 +54,19 @@ def is_folder(folder: Path) -> bool:
     return (folder / CONFIG_NAME).is_file()
 
 
+def _may_be_replaced(folder: Path) -> bool:
+    return is_folder(folder) and not any(folder.glob("*.pkl"))
+
+
 def write_folder(
     folder: str | Path, fields: Mapping[str, Any], weights: Mapping[str, Tensor], overwrite: bool
 ) -> None:
-    """Write settings and weights as MultiVae does; errors as of the other folders."""
+    """Write settings and weights as MultiVae does; errors as of the other folders.
+
+    Pickled networks are neither replaced nor left beside weights that are not theirs.
+    """
     folder = as_path("folder", folder)
-    may_write_folder(folder, overwrite, "a model of MultiVae", is_folder)
+    may_write_folder(folder, overwrite, "a model of MultiVae without pickles", _may_be_replaced)
     folder.mkdir(parents=True, exist_ok=True)
     python = ".".join(platform.python_version_tuple()[:2])
     environment = {"name": "EnvironmentConfig", "python_version": python}
