@@ -401,7 +401,7 @@ def test_exports_are_written_into_folders_of_their_own(tmp_path):
         export(model, tmp_path / "back")
     export(model, tmp_path / "back", overwrite=True)
     (tmp_path / "back" / "encoders.pkl").touch()
-    with pytest.raises(ValueError, match="holds something else than .* without pickles"):
+    with pytest.raises(ValueError, match=r"holds something else than .* without pickles"):
         export(model, tmp_path / "back", overwrite=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
