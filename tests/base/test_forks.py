@@ -22,7 +22,11 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), torch.get_num_threads(
 def test_a_forked_process_calculates_alone():
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     found = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", SCRIPT],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1800,
     )
     assert found.stdout.split() == ["1", "2"], found.stderr
 
@@ -49,6 +53,6 @@ done.set()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on Windows")
 def test_a_process_that_is_forked_off_while_a_thread_trains_can_train():
     found = subprocess.run(
-        [sys.executable, "-c", WHILE_TRAINING], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", WHILE_TRAINING], capture_output=True, text=True, timeout=1800
     )
     assert found.stdout.split() == ["1", "False"], found.stderr

@@ -92,13 +92,13 @@ def test_a_signal_leaves_a_checkpoint_to_go_on_from(small, tmp_path, name, statu
     out = tmp_path / "run"
     process = start(*small, "--epochs", 4000, "--out", out)
     last = tmp_path / "run.partial" / "training" / "checkpoints" / "before-last.ckpt"
-    end = time.monotonic() + 100
+    end = time.monotonic() + 1800
     while not last.is_file() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(getattr(signal, name))
     time.sleep(0.05)
     process.send_signal(getattr(signal, name))  # once more, from someone who cannot wait
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=1800)
     assert process.returncode == status, err
     assert err == (
         f"Interrupted: the last checkpoint is in {out}.partial; go on with: "
@@ -112,7 +112,7 @@ def test_a_signal_while_the_command_is_loaded_leaves_nothing(tmp_path):
     process = start("fit", "--out", tmp_path / "run", "--modality", f"a={tmp_path / 'a.csv'}")
     time.sleep(0.3)
     process.terminate()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=1800)
     assert process.returncode in (143, -signal.SIGTERM)  # before Python has begun
     assert "Traceback" not in err
     assert not out
@@ -125,7 +125,7 @@ def test_a_pipe_that_nobody_reads_does_not_stop_the_work(small, tmp_path):
     process = start(*small, "--epochs", 2, "--out", folders[1])
     process.stdout.close()
     err = process.stderr.read()
-    assert (process.wait(timeout=100), err) == (0, "")
+    assert (process.wait(timeout=1800), err) == (0, "")
     whole, found = (contents(folder) for folder in folders)
     assert whole == found
 
@@ -135,7 +135,7 @@ def test_closed_streams_do_not_get_into_files(fitted, tmp_path, number):
     folder = fitted[0]
     missing = tmp_path / "missing.csv"
     process = start("evaluate", folder, "--labels", missing, before=lambda: os.close(number))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=1800)
     assert process.returncode == 2
     assert "Traceback" not in out + err
     assert ("no such file" in err) == (number == 1)
@@ -156,7 +156,7 @@ def test_the_numbers_of_closed_streams_are_taken():
 def test_output_that_is_lost_is_said_and_no_success(fitted):
     with open("/dev/full", "w") as full:
         process = start("select", fitted[0], stdout=full)
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate(timeout=1800)[1]
     assert process.returncode == 1
     assert err.startswith("Warning: standard output: ")
     assert err.endswith("the disk is full\n")

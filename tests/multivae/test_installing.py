@@ -76,7 +76,11 @@ def run(script, *folders):
     path = os.pathsep.join([*map(str, folders), str(Path(cmvae.__file__).parents[1])])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1800,
     )
 
 

@@ -139,7 +139,7 @@ import cmvae
 cmvae.initialize_clusters
 assert not {"lightning", "sklearn", "pandas"} & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=1800)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Nothing here prints; :mod:`cmvae.cli` shows what :func:`run_demo` returns. The l
 choose which digits are drawn; they have no part in training or in choosing the number of clusters.
 """
 
+import copy
 import json
 import platform
 from dataclasses import asdict, dataclass
@@ -49,7 +50,7 @@ class DemoResult:
         shares: Source modality to the share of ``pix`` images, generated from it alone, in which a
             classifier trained on real ``pix`` sees the right digit; ``'real'`` is its accuracy on
             real ones, cross-validated.
-        h_values: The selection's criterion by number of clusters.
+        h_values: The paper's criterion by number of clusters, which takes no part.
     """
 
     n_clusters: int
@@ -95,8 +96,8 @@ def run_demo(
         enable_model_summary=False,
         **trainer_arguments,
     )
-    h_values = model.prune_clusters(data)
-    number_clusters(model, data, "mean", drop_empty=False)
+    number_clusters(model, data, "mean", drop_empty=True)
+    h_values = copy.deepcopy(model).prune_clusters(data)  # shown beside the number found
     model.save_pretrained(folder / "model")
     found = model.predict_clusters(data)
     labels = np.asarray(data.labels)
