@@ -9,6 +9,16 @@ SHAPES = {"a": (5,), "b": (2, 3)}
 LATENT, PRIVATE, CLUSTERS, HIDDEN = 4, 3, 6, 512
 FAMILIES = ("laplace_with_softmax", "normal_with_softplus", "normal")
 PRUNED = (1, 4)
+KINDS = {
+    **{family: {"prior_and_posterior_dist": family} for family in FAMILIES},
+    "categorical": {
+        "decoders_dist": {"a": "normal", "b": "categorical"},
+        "decoder_dist_params": {},
+        "uses_likelihood_rescaling": False,
+    },
+    "pruned": {},
+}
+"""What a folder is of, and the settings that are others than :func:`settings`."""
 NOISE = 0.5  # of every latent in every draw, in units of its scale
 
 
@@ -91,8 +101,18 @@ def write(folder, fields=None, state=None):
     return folder
 
 
+def write_kind(folder, kind):
+    return write(folder, settings(**KINDS[kind]), weights(pruned(kind)))
+
+
+def pruned(kind):
+    return PRUNED if kind == "pruned" else ()
+
+
 def data(n=3):
-    return {"a": waves(n, 5, size=1.0), "b": (waves(n, 2, 3, phase=2.0) > 0).float()}
+    """Return values, and rows of which one is 1, which zeros and ones and classes both are."""
+    classes = waves(n, 2, 3, phase=2.0).argmax(-1)
+    return {"a": waves(n, 5, size=1.0), "b": torch.nn.functional.one_hot(classes, 3).float()}
 
 
 def quiet(model, noise=NOISE):
