@@ -115,6 +115,10 @@ def data(n=3):
     return {"a": waves(n, 5, size=1.0), "b": torch.nn.functional.one_hot(classes, 3).float()}
 
 
+def masks():
+    return {"a": torch.tensor([True, False, True]), "b": torch.tensor([True, True, False])}
+
+
 def quiet(model, noise=NOISE):
     """Make every draw of one of our models the same."""
 
@@ -139,12 +143,14 @@ def numbers(model, pruned=()):
     found |= {f"clusters_{m}": p for m, p in model.predict_clusters(own).pc_zs.items()}
     if not pruned:
         found["loss"] = quiet(model)(own).loss_sum
+        found["loss_of_incomplete"] = model({"data": own, "masks": masks()}).loss_sum
     return {name: values.tolist() for name, values in found.items()}
 
 
 @torch.no_grad()
-def real_numbers(model, dataset, pruned=()):
+def real_numbers(model, pruned=()):
     """Return the same of a model of the real library."""
+    from multivae.data.datasets import IncompleteDataset, MultimodalBaseDataset
 
     class Quiet(model.latent_dist):
         noise = 0.0
@@ -156,7 +162,7 @@ def real_numbers(model, dataset, pruned=()):
         sample = rsample
 
     model.latent_dist = Quiet
-    own = dataset(data())
+    own = MultimodalBaseDataset(data())
     found = {"weights": model.pc_params}
     for m in SHAPES:
         means = model.encode(own, m, return_mean=True)
@@ -166,4 +172,5 @@ def real_numbers(model, dataset, pruned=()):
     if not pruned:  # of a pruned model MultiVae's own loss is not finite
         Quiet.noise = NOISE
         found["loss"] = model(own).loss_sum
+        found["loss_of_incomplete"] = model(IncompleteDataset(data(), masks())).loss_sum
     return {name: values.tolist() for name, values in found.items()}
