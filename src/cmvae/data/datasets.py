@@ -27,7 +27,7 @@ from cmvae.data.checks import (
     nonfinite_samples,
     sample_list,
 )
-from cmvae.data.stored import Stored, as_values
+from cmvae.data.stored import CellsOnDisk, Stored, as_values
 
 
 class MultimodalBaseDataset(Dataset[ModelOutput]):
@@ -216,10 +216,12 @@ class IncompleteDataset(MultimodalBaseDataset):
         n, whole = len(self), torch.ones(len(self), dtype=torch.bool)
         self.masks = {name: as_mask(masks.get(name, whole), name, n) for name in self.modalities}
         self.cells = {
-            name: as_cells(own, name, self.data[name].shape) for name, own in given.items()
+            name: own if isinstance(own, Stored) else as_cells(own, name, self.data[name].shape)
+            for name, own in given.items()
         }
         for name, own in self.cells.items():
-            self.masks[name] = self.masks[name] & any_cell(own).to(self.masks[name].device)
+            there = own.any_cell() if isinstance(own, CellsOnDisk) else any_cell(own)
+            self.masks[name] = self.masks[name] & there.to(self.masks[name].device)
         # What is no vector lacks all its cells or none, which the masks of samples say.
         self.cells = {name: own for name, own in self.cells.items() if own.ndim == 2}
         check_observed(torch.stack([mask.cpu() for mask in self.masks.values()]), self.modalities)

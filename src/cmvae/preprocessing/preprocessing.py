@@ -17,6 +17,7 @@ from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import CellRows
 from cmvae.files.pixels import used_bits
+from cmvae.files.spool import Spool
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
@@ -194,12 +195,20 @@ class Preprocessing(Settings):
     def dataset(self, rows: JoinedRows, labels: Any = None) -> "IncompleteDataset":
         """Return joined samples as a dataset; bytes stay bytes, and sparse values sparse.
 
-        Missing cells, NaN, are told by its ``cells``.
+        Missing cells, NaN, are told by its ``cells``. What waits in files is read from there.
         """
         from cmvae.data.datasets import IncompleteDataset
+        from cmvae.data.stored import CellsOnDisk, RowsOnDisk
 
-        data = {name: self.codecs[name].stored(values) for name, values in rows.data.items()}
-        return IncompleteDataset(data, rows.masks, labels, rows.cells())
+        data = {
+            name: RowsOnDisk(own) if isinstance(own, Spool) else self.codecs[name].stored(own)
+            for name, own in rows.data.items()
+        }
+        cells = {
+            name: CellsOnDisk(own) if isinstance(own, Spool) else own
+            for name, own in rows.cells().items()
+        }
+        return IncompleteDataset(data, rows.masks, labels, cells)
 
     @property
     def chunk_rows(self) -> int:

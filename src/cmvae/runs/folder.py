@@ -188,7 +188,10 @@ def write_run(partial: Path, run: "Run") -> None:
         texts[FIT] = json.dumps(run.reference.to_plain()) + "\n"
     for name, text in texts.items():
         _write_text(partial / name, text)
-    for name, table in ((SAMPLES, run.samples), (LOG, run.log)):
+    tables = {SAMPLES: run.samples, LOG: run.log}
+    if not len(run.samples) and (partial / SAMPLES).is_file():
+        del tables[SAMPLES]  # they are many, and were written as they came
+    for name, table in tables.items():
         with atomic_write(partial / name) as temporary:
             table.to_csv(temporary, index=False)
     if run.index is not None:
