@@ -186,8 +186,8 @@ class RowsOnDisk(Stored):
         self.shape = (len(self.places), *rows.shape)
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
-        is_one = isinstance(rows, int | np.integer)
-        some = self.places_of(torch.tensor([rows]) if is_one else rows)
+        is_one = isinstance(rows, int)
+        some = self.places_of(torch.tensor([rows]) if isinstance(rows, int) else rows)
         read = torch.from_numpy(self.rows.take(np.asarray(some, dtype=np.int64)))
         values = read.to(torch.float32)
         values = values.div_(255) if read.dtype == torch.uint8 else values

@@ -76,6 +76,11 @@ class ArrayFile(Source):
         """See ``Source``."""
         return self._ids is None
 
+    @property
+    def numbers(self) -> int | None:
+        """See ``Source``: of one or two axes, which make a table."""
+        return int(self._values.size) if self._values.ndim <= 2 else None
+
     def read(self) -> Any:
         """Return the array."""
         return self._rows(slice(None))

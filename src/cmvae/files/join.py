@@ -4,6 +4,7 @@ The ids are joined by DuckDB, which moves to the disk what does not fit its shar
 rows themselves wait in files, and are read by number.
 """
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -204,13 +205,11 @@ class RowStore:
 
         These files, of ids and of values, are removed when nothing refers to them any longer.
 
-        Raises:
-            TypeError: For sparse values, which are not kept so.
+        There must be no sparse values.
         """
         join, ids, masks = self.join(), TextSpool(), dict[str, list[np.ndarray]]()
-        ordered = {
-            name: Spool(own.dtype, own.shape) for name, own in self._spools.items()
-        }
+        dense = {name: own for name, own in self._spools.items() if isinstance(own, Spool)}
+        ordered = {name: Spool(own.dtype, own.shape) for name, own in dense.items()}
         for part in self.batches(rows):
             ids.append(part.ids)
             for name, values in part.data.items():
@@ -221,9 +220,14 @@ class RowStore:
         return JoinedRows(ids, dict(ordered), seen, join)
 
     @property
-    def has_sparse(self) -> bool:
-        """Whether sparse values were added."""
-        return any(isinstance(own, SparseSpool) for own in self._spools.values())
+    def numbers(self) -> int:
+        """How many numbers all samples have in memory, four bytes each; 0 of sparse ones."""
+        sizes = [
+            own.dtype.itemsize * math.prod(own.shape)
+            for own in self._spools.values()
+            if isinstance(own, Spool)
+        ]
+        return len(self) * sum(sizes) // 4 if len(sizes) == len(self._spools) else 0
 
     def _values(self, spool: Spool | SparseSpool, rows: np.ndarray, mask: np.ndarray) -> Any:
         if isinstance(spool, SparseSpool):

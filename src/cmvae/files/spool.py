@@ -52,7 +52,7 @@ class Spool:
             return found
         bounds = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
         starts = (rows[bounds[:-1]].astype(np.int64) * self._size).tolist()
-        flat, file = memoryview(found.reshape(-1).view(np.uint8)), self._file.fileno()
+        flat, file = found.reshape(-1).view(np.uint8).data, self._file.fileno()
         for (first, stop), start in zip(pairwise(bounds), starts, strict=True):
             end = stop * self._size
             place = first * self._size

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows

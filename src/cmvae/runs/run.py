@@ -26,7 +26,6 @@ from cmvae.runs.record import RunRecord
 from cmvae.runs.suiting import suited, warn_of_unconnected
 
 if TYPE_CHECKING:
-    from cmvae.clusters.groups import Groups
     from cmvae.diffusion.dcmvae import DCMVAE
 
 FEW_KEPT = 0.95  # of the samples, below which training has left the groups that it started from
