@@ -49,6 +49,11 @@ class ModelModule(LightningModule):
 
     amsgrad = False
 
+    @property
+    def looks_at_data(self) -> bool:
+        """Whether :meth:`prepare` has to look at samples."""
+        return False
+
     def __init__(
         self,
         model: Any,
