@@ -68,6 +68,19 @@ class JoinedRows:
         masks = {name: own[start:stop] for name, own in self.masks.items()}
         return JoinedRows(self.ids[start:stop], {}, masks)
 
+    def drawn(self, n: int, seed: int = 0) -> "JoinedRows":
+        """Return so many samples drawn at random, in their order, with their values in memory."""
+        if len(self.ids) <= n:
+            rows = np.arange(len(self.ids))
+        else:
+            rows = np.sort(np.random.default_rng(seed).choice(len(self.ids), n, replace=False))
+        data = {
+            name: own.take(rows) if isinstance(own, Spool) else own[rows]
+            for name, own in self.data.items()
+        }
+        masks = {name: own[rows] for name, own in self.masks.items()}
+        return JoinedRows([self.ids[row] for row in rows.tolist()], data, masks, self.join)
+
 
 class RowStore:
     """An outer join on ids; samples are in the order in which their ids first came.

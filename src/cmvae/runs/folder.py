@@ -303,8 +303,12 @@ def check_same(folder: Path, record: RunRecord) -> None:
         raise ValueError(f"{folder} {REPLACED}")
 
 
-def read_record(folder: Path) -> RunRecord:
+def read_record(folder: Path, *, with_samples: bool = True) -> RunRecord:
     """Read a run but for its model.
+
+    Args:
+        folder: The run folder.
+        with_samples: Whether to read its samples too, which may be many.
 
     Raises:
         ValueError: If the folder holds none, one of another version, or files that are missing or
@@ -326,7 +330,9 @@ def read_record(folder: Path) -> RunRecord:
     record = RunRecord(
         config=config,
         preprocessing=preprocessing,
-        samples=read_samples(place[SAMPLES], metrics["sizes"], names),
+        samples=read_samples(place[SAMPLES], metrics["sizes"], names)
+        if with_samples
+        else pd.DataFrame(),
         metrics=metrics,
         log=read_epochs(place[LOG]),
         extras=read_json(place[EXTRAS]) if EXTRAS in there else {},
