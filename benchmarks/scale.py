@@ -3,6 +3,10 @@
 A run is trained on a thousand rows of two tables (four numbers and a category; five numbers). Then
 each line is a process of its own: rows by CPU second, start and imports included, and the most
 memory that it held.
+
+`python benchmarks/scale.py fit` does so for fits of two folders of Parquet shards, 40 numbers each:
+everything but that an epoch has 200 steps, for what memory is asked for. The last line is of
+shards three times as large as the memory that the process may have (`ulimit -d`).
 """
 
 import argparse
@@ -26,11 +30,13 @@ CENTRES = np.array([[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]])
 COLOURS = np.array(["red", "blue", "green", "white"])
 SIZES = {"parquet": (1_000_000, 8_000_000), "csv": (1_000_000,)}
 TARGETS = {"parquet": 150_000, "csv": 80_000}
+COLUMNS, STEPS, SHARD_ROWS = 40, 200, 250_000
+LIMIT = 1792  # MiB of data that a fit may have, for shards three times as large
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["predict", "one"])
+    parser.add_argument("what", choices=["predict", "fit", "one", "one-fit"])
     parser.add_argument("--work", type=Path, help="where tables are made, and kept")
     parser.add_argument("--share", type=float, default=1.0, help="of the rows")
     parser.add_argument("--command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -38,8 +44,12 @@ def main() -> None:
     if arguments.what == "one":
         print(json.dumps(one(arguments.command)))
         return
+    if arguments.what == "one-fit":
+        print(json.dumps(one_fit(*arguments.command)))
+        return
+    measure = {"predict": predict, "fit": fit}[arguments.what]
     with tempfile.TemporaryDirectory() as folder:
-        predict(arguments.work or Path(folder), arguments.share)
+        measure(arguments.work or Path(folder), arguments.share)
 
 
 def predict(work: Path, share: float) -> None:
@@ -65,6 +75,91 @@ def predict(work: Path, share: float) -> None:
     write_record(
         "scale-predict", "python benchmarks/scale.py predict", rows, table(rows, [*rows[0]])
     )
+
+
+def fit(work: Path, share: float) -> None:
+    """Measure fits of one and four million rows, and of shards larger than memory."""
+    rows = []
+    limited = LIMIT * 3 * 2**20 // (2 * COLUMNS * 8)
+    for n, dtype, limit in (
+        (1_000_000, "float32", 0),
+        (4_000_000, "float32", 0),
+        (limited, "float64", LIMIT),
+    ):
+        folder = write_shards(work, int(n * share), dtype)
+        found = fitted(folder, limit)
+        size = sum(own.stat().st_size for own in folder.rglob("*.parquet"))
+        row = {"rows": int(n * share), "shards MiB": size >> 20, "limit MiB": limit or ""}
+        row |= {"peak MiB": found["peak"], "of its own MiB": found["own"]}
+        row |= {"CPU seconds": round(found["cpu"])}
+        print(row, flush=True)
+        rows.append(row)
+    write_record("scale-fit", "python benchmarks/scale.py fit", rows, table(rows, [*rows[0]]))
+
+
+def fitted(folder: Path, limit: int) -> dict[str, float]:
+    """Fit a run in a process of one thread that may have so many MiB of data, 0: any number.
+
+    Returns:
+        CPU seconds, and in MiB the most resident memory, and the most of it that no file backs.
+    """
+    own = [sys.executable, __file__, "one-fit", "--command", str(folder)]
+    bounds = (limit << 20, limit << 20)
+    started = subprocess.Popen(
+        own,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_DATA, bounds)) if limit else None,
+    )
+    most = 0
+    while started.poll() is None:
+        status = Path(f"/proc/{started.pid}/status").read_text()
+        resident = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
+        most = max(most, *map(int, resident), 0)
+        time.sleep(0.05)
+    assert started.stdout is not None
+    if started.returncode:
+        raise RuntimeError(f"the fit of {folder} failed")
+    return {**json.loads(started.stdout.read().splitlines()[-1]), "own": most >> 10}
+
+
+def one_fit(folder: str) -> dict[str, float]:
+    """Fit a run in this process, of few steps an epoch."""
+    from cmvae.files.modality import ModalityFile
+    from cmvae.runs.config import RunConfig
+    from cmvae.runs.fitting import fit_run
+    from cmvae.runs.reading import read_files
+    from cmvae.runs.run import prepare
+    from cmvae.training.recipe import Recipe
+
+    files = {name: ModalityFile(path=f"{folder}/{name}") for name in ("a", "b")}
+    recipe = Recipe(max_epochs=1, batch_size=1024)
+    prepared = prepare(RunConfig(modalities=files, recipe=recipe), *read_files(files))
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        fit_run(Path(out) / "run", prepared, limit_train_batches=STEPS)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"cpu": time.process_time(), "peak": peak}
+
+
+def write_shards(work: Path, n: int, dtype: str) -> Path:
+    """Write two folders of shards, unless they are there, in five groups; return their folder."""
+    folder = work / f"shards-{n}-{dtype}"
+    if folder.exists():
+        return folder
+    rng, making = np.random.default_rng(0), work / f"shards-{n}-{dtype}.partial"
+    centres = rng.normal(0, 2, (2, 5, COLUMNS))
+    for number, first in enumerate(range(0, n, SHARD_ROWS)):
+        rows = min(SHARD_ROWS, n - first)
+        groups = rng.integers(5, size=rows)
+        ids = pyarrow.array([f"s{place:09d}" for place in range(first, first + rows)])
+        for name, own in zip("ab", centres, strict=True):
+            (making / name).mkdir(parents=True, exist_ok=True)
+            values = (own[groups] + rng.normal(size=(rows, COLUMNS))).astype(dtype)
+            columns = {f"{name}{j}": values[:, j] for j in range(COLUMNS)}
+            shard = pyarrow.table({"id": ids, **columns})
+            pq.write_table(shard, making / name / f"part-{number}.parquet", row_group_size=65_536)
+    return making.rename(folder)
 
 
 def measured(command: list[str]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Arrays in .npy and .npz files."""
 
 import lzma
+import math
 import tokenize
 import zipfile
 import zlib
@@ -75,6 +76,11 @@ class ArrayFile(Source):
     def is_numbered(self) -> bool:
         """See ``Source``."""
         return self._ids is None
+
+    @property
+    def width(self) -> int:
+        """See ``Source``."""
+        return max(1, math.prod(self._values.shape[1:]))
 
     @property
     def numbers(self) -> int | None:

@@ -63,6 +63,11 @@ class Source(ABC):
         return False
 
     @property
+    def width(self) -> int:
+        """About how many cells a row has."""
+        return max(1, len(getattr(self, "columns", ())))
+
+    @property
     def numbers(self) -> int | None:
         """About how many cells a table has, before it is read; None: what it gives takes little."""
         return None

@@ -17,6 +17,7 @@ from cmvae.preprocessing.columns import Continuous, Count
 from cmvae.preprocessing.tables import TableCodec
 from cmvae.preprocessing.understanding import ModalitySummary
 
+MOST_NUMBERS = 1 << 24  # of all tables together: more are learned from samples
 SAMPLED_ROWS = 1 << 17  # at random
 SAMPLED_CELLS = 1 << 23  # of wide tables fewer rows, so that they have no more cells
 FEWEST_ROWS = 1 << 12

@@ -14,13 +14,12 @@ from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, unchanged
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.differences import Differences
-from cmvae.preprocessing.sampling import TableSample
+from cmvae.preprocessing.sampling import MOST_NUMBERS, TableSample
 from cmvae.preprocessing.understanding import ModalitySummary
 from cmvae.runs.manifest import digest
 
 UNNAMED = "Unnamed: "  # what pandas calls columns without a name
-MOST_NUMBERS = 1 << 24  # of all modalities: so many are held in memory, more wait in files
-_READ_ROWS = 1 << 15  # of tables that are learned from a sample
+_READ_ROWS, _READ_CELLS = 1 << 15, 1 << 22  # at a time, of tables learned from a sample
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
 
 
@@ -81,7 +80,7 @@ def _rows_of(source: Source, sample: TableSample | None) -> Any:
     """Return the rows to learn from: all, or those of a sample."""
     if sample is None:
         return source.read()
-    for _, part in source.chunks(_READ_ROWS):
+    for _, part in source.chunks(max(1, min(_READ_ROWS, _READ_CELLS // source.width))):
         sample.add(part)
     return sample.table()
 

@@ -24,7 +24,7 @@ from cmvae.models.inference import evaluating, experts_of, likelihood_of, read_b
 from cmvae.models.mixture import MixturePrior
 
 MAX_SAMPLES = 4000
-RESERVOIR = 2**17  # samples that are encoded for it
+RESERVOIR = 2**15  # samples that are encoded for it
 MOST_ENTRIES = 2**25
 
 Measured = Callable[[str, np.ndarray], Any]
@@ -63,7 +63,7 @@ def initialize_clusters(
 
     Args:
         model: The model; only its mixture prior changes.
-        data: What ``CMVAE.encode`` accepts. Of more than 131,072 samples so many are encoded, and
+        data: What ``CMVAE.encode`` accepts. Of more than 32,768 samples so many are encoded, and
             of more than 4000 of these so many grouped, both drawn at random.
         n_clusters: How many clusters start active: None for all C, ``'auto'`` for as many as the
             data show.
