@@ -4,9 +4,10 @@ A run is trained on a thousand rows of two tables (four numbers and a category; 
 each line is a process of its own: rows by CPU second, start and imports included, and the most
 memory that it held.
 
-`python benchmarks/scale.py fit` does so for fits of two folders of Parquet shards, 40 numbers each:
-everything but that an epoch has 200 steps, for what memory is asked for. The last line is of
-shards three times as large as the memory that the process may have (`ulimit -d`).
+`python benchmarks/scale.py fit` does so for fits of two folders of Parquet shards: everything but
+that an epoch has 50 steps of 1024 rows, for what is asked for is memory. The last line is of shards
+three times as large as the memory that the process may have (`ulimit -d`). With `--line` one of the
+lines is measured again, and put beside the others.
 """
 
 import argparse
@@ -17,21 +18,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet as pq
-from timing import table, write_record
+from timing import RECORDS, table, write_record
 
 ROWS_AT_ONCE = 100_000
 CENTRES = np.array([[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]])
 COLOURS = np.array(["red", "blue", "green", "white"])
 SIZES = {"parquet": (1_000_000, 8_000_000), "csv": (1_000_000,)}
 TARGETS = {"parquet": 150_000, "csv": 80_000}
-COLUMNS, STEPS, SHARD_ROWS = 40, 200, 250_000
-LIMIT = 1792  # MiB of data that a fit may have, for shards three times as large
+STEPS, SHARD_CELLS = 50, 10_000_000
+LIMIT, WIDE = 1280, 400  # MiB of data that a fit may have, for shards three times as large
+FITS = (  # rows, columns of each of two folders, their type, and the limit
+    (1_000_000, 40, "float32", 0),
+    (4_000_000, 40, "float32", 0),
+    (LIMIT * 3 * 2**20 // (2 * WIDE * 8), WIDE, "float64", LIMIT),
+)
 
 
 def main() -> None:
@@ -39,6 +46,7 @@ def main() -> None:
     parser.add_argument("what", choices=["predict", "fit", "one", "one-fit"])
     parser.add_argument("--work", type=Path, help="where tables are made, and kept")
     parser.add_argument("--share", type=float, default=1.0, help="of the rows")
+    parser.add_argument("--line", type=int, choices=range(len(FITS)), help="of the fits, alone")
     parser.add_argument("--command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.what == "one":
@@ -47,9 +55,13 @@ def main() -> None:
     if arguments.what == "one-fit":
         print(json.dumps(one_fit(*arguments.command)))
         return
-    measure = {"predict": predict, "fit": fit}[arguments.what]
     with tempfile.TemporaryDirectory() as folder:
-        measure(arguments.work or Path(folder), arguments.share)
+        work = arguments.work or Path(folder)
+        if arguments.what == "predict":
+            predict(work, arguments.share)
+        else:
+            lines = range(len(FITS)) if arguments.line is None else [arguments.line]
+            fit(work, arguments.share, lines)
 
 
 def predict(work: Path, share: float) -> None:
@@ -77,24 +89,27 @@ def predict(work: Path, share: float) -> None:
     )
 
 
-def fit(work: Path, share: float) -> None:
+def fit(work: Path, share: float, lines: Iterable[int]) -> None:
     """Measure fits of one and four million rows, and of shards larger than memory."""
-    rows = []
-    limited = LIMIT * 3 * 2**20 // (2 * COLUMNS * 8)
-    for n, dtype, limit in (
-        (1_000_000, "float32", 0),
-        (4_000_000, "float32", 0),
-        (limited, "float64", LIMIT),
-    ):
-        folder = write_shards(work, int(n * share), dtype)
+    record = RECORDS / "scale-fit.json"
+    rows = json.loads(record.read_text())["rows"] if record.exists() else [{} for _ in FITS]
+    for line in lines:
+        n, columns, dtype, limit = FITS[line]
+        folder = write_shards(work, int(n * share), columns, dtype)
         found = fitted(folder, limit)
         size = sum(own.stat().st_size for own in folder.rglob("*.parquet"))
-        row = {"rows": int(n * share), "shards MiB": size >> 20, "limit MiB": limit or ""}
-        row |= {"peak MiB": found["peak"], "of its own MiB": found["own"]}
-        row |= {"CPU seconds": round(found["cpu"])}
-        print(row, flush=True)
-        rows.append(row)
-    write_record("scale-fit", "python benchmarks/scale.py fit", rows, table(rows, [*rows[0]]))
+        rows[line] = {
+            "rows": int(n * share),
+            "columns": 2 * columns,
+            "shards, MiB": size >> 20,
+            "limit, MiB": limit or "",
+            "peak MiB": found["peak"],
+            "of its own": found["own"],
+            "CPU seconds": round(found["cpu"]),
+        }
+        print(rows[line], flush=True)
+    known = [row for row in rows if row]
+    write_record("scale-fit", "python benchmarks/scale.py fit", rows, table(known, [*known[0]]))
 
 
 def fitted(folder: Path, limit: int) -> dict[str, float]:
@@ -107,7 +122,8 @@ def fitted(folder: Path, limit: int) -> dict[str, float]:
     bounds = (limit << 20, limit << 20)
     started = subprocess.Popen(
         own,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Another pool reserves a GiB of addresses, which count for the limit.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_DATA, bounds)) if limit else None,
@@ -142,23 +158,25 @@ def one_fit(folder: str) -> dict[str, float]:
     return {"cpu": time.process_time(), "peak": peak}
 
 
-def write_shards(work: Path, n: int, dtype: str) -> Path:
+def write_shards(work: Path, n: int, width: int, dtype: str) -> Path:
     """Write two folders of shards, unless they are there, in five groups; return their folder."""
-    folder = work / f"shards-{n}-{dtype}"
+    folder = work / f"shards-{n}-{width}-{dtype}"
     if folder.exists():
         return folder
-    rng, making = np.random.default_rng(0), work / f"shards-{n}-{dtype}.partial"
-    centres = rng.normal(0, 2, (2, 5, COLUMNS))
-    for number, first in enumerate(range(0, n, SHARD_ROWS)):
-        rows = min(SHARD_ROWS, n - first)
+    rng, making = np.random.default_rng(0), work / f"{folder.name}.partial"
+    centres, step = rng.normal(0, 2, (2, 5, width)), SHARD_CELLS // width
+    for number, first in enumerate(range(0, n, step)):
+        rows = min(step, n - first)
         groups = rng.integers(5, size=rows)
         ids = pyarrow.array([f"s{place:09d}" for place in range(first, first + rows)])
         for name, own in zip("ab", centres, strict=True):
             (making / name).mkdir(parents=True, exist_ok=True)
-            values = (own[groups] + rng.normal(size=(rows, COLUMNS))).astype(dtype)
-            columns = {f"{name}{j}": values[:, j] for j in range(COLUMNS)}
+            values = (own[groups] + rng.normal(size=(rows, width))).astype(dtype)
+            columns = {f"{name}{j}": values[:, j] for j in range(width)}
             shard = pyarrow.table({"id": ids, **columns})
-            pq.write_table(shard, making / name / f"part-{number}.parquet", row_group_size=65_536)
+            pq.write_table(
+                shard, making / name / f"part-{number}.parquet", row_group_size=2**22 // width
+            )
     return making.rename(folder)
 
 

@@ -222,7 +222,7 @@ def test_large_tables_are_learned_and_coded_in_parts_as_if_at_once(monkeypatch, 
     whole = frames.learn({})
     expected = frames.encode(whole)
     monkeypatch.setattr("cmvae.preprocessing.frames.MOST_NUMBERS", 100)
-    monkeypatch.setattr("cmvae.preprocessing.frames.BLOCK_ENTRIES", 150)
+    monkeypatch.setattr("cmvae.preprocessing.frames._PART_ENTRIES", 150)
     again = frames.learn({})
     assert again.understood.keys() == whole.understood.keys()
     found = frames.encode(again)

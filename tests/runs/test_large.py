@@ -153,3 +153,34 @@ def test_shards_that_do_not_fit_are_refused_before_training(tmp_path, small, dam
         damage(pd.read_parquet(path)).to_parquet(path, index=False)
     with pytest.raises(ValueError, match=message):
         read_files(files)
+
+
+def test_images_wait_in_files_as_bytes(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name in ("p", "q"):
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (80, 12, 12, 3), dtype=np.uint8))
+    files = {name: ModalityFile(path=str(tmp_path / f"{name}.npy")) for name in ("p", "q")}
+    config = RunConfig(modalities=files, device="cpu", recipe=Recipe(n_clusters=2))
+    held = prepare(config, *read_files(files))
+    hold_little(monkeypatch)
+    waiting = prepare(config, *read_files(files))
+    assert waiting.rows.are_on_disk
+    assert waiting.config == held.config
+    for rows in ([3, 1, 79], slice(5, 9)):
+        torch.testing.assert_close(waiting.data.batch(rows).data, held.data.batch(rows).data)
+    assert waiting.rows.data["p"].dtype == np.uint8
+
+
+def test_samples_of_many_are_drawn_in_their_order(files, small):
+    learned, rows = read_files(files)
+    few = rows.drawn(50)
+    places = [int(name[1:]) for name in few.ids]
+    assert places == sorted(set(places))
+    assert len(places) == 50
+    assert places[-1] - places[0] > 150
+    expected = learned.dataset(rows).batch(places)
+    found = learned.dataset(few).batch(slice(None))
+    for name in ("a", "b"):
+        torch.testing.assert_close(found.data[name], expected.data[name], equal_nan=True)
+        assert torch.equal(found.masks[name], expected.masks[name])
+    assert len(rows.drawn(10**6).ids) == N

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cmvae.base.arrays import BLOCK_ENTRIES
 from cmvae.base.words import SHOWN, quoted, shown
 from cmvae.files.arrays import as_images
 from cmvae.files.ids import match_ids
@@ -23,6 +22,8 @@ from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.preprocessing import Preprocessing, is_empty
 from cmvae.preprocessing.sampling import MOST_NUMBERS, TableSample
 from cmvae.preprocessing.tables import TableCodec
+
+_PART_ENTRIES = 1 << 20  # of a large table, that are coded at a time
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _parts(table: Any) -> Iterator[Any]:
     if table.size <= MOST_NUMBERS:
         yield table
         return
-    step = max(1, BLOCK_ENTRIES // max(1, math.prod(table.shape[1:])))
+    step = max(1, _PART_ENTRIES // max(1, math.prod(table.shape[1:])))
     rows = table.iloc if isinstance(table, pd.DataFrame) else table
     for start in range(0, len(table), step):
         yield rows[start : start + step]
