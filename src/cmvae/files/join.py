@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cmvae.base.arrays import is_sparse, joined_names
+from cmvae.base.arrays import blocks, is_sparse, joined_names
 from cmvae.base.words import counted, listed, raise_all
 from cmvae.files.id_tables import IdTables, disk_errors
 from cmvae.files.ids import match_ids
@@ -54,9 +54,10 @@ class JoinedRows:
                 continue
             if is_sparse(values) or values.dtype.kind != "f" or values.ndim != 2:
                 continue
-            there = ~np.isnan(values)
-            if not there[self.masks[name]].all():
-                found[name] = there
+            seen = self.masks[name]
+            parts = ((np.isnan(own).any(1), start) for start, own in blocks(values))
+            if any((bad & seen[start : start + len(bad)]).any() for bad, start in parts):
+                found[name] = ~np.isnan(values)
         return found
 
     def patterns(self) -> list[str]:
