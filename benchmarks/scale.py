@@ -91,14 +91,13 @@ def predict(work: Path, share: float) -> None:
 
 def fit(work: Path, share: float, lines: Iterable[int]) -> None:
     """Measure fits of one and four million rows, and of shards larger than memory."""
-    record = RECORDS / "scale-fit.json"
-    rows = json.loads(record.read_text())["rows"] if record.exists() else [{} for _ in FITS]
+    record, measured_now = RECORDS / "scale-fit.json", dict[int, dict]()
     for line in lines:
         n, columns, dtype, limit = FITS[line]
         folder = write_shards(work, int(n * share), columns, dtype)
         found = fitted(folder, limit)
         size = sum(own.stat().st_size for own in folder.rglob("*.parquet"))
-        rows[line] = {
+        measured_now[line] = {
             "rows": int(n * share),
             "columns": 2 * columns,
             "shards, MiB": size >> 20,
@@ -107,7 +106,9 @@ def fit(work: Path, share: float, lines: Iterable[int]) -> None:
             "of its own": found["own"],
             "CPU seconds": round(found["cpu"]),
         }
-        print(rows[line], flush=True)
+        print(measured_now[line], flush=True)
+    before = json.loads(record.read_text())["rows"] if record.exists() else [{} for _ in FITS]
+    rows = [measured_now.get(line, before[line]) for line in range(len(FITS))]
     known = [row for row in rows if row]
     write_record("scale-fit", "python benchmarks/scale.py fit", rows, table(known, [*known[0]]))
 

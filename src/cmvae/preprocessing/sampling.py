@@ -19,7 +19,7 @@ from cmvae.preprocessing.understanding import ModalitySummary
 
 MOST_NUMBERS = 1 << 24  # of all tables together: more are learned from samples
 SAMPLED_ROWS = 1 << 17  # at random
-SAMPLED_CELLS = 1 << 23  # of wide tables fewer rows, so that they have no more cells
+SAMPLED_CELLS = 1 << 22  # of wide tables fewer rows, so that they have no more cells
 FEWEST_ROWS = 1 << 12
 DISTINCT, DISTINCT_NUMBERS = 1024, 64  # values of a column of which the first row is kept
 _SEED = 0
@@ -71,9 +71,10 @@ class TableSample:
             self._thin()
 
     def table(self) -> Any:
-        """Return the rows that are kept, in their order, in the form that they came in."""
+        """Give up the rows that are kept, in their order, in the form that they came in."""
         self._thin()
         parts = [own[1:] for own in self._held] + self._rare
+        self._held, self._rare = [], []
         places = np.concatenate([own for own, _ in parts])
         places, first = np.unique(places, return_index=True)
         frame = pd.concat([own for _, own in parts]).iloc[first]
