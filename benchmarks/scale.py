@@ -3,6 +3,11 @@
 A run is trained on a thousand rows of two tables (four numbers and a category; five numbers). Then
 each line is a process of its own: rows by CPU second, start and imports included, and the most
 memory that it held.
+
+`python benchmarks/scale.py fit` does so for fits of two folders of Parquet shards: everything but
+that an epoch has 50 steps of 1024 rows, for what is asked for is memory. The last line is of shards
+three times as large as the memory that the process may have (`ulimit -d`). With `--line` one of the
+lines is measured again, and put beside the others.
 """
 
 import argparse
@@ -13,33 +18,50 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet as pq
-from timing import table, write_record
+from timing import RECORDS, table, write_record
 
 ROWS_AT_ONCE = 100_000
 CENTRES = np.array([[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]])
 COLOURS = np.array(["red", "blue", "green", "white"])
 SIZES = {"parquet": (1_000_000, 8_000_000), "csv": (1_000_000,)}
 TARGETS = {"parquet": 150_000, "csv": 80_000}
+STEPS, SHARD_CELLS = 50, 10_000_000
+LIMIT, WIDE = 1280, 400  # MiB of data that a fit may have, for shards three times as large
+FITS = (  # rows, columns of each of two folders, their type, and the limit
+    (1_000_000, 40, "float32", 0),
+    (4_000_000, 40, "float32", 0),
+    (LIMIT * 3 * 2**20 // (2 * WIDE * 8), WIDE, "float64", LIMIT),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["predict", "one"])
+    parser.add_argument("what", choices=["predict", "fit", "one", "one-fit"])
     parser.add_argument("--work", type=Path, help="where tables are made, and kept")
     parser.add_argument("--share", type=float, default=1.0, help="of the rows")
+    parser.add_argument("--line", type=int, choices=range(len(FITS)), help="of the fits, alone")
     parser.add_argument("--command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.what == "one":
         print(json.dumps(one(arguments.command)))
         return
+    if arguments.what == "one-fit":
+        print(json.dumps(one_fit(*arguments.command)))
+        return
     with tempfile.TemporaryDirectory() as folder:
-        predict(arguments.work or Path(folder), arguments.share)
+        work = arguments.work or Path(folder)
+        if arguments.what == "predict":
+            predict(work, arguments.share)
+        else:
+            lines = range(len(FITS)) if arguments.line is None else [arguments.line]
+            fit(work, arguments.share, lines)
 
 
 def predict(work: Path, share: float) -> None:
@@ -65,6 +87,98 @@ def predict(work: Path, share: float) -> None:
     write_record(
         "scale-predict", "python benchmarks/scale.py predict", rows, table(rows, [*rows[0]])
     )
+
+
+def fit(work: Path, share: float, lines: Iterable[int]) -> None:
+    """Measure fits of one and four million rows, and of shards larger than memory."""
+    record, measured_now = RECORDS / "scale-fit.json", dict[int, dict]()
+    for line in lines:
+        n, columns, dtype, limit = FITS[line]
+        folder = write_shards(work, int(n * share), columns, dtype)
+        found = fitted(folder, limit)
+        size = sum(own.stat().st_size for own in folder.rglob("*.parquet"))
+        measured_now[line] = {
+            "rows": int(n * share),
+            "columns": 2 * columns,
+            "shards, MiB": size >> 20,
+            "limit, MiB": limit or "",
+            "peak MiB": found["peak"],
+            "of its own": found["own"],
+            "CPU seconds": round(found["cpu"]),
+        }
+        print(measured_now[line], flush=True)
+    before = json.loads(record.read_text())["rows"] if record.exists() else [{} for _ in FITS]
+    rows = [measured_now.get(line, before[line]) for line in range(len(FITS))]
+    known = [row for row in rows if row]
+    write_record("scale-fit", "python benchmarks/scale.py fit", rows, table(known, [*known[0]]))
+
+
+def fitted(folder: Path, limit: int) -> dict[str, float]:
+    """Fit a run in a process of one thread that may have so many MiB of data, 0: any number.
+
+    Returns:
+        CPU seconds, and in MiB the most resident memory, and the most of it that no file backs.
+    """
+    own = [sys.executable, __file__, "one-fit", "--command", str(folder)]
+    bounds = (limit << 20, limit << 20)
+    started = subprocess.Popen(
+        own,
+        # Another pool reserves a GiB of addresses, which count for the limit.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_DATA, bounds)) if limit else None,
+    )
+    most = 0
+    while started.poll() is None:
+        status = Path(f"/proc/{started.pid}/status").read_text()
+        resident = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
+        most = max(most, *map(int, resident), 0)
+        time.sleep(0.05)
+    assert started.stdout is not None
+    if started.returncode:
+        raise RuntimeError(f"the fit of {folder} failed")
+    return {**json.loads(started.stdout.read().splitlines()[-1]), "own": most >> 10}
+
+
+def one_fit(folder: str) -> dict[str, float]:
+    """Fit a run in this process, of few steps an epoch."""
+    from cmvae.files.modality import ModalityFile
+    from cmvae.runs.config import RunConfig
+    from cmvae.runs.fitting import fit_run
+    from cmvae.runs.reading import read_files
+    from cmvae.runs.run import prepare
+    from cmvae.training.recipe import Recipe
+
+    files = {name: ModalityFile(path=f"{folder}/{name}") for name in ("a", "b")}
+    recipe = Recipe(max_epochs=1, batch_size=1024)
+    prepared = prepare(RunConfig(modalities=files, recipe=recipe), *read_files(files))
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        fit_run(Path(out) / "run", prepared, limit_train_batches=STEPS)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"cpu": time.process_time(), "peak": peak}
+
+
+def write_shards(work: Path, n: int, width: int, dtype: str) -> Path:
+    """Write two folders of shards, unless they are there, in five groups; return their folder."""
+    folder = work / f"shards-{n}-{width}-{dtype}"
+    if folder.exists():
+        return folder
+    rng, making = np.random.default_rng(0), work / f"{folder.name}.partial"
+    centres, step = rng.normal(0, 2, (2, 5, width)), SHARD_CELLS // width
+    for number, first in enumerate(range(0, n, step)):
+        rows = min(step, n - first)
+        groups = rng.integers(5, size=rows)
+        ids = pyarrow.array([f"s{place:09d}" for place in range(first, first + rows)])
+        for name, own in zip("ab", centres, strict=True):
+            (making / name).mkdir(parents=True, exist_ok=True)
+            values = (own[groups] + rng.normal(size=(rows, width))).astype(dtype)
+            columns = {f"{name}{j}": values[:, j] for j in range(width)}
+            shard = pyarrow.table({"id": ids, **columns})
+            pq.write_table(
+                shard, making / name / f"part-{number}.parquet", row_group_size=2**22 // width
+            )
+    return making.rename(folder)
 
 
 def measured(command: list[str]) -> dict[str, float]:

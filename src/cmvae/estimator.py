@@ -23,7 +23,6 @@ from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import ModalityFile
 from cmvae.models.inference import evaluating
-from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.completing import complete_table
 from cmvae.preprocessing.frames import Frames, check_no_list, read_frames, split_columns
 from cmvae.preprocessing.libraries import as_pandas
@@ -182,7 +181,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             raise TypeError(f"verbose must be True or False, got {shown(self.verbose)}")
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
-        learned = Preprocessing.learn(frames.tables, files)
+        learned = frames.learn(files)
         for name, own in learned.understood.items():
             for line in own.say_left_out(name):
                 warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)

@@ -61,7 +61,9 @@ def predict(
     data = from_extra("ray.data", EXTRA, "cmvae.ray")
     if workers < 1:
         raise ValueError(f"workers must be 1 at least, got {workers}")
-    read_record(Path(run))  # a wrong folder is told here, not by each of the workers
+    read_record(
+        Path(run), with_samples=False
+    )  # a wrong folder is told here, not by each of the workers
     names = dataset.columns()
     if id_column not in names:
         raise ValueError(f"no id column {id_column!r}; the columns of the dataset are {names}")

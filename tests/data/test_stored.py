@@ -16,6 +16,7 @@ from cmvae.data import (
     iterate,
     read_inputs,
 )
+from cmvae.data.stored import CellsOnDisk, RowsOnDisk
 from helpers import assert_same
 
 N = 12
@@ -319,3 +320,53 @@ def test_a_cast_that_overflows_is_still_found():
 def test_bad_values(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+class Rows:
+    """Rows of an array, as a file gives them."""
+
+    def __init__(self, values):
+        self.values, self.dtype, self.shape = values, values.dtype, values.shape[1:]
+        self.read = 0
+
+    def __len__(self):
+        return len(self.values)
+
+    def take(self, rows):
+        self.read += len(rows)
+        return self.values[rows]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_rows_on_disk_are_read_when_they_are_asked_for(dtype):
+    file = Rows(np.random.default_rng(0).integers(0, 256, (20, 3)).astype(dtype))
+    expected = torch.from_numpy(file.values).float() / (255 if dtype == np.uint8 else 1)
+    whole = RowsOnDisk(file)
+    some = whole.cut(torch.tensor([5, -1, 5, 2])).cut(slice(1, 4))
+    every = whole.cut(slice(2, 18, 3)).cut(torch.tensor([-1, 0]))
+    assert (file.read, some.shape, every.shape) == (0, (3, 3), (2, 3))
+    assert torch.equal(some[:], expected[[19, 5, 2]])
+    assert torch.equal(every[:], expected[[17, 2]])
+    assert torch.equal(whole[7], expected[7])
+    assert file.read == 6
+
+
+def test_what_is_not_finite_on_disk_is_found_and_cells_are_those_that_are_no_nan(monkeypatch):
+    monkeypatch.setattr(cmvae.data.stored, "CHUNK_ENTRIES", 7)
+    values = np.ones((20, 3), dtype=np.float32)
+    values[[2, 9], [0, 1]] = np.nan
+    values[13] = np.nan
+    values[17, 2] = np.inf
+    cells = CellsOnDisk(Rows(values))
+    assert torch.equal(cells[:], torch.from_numpy(~np.isnan(values)))
+    assert cells.any_cell().tolist() == [row != 13 for row in range(20)]
+    assert RowsOnDisk(Rows(values)).nonfinite().nonzero().flatten().tolist() == [2, 9, 13, 17]
+    data = {"a": RowsOnDisk(Rows(values)), "b": torch.ones(20, 1)}
+    with pytest.raises(ValueError, match="NaN or infinity in observed entries of sample 17"):
+        IncompleteDataset(data, {}, cells={"a": cells})
+    values[17, 2] = 4
+    whole = IncompleteDataset(data, {}, cells={"a": cells})
+    assert not whole.masks["a"][13]
+    read = read_inputs(whole, ["a", "b"], dtype=torch.float32, device="cpu")
+    assert torch.equal(read.cells["a"], cells[:])
+    assert "a (3,) missing in 1" in repr(whole)

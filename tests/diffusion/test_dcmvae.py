@@ -637,17 +637,27 @@ def test_images_outside_the_unit_interval_are_refused_before_training(tmp_path):
     assert whole.predict({"x": torch.rand(2, 1, 5, 7)}, steps=2)["x"].shape == (2, 1, 1, 5, 7)
 
 
-def test_a_stream_is_trained_on_once_the_scales_are_known(tmp_path):
+@pytest.mark.parametrize("are_known", [True, False])
+def test_of_a_stream_the_scales_are_those_of_samples_drawn_before(tmp_path, are_known):
     class Stream(IterableDataset):
+        passes = 0
+
         def __iter__(self):
+            self.passes += 1
             return (dataset()[i] for i in range(20))
 
-    whole, loader = built_in(), DataLoader(Stream(), batch_size=10)
-    with pytest.raises(TypeError, match="no length"):
-        fit(whole, loader, max_epochs=1, run_dir=tmp_path / "run", **QUIET)
-    whole.estimate_scaling(dataset())
-    trainer = fit(whole, loader, max_epochs=1, run_dir=tmp_path / "run", **QUIET)
-    assert trainer.global_step == 2
+    whole, stream, reference = built_in(), Stream(), built_in()
+    reference.estimate_scaling(dataset()[:20])
+    if are_known:
+        whole.estimate_scaling(dataset()[:20])
+    options = {"max_epochs": 1, "limit_train_batches": 2, "run_dir": tmp_path / "run", **QUIET}
+    trainer = fit(whole, DataLoader(stream, batch_size=10), **options)
+    assert (trainer.global_step, stream.passes) == (2, 1 if are_known else 2)
+    for (name, own), (_, other) in zip(
+        whole.named_decoders(), reference.named_decoders(), strict=True
+    ):
+        for one, two in zip(own.scaling.buffers(), other.scaling.buffers(), strict=True):
+            torch.testing.assert_close(one, two, msg=name)
 
 
 def test_missing_cells_of_what_is_refined_are_refused_by_name():

@@ -208,3 +208,28 @@ def test_other_things_that_hold_matrices_are_refused_by_what_they_are():
     for made, words in ((csr_array(np.eye(3)), "sparse matrix"), (AnnData(), "AnnData")):
         with pytest.raises(TypeError, match=rf"'m' is an? {words}: .*MuData"):
             read_frames({"m": made})
+
+
+@pytest.mark.parametrize("as_array", [True, False])
+def test_large_tables_are_learned_and_coded_in_parts_as_if_at_once(monkeypatch, as_array):
+    rng = np.random.default_rng(0)
+    values = rng.normal(3, 2, (500, 4))
+    values[7, 1] = np.nan
+    values[[3, 99]] = np.nan
+    other = pd.DataFrame({"colour": rng.choice(["red", "blue"], 500), "n": rng.poisson(5, 500)})
+    tables = {"a": values} if as_array else {"a": pd.DataFrame(values), "b": other}
+    frames = read_frames(tables)
+    whole = frames.learn({})
+    expected = frames.encode(whole)
+    monkeypatch.setattr("cmvae.preprocessing.frames.MOST_NUMBERS", 100)
+    monkeypatch.setattr("cmvae.preprocessing.frames._PART_ENTRIES", 150)
+    again = frames.learn({})
+    assert again.understood.keys() == whole.understood.keys()
+    found = frames.encode(again)
+    for name in tables:
+        one, two = whole.codecs[name], again.codecs[name]
+        assert two.kinds == one.kinds
+        np.testing.assert_allclose(found.data[name], expected.data[name], rtol=1e-6, atol=1e-7)
+        np.testing.assert_array_equal(found.masks[name], expected.masks[name])
+        part = frames.encode(whole).data[name]
+        np.testing.assert_array_equal(part, expected.data[name])

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset
 
 from cmvae import fit
 from cmvae.training.processes import launched
@@ -102,17 +101,3 @@ def test_several_processes_are_known_by_their_variable(monkeypatch, tmp_path, na
         fit(model(), data(), enable_checkpointing=False, **folders)
     else:
         fit(model(), data(), **folders)
-
-
-class Stream(IterableDataset):
-    def __iter__(self):
-        yield from ({"data": {"a": torch.zeros(4), "b": torch.zeros(3)}} for _ in range(8))
-
-
-@pytest.mark.parametrize("plan", [{"warmup_epochs": 2}, {"alignment_epochs": (2, 1)}])
-@pytest.mark.parametrize("wrap", [lambda stream: stream, lambda stream: DataLoader(stream, 4)])
-def test_streams_are_refused_before_the_warm_up(tmp_path, plan, wrap):
-    message = "train_data, from which clusters start, must be a dataset with a length"
-    with pytest.raises(TypeError, match=message):
-        fit(model(), wrap(Stream()), max_epochs=9, run_dir=tmp_path / "run", **plan, **QUIET)
-    assert not (tmp_path / "run").exists()

@@ -102,7 +102,7 @@ def generate(
             raise ValueError("--impute completes samples: leave out --cluster, --draw and --refine")
         out = link_target(out)
         may_write_generated(out, overwrite)
-        record = read_record(run)
+        record = read_record(run, with_samples=False)
         names = list(record.preprocessing.codecs)
         files = modality_files(given, id_column, record.config.modalities, "--from")
         if impute and not files:

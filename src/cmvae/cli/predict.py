@@ -84,7 +84,7 @@ def predict(
             raise ValueError(
                 f"--out {out} is a copy of an .h5mu file with the results in it: pass one as --data"
             )
-        record = read_record(run)
+        record = read_record(run, with_samples=False)
         files = given_files(modality, data, id_column, record.config.modalities)
         files = with_reading(files, read)
         if not files:

@@ -10,6 +10,8 @@ import typer
 from cmvae.cli.console import one_line_errors, say, say_join
 from cmvae.cli.spreadsheet import Spreadsheet
 
+MOST_SHOWN = 1 << 17  # samples of a page, where rows are too many for memory
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
@@ -75,8 +77,11 @@ def report(
             truth = None if labels is None else read_labels(labels, id_column, column)
             rows = read_files(record.config.modalities, record.preprocessing)[1]
             say_join(rows.join)
+            if rows.are_on_disk:
+                total, rows = len(rows.ids), rows.drawn(MOST_SHOWN)
+                say(f"The page is of {len(rows.ids)} of {total} samples, drawn at random")
             if truth is not None:
-                truth, join = labels_of(truth, rows.ids)
+                truth, join = labels_of(truth, list(rows.ids))
                 say_join(join, "Labels joined on ids")
             from cmvae.report import gather_report, write_report
 

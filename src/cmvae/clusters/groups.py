@@ -66,17 +66,16 @@ class Groups:
     consensus: Consensus | None = None
     evidence: NumberEvidence | None = None
 
-    def memberships_of(self, n_samples: int, n_clusters: int) -> np.ndarray | None:
-        """Return the consensus' memberships of all samples, (n_samples, n_clusters) float32.
+    def memberships_of(self, n_clusters: int) -> np.ndarray | None:
+        """Return the consensus' memberships of the samples, (n, n_clusters) float32.
 
-        Columns are the groups that have samples, in order; rows of samples that were not grouped
-        are 0. None without a consensus.
+        Columns are the groups that have samples, in order. None without a consensus.
         """
         if self.consensus is None:
             return None
         own = self.consensus.memberships[:, np.unique(self.labels)]
-        whole = np.zeros((n_samples, n_clusters), dtype=np.float32)
-        whole[self.known.rows, : own.shape[1]] = own / own.sum(1, keepdims=True)
+        whole = np.zeros((len(own), n_clusters), dtype=np.float32)
+        whole[:, : own.shape[1]] = own / own.sum(1, keepdims=True)
         return whole
 
 

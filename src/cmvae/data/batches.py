@@ -299,9 +299,10 @@ def _read_cells(
     """Return modality -> which cells are there, (n_samples, *) bool."""
     check = not torch.compiler.is_compiling()
     axes = {name: len(shape) for name, shape in shapes.items()}
+    held = {name: own[:] if isinstance(own, Stored) else own for name, own in parts.cells.items()}
     return {
         name: as_cells(own, name, data[name].shape, axes.get(name), check_values=check)
-        for name, own in parts.cells.items()
+        for name, own in held.items()
     }
 
 

@@ -1,16 +1,18 @@
 """From data in any accepted form to a dataset, and from a dataset to its batches."""
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, default_collate
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import check_masks
 from cmvae.data.datasets import MultimodalBaseDataset, Sample, dataset_of
+
+_DRAWN = 4096  # places that are numbers of Python at a time
 
 
 class Given(NamedTuple):
@@ -89,8 +91,24 @@ def batch_loader(dataset: Any, batch_size: int, **arguments: Any) -> DataLoader[
     arguments are those of ``torch.utils.data.DataLoader``.
     """
     if isinstance(dataset, IterableDataset):
+        arguments.pop("shuffle", None)  # the order is that of the stream
         return DataLoader(dataset, batch_size, collate_fn=collate, **arguments)
-    return DataLoader(_Batches(dataset), batch_size, collate_fn=_as_it_is, **arguments)
+    batches = _Batches(dataset)
+    if arguments.pop("shuffle", False):
+        arguments["sampler"] = Shuffled(batches)
+    return DataLoader(batches, batch_size, collate_fn=_as_it_is, **arguments)
+
+
+class Shuffled(RandomSampler):
+    """All places of a dataset in the random order that PyTorch's own sampler would draw.
+
+    That one keeps a list of them, of 40 bytes a sample; this one a tensor, of 8.
+    """
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
+        for part in torch.randperm(len(self.data_source), generator=generator).split(_DRAWN):
+            yield from part.tolist()
 
 
 class _Batches(Dataset[Any]):

@@ -1,14 +1,15 @@
 """Values of a modality that are kept compact and become floats a batch at a time."""
 
+import math
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cmvae.base.arrays import is_sparse, standardise
-from cmvae.data.checks import CHUNK_ENTRIES, as_tensor
+from cmvae.data.checks import CHUNK_ENTRIES, any_cell, as_tensor, nonfinite_samples
 
 
 class Stored(ABC):
@@ -155,6 +156,73 @@ class StandardisedRows(Stored):
     def nonfinite(self) -> Tensor:
         """Return which rows hold NaN or infinity as float32, before they are standardised."""
         return self.rows.nonfinite()
+
+
+class Rows(Protocol):
+    """Rows in a file: how many there are, of which shape and dtype each is, and what some hold."""
+
+    dtype: "np.dtype[Any]"
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows by their numbers, (B,) int64, as (B, *shape)."""
+
+
+class RowsOnDisk(Stored):
+    """Rows that wait in a file, and are read when they are asked for; bytes become x / 255.
+
+    What is cut out of them is not read either.
+
+    Args:
+        rows: The file.
+        places: Which of its rows these are, in order; None: all.
+    """
+
+    def __init__(self, rows: Rows, places: range | np.ndarray | None = None) -> None:
+        self.rows = rows
+        self.places = range(len(rows)) if places is None else places
+        self.shape = (len(self.places), *rows.shape)
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        is_one = isinstance(rows, int)
+        some = self.places_of(torch.tensor([rows]) if isinstance(rows, int) else rows)
+        read = torch.from_numpy(self.rows.take(np.asarray(some, dtype=np.int64)))
+        values = read.to(torch.float32)
+        values = values.div_(255) if read.dtype == torch.uint8 else values
+        return values[0] if is_one else values
+
+    def places_of(self, rows: slice | Tensor) -> range | np.ndarray:
+        """Return where some of the rows are in the file."""
+        if isinstance(rows, slice):
+            return self.places[rows]
+        wanted = (rows.nonzero().flatten() if rows.dtype == torch.bool else rows).cpu().numpy()
+        wanted = np.where(wanted < 0, wanted + len(self), wanted)
+        if isinstance(self.places, range):
+            return self.places.start + self.places.step * wanted
+        return self.places[wanted]
+
+    def cut(self, rows: slice | Tensor) -> Self:
+        """Return some rows, which still wait in the file."""
+        return type(self)(self.rows, self.places_of(rows))
+
+    def nonfinite(self) -> Tensor:
+        """Return which rows hold NaN or infinity, read so many entries at a time."""
+        return nonfinite_samples(self)
+
+
+class CellsOnDisk(RowsOnDisk):
+    """Which cells of rows in a file are there: those that are not NaN."""
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        """Return booleans of the shape that the values have."""
+        return ~super().__getitem__(rows).isnan()
+
+    def any_cell(self) -> Tensor:
+        """Return which rows have any cell, (n,) bool, read so many entries at a time."""
+        step = max(1, CHUNK_ENTRIES // max(1, math.prod(self.shape[1:])))
+        return torch.cat([any_cell(self[i : i + step]) for i in range(0, len(self), step)])
 
 
 def as_values(value: Any, what: str) -> Tensor | Stored:

@@ -16,10 +16,14 @@ class DCMVAEModule(ModelModule):
     Validation is that of the averaged weights, at the same random steps and noise in every epoch.
     """
 
+    @property
+    def looks_at_data(self) -> bool:
+        """Whether a scale of the data is not known."""
+        return not all(bool(decoder.scaling.known) for _, decoder in self.model.named_decoders())
+
     def prepare(self, data: Any) -> None:
         """Estimate the scale of the data, but read no stream where all scales are known."""
-        known = all(bool(decoder.scaling.known) for _, decoder in self.model.named_decoders())
-        if not (known and isinstance(data, IterableDataset)):
+        if self.looks_at_data or not isinstance(data, IterableDataset):
             self.model.estimate_scaling(data)
 
     def trained_parameters(self) -> list[nn.Parameter]:

@@ -1,6 +1,7 @@
 """Arrays in .npy and .npz files."""
 
 import lzma
+import math
 import tokenize
 import zipfile
 import zlib
@@ -75,6 +76,16 @@ class ArrayFile(Source):
     def is_numbered(self) -> bool:
         """See ``Source``."""
         return self._ids is None
+
+    @property
+    def width(self) -> int:
+        """See ``Source``."""
+        return max(1, math.prod(self._values.shape[1:]))
+
+    @property
+    def numbers(self) -> int | None:
+        """See ``Source``: of one or two axes, which make a table."""
+        return int(self._values.size) if self._values.ndim <= 2 else None
 
     def read(self) -> Any:
         """Return the array."""

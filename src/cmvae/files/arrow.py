@@ -38,6 +38,7 @@ class ArrowTable:
         types: Column to what it holds.
         index: The name of its stored index; None: it has none, or one that only numbers the rows.
         numbers: An index that is stored as a rule, not as a column.
+        rows: How many there are, where that is known before they are read.
         reading: What to how it is read.
         notes: What of that is unusual.
 
@@ -50,9 +51,11 @@ class ArrowTable:
         self._options, self._modality = options, modality
         self._is_parquet = suffix_of(path) == ".parquet"
         self.numbers: range | None = None
+        self.rows: int | None = None
         with self._told():
             if self._is_parquet:
                 found = pq.read_metadata(path)
+                self.rows = found.num_rows
                 check_unpacked(8 * found.num_rows * found.num_columns, path)
                 schema = pq.read_schema(path)
             else:

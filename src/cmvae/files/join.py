@@ -4,18 +4,19 @@ The ids are joined by DuckDB, which moves to the disk what does not fit its shar
 rows themselves wait in files, and are read by number.
 """
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
-from cmvae.base.arrays import is_sparse, joined_names
+from cmvae.base.arrays import blocks, is_sparse, joined_names
 from cmvae.base.words import counted, listed, raise_all
 from cmvae.files.id_tables import IdTables, disk_errors
 from cmvae.files.ids import match_ids
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
-from cmvae.files.spool import SparseSpool, Spool
+from cmvae.files.spool import SparseSpool, Spool, TextSpool
 
 
 @dataclass(frozen=True)
@@ -24,34 +25,62 @@ class JoinedRows:
 
     Attributes:
         ids: n ids.
-        data: Modality to (n, *) values, CSR where sparse ones were added; zeros where a sample
-            lacks it, NaN where a cell of it is missing.
+        data: Modality to (n, *) values, CSR where sparse ones were added, a spool where they wait
+            in a file; zeros where a sample lacks it, NaN where a cell of it is missing.
         masks: Modality to (n,) boolean.
         join: How all samples, these among them, were joined; None: not at all.
     """
 
-    ids: list[str]
+    ids: Sequence[str]
     data: dict[str, Any]
     masks: dict[str, np.ndarray]
     join: Join | None = None
 
-    def cells(self) -> dict[str, np.ndarray]:
+    @property
+    def are_on_disk(self) -> bool:
+        """Whether they wait in files."""
+        return any(isinstance(own, Spool) for own in self.data.values())
+
+    def cells(self) -> dict[str, Any]:
         """Return modality to which cells are there, (n, D) boolean, where single ones are missing.
 
-        Missing ones are NaN.
+        Missing ones are NaN. Of values that wait in a file these are returned.
         """
-        found = {}
+        found: dict[str, Any] = {}
         for name, values in self.data.items():
+            if isinstance(values, Spool):
+                if values.has_gaps(self.masks[name]):
+                    found[name] = values
+                continue
             if is_sparse(values) or values.dtype.kind != "f" or values.ndim != 2:
                 continue
-            there = ~np.isnan(values)
-            if not there[self.masks[name]].all():
-                found[name] = there
+            seen = self.masks[name]
+            parts = ((np.isnan(own).any(1), start) for start, own in blocks(values))
+            if any((bad & seen[start : start + len(bad)]).any() for bad, start in parts):
+                found[name] = ~np.isnan(values)
         return found
 
     def patterns(self) -> list[str]:
         """Return the modalities that each sample has, joined by +."""
         return joined_names(list(self.masks), np.stack(list(self.masks.values()), 1))
+
+    def part(self, start: int, stop: int) -> "JoinedRows":
+        """Return the samples from start to stop, without their values."""
+        masks = {name: own[start:stop] for name, own in self.masks.items()}
+        return JoinedRows(self.ids[start:stop], {}, masks)
+
+    def drawn(self, n: int, seed: int = 0) -> "JoinedRows":
+        """Return so many samples drawn at random, in their order, with their values in memory."""
+        if len(self.ids) <= n:
+            rows = np.arange(len(self.ids))
+        else:
+            rows = np.sort(np.random.default_rng(seed).choice(len(self.ids), n, replace=False))
+        data = {
+            name: own.take(rows) if isinstance(own, Spool) else own[rows]
+            for name, own in self.data.items()
+        }
+        masks = {name: own[rows] for name, own in self.masks.items()}
+        return JoinedRows([self.ids[row] for row in rows.tolist()], data, masks, self.join)
 
 
 class RowStore:
@@ -184,6 +213,35 @@ class RowStore:
     def all_rows(self) -> JoinedRows:
         """Return all samples at once."""
         return replace(next(self.batches(max(1, len(self)))), join=self.join())
+
+    def rows_on_disk(self, rows: int) -> JoinedRows:
+        """Return all samples, put in order in files ``rows`` at a time; the store gives its own up.
+
+        These files, of ids and of values, are removed when nothing refers to them any longer.
+
+        There must be no sparse values.
+        """
+        join, ids, masks = self.join(), TextSpool(), dict[str, list[np.ndarray]]()
+        dense = {name: own for name, own in self._spools.items() if isinstance(own, Spool)}
+        ordered = {name: Spool(own.dtype, own.shape) for name, own in dense.items()}
+        for part in self.batches(rows):
+            ids.append(part.ids)
+            for name, values in part.data.items():
+                ordered[name].append(values)
+                masks.setdefault(name, []).append(part.masks[name])
+        self.close()
+        seen = {name: np.concatenate(own) for name, own in masks.items()}
+        return JoinedRows(ids, dict(ordered), seen, join)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all samples have in memory, four bytes each; 0 of sparse ones."""
+        sizes = [
+            own.dtype.itemsize * math.prod(own.shape)
+            for own in self._spools.values()
+            if isinstance(own, Spool)
+        ]
+        return len(self) * sum(sizes) // 4 if len(sizes) == len(self._spools) else 0
 
     def _values(self, spool: Spool | SparseSpool, rows: np.ndarray, mask: np.ndarray) -> Any:
         if isinstance(spool, SparseSpool):

@@ -54,6 +54,11 @@ class ShardFolder(Source):
         """Whether ids have no name; see ``Source``."""
         return self._opened(self.paths[0]).is_numbered
 
+    @property
+    def numbers(self) -> int | None:
+        """See ``Source``."""
+        return sum(self._opened(own).numbers or 0 for own in self.paths)
+
     def read(self) -> pd.DataFrame:
         """Return the whole table, its index the ids."""
         return pd.concat([self._opened(own).read() for own in self.paths])

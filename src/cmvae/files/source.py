@@ -63,6 +63,16 @@ class Source(ABC):
         return False
 
     @property
+    def width(self) -> int:
+        """About how many cells a row has."""
+        return max(1, len(getattr(self, "columns", ())))
+
+    @property
+    def numbers(self) -> int | None:
+        """About how many cells a table has, before it is read; None: what it gives takes little."""
+        return None
+
+    @property
     def account(self) -> str:
         """What is unusual about the file, in one line; empty where nothing is."""
         return f"{self.modality} ({self.path.name}): {'; '.join(self.notes)}" if self.notes else ""

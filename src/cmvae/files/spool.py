@@ -1,11 +1,16 @@
 """Rows of numbers in files without a name, which the system removes when they are closed."""
 
+import os
 import tempfile
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
+from cmvae.base.arrays import BLOCK_ENTRIES
+
+_TEXTS = 8192  # read at a time
 _COLUMN = np.dtype(np.int32)  # of sparse rows
 
 
@@ -32,9 +37,13 @@ class Spool:
 
     def append(self, values: np.ndarray) -> None:
         """Add rows, (n, *shape)."""
-        self._file.seek(0, 2)
         self._file.write(np.ascontiguousarray(values, self.dtype).reshape(-1).view(np.uint8).data)
+        self._file.flush()
         self.length += len(values)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.length
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return rows by their numbers, (n,) int64, as (n, *shape)."""
@@ -42,15 +51,82 @@ class Spool:
         if not found.size:
             return found
         bounds = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        flat = found.reshape(len(rows), -1).view(np.uint8)
-        for first, stop in pairwise(bounds):
-            self._file.seek(int(rows[first]) * self._size)
-            self._file.readinto(flat[first:stop].data)
+        starts = (rows[bounds[:-1]].astype(np.int64) * self._size).tolist()
+        flat, file = found.reshape(-1).view(np.uint8).data, self._file.fileno()
+        for (first, stop), start in zip(pairwise(bounds), starts, strict=True):
+            end = stop * self._size
+            place = first * self._size
+            while place < end:  # one call may read less than all
+                got = os.preadv(file, [flat[place:end]], start)
+                if not got:
+                    raise OSError(f"rows that wait in a file are gone: {len(self)} were written")
+                place, start = place + got, start + got
         return found
+
+    def has_gaps(self, seen: np.ndarray) -> bool:
+        """Tell whether one of the rows that are ``seen``, (n,) boolean, holds NaN."""
+        if self.dtype.kind != "f" or len(self.shape) != 1:
+            return False
+        step = max(1, BLOCK_ENTRIES // max(1, self.shape[0]))
+        parts = np.split(np.flatnonzero(seen), range(step, int(seen.sum()), step))
+        return any(bool(np.isnan(self.take(part)).any()) for part in parts)
 
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
+
+
+class TextSpool(Sequence[str]):
+    """Texts, written one after the other and read in any order: a sequence that takes no memory.
+
+    Example:
+        >>> texts = TextSpool()
+        >>> texts.append(["s1", "größer"])
+        >>> texts[1], texts[0:2]
+        ('größer', ['s1', 'größer'])
+    """
+
+    def __init__(self) -> None:
+        self._bytes = Spool(np.dtype(np.uint8), ())
+        self._ends = Spool(np.dtype(np.int64), ())
+        self._ends.append(np.zeros(1, dtype=np.int64))
+
+    def append(self, texts: Sequence[str]) -> None:
+        """Add texts."""
+        own = [text.encode() for text in texts]
+        ends = np.cumsum(np.fromiter(map(len, own), dtype=np.int64, count=len(own)))
+        self._ends.append(len(self._bytes) + ends)
+        self._bytes.append(np.frombuffer(b"".join(own), dtype=np.uint8))
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """Return a text, or those of a slice without steps."""
+        if isinstance(place, slice):
+            start, stop, _ = place.indices(len(self))
+            return self._some(start, max(start, stop))
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"there are {len(self)} texts, got the place {place}")
+        start = place % len(self)
+        return self._some(start, start + 1)[0]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _TEXTS):
+            yield from self._some(start, min(start + _TEXTS, len(self)))
+
+    def _some(self, start: int, stop: int) -> list[str]:
+        ends = self._ends.take(np.arange(start, stop + 1))
+        whole = self._bytes.take(np.arange(ends[0], ends[-1])).tobytes()
+        bounds = (ends - ends[0]).tolist()
+        return [whole[first:last].decode() for first, last in pairwise(bounds)]
 
 
 class SparseSpool:

@@ -1,7 +1,8 @@
 """Tables given in Python: frames joined on their index, arrays matched by row."""
 
+import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,17 @@ from cmvae.base.words import SHOWN, quoted, shown
 from cmvae.files.arrays import as_images
 from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
+from cmvae.files.modality import ModalityFile
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
 from cmvae.files.spellings import id_text
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.differences import FEWEST, Differences
 from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.preprocessing import Preprocessing, is_empty
+from cmvae.preprocessing.sampling import MOST_NUMBERS, TableSample
 from cmvae.preprocessing.tables import TableCodec
+
+_PART_ENTRIES = 1 << 20  # of a large table, that are coded at a time
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,25 @@ class Frames:
         rows = np.full(self.n_samples, -1)
         rows[self.places[name]] = np.arange(len(table))
         return pd.DataFrame(table).reset_index(drop=True).reindex(rows).reset_index(drop=True)
+
+    def learn(self, options: Mapping[str, ModalityFile]) -> Preprocessing:
+        """Learn how the tables become a model's numbers; large ones are learned from samples.
+
+        Args:
+            options: Modality to how its table is to be read.
+
+        Raises:
+            ValueError, TypeError, KeyError: As :meth:`Preprocessing.learn` does.
+        """
+        tables = {name: own for name, own in self.tables.items() if own.ndim <= 2}
+        if sum(own.size for own in tables.values()) <= MOST_NUMBERS:
+            return Preprocessing.learn(self.tables, options)
+        samples = {name: TableSample() for name in tables}
+        for name, own in tables.items():
+            for part in _parts(own):
+                samples[name].add(part)
+        drawn = {name: own.table() for name, own in samples.items()}
+        return Preprocessing.learn({**self.tables, **drawn}, options, samples)
 
     def encode(self, preprocessing: Preprocessing, *, tell: bool = True) -> JoinedRows:
         """Return the samples as a model's numbers; modalities that no sample has are passed over.
@@ -83,11 +107,31 @@ def _encoded(table: Any, codec: Codec, modality: str) -> tuple[Any, np.ndarray]:
         block = codec.plain_numbers(table)
         if block is not None:
             return codec.encode_numbers(block)
-    found = Differences(modality)
-    values, observed = codec.encode(found.matched(table, codec), modality)
+    found, parts = Differences(modality), _parts(table)
+    values, observed = codec.encode(found.matched(next(parts), codec), modality)
+    if len(values) < len(table):
+        first, seen, start = values, observed, len(values)
+        values = np.empty((len(table), *first.shape[1:]), first.dtype)
+        observed = np.empty(len(table), dtype=bool)
+        values[:start], observed[:start] = first, seen
+        for part in parts:
+            own = slice(start, start + len(part))
+            values[own], observed[own] = codec.encode(found.matched(part, codec), modality)
+            start = own.stop
     for line in found.settle(codec):
         warnings.warn(line, stacklevel=3)
     return values, observed
+
+
+def _parts(table: Any) -> Iterator[Any]:
+    """Yield the rows of a table or an array, of a large one some at a time."""
+    if table.size <= MOST_NUMBERS:
+        yield table
+        return
+    step = max(1, _PART_ENTRIES // max(1, math.prod(table.shape[1:])))
+    rows = table.iloc if isinstance(table, pd.DataFrame) else table
+    for start in range(0, len(table), step):
+        yield rows[start : start + step]
 
 
 def read_frames(tables: Any) -> Frames:

@@ -49,7 +49,9 @@ _NAMED_ZIP = re.compile(r"(?=.*\d)[A-Z]{0,2}[- ]?[A-Z\d]{2,6}([- ][A-Z\d]{2,4})?
 _PHONE = re.compile(r"(?=.*[+() /-])\+?[\d(][\d ()/.-]{6,20}")
 
 
-def identifying(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, str]:
+def identifying(
+    frame: pd.DataFrame, named: Collection[Any] = (), of: int | None = None
+) -> dict[Any, str]:
     """Tell which columns of a table are no measurements, and what tells so.
 
     They are: numbers that count up from row to row or number the rows in another order, numbers of
@@ -60,6 +62,7 @@ def identifying(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, s
     Args:
         frame: A table.
         named: Columns that are passed over.
+        of: How many rows the table was drawn from; None: it is the whole.
 
     Returns:
         Column to what is said of it.
@@ -67,7 +70,7 @@ def identifying(frame: pd.DataFrame, named: Collection[Any] = ()) -> dict[Any, s
     plain = _plain_columns(frame, named)
     passed_over = {*named, *_fractional(frame, plain)}
     rest = [name for name in frame if name not in passed_over]
-    reasons = {name: _reason(name, frame[name].dropna()) for name in rest}
+    reasons = {name: _reason(name, frame[name].dropna(), of) for name in rest}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
@@ -140,18 +143,18 @@ def _fractional(frame: pd.DataFrame, names: list[Any]) -> list[Any]:
     return [name for name, is_odd in zip(names, odd, strict=True) if is_odd]
 
 
-def _reason(name: Any, cells: Any) -> str | None:
+def _reason(name: Any, cells: Any, of: int | None) -> str | None:
     """Tell what makes a column without missing cells no measurement; None: nothing."""
     if not len(cells):
         return None
     if _is_plain(cells.dtype):
-        return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
+        return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64), of)
     inferred = pd.api.types.infer_dtype(cells)
     if inferred in ("datetime64", "datetime", "date"):
         return _dates(cells.iloc[0])
     if inferred in ("integer", "floating", "mixed-integer-float", "decimal"):
         try:
-            return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64))
+            return _reason_of_numbers(name, cells.to_numpy(dtype=np.float64), of)
         except OverflowError:  # of a whole number of hundreds of digits, which is refused later
             return None
     if inferred not in ("string", "mixed", "mixed-integer") or not _is_hashable(cells):
@@ -159,7 +162,7 @@ def _reason(name: Any, cells: Any) -> str | None:
     return _reason_of_texts(name, texts_of(cells).str.strip())
 
 
-def _reason_of_numbers(name: Any, numbers: np.ndarray) -> str | None:
+def _reason_of_numbers(name: Any, numbers: np.ndarray, of: int | None) -> str | None:
     if not np.isfinite(numbers).all() or (numbers != np.rint(numbers)).any():
         return None
     n, low, high, words = len(numbers), numbers.min(), numbers.max(), words_of(name)
@@ -174,7 +177,7 @@ def _reason_of_numbers(name: Any, numbers: np.ndarray) -> str | None:
     if rows_count_up(numbers):
         return COUNTS_UP
     distinct = len(np.unique(numbers))
-    if distinct == n == high - low + 1:
+    if distinct == n and (of or n) == high - low + 1:
         return f"numbers the rows from {low:.0f} to {high:.0f}"
     is_long = (
         distinct == n and low >= 10 ** (_DIGITS - 1) and len(f"{low:.0f}") == len(f"{high:.0f}")

@@ -17,6 +17,7 @@ from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import CellRows
 from cmvae.files.pixels import used_bits
+from cmvae.files.spool import Spool
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
@@ -31,6 +32,7 @@ from cmvae.preprocessing.kinds import (
 )
 from cmvae.preprocessing.libraries import as_pandas
 from cmvae.preprocessing.matching import numbers_from_zero, without_cells
+from cmvae.preprocessing.sampling import TableSample
 from cmvae.preprocessing.tables import IGNORE, LIKELIHOOD_KINDS, TableCodec
 from cmvae.preprocessing.texts import TextCodec, Tokenizer, are_sentences
 from cmvae.preprocessing.transforms import are_shares
@@ -79,13 +81,17 @@ class Preprocessing(Settings):
 
     @classmethod
     def learn(
-        cls, rows: Mapping[str, Any], options: Mapping[str, ModalityFile] | None = None
+        cls,
+        rows: Mapping[str, Any],
+        options: Mapping[str, ModalityFile] | None = None,
+        samples: Mapping[str, TableSample] | None = None,
     ) -> Self:
         """Learn from the rows of each modality, as :func:`learn_codec` takes them.
 
         Args:
             rows: Modality to its rows.
             options: Modality to how its rows are to be read.
+            samples: Modality to what its rows were drawn from, where they are not all.
 
         A modality that no sample has is left out, with a warning; so are, of tables, columns that
         hold one value alone. Of arrays these are kept, with a warning.
@@ -110,7 +116,8 @@ class Preprocessing(Settings):
                 continue
             try:
                 given = (options or {}).get(name, ModalityFile())
-                codecs[name], understood[name] = learn_modality(own, name, given)
+                drawn = (samples or {}).get(name)
+                codecs[name], understood[name] = learn_modality(own, name, given, drawn)
             except (ValueError, TypeError, KeyError) as error:
                 errors.append(error)
         raise_all(errors)
@@ -194,12 +201,20 @@ class Preprocessing(Settings):
     def dataset(self, rows: JoinedRows, labels: Any = None) -> "IncompleteDataset":
         """Return joined samples as a dataset; bytes stay bytes, and sparse values sparse.
 
-        Missing cells, NaN, are told by its ``cells``.
+        Missing cells, NaN, are told by its ``cells``. What waits in files is read from there.
         """
         from cmvae.data.datasets import IncompleteDataset
+        from cmvae.data.stored import CellsOnDisk, RowsOnDisk
 
-        data = {name: self.codecs[name].stored(values) for name, values in rows.data.items()}
-        return IncompleteDataset(data, rows.masks, labels, rows.cells())
+        data = {
+            name: RowsOnDisk(own) if isinstance(own, Spool) else self.codecs[name].stored(own)
+            for name, own in rows.data.items()
+        }
+        cells = {
+            name: CellsOnDisk(own) if isinstance(own, Spool) else own
+            for name, own in rows.cells().items()
+        }
+        return IncompleteDataset(data, rows.masks, labels, cells)
 
     @property
     def chunk_rows(self) -> int:
@@ -244,15 +259,20 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
 
 @BEYOND_FLOAT32
 def learn_modality(
-    rows: Any, modality: str, options: ModalityFile
+    rows: Any, modality: str, options: ModalityFile, drawn: TableSample | None = None
 ) -> tuple[Codec, ModalitySummary]:
-    """Learn as :func:`learn_codec` does, and say what was understood."""
+    """Learn as :func:`learn_codec` does, and say what was understood.
+
+    ``drawn`` is what the rows were drawn from, where they are not all.
+    """
     rows = as_pandas(rows)
     is_array = isinstance(rows, np.ndarray)
     if isinstance(rows, pd.DataFrame | pd.Series) or (is_array and rows.ndim <= 2):
         frame = as_frame(rows, modality)
-        table, notes = _learn_table(rows, frame, options, modality)
-        return table, summarise(frame, table.describe(), table.kinds, notes)
+        of = None if drawn is None else drawn.rows_seen
+        table, notes = _learn_table(rows, frame, options, modality, of)
+        summary = summarise(frame, table.describe(), table.kinds, notes)
+        return (table, summary) if drawn is None else drawn.corrected(table, summary)
     codec = _learn_other(rows, modality, options)
     return codec, summarise(rows, codec.describe(), {}, {})
 
@@ -278,9 +298,12 @@ def _learn_other(rows: Any, modality: str, options: ModalityFile) -> Codec:
 
 
 def _learn_table(
-    table: Any, frame: pd.DataFrame, options: ModalityFile, modality: str
+    table: Any, frame: pd.DataFrame, options: ModalityFile, modality: str, of: int | None = None
 ) -> tuple[TableCodec | WordCodec | TextCodec, dict[str, str]]:
-    """Learn from a table and the frame that it is; return what is said of columns too."""
+    """Learn from a table and the frame that it is; return what is said of columns too.
+
+    ``of`` is the number of rows that these were drawn from.
+    """
     _check_options(frame, options, modality)
     kinds, chosen = options.kinds, options.likelihood
     ignored = tuple(column for column, kind in kinds.items() if kind == IGNORE)
@@ -295,7 +318,7 @@ def _learn_table(
     implied = LIKELIHOOD_KINDS.get(chosen or "")
     plain = list(frame) if implied else list(named)
     implied = implied or ("continuous" if isinstance(table, np.ndarray) else None)
-    gone |= {} if implied else identifying(frame, named)
+    gone |= {} if implied else identifying(frame, named, of)
     frame = without(whole, gone, modality)
     numbers = None if chosen or named else numbers_from_zero(frame)
     if numbers is not None and are_words(numbers):

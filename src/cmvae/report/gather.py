@@ -87,7 +87,7 @@ def gather_report(
     if not isinstance(run, Run):
         raise TypeError(f"run must be a Run, got {type(run).__name__}")
     check_known(rows.data, run.model.modalities, "rows")
-    named = None if labels is None else read_labels(labels, rows.ids)
+    named = None if labels is None else read_labels(labels, list(rows.ids))
     found = _Gathering(run, run.preprocessing.dataset(rows), shown)
     places, clusters = found.rows, found.assigned.clusters
     patterns, pattern_of = count_patterns(found.assigned.observed, clusters, run.n_clusters)

@@ -17,7 +17,7 @@ from cmvae.base.arguments import as_path, check_flags
 from cmvae.base.extras import from_extra
 from cmvae.base.files import atomic_write, may_write_file
 from cmvae.models.cmvae import CMVAE
-from cmvae.runs.folder import read_run
+from cmvae.runs.folder import load_model, read_record
 from cmvae.runs.run import Run
 from cmvae.runs.traceable import TraceableRun, traceable_model, traceable_run
 
@@ -78,7 +78,8 @@ def export(
     elif isinstance(source, Run):
         module = traceable_run(source)
     elif isinstance(source, str | Path):
-        module = traceable_run(read_run(Path(source)))
+        record = read_record(Path(source), with_samples=False)
+        module = traceable_run(load_model(Path(source), record))
     else:
         kind = type(source).__name__
         raise TypeError(f"source must be a run folder, a Run or a CMVAE, got {kind}")

@@ -11,6 +11,7 @@ import pandas as pd
 from cmvae.files.join import JoinedRows
 from cmvae.runs.folder import (
     REPLACED,
+    SAMPLES,
     TRAINING,
     check_target,
     install,
@@ -139,7 +140,8 @@ def _trained(
     partial = partial_folder(folder)
     earlier = partial / TRAINING / EARLIER_LOG
     try:
-        run = train_run(prepared, run_dir=partial / TRAINING, **options)
+        listing = partial / SAMPLES if prepared.rows.are_on_disk else None
+        run = train_run(prepared, run_dir=partial / TRAINING, listing=listing, **options)
         run = with_decoders(run, prepared, partial / TRAINING, tell, **trainer_arguments)
         if earlier.is_file():
             logs = [pd.read_csv(earlier), run.log]

@@ -188,7 +188,10 @@ def write_run(partial: Path, run: "Run") -> None:
         texts[FIT] = json.dumps(run.reference.to_plain()) + "\n"
     for name, text in texts.items():
         _write_text(partial / name, text)
-    for name, table in ((SAMPLES, run.samples), (LOG, run.log)):
+    tables = {SAMPLES: run.samples, LOG: run.log}
+    if not len(run.samples) and (partial / SAMPLES).is_file():
+        del tables[SAMPLES]  # they are many, and were written as they came
+    for name, table in tables.items():
         with atomic_write(partial / name) as temporary:
             table.to_csv(temporary, index=False)
     if run.index is not None:
@@ -300,8 +303,12 @@ def check_same(folder: Path, record: RunRecord) -> None:
         raise ValueError(f"{folder} {REPLACED}")
 
 
-def read_record(folder: Path) -> RunRecord:
+def read_record(folder: Path, *, with_samples: bool = True) -> RunRecord:
     """Read a run but for its model.
+
+    Args:
+        folder: The run folder.
+        with_samples: Whether to read its samples too, which may be many.
 
     Raises:
         ValueError: If the folder holds none, one of another version, or files that are missing or
@@ -323,7 +330,9 @@ def read_record(folder: Path) -> RunRecord:
     record = RunRecord(
         config=config,
         preprocessing=preprocessing,
-        samples=read_samples(place[SAMPLES], metrics["sizes"], names),
+        samples=read_samples(place[SAMPLES], metrics["sizes"], names)
+        if with_samples
+        else pd.DataFrame(),
         metrics=metrics,
         log=read_epochs(place[LOG]),
         extras=read_json(place[EXTRAS]) if EXTRAS in there else {},

@@ -159,7 +159,7 @@ def translate_files(
             made = (run.refined or run.model).predict(
                 data, given, list(modalities), return_mean=not draw, **keywords
             )
-            yield rows.ids, {name: values[:, 0] for name, values in made.items()}, None
+            yield list(rows.ids), {name: values[:, 0] for name, values in made.items()}, None
 
     _write(run, folder, modalities, parts(), draw, generator, suffix, refine, **options)
     settings: dict[str, Any] = {"refined": list(refine)} if refine else {}

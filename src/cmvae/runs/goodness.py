@@ -16,6 +16,7 @@ DRAWS = 10  # of the importance sampling: a bound, as loose for new samples as f
 MOST_SAMPLES, FEWEST_SAMPLES = 2000, 20  # of training that are measured
 MOST_PATTERNS = 8
 QUANTILES = 1001
+_COUNTED = 1 << 16  # samples whose modalities are counted at a time
 
 
 def measure_reference(
@@ -89,8 +90,10 @@ def _only(data: IncompleteDataset, modalities: Sequence[str]) -> IncompleteDatas
 
 def _patterns(masks: np.ndarray) -> list[list[int]]:
     """Return sets of columns of ``masks``, (n, M): the most frequent rows, all, and each one."""
-    frequent = Counter(map(tuple, masks.tolist())).most_common(MOST_PATTERNS)
+    frequent = Counter[bytes]()
+    for start in range(0, len(masks), _COUNTED):  # in the order in which they come
+        frequent.update(map(bytes, masks[start : start + _COUNTED]))
     columns = range(masks.shape[1])
-    found = [[c for c in columns if row[c]] for row, _ in frequent]
+    found = [[c for c in columns if row[c]] for row, _ in frequent.most_common(MOST_PATTERNS)]
     found += [list(columns), *([c] for c in columns)]
     return [list(own) for own in dict.fromkeys(map(tuple, found))]

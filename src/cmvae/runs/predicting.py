@@ -133,7 +133,7 @@ def predict_h5mu(
     from cmvae.omics import account_of
     from cmvae.runs.goodness import fit_percentiles
 
-    ids, found, drift = [], [], record.drift()
+    ids, found, drift = list[str](), [], record.drift()
     with _joined(folder, record, files, told, strict, tell) as (run, store):
         for rows in store.batches(run.preprocessing.chunk_rows):
             data = run.preprocessing.dataset(rows)

@@ -14,10 +14,12 @@ from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, unchanged
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.differences import Differences
+from cmvae.preprocessing.sampling import MOST_NUMBERS, TableSample
 from cmvae.preprocessing.understanding import ModalitySummary
 from cmvae.runs.manifest import digest
 
 UNNAMED = "Unnamed: "  # what pandas calls columns without a name
+_READ_ROWS, _READ_CELLS = 1 << 15, 1 << 22  # at a time, of tables learned from a sample
 REFUSED = (ValueError, TypeError, KeyError, ImportError)
 
 
@@ -34,7 +36,7 @@ def learn_files(
         ValueError, TypeError, KeyError, ImportError: For files that cannot be read, and rows that
             cannot be learned from, naming modality and file.
     """
-    rows, sources, learned = {}, {}, None
+    rows, sources, learned = {}, dict[str, Source](), None
     errors: list[Exception] = []
     with warnings.catch_warnings():
         # What NumPy says of infinities is said in words below.
@@ -42,13 +44,20 @@ def learn_files(
         for name, file in files.items():
             try:
                 sources[name] = open_source(name, file)
-                rows[name] = sources[name].read()
-                if tell is not None and sources[name].account:
-                    tell(sources[name].account)
             except REFUSED as error:
                 errors.append(error)
+        samples = {name: TableSample() for name in _too_large(sources)}
+        for name, source in sources.items():
+            try:
+                rows[name] = _rows_of(source, samples.get(name))
+                if tell is not None and source.account:
+                    tell(source.account)
+            except REFUSED as error:
+                errors.append(error)
+        if tell is not None and samples and not errors:
+            tell(_said_of_samples(samples))
         try:
-            learned = Preprocessing.learn(rows, files) if rows else None
+            learned = Preprocessing.learn(rows, files, samples) if rows else None
         except REFUSED as error:
             found = error.errors if isinstance(error, Refusals) else [error]
             errors += [_with_file(own, files) for own in found]
@@ -59,6 +68,30 @@ def learn_files(
         for name, own in learned.understood.items()
     }
     return learned.replace(understood=understood)
+
+
+def _too_large(sources: Mapping[str, Source]) -> list[str]:
+    """Return the tables that are learned from a sample: all, where they are too large together."""
+    sizes = {name: own.numbers for name, own in sources.items() if own.numbers is not None}
+    return list(sizes) if sum(sizes.values()) > MOST_NUMBERS else []
+
+
+def _rows_of(source: Source, sample: TableSample | None) -> Any:
+    """Return the rows to learn from: all, or those of a sample."""
+    if sample is None:
+        return source.read()
+    for _, part in source.chunks(max(1, min(_READ_ROWS, _READ_CELLS // source.width))):
+        sample.add(part)
+    return sample.table()
+
+
+def _said_of_samples(samples: Mapping[str, TableSample]) -> str:
+    """Say that tables were too large to be held."""
+    most = max(own.rows_seen for own in samples.values())
+    return (
+        f"Too large to be held ({most} rows, more than {MOST_NUMBERS} numbers in all): rows wait "
+        "in files, kinds of columns are told by a sample, and means are those of all rows"
+    )
 
 
 def _about(source: Source) -> dict[str, Any]:
@@ -228,7 +261,8 @@ def read_files(
     with unchanged({name: file.path for name, file in files.items()}):
         learned = preprocessing or learn_files(files, tell)
         with join_files({name: files[name] for name in learned.codecs}, learned) as store:
-            rows = store.all_rows()
+            large = store.numbers > MOST_NUMBERS
+            rows = store.rows_on_disk(learned.read_rows) if large else store.all_rows()
         known = learned.understood
         hashes = hashes_of({name: files[name] for name in known})
         found = {name: own.replace(sha256=hashes[name]) for name, own in known.items()}

@@ -18,7 +18,7 @@ from cmvae.files.join import JoinedRows
 from cmvae.files.source import checked_ids
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.differences import TABLES, Differences
-from cmvae.runs.folder import read_run
+from cmvae.runs.folder import load_model, read_record
 from cmvae.runs.goodness import fit_percentiles
 
 
@@ -49,7 +49,7 @@ class RowPredictor:
         with_fit: bool = True,
         strict: bool | None = None,
     ) -> None:
-        self.run = read_run(Path(run))
+        self.run = load_model(Path(run), read_record(Path(run), with_samples=False))
         self.id_column, self.with_fit, self.strict = id_column, with_fit, strict
 
     @property

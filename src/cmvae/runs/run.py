@@ -1,7 +1,7 @@
 """A run: what a training leaves, and what it is asked for afterwards."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,15 @@ from cmvae.models.build import TRAINING_COPIES, check_size
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
-from cmvae.models.objectives import active_units
 from cmvae.models.residuals import number_of_factors
 from cmvae.preprocessing import Preprocessing
+from cmvae.runs.completing import completed, samples_table
 from cmvae.runs.config import RunConfig
 from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
 from cmvae.runs.suiting import private_option, suited, warn_of_unconnected
 
 if TYPE_CHECKING:
-    from cmvae.clusters.groups import Groups
     from cmvae.diffusion.dcmvae import DCMVAE
 
 FEW_KEPT = 0.95  # of the samples, below which training has left the groups that it started from
@@ -137,6 +136,7 @@ def train_run(
     resume: bool = False,
     warm: CMVAE | None = None,
     latents: Sequence[np.ndarray] = (),
+    listing: Path | None = None,
     **trainer_arguments: Any,
 ) -> Run:
     """Train a model, number its clusters, and return the run; the global generator is left alone.
@@ -150,6 +150,7 @@ def train_run(
         warm: A model whose networks and likelihoods are taken as they are: new clusters start at
             once.
         latents: What their start is to group, where an earlier run has kept it.
+        listing: A .csv to which the samples are written as they come; the run itself has none.
         **trainer_arguments: For :func:`cmvae.fit`.
     """
     from cmvae.training.checkpoints import read_log
@@ -195,11 +196,18 @@ def train_run(
         preprocessing=prepared.preprocessing,
         model=model.eval(),
         samples=pd.DataFrame(),
-        metrics={"still_falling": begin.still_falling},
+        metrics={},
         log=log,
         latents=groups.known.latents if groups and groups.consensus else (),
     )
-    return _completed(run, prepared, groups, order)
+    samples, metrics = completed(run, prepared.rows, prepared.data, groups, order, listing)
+    metrics |= {
+        "still_falling": begin.still_falling,
+        "epochs": {str(p): int(n) for p, n in log["phase"].value_counts(sort=False).items()},
+        "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
+    }
+    reference = measure_reference(run.model, prepared.data, run.preprocessing.numbers)
+    return replace(run, samples=samples, metrics=metrics, reference=reference)
 
 
 def drawn_seed(random_state: Any) -> int:
@@ -219,66 +227,3 @@ def drawn_seed(random_state: Any) -> int:
     if not (is_integer or is_global or isinstance(random_state, np.random.RandomState)):
         raise TypeError(refusal)
     return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def samples_table(
-    rows: JoinedRows, clusters: np.ndarray, probabilities: np.ndarray
-) -> pd.DataFrame:
-    """Return id, cluster, its probability and the modalities seen of n samples.
-
-    Args:
-        rows: The samples.
-        clusters: Their clusters, (n,).
-        probabilities: Those of all clusters, (n, clusters).
-    """
-    chosen = probabilities[np.arange(len(clusters)), clusters].round(6)
-    columns = {"id": rows.ids, "cluster": clusters, "probability": chosen}
-    return pd.DataFrame({**columns, "modalities": rows.patterns()})
-
-
-def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.ndarray) -> Run:
-    """Return a run with its samples and figures; its clusters had the places ``order`` before."""
-    clusters, probabilities = run.assign(prepared.data)
-    means = torch.from_numpy(run.embed(prepared.data))
-    log = run.log
-    metrics = {
-        "n_samples": len(clusters),
-        "n_clusters": run.model.n_clusters,
-        "sizes": np.bincount(clusters, minlength=run.model.n_clusters).tolist(),
-        "mean_probability": float(probabilities[np.arange(len(clusters)), clusters].mean()),
-        "observed": {name: int(mask.sum()) for name, mask in prepared.rows.masks.items()},
-        "join": None if prepared.rows.join is None else prepared.rows.join.to_plain(),
-        "evidence": asdict(groups.evidence) if groups and groups.evidence else None,
-        "stability": _stability(groups, order[: run.model.n_clusters]),
-        "kept": _kept(groups, order[clusters]),
-        "active_units": int(active_units(means)),
-        **run.metrics,
-        "epochs": {str(p): int(n) for p, n in log["phase"].value_counts(sort=False).items()},
-        "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
-    }
-    samples = samples_table(prepared.rows, clusters, probabilities)
-    reference = measure_reference(run.model, prepared.data, run.preprocessing.numbers)
-    return replace(run, samples=samples, metrics=metrics, reference=reference)
-
-
-def _stability(groups: "Groups | None", order: np.ndarray) -> list[float | None]:
-    """Return the stability of each cluster, in the order of their numbers; None if unknown."""
-    if groups is None or groups.consensus is None:
-        return [None] * len(order)
-    own = groups.consensus.stability[np.unique(groups.labels)]
-    return [float(own[place]) if place < len(own) else None for place in order]
-
-
-def _kept(groups: "Groups | None", places: np.ndarray) -> float | None:
-    """Return which share of the samples are in the cluster that their group started.
-
-    None where training was not to keep them there.
-
-    Args:
-        groups: What the clusters started from.
-        places: Of all samples, those that their clusters had when they started.
-    """
-    if groups is None or groups.consensus is None:
-        return None
-    started = np.unique(groups.labels, return_inverse=True)[1]
-    return float((places[groups.known.rows] == started).mean())

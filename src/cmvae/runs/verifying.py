@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from cmvae.base.reading import read_json
 from cmvae.base.words import counted, listed, message_of, shortened
+from cmvae.runs.completing import PART_SAMPLES
 from cmvae.runs.folder import (
     FILES,
     ON_REQUEST,
@@ -177,7 +179,10 @@ def _check_labels(run: "Run", tell: Callable[[str], None] | None) -> Check:
 
 def _compare(run: "Run", rows: "JoinedRows") -> Check:
     """Compare the clusters of samples with those that are recorded."""
-    table, samples = run.table(rows, run.preprocessing.dataset(rows)), run.samples
+    data, samples = run.preprocessing.dataset(rows), run.samples
+    spans = [(i, i + PART_SAMPLES) for i in range(0, len(rows.ids), PART_SAMPLES)]
+    parts = [run.table(rows.part(*span), data[slice(*span)]) for span in spans]
+    table = pd.concat(parts, ignore_index=True)
     if table["id"].tolist() != samples["id"].tolist():
         n = counted(len(table), "sample")
         return Check("labels", False, f"other ids than recorded: {n}, {len(samples)} recorded")

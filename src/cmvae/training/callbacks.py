@@ -17,6 +17,7 @@ from cmvae.clusters.groups import Groups, Known
 from cmvae.data.loading import as_dataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.initialization import collapse_clusters, initialize_clusters
+from cmvae.training.memberships import FewRows
 from cmvae.training.saving import EpochCheckpoints
 from cmvae.training.start import LEAST_GAIN, PHASES, Start, still_falling
 
@@ -189,10 +190,9 @@ class StartCallback(Callback):
         self.started, self.ended = True, self.before
         trainer.fit_loop.max_epochs = self.before + self._after
         if self.groups is not None and self.start.keep:
-            clusters = len(pl_module.model.mixture.logits)
-            wanted = self.groups.memberships_of(len(as_dataset(self.data)), clusters)
-            own = None if wanted is None else torch.from_numpy(wanted).to(pl_module.device)
-            pl_module.memberships = own
+            wanted = self.groups.memberships_of(len(pl_module.model.mixture.logits))
+            places, device = self.groups.known.rows, pl_module.device
+            pl_module.memberships = None if wanted is None else FewRows(places, wanted, device)
 
     def _fit_clusters(self, trainer: Trainer, pl_module: Any) -> None:
         self.thaw()

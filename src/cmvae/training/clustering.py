@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback
 
+from cmvae.data.batches import iterate
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import CosineDecay, StartCallback
@@ -86,13 +87,18 @@ def number_clusters(
     sample comes first, so that where a cluster started does not show. With ``drop_empty`` those
     without samples are deactivated; others that are active come after those with samples.
     """
-    mixture = model.mixture
-    found = model.predict_clusters(data, rule=rule, batch_size=model.rows_at_once).clusters
-    counts = torch.bincount(found, minlength=len(mixture.active))
+    mixture, device = model.mixture, model.mixture.active.device
+    counts = torch.zeros(len(mixture.active), dtype=torch.int64, device=device)
+    first = torch.full_like(counts, len(data))
+    begin, size = 0, model.rows_at_once
+    for chunk in iterate(data, size):
+        found = model.predict_clusters(chunk, rule=rule, batch_size=size).clusters
+        counts += torch.bincount(found, minlength=len(counts))
+        places = torch.arange(begin, begin + len(found), device=device)
+        first.scatter_reduce_(0, found, places, "amin")
+        begin += len(found)
     if drop_empty:
         mixture.keep(counts > 0)
-    first = torch.full_like(counts, len(found))
-    first.scatter_reduce_(0, found, torch.arange(len(found), device=found.device), "amin")
     by_sample = first.argsort(stable=True)
     sizes = (2 * counts + mixture.active.int())[by_sample]
     order = by_sample[sizes.argsort(descending=True, stable=True)]

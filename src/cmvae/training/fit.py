@@ -33,6 +33,7 @@ from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.processes import refuse_to_train_apart
 from cmvae.training.saving import CheckpointFiles, EpochCheckpoints
 from cmvae.training.start import Start
+from cmvae.training.streams import check_end, is_stream, samples_of
 
 # The global generators, log levels and warnings belong to the process, not to a thread.
 ONE_AT_A_TIME = threading.RLock()
@@ -71,7 +72,10 @@ def fit(
 
     Args:
         model: The model; its networks are set to training mode, those of a frozen CMVAE excepted.
-        train_data: A dataset, {modality: tensor}, or a ``DataLoader``.
+        train_data: A dataset, {modality: tensor}, or a ``DataLoader``. Of a stream
+            (``IterableDataset``) samples are drawn in a pass before the first epoch, from which
+            clusters start (:mod:`cmvae.data.reservoirs`); of one without a length
+            ``limit_train_batches`` says how many steps an epoch has.
         val_data: Likewise; evaluated after every epoch.
         max_epochs: Epochs in all, a resumed run's first ones included.
         warmup_epochs: So many of them with a single cluster, after which the clusters start
@@ -117,14 +121,18 @@ def fit(
         "initial_clusters": initial_clusters,
     }
     plan = _plan(bare, start, settings, seed, max_epochs)
-    data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
-    if plan:  # clusters start from all samples
-        as_dataset(data, "train_data, from which clusters start,")
     train_loader, val_loader = make_loader("train_data", train_data, batch_size, shuffle=True), None
+    check_end("train_data", train_loader, trainer_arguments)
     if val_data is not None:
         val_loader = make_loader("val_data", val_data, batch_size, shuffle=False)
+        check_end("val_data", val_loader, trainer_arguments)
     if resume_from is not None:
         check_checkpoint(Path(resume_from), bare)
+    data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
+    if is_stream(data) and (plan or module.looks_at_data):
+        data = samples_of(train_loader, trainer_arguments, seed)
+        # Its batches do not say which samples they hold.
+        plan = plan and plan.replace(keep=False, held_out=0.0)
     module.prepare(data)
     with ONE_AT_A_TIME:
         folder = training_folder(run_dir, overwrite, resume_from)

@@ -24,6 +24,7 @@ from cmvae.models.inference import evaluating, experts_of, likelihood_of, read_b
 from cmvae.models.mixture import MixturePrior
 
 MAX_SAMPLES = 4000
+RESERVOIR = 2**15  # samples that are encoded for it
 MOST_ENTRIES = 2**25
 
 Measured = Callable[[str, np.ndarray], Any]
@@ -62,7 +63,8 @@ def initialize_clusters(
 
     Args:
         model: The model; only its mixture prior changes.
-        data: What ``CMVAE.encode`` accepts. Of more than 4000 samples, so many drawn at random.
+        data: What ``CMVAE.encode`` accepts. Of more than 32,768 samples so many are encoded, and
+            of more than 4000 of these so many grouped, both drawn at random.
         n_clusters: How many clusters start active: None for all C, ``'auto'`` for as many as the
             data show.
         method: ``'consensus'``: partitions compete, of the latents of the model and of its
@@ -135,7 +137,15 @@ class Latents:
 
 @torch.no_grad()
 def read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> Latents:
-    """Return the latents of the samples, or of MAX_SAMPLES of them, drawn by the seed."""
+    """Return the latents of the samples, or of MAX_SAMPLES of them, drawn by the seed.
+
+    Covariances are averages over RESERVOIR samples at most.
+    """
+    dataset, held = as_dataset(data), None
+    if len(dataset) > RESERVOIR:
+        drawn = np.random.default_rng(seed).choice(len(dataset), RESERVOIR, replace=False)
+        held = np.sort(drawn)
+        data = Subset(dataset, held.tolist())
     with evaluating(model):
         batches = (read_batch(model, part) for part in iterate(data, batch_size))
         chunks = [experts_of(model, batch) for batch in batches]
@@ -151,7 +161,8 @@ def read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> Latents
     rows = np.arange(len(points))
     if len(points) > MAX_SAMPLES:
         rows = np.random.default_rng(seed).choice(len(points), MAX_SAMPLES, replace=False)
-    return Latents(rows, points[rows], loc[:, rows], observed[:, rows] > 0, spread)
+    places = rows if held is None else held[rows]
+    return Latents(places, points[rows], loc[:, rows], observed[:, rows] > 0, spread)
 
 
 def read_views(

@@ -19,6 +19,7 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
 from cmvae.models.views import other_views, without_rows
 from cmvae.training.checkpoints import settings_of
+from cmvae.training.memberships import FewRows
 from cmvae.training.processes import end_together
 
 KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
@@ -47,6 +48,11 @@ class ModelModule(LightningModule):
     """
 
     amsgrad = False
+
+    @property
+    def looks_at_data(self) -> bool:
+        """Whether :meth:`prepare` has to look at samples."""
+        return False
 
     def __init__(
         self,
@@ -195,8 +201,9 @@ class CMVAEModule(ModelModule):
         held_out: Places in the dataset, (r,), of samples that it does not see; None: it sees all.
         companions: Models that warm up beside it (:mod:`cmvae.training.companions`).
         warming: Whether they do now.
-        memberships: What a callback wants p(c|z) to keep to of samples, (n, C), rows that sum to 1
-            or are all 0 where it wants nothing; None: nothing at all.
+        memberships: What a callback wants p(c|z) to keep to of samples, looked up by their places
+            in the dataset: (B, C), rows that sum to 1 or are all 0 where it wants nothing; None:
+            nothing at all.
     """
 
     model: CMVAE
@@ -227,7 +234,7 @@ class CMVAEModule(ModelModule):
         self.held_out: Tensor | None = None
         self.companions: nn.ModuleList = nn.ModuleList()
         self.warming = False
-        self.memberships: Tensor | None = None
+        self.memberships: Tensor | FewRows | None = None
         self._told = False
 
     def prepare(self, data: Any) -> None:
@@ -266,7 +273,7 @@ class CMVAEModule(ModelModule):
             loss = loss + KEEPING_WEIGHT * self._parting(batch, self.memberships)
         return loss
 
-    def _parting(self, batch: Any, memberships: Tensor) -> Tensor | float:
+    def _parting(self, batch: Any, memberships: Tensor | FewRows) -> Tensor | float:
         """Return the mean cross entropy of p(c|z) with the memberships of a batch's rows."""
         # Of a plain mapping, 'rows' is a modality.
         rows = batch.get("rows") if isinstance(batch.get("data"), Mapping) else None
