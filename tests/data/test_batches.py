@@ -440,3 +440,9 @@ def test_reading_compiles_into_one_graph(form):
     assert compiled(data) == (torch.tensor(38.0), True)
     data["a"][0, 0] = float("nan")
     assert compiled(ModelOutput(data=data))[0].isnan()
+
+
+def test_numbers_may_be_so_large_that_their_sum_is_not_finite():
+    data = {"a": torch.full((4, 2), 3e38)}
+    read = read_inputs(data, ["a"], dtype=torch.float32, device="cpu")
+    assert torch.equal(read.data["a"], data["a"])

@@ -300,6 +300,11 @@ def test_a_cast_that_overflows_is_still_found():
             r"expected shape \(n, features\), got \(2,\)",
         ),
         (
+            lambda: SparseRows(scipy.sparse.csr_array(([1.0], [3], [0, 1]), shape=(1, 3))),
+            ValueError,
+            "matrix: the sparse matrix is damaged: indices must be < 3",
+        ),
+        (
             lambda: MultimodalBaseDataset({"a": scipy.sparse.csr_array([[1j]])}),
             TypeError,
             "modality 'a': matrix: expected real numbers, got dtype complex128",
@@ -319,3 +324,10 @@ def test_a_cast_that_overflows_is_still_found():
 def test_bad_values(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_entries_in_any_order_and_at_the_same_place():
+    parts = (np.array([1.0, 2.0, 3.0, 4.0]), np.array([2, 0, 2, 1]), np.array([0, 3, 4]))
+    matrix = scipy.sparse.csr_array(parts, shape=(2, 3))
+    assert SparseRows(matrix)[:].tolist() == [[2, 0, 4], [0, 4, 0]]
+    assert matrix.data.tolist() == [1, 2, 3, 4]
