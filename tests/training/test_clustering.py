@@ -23,7 +23,7 @@ def built(recipe, samples, seed=0):
     torch.manual_seed(seed)
     clusters = recipe.largest(len(samples))
     settings = {"n_modalities": 2, "input_dims": SHAPES, "number_of_clusters": clusters}
-    return CMVAE(CMVAEConfig(**settings, **recipe.model_settings(10)))
+    return CMVAE(CMVAEConfig(**settings, **recipe.model_settings(10, 2)))
 
 
 def by_hand(model, samples, recipe, seed):

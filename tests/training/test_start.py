@@ -156,3 +156,8 @@ assert not {"lightning", "sklearn", "pandas"} & set(sys.modules)
 )
 def test_a_loss_that_has_not_settled_still_falls(losses, falls):
     assert still_falling(list(losses)) == falls
+
+
+def test_from_twelve_modalities_on_targets_are_drawn():
+    targets = [Recipe().model_settings(100, n)["cross_modal_targets"] for n in (2, 11, 12, 50)]
+    assert targets == [None, None, 4, 4]
