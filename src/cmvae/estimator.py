@@ -403,7 +403,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.labels_ = run.samples["cluster"].to_numpy()
 
     def _read(self, X: Any, fitting: bool = False) -> Frames:
-        if not fitting:
+        if not (fitting or hasattr(self, "_run")):
             check_is_fitted(self)
         X = as_pandas(X)
         check_no_list(X)
@@ -431,6 +431,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
         """Return an array as scikit-learn checks it; what is no number is told in our words."""
+        if not fitting and self._is_plain(X):
+            return X
         _check_axes(X)
         try:
             checks: dict[str, Any] = {"ensure_all_finite": "allow-nan"}
@@ -451,6 +453,13 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"X holds something that is no number{text.partition('float')[2]}; columns "
                 "of other kinds need a DataFrame"
             ) from None
+
+    def _is_plain(self, X: Any) -> bool:
+        """Tell of an array at little cost that scikit-learn's checks would return it as it is."""
+        if type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim != 2 or not len(X):
+            return False
+        known = X.shape[1] == getattr(self, "n_features_in_", None)
+        return known and not hasattr(self, "feature_names_in_") and not np.isinf(X).any()
 
     def _assign(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         data = self._dataset(X)

@@ -197,6 +197,8 @@ def _cut_parts(parts: _Parts, start: int, stop: int) -> ModelOutput:
 
 def _cut_dataset(dataset: Dataset[Any], start: int, stop: int) -> Inputs:
     """Return a dataset, or else a batch, of the samples from start to stop."""
+    if start == 0 and stop == _dataset_length(dataset) and is_batched(dataset):
+        return dataset
     root, rows = _unwrap(dataset, range(start, stop))
     if is_batched(root):
         return root[slice(start, stop) if root is dataset else rows]
