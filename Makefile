@@ -58,6 +58,9 @@ docs: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/cost.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/wide.py
+	$(BIN)/python benchmarks/wait.py
+	$(BIN)/python benchmarks/steps.py
 
 attack: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attack --share $(SHARE)

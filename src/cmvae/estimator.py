@@ -98,7 +98,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         batch_size: Samples per step; ``'auto'``: a fifteenth of the data, from 16 to 128; of more
             than 20,480 samples a 160th, at most 1024.
         learning_rate: Step size of Adam; ``'auto'``: 0.001; with an alignment 0.002 at first, of
-            more than 20,480 samples up to 0.004 with the batch, which falls to a twentieth.
+            more than 20,480 samples 0.001 for each 128 of the batch, which falls to a twentieth.
         device: Lightning's ``accelerator``: ``'auto'``, ``'cpu'``, ``'cuda'`` …
         random_state: Seed, ``numpy.random.RandomState`` or None, as everywhere in scikit-learn.
         verbose: Show progress.

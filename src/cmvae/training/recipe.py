@@ -111,7 +111,7 @@ class Recipe(Settings):
     def step_size(self, n_samples: int, warm: bool = False) -> float:
         """Return the learning rate: where it is not given and does not fall 0.001.
 
-        Where it falls, 0.002 at first with an alignment, else 0.001 (batch / 128)^⅔.
+        Where it falls, 0.002 at first with an alignment, else 0.001 for each 128 of a batch.
         """
         if self.learning_rate != "auto":
             return float(self.learning_rate)
@@ -119,7 +119,7 @@ class Recipe(Settings):
             return RATE
         if self.alignment is not None:
             return ALIGNED_RATE
-        return RATE * max(1.0, self.samples_per_step(n_samples) / BATCH) ** (2 / 3)
+        return RATE * max(1.0, self.samples_per_step(n_samples) / BATCH)
 
     def suited_to(self, n_samples: int, n_pairs: int) -> Self:
         """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
