@@ -60,6 +60,9 @@ docs: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/cost.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/wide.py
+	$(BIN)/python benchmarks/wait.py
+	$(BIN)/python benchmarks/steps.py
 
 # CONSTRAINTS= takes a build of PyTorch for the GPU.
 bench-gpu: $(VENV)/.installed

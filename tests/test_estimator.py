@@ -858,6 +858,22 @@ def test_cells_may_be_missing_of_new_samples_only_and_of_a_single_array(fitted):
     completed = single.impute(gaps["a"])
     assert completed.shape == (150, 5)
     assert np.isfinite(completed).all()
+    check_plain_arrays(single, gaps["a"])
+
+
+def check_plain_arrays(single, array):
+    """What scikit-learn would return as it is is not checked twice; anything else is, as before."""
+    wanted = single.predict_proba(array.tolist())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr("cmvae.estimator.validate_data")
+        np.testing.assert_array_equal(single.predict_proba(array), wanted)
+        np.testing.assert_array_equal(single.predict(array[:1]), wanted[:1].argmax(1))
+    with pytest.raises(ValueError, match="is expecting 5 features"):
+        single.predict(array[:, :4])
+    with pytest.raises(ValueError, match="minimum of 1 is required"):
+        single.predict(array[:0])
+    with pytest.raises(ValueError, match=r"X holds infinity \(inf\)"):
+        single.predict(np.where(np.isnan(array), np.inf, array))
 
 
 @pytest.fixture(scope="module")

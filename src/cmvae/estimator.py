@@ -90,12 +90,14 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             read it, as in :func:`cmvae.fit`; None: none. ``'auto'``: some 1200 and 450 steps where
             64 samples or more are seen in two arrays of images, or in one and a text; images then
             get small residual networks and a Laplace likelihood; else none.
-        max_epochs: Epochs with a single cluster; ``'auto'``: 480 steps, and at least 10 epochs.
+        max_epochs: Epochs with a single cluster; ``'auto'``: 480 steps, and at least 10 epochs; of
+            more than 20,480 samples 2400 steps, and at most 10.
             Training stops earlier when the bound no longer improves. A sixth as many follow with
             all clusters.
-        batch_size: Samples per step; ``'auto'``: a fifteenth of the data, from 16 to 128.
-        learning_rate: Step size of Adam; ``'auto'``: 0.001, with an alignment 0.002 at first, which
-            falls to a twentieth.
+        batch_size: Samples per step; ``'auto'``: a fifteenth of the data, from 16 to 128; of more
+            than 20,480 samples a 160th, at most 1024.
+        learning_rate: Step size of Adam; ``'auto'``: 0.001; with an alignment 0.002 at first, of
+            more than 20,480 samples 0.001 for each 128 of the batch, which falls to a twentieth.
         device: Lightning's ``accelerator``: ``'auto'``, ``'cpu'``, ``'cuda'`` …
         random_state: Seed, ``numpy.random.RandomState`` or None, as everywhere in scikit-learn.
         verbose: Show progress.
@@ -402,7 +404,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.labels_ = run.samples["cluster"].to_numpy()
 
     def _read(self, X: Any, fitting: bool = False) -> Frames:
-        if not fitting:
+        if not (fitting or hasattr(self, "_run")):
             check_is_fitted(self)
         X = as_pandas(X)
         check_no_list(X)
@@ -430,6 +432,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
         """Return an array as scikit-learn checks it; what is no number is told in our words."""
+        if not fitting and self._is_plain(X):
+            return X
         _check_axes(X)
         try:
             checks: dict[str, Any] = {"ensure_all_finite": "allow-nan"}
@@ -450,6 +454,13 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"X holds something that is no number{text.partition('float')[2]}; columns "
                 "of other kinds need a DataFrame"
             ) from None
+
+    def _is_plain(self, X: Any) -> bool:
+        """Tell of an array at little cost that scikit-learn's checks would return it as it is."""
+        if type(X) is not np.ndarray or X.dtype != np.float64 or X.ndim != 2 or not len(X):
+            return False
+        known = X.shape[1] == getattr(self, "n_features_in_", None)
+        return known and not hasattr(self, "feature_names_in_") and not np.isinf(X).any()
 
     def _assign(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         data = self._dataset(X)

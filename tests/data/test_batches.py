@@ -466,3 +466,9 @@ def test_one_sample_is_known_by_masks_and_labels_without_an_axis():
         assert batch.data["a"].shape == (1, 3, 8, 8)
     with pytest.raises(ValueError, match=r"a single sample needs an axis of samples first: x\[No"):
         read_inputs(data, ["a"], shapes={"a": (3, 8, 8)}, **HOW)
+
+
+def test_numbers_may_be_so_large_that_their_sum_is_not_finite():
+    data = {"a": torch.full((4, 2), 3e38)}
+    read = read_inputs(data, ["a"], dtype=torch.float32, device="cpu")
+    assert torch.equal(read.data["a"], data["a"])

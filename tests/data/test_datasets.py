@@ -1,5 +1,6 @@
 """Samples, their masks, and what is refused."""
 
+import math
 import re
 import warnings
 
@@ -222,7 +223,16 @@ def test_large_arrays_are_checked_in_parts(monkeypatch):
     isfinite = torch.isfinite
     monkeypatch.setattr(checks, "CHUNK_ENTRIES", 100)
     monkeypatch.setattr(torch, "isfinite", lambda x: sizes.append(x.numel()) or isfinite(x))
-    MultimodalBaseDataset({"a": torch.zeros(95, 10), "wide": torch.zeros(95, 300)})
+    data = {"a": torch.zeros(95, 10), "wide": torch.zeros(95, 300)}
+    MultimodalBaseDataset(data)
+    assert not sizes  # sums tell that all numbers are finite
+    for values in data.values():
+        values[-1, 0] = math.inf
+    with pytest.raises(ValueError, match=r"modality 'a': NaN or infinity in .* sample 94"):
+        MultimodalBaseDataset(data)
+    data["a"][-1, 0] = 0
+    with pytest.raises(ValueError, match=r"modality 'wide': NaN or infinity in .* sample 94"):
+        MultimodalBaseDataset(data)
     assert set(sizes) == {100, 50, 300}
 
 

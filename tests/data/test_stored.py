@@ -301,6 +301,11 @@ def test_a_cast_that_overflows_is_still_found():
             r"expected shape \(n, features\), got \(2,\)",
         ),
         (
+            lambda: SparseRows(scipy.sparse.csr_array(([1.0], [3], [0, 1]), shape=(1, 3))),
+            ValueError,
+            "matrix: the sparse matrix is damaged: indices must be < 3",
+        ),
+        (
             lambda: MultimodalBaseDataset({"a": scipy.sparse.csr_array([[1j]])}),
             TypeError,
             "modality 'a': matrix: expected real numbers, got dtype complex128",
@@ -370,3 +375,10 @@ def test_what_is_not_finite_on_disk_is_found_and_cells_are_those_that_are_no_nan
     read = read_inputs(whole, ["a", "b"], dtype=torch.float32, device="cpu")
     assert torch.equal(read.cells["a"], cells[:])
     assert "a (3,) missing in 1" in repr(whole)
+
+
+def test_entries_in_any_order_and_at_the_same_place():
+    parts = (np.array([1.0, 2.0, 3.0, 4.0]), np.array([2, 0, 2, 1]), np.array([0, 3, 4]))
+    matrix = scipy.sparse.csr_array(parts, shape=(2, 3))
+    assert SparseRows(matrix)[:].tolist() == [[2, 0, 4], [0, 4, 0]]
+    assert matrix.data.tolist() == [1, 2, 3, 4]

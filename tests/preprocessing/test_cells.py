@@ -54,6 +54,15 @@ def test_likelihoods_are_detected_and_overridden(chosen, params, expected):
     assert codec.likelihood(chosen, params, 0.5) == expected
 
 
+def test_a_value_is_the_sum_of_the_entries_at_its_place():
+    parts = (np.array([0.5, 1.0, 0.5, 1.0]), np.array([1, 0, 1, 0]), np.array([0, 3, 4]))
+    twice = scipy.sparse.csr_array(parts, shape=(2, 3))
+    assert CellCodec.learn(rows_of(twice), "a").dist == "bernoulli"
+    assert twice.data.tolist() == [0.5, 1.0, 0.5, 1.0]
+    twice.data[2] = 1.5
+    assert CellCodec.learn(rows_of(twice), "a").dist == "negative_binomial"
+
+
 def test_the_description_says_what_the_variables_are():
     names = tuple(f"g{i}" for i in range(9))
     described = CellCodec(var_names=names, layer="raw", dist="poisson").describe()

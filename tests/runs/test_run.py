@@ -11,6 +11,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from cmvae.data import IncompleteDataset
 from cmvae.files.modality import ModalityFile
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.frames import read_frames
 from cmvae.runs.reading import read_files
 from cmvae.runs.run import Prepared, drawn_seed, prepare, samples_table, train_run
 from cmvae.training import clustering
@@ -186,3 +187,11 @@ def test_the_same_rows_in_python_are_the_same_samples(prepared, config):
     rows = read_files(config.modalities, learned)[1]
     for name, values in prepared.rows.data.items():
         np.testing.assert_array_equal(rows.data[name], values)
+
+
+def test_of_many_modalities_targets_are_drawn(config):
+    tables = {f"m{i}": np.random.default_rng(i).normal(size=(20, 2)) for i in range(12)}
+    learned = Preprocessing.learn(tables, {name: ModalityFile() for name in tables})
+    many = config.replace(modalities={name: ModalityFile() for name in tables})
+    prepared = prepare(many, learned, read_frames(tables).encode(learned))
+    assert prepared.settings.cross_modal_targets == 4

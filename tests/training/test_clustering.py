@@ -23,7 +23,7 @@ def built(recipe, samples, seed=0):
     torch.manual_seed(seed)
     clusters = recipe.largest(len(samples))
     settings = {"n_modalities": 2, "input_dims": SHAPES, "number_of_clusters": clusters}
-    return CMVAE(CMVAEConfig(**settings, **recipe.model_settings(10)))
+    return CMVAE(CMVAEConfig(**settings, **recipe.model_settings(10, 2)))
 
 
 def by_hand(model, samples, recipe, seed):
@@ -31,7 +31,7 @@ def by_hand(model, samples, recipe, seed):
     stop = EarlyStopping("train/loss", patience=10, min_delta=1e-3, check_on_train_epoch_end=True)
     collapse_clusters(model)
     model.mixture.requires_grad_(False)
-    arguments = {"learning_rate": recipe.step_size(), **QUIET}
+    arguments = {"learning_rate": recipe.step_size(len(samples)), **QUIET}
     epochs = recipe.warmup_epochs(len(samples))
     warm = fit_quietly(model, samples, max_epochs=epochs, callbacks=[stop], **arguments)
     model.mixture.requires_grad_(True)

@@ -112,11 +112,11 @@ def test_images_are_aligned_within_the_epochs_that_there_are():
 
 def test_the_learning_rate_falls_after_an_alignment_unless_it_is_given():
     plain, aligning = Recipe(), Recipe(alignment_epochs=(1, 1))
-    assert (plain.step_size(), plain.decays()) == (1e-3, False)
-    assert (aligning.step_size(), aligning.decays()) == (2e-3, True)
-    assert (aligning.step_size(warm=True), aligning.decays(warm=True)) == (1e-3, False)
+    assert (plain.step_size(900), plain.decays(900)) == (1e-3, False)
+    assert (aligning.step_size(900), aligning.decays(900)) == (2e-3, True)
+    assert (aligning.step_size(900, warm=True), aligning.decays(900, warm=True)) == (1e-3, False)
     given = aligning.replace(learning_rate=5e-4)
-    assert (given.step_size(), given.decays()) == (5e-4, False)
+    assert (given.step_size(900), given.decays(900)) == (5e-4, False)
     with pytest.raises(
         ValueError, match=r"^learning_rate must be a positive number or 'auto', got"
     ):
@@ -156,3 +156,38 @@ assert not {"lightning", "sklearn", "pandas"} & set(sys.modules)
 )
 def test_a_loss_that_has_not_settled_still_falls(losses, falls):
     assert still_falling(list(losses)) == falls
+
+
+def test_from_twelve_modalities_on_targets_are_drawn():
+    targets = [Recipe().model_settings(100, n)["cross_modal_targets"] for n in (2, 11, 12, 50)]
+    assert targets == [None, None, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "epochs", "rate"),
+    [
+        (150, 16, 48, 1e-3),
+        (20_480, 128, 10, 1e-3),
+        (20_481, 128, 10, 1e-3),
+        (81_920, 512, 10, 4e-3),
+        (200_000, 1024, 10, 8e-3),
+        (1_000_000, 1024, 3, 8e-3),
+        (10**9, 1024, 1, 8e-3),
+    ],
+)
+def test_of_many_samples_steps_are_counted_and_their_size_falls(n, batch, epochs, rate):
+    recipe = Recipe()
+    found = (recipe.samples_per_step(n), recipe.warmup_epochs(n))
+    assert found == (batch, epochs)
+    assert recipe.step_size(n) == pytest.approx(rate, rel=1e-9)
+    assert recipe.decays(n) == (n > 20_480)
+    assert (recipe.step_size(n, warm=True), recipe.decays(n, warm=True)) == (1e-3, False)
+
+
+def test_what_is_given_is_not_counted_from_the_samples():
+    given = Recipe(batch_size=64, max_epochs=40, learning_rate=2e-4)
+    n = 10**6
+    assert (given.samples_per_step(n), given.warmup_epochs(n), given.step_size(n)) == (64, 40, 2e-4)
+    aligning = Recipe(alignment_epochs=(1, 1))
+    assert (aligning.samples_per_step(n), aligning.warmup_epochs(n)) == (128, 10)
+    assert aligning.step_size(n) == 2e-3

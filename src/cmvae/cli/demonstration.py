@@ -79,7 +79,7 @@ def run_demo(
         input_dims=learned,
         decoder_dist_params={name: {"scale": recipe.scale} for name in learned},
         number_of_clusters=settings.clusters,
-        **recipe.model_settings(sum(shape[0] for shape in learned.values())),
+        **recipe.model_settings(sum(shape[0] for shape in learned.values()), len(learned)),
     )
     model = CMVAE(config)
     fit(

@@ -219,6 +219,9 @@ def nonfinite_samples(values: Any, cells: Tensor | None = None) -> Tensor:
     n, size = len(values), math.prod(values.shape[1:])
     if isinstance(values, Tensor) and not values.is_floating_point():
         return torch.zeros(n, dtype=torch.bool, device=values.device)
+    whole = isinstance(values, Tensor) and cells is None and values.is_cpu
+    if whole and values.sum().isfinite():
+        return torch.zeros(n, dtype=torch.bool)  # in a fraction of the time
     rows = max(1, CHUNK_ENTRIES // max(1, size))
     bad = [torch.zeros(0, dtype=torch.bool)]
     for start in range(0, n, rows):

@@ -85,11 +85,12 @@ class SparseRows(Stored):
     """A sparse matrix whose rows become dense float32.
 
     Args:
-        matrix: (n, features) SciPy sparse matrix or array of real numbers; CSR is not copied.
+        matrix: (n, features) SciPy sparse matrix or array of real numbers; CSR is not copied. What
+            is stored twice at a place counts as its sum.
 
     Raises:
         TypeError: For what is not a SciPy sparse matrix of real numbers.
-        ValueError: For an array with other than two axes.
+        ValueError: For an array with other than two axes, and for places outside of it.
     """
 
     def __init__(self, matrix: Any) -> None:
@@ -100,6 +101,10 @@ class SparseRows(Stored):
         if matrix.dtype.kind not in "biuf":
             raise TypeError(f"matrix: expected real numbers, got dtype {matrix.dtype}")
         self.matrix = matrix.tocsr()
+        try:
+            self.matrix.check_format(full_check=True)  # else memory beyond the rows is written to
+        except ValueError as error:
+            raise ValueError(f"matrix: the sparse matrix is damaged: {error}") from None
         self.shape = (int(matrix.shape[0]), int(matrix.shape[1]))
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:

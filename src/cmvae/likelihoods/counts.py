@@ -18,6 +18,14 @@ from torch.nn import functional
 
 from cmvae.base.words import shown
 from cmvae.likelihoods.base import CountBlock, Likelihood, at_least_float32, check_same_shape
+from cmvae.likelihoods.zeros import (
+    BLOCK_VALUES,
+    Nonzeros,
+    Rates,
+    rare_counts,
+    unexpanded,
+    zeros_and_rates,
+)
 
 _DEFAULT_SIZE = 1e4
 _MAX_LOG_RATE = 30.0  # e³⁰ ≈ 10¹³: beyond it float32 has no use for squares of gradients
@@ -91,10 +99,32 @@ class _Counts(Likelihood):
         self, reconstruction: Tensor, target: Tensor, axes: int, cells: Tensor | None = None
     ) -> Tensor:
         """Return the summed log-probability; see ``Likelihood.log_prob_of_samples``."""
+        if cells is None and self.shape is not None:
+            above = rare_counts(target, axes)
+            if above is not None:
+                check_same_shape(reconstruction, target)
+                return self._log_prob_of_few(at_least_float32(reconstruction), above, axes)
         if cells is None or self.size is None:
             return super().log_prob_of_samples(reconstruction, target, axes, cells)
         values = self._log_prob(reconstruction, torch.where(cells, target, 0), cells)
         return torch.where(cells, values, 0).flatten(axes).sum(-1)
+
+    def _log_prob_of_few(self, output: Tensor, above: Nonzeros, axes: int) -> Tensor:
+        """Return the summed log-probability, given the counts above zero of the rows."""
+        flat, counts = output.flatten(axes).flatten(0, -2), above.counts.to(output.dtype)
+        totals = None
+        if self.size is not None:
+            totals = flat.new_zeros(len(flat)).index_add(0, above.rows, counts)
+        shift = None if self.log_means is None else self.log_means.to(flat).flatten()
+        log_r = self._log_inverse_dispersion(flat)
+        if log_r is not None and log_r.dim():
+            log_r = log_r.flatten()
+        how = Rates(totals, shift, _MAX_LOG_RATE)
+        sums, log_rates = zeros_and_rates(flat, above, how, log_r)
+        if log_r is not None and log_r.dim():
+            log_r = log_r[above.columns]
+        found = sums.index_add(0, above.rows, self._log_mass(log_rates, counts, log_r))
+        return found.reshape(output.shape[:axes])
 
     @property
     def filling(self) -> Tensor | float:
@@ -106,15 +136,16 @@ class _Counts(Likelihood):
     ) -> Tensor:
         check_same_shape(reconstruction, target)
         reconstruction = at_least_float32(reconstruction)
-        counts = _unexpanded(target).to(reconstruction.dtype)
+        counts = unexpanded(target).to(reconstruction.dtype)
+        log_r = self._log_inverse_dispersion(reconstruction)
         if self.size is None:
-            return self._log_mass(self._log_rate(reconstruction), counts)
+            return self._log_mass(self._log_rate(reconstruction), counts, log_r)
         log_total = counts.sum(self._feature_axes, keepdim=True).log()
         if cells is not None:
             # Not minus infinity: nothing may be there, and shares of nothing are no numbers.
             lowest = torch.finfo(reconstruction.dtype).min / 2
             reconstruction = reconstruction.masked_fill(~cells, lowest)
-        return self._log_mass(self._log_shares(reconstruction) + log_total, counts)
+        return self._log_mass(self._log_shares(reconstruction) + log_total, counts, log_r)
 
     def mean(self, reconstruction: Tensor) -> Tensor:
         """Return the rate, of a sample of the total ``size`` where there is a library size."""
@@ -132,16 +163,20 @@ class _Counts(Likelihood):
     ) -> None:
         """Refuse anything but integers of at least 0, of any dtype; see ``Likelihood.check``."""
         super().check(target, modality, shape, cells)
-        values = target.to(torch.promote_types(target.dtype, torch.float32))
-        bad = ~((values >= 0) & (values == values.round()) & values.isfinite())
-        if bad.any():
-            got = f"{values[bad][0].item():.6g} and {int(bad.sum()) - 1} other values that are not"
+        step = max(1, BLOCK_VALUES // max(1, math.prod(target.shape[1:])))
+        odd = torch.cat([_no_counts(part) for part in target.split(step)])
+        if len(odd):
+            got = f"{odd[0].item():.6g} and {len(odd) - 1} other values that are not"
             what = f"modality {modality!r}: counts must be integers of at least 0"
             raise ValueError(f"{what}; got {got}")
 
     @abstractmethod
-    def _log_mass(self, log_rate: Tensor, counts: Tensor) -> Tensor:
-        """Return log p(counts), of the rate's shape, which the counts broadcast to."""
+    def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Any) -> Tensor:
+        """Return log p(counts), of the rate's shape, which counts and log r broadcast to."""
+
+    def _log_inverse_dispersion(self, like: Tensor) -> Any:
+        """Return log r of the dtype and device of ``like``, None where there is none."""
+        return None
 
     @property
     def _feature_axes(self) -> list[int]:
@@ -184,7 +219,7 @@ class Poisson(_Counts):
         """Draw counts, floating; see ``Likelihood.sample``."""
         return torch.poisson(self.mean(reconstruction), generator=generator)
 
-    def _log_mass(self, log_rate: Tensor, counts: Tensor) -> Tensor:
+    def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Any) -> Tensor:
         # log p(x) = −x ψ(log μ − log x) − e(x); of no event −μ.
         distance = torch.where(counts > 0, log_rate, 0.0) - counts.clamp_min(1).log()
         return torch.where(counts > 0, -counts * _psi(distance) - _excess(counts), -log_rate.exp())
@@ -257,10 +292,9 @@ class NegativeBinomial(_Counts):
         raw = self.log_inverse_dispersion.to(like.dtype)
         return raw + (raw.clamp(*map(math.log, _DISPERSIONS)) - raw).detach()
 
-    def _log_mass(self, log_rate: Tensor, counts: Tensor) -> Tensor:
+    def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Tensor) -> Tensor:
         # With n = x + r, q = μ/(r+μ), s = log n(1−q)/r and t = log nq/x:
         # log p(x) = log r/n + e(n) − e(r) − e(x) − r ψ(s) − x ψ(t); of no event r log(1−q).
-        log_r = self._log_inverse_dispersion(log_rate)
         r, some = log_r.exp(), counts > 0
         none = -r * functional.softplus(log_rate - log_r)
         log_rate = torch.where(some, log_rate, 0.0)
@@ -288,12 +322,10 @@ def _excess(y: Tensor) -> Tensor:
     return torch.where(y < _SERIES_FROM, exact, 0.5 * (2 * math.pi * large).log() + correction)
 
 
-def _unexpanded(target: Tensor) -> Tensor:
-    """Return the target with axes that only repeat it cut to size 1: draws share its terms."""
-    for axis, stride in enumerate(target.stride()):
-        if stride == 0 and target.shape[axis] > 1:
-            target = target.narrow(axis, 0, 1)
-    return target
+def _no_counts(values: Tensor) -> Tensor:
+    """Return those of the values (*) that are no integers of at least 0, (N,), floating."""
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    return values[(values != values.floor().abs()) | values.isinf()]
 
 
 def _read_means(means: Any, library_size: bool, shape: tuple[int, ...] | None) -> tuple[float, ...]:

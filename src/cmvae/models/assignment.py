@@ -84,7 +84,9 @@ def evaluate_points(
         deciding, counted = deciding_points(rule, z, seen)
         each = function(z)
         parts.append((each, seen, each if deciding is z else function(deciding), counted))
-    each, seen, deciding, counted = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    each, seen, deciding, counted = (
+        torch.cat(part, 1) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)
+    )
     return each, seen.to(each.device), deciding, counted.to(each.device)
 
 

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from cmvae.base.modality_dict import ModalityDict
+from cmvae.base.submodules import submodules
 from cmvae.base.words import quoted, shown
 from cmvae.data.batches import Batch, iterate, read_inputs
 from cmvae.likelihoods import Likelihood
@@ -38,9 +39,6 @@ class Parts(Protocol):
     mixture: MixturePrior
     rescale_factors: dict[str, float]
     residuals: ResidualFactors | None
-
-    def modules(self) -> Iterator[nn.Module]:
-        """Yield all modules, as :class:`torch.nn.Module` does."""
 
 
 def likelihood_of(parts: Parts, modality: str) -> Likelihood:
@@ -73,9 +71,9 @@ def chosen_modalities(parts: Parts, argument: str, names: Names) -> list[str]:
 
 
 @contextmanager
-def evaluating(module: nn.Module | Parts) -> Iterator[None]:
+def evaluating(module: Any) -> Iterator[None]:
     """Run networks in eval mode; every submodule gets its own mode back, whatever happens."""
-    training = [submodule for submodule in module.modules() if submodule.training]
+    training = [own for own in submodules(module) if own.training]
     for submodule in training:
         submodule.training = False
     try:

@@ -119,7 +119,7 @@ class MixturePrior(nn.Module):
     ) -> Tensor:
         clusters, dim, _ = factors.shape
         whitened = points @ factors.permute(1, 0, 2).reshape(dim, clusters * dim)
-        origins = torch.einsum("cd,cde->ce", centers, factors)
+        origins = (centers.unsqueeze(-2) @ factors).squeeze(-2)
         whitened = whitened.unflatten(-1, (clusters, dim)) - origins
         distances = whitened.square().sum(-1) + dim * math.log(2 * math.pi)
         return -0.5 * distances + log_diagonal.sum(-1)

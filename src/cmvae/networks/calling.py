@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cmvae.base.submodules import submodules
 from cmvae.likelihoods.base import at_least_float32
 
 _ENCODER_FIELDS = ("embedding", "log_covariance", "style_embedding", "style_log_covariance")
@@ -115,7 +116,7 @@ def _call(network: Callable[..., Any], x: Tensor, *cells: Tensor) -> Any:
         return network(x, *cells)
     layers = [
         layer
-        for layer in network.modules()
+        for layer in submodules(network)
         if isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
     ]
     if not layers:

@@ -55,8 +55,11 @@ class LogCountEncoder(BaseMultilatentEncoder):
         for start, stop, size, _ in self.counts:
             parts += [flat[:, done:start], _log_counts(flat[:, start:stop], size)]
             done = stop
-        seen = (torch.cat([*parts, flat[:, done:]], -1) - self.shift.to(flat)).to(dtype)
-        output: ModelOutput = self.encoder(seen.reshape(x.shape))
+        parts = [part for part in [*parts, flat[:, done:]] if part.shape[1]]
+        seen = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+        if any(block.means for block in self.counts):
+            seen = seen - self.shift.to(flat)
+        output: ModelOutput = self.encoder(seen.to(dtype).reshape(x.shape))
         return output
 
 

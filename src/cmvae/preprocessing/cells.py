@@ -255,6 +255,8 @@ def _first_not(values: Any, allowed: Callable[[Any], Any]) -> tuple[int, float] 
     So are NaNs of arrays.
     """
     for start, block in blocks(values):
+        if is_sparse(block):
+            block.sum_duplicates()  # of a copy: a value is what all entries at its place add up to
         entries = block.data if is_sparse(block) else block.ravel()
         missing = False if is_sparse(block) else np.isnan(entries)
         bad = np.flatnonzero(~(allowed(entries) | missing))

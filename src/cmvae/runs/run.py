@@ -115,7 +115,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
         missing_cells=list(data.cells),
         residual_factors=number_of_factors(n, preprocessing.n_columns) if data.cells else 0,
         reconstruction_option=private_option(preprocessing),
-        **recipe.model_settings(preprocessing.n_columns),
+        **recipe.model_settings(preprocessing.n_columns, len(preprocessing.codecs)),
     )
     with torch.device("meta"):  # without memory, and without a draw
         model = CMVAE(settings)  # refuses networks that cannot take a shape

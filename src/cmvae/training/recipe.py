@@ -17,9 +17,14 @@ LEAST_PAIRS = 64  # samples seen in two ways, below which a contrast has nothing
 HELD_OUT = 0.2  # of the samples, from an alignment
 IMAGE_BATCH = 64  # images cost most: more steps are worth more than larger ones
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
+BATCH, LARGEST_BATCH = 128, 1024
+STEPS_AN_EPOCH = 160  # beyond which batches grow
+MANY_ROWS = BATCH * STEPS_AN_EPOCH  # samples, beyond which training is counted in steps
+MANY_STEPS = 2400  # which a warm-up then has
 MIXTURE_SHARE = 6
 FEWEST_HIDDEN, MOST_HIDDEN = 64, 256
 FIRST_WEIGHTS = 2**20  # of all encoders together, beyond which hidden layers get smaller
+MANY_MODALITIES, TARGETS = 12, 4  # from so many on so many others are reconstructed from each
 
 _SIZES = TypeAdapter(Sizes)
 _WEIGHT = TypeAdapter(Weight)
@@ -94,15 +99,27 @@ class Recipe(Settings):
         """The epochs of an alignment, (a, r), or None."""
         return None if self.alignment_epochs == "auto" else self.alignment_epochs
 
-    def decays(self, warm: bool = False) -> bool:
-        """Whether the learning rate falls: with an alignment, unless it is given."""
-        return self.learning_rate == "auto" and self.alignment is not None and not warm
+    def counts_steps(self, n_samples: int) -> bool:
+        """Whether there are so many samples that few epochs do: batches and rates are larger."""
+        return n_samples > MANY_ROWS and self.alignment is None
 
-    def step_size(self, warm: bool = False) -> float:
-        """Return the learning rate: unless it is given 0.001, or where it falls 0.002 at first."""
+    def decays(self, n_samples: int, warm: bool = False) -> bool:
+        """Whether the learning rate falls: with an alignment or many samples, unless given."""
+        falls = self.alignment is not None or self.counts_steps(n_samples)
+        return self.learning_rate == "auto" and falls and not warm
+
+    def step_size(self, n_samples: int, warm: bool = False) -> float:
+        """Return the learning rate: where it is not given and does not fall 0.001.
+
+        Where it falls, 0.002 at first with an alignment, else 0.001 for each 128 of a batch.
+        """
         if self.learning_rate != "auto":
             return float(self.learning_rate)
-        return ALIGNED_RATE if self.decays(warm) else RATE
+        if not self.decays(n_samples, warm):
+            return RATE
+        if self.alignment is not None:
+            return ALIGNED_RATE
+        return RATE * max(1.0, self.samples_per_step(n_samples) / BATCH)
 
     def suited_to(self, n_samples: int, n_pairs: int) -> Self:
         """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
@@ -132,10 +149,15 @@ class Recipe(Settings):
             return tuple(self.hidden_dims)
         return (min(MOST_HIDDEN, max(FEWEST_HIDDEN, FIRST_WEIGHTS // n_columns)),)
 
-    def model_settings(self, n_columns: int) -> dict[str, Any]:
+    def model_settings(self, n_columns: int, n_modalities: int) -> dict[str, Any]:
         """Return the arguments of ``CMVAEConfig`` that follow from the data's size alone.
 
-        ``n_columns`` is how many numbers a sample has, of all its modalities.
+        From 12 modalities on a step reconstructs four others, drawn at random, from each modality,
+        and not all: the same objective in expectation. All pairs would take most of the time.
+
+        Args:
+            n_columns: How many numbers a sample has, of all its modalities.
+            n_modalities: How many modalities there are.
         """
         return {
             "latent_dim": self.latent_dim,
@@ -145,6 +167,7 @@ class Recipe(Settings):
             "hidden_dims": self.hidden_layers(n_columns),
             "beta": self.beta,
             "K": 1,
+            "cross_modal_targets": TARGETS if n_modalities >= MANY_MODALITIES else None,
         }
 
     def largest(self, n_samples: int) -> int:
@@ -161,10 +184,15 @@ class Recipe(Settings):
         return int(self.n_clusters)
 
     def warmup_epochs(self, n_samples: int) -> int:
-        """Return the epochs with one cluster, unless training stops improving before."""
+        """Return the epochs with one cluster, unless training stops improving before.
+
+        480 steps and at least 10 epochs; of more than 20,480 samples 2400 steps and at most 10.
+        """
         if self.max_epochs != "auto":
             return int(self.max_epochs)
         steps = math.ceil(n_samples / self.samples_per_step(n_samples))
+        if self.counts_steps(n_samples):
+            return min(math.ceil(MANY_STEPS / steps), FEWEST_EPOCHS)
         return min(max(math.ceil(WARMUP_STEPS / steps), FEWEST_EPOCHS), MOST_EPOCHS)
 
     def final_epochs(self, n_samples: int, warm: bool = False) -> int:
@@ -189,7 +217,9 @@ class Recipe(Settings):
         )
 
     def samples_per_step(self, n_samples: int) -> int:
-        """Return the batch size."""
+        """Return the batch size: a fifteenth of the samples, 16 to 128, of many up to 1024."""
         if self.batch_size != "auto":
             return int(self.batch_size)
-        return min(128, max(16, n_samples // 15))
+        if self.counts_steps(n_samples):
+            return min(LARGEST_BATCH, n_samples // STEPS_AN_EPOCH)
+        return min(BATCH, max(16, n_samples // 15))
