@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback
 
+from cmvae.base.processes import by_first
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import CosineDecay, StartCallback
-from cmvae.training.checkpoints import can_resume, last_checkpoint
+from cmvae.training.checkpoints import to_resume
+from cmvae.training.devices import Devices
 from cmvae.training.fit import fit
 from cmvae.training.recipe import Recipe
 
@@ -25,6 +27,7 @@ def train(
     recipe: Recipe,
     seed: int,
     *,
+    where: Devices | None = None,
     warm: bool = False,
     run_dir: Path | None = None,
     resume: bool = False,
@@ -40,7 +43,8 @@ def train(
         model: The model.
         data: The samples.
         recipe: How.
-        seed: Seed of the clusters' start.
+        seed: Seed of the clusters' start, and of the order of samples that several processes share.
+        where: On which devices; None: on the one that Lightning chooses.
         warm: The networks are trained already: the clusters start at once.
         run_dir: Where checkpoints and logs go; None: no files.
         resume: Go on from the last checkpoint in ``run_dir``, if there is one.
@@ -51,11 +55,11 @@ def train(
     Returns:
         How it started: the groups, and whether the warm-up should have been longer.
     """
-    size = len(data)
+    size, where = len(data), where or Devices()
     start = recipe.start_of_training(size, warm).replace(seed=seed, batch_size=model.rows_at_once)
     files: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     if run_dir is not None:
-        last = last_checkpoint(run_dir) if resume and can_resume(run_dir) else None
+        last = by_first(where.processes, lambda: to_resume(run_dir) if resume else None)
         files = {"run_dir": run_dir, "resume_from": last, "overwrite": True}
     trainer = fit(
         model,
@@ -63,13 +67,12 @@ def train(
         start=start,
         start_options=start_options,
         max_epochs=start.before_objective + recipe.final_epochs(size, warm),
-        batch_size=recipe.samples_per_step(size),
+        batch_size=where.share_of(recipe.samples_per_step(size)),
         learning_rate=recipe.step_size(warm),
         callbacks=[*([CosineDecay()] if recipe.decays(warm) else []), *callbacks],
-        devices=1,
         enable_model_summary=False,
         **files,
-        **trainer_arguments,
+        **{**where.trainer_arguments(), **trainer_arguments},
     )
     used: list[Any] = vars(trainer)["callbacks"]
     (begin,) = (one for one in used if isinstance(one, StartCallback))
