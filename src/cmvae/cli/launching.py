@@ -44,12 +44,16 @@ def run_in_processes(count: int, left: str) -> int:
         raise SystemExit(getattr(stop, "status", 128 + signal.SIGINT)) from None
     finally:
         _end(processes, signal.SIGKILL)
-    status = processes[0].returncode
-    if status < 0:
-        name = signal.Signals(-status).name
-        errors.print(f"Error: process 0 of {count} was ended by {name}; {left}", markup=False)
-        return EXIT_FAILED
-    return status
+    if processes[0].returncode >= 0:
+        return processes[0].returncode
+    killed = [f"process {n} by {_signal(p)}" for n, p in enumerate(processes) if p.returncode < 0]
+    words = f"of {count} processes these were ended: {', '.join(killed)}"
+    errors.print(f"Error: {words}; {left}", markup=False)
+    return EXIT_FAILED
+
+
+def _signal(process: Process) -> str:
+    return signal.Signals(-process.returncode).name
 
 
 def _free_port() -> int:
@@ -61,8 +65,8 @@ def _free_port() -> int:
 def _wait(processes: Sequence[Process]) -> None:
     """Wait until all have ended, or some time longer than the first that failed."""
     failed = None
-    while any(process.poll() is None for process in processes):
-        if failed is None and any(process.returncode for process in processes):
+    while None in (statuses := [process.poll() for process in processes]):
+        if failed is None and any(statuses):
             failed = time.monotonic()
         if failed is not None and time.monotonic() - failed > GRACE:
             _end(processes, signal.SIGTERM)

@@ -117,13 +117,14 @@ def without_spare_clusters(model: CMVAE) -> CMVAE:
 @contextmanager
 def quiet_training(verbose: bool = False) -> Iterator[None]:
     """Keep Lightning's advice to itself, and unless progress is wanted its notices."""
-    notices = logging.getLogger("lightning.pytorch")
-    level = notices.level
+    notices = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [own.level for own in notices]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
-        if not verbose:
-            notices.setLevel(logging.ERROR)
+        for own in () if verbose else notices:
+            own.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            notices.setLevel(level)
+            for own, level in zip(notices, levels, strict=True):
+                own.setLevel(level)

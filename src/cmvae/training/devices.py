@@ -120,13 +120,13 @@ class Devices(Settings):
         name, count, _ = launched()
         if self.processes > 1 and name and count != self.processes:
             raise ValueError(
-                f"devices on num_nodes machines must be the processes that were started, {name} is "
-                f"{count}; got {self.devices} on {counted(self.num_nodes, 'machine')}"
+                f"devices must be {count} in all, as {name} is {count}, got {self.devices} on "
+                f"{counted(self.num_nodes, 'machine')}"
             )
         if self.num_nodes > 1 and not name:
             raise ValueError(
-                f"num_nodes = {self.num_nodes}: start the processes on all machines, by torchrun "
-                "or srun; none of WORLD_SIZE and its like is set"
+                "num_nodes must be 1 where no process was started on the others, by torchrun or "
+                f"srun, got {self.num_nodes}; no WORLD_SIZE or the like is set"
             )
 
     def trainer_arguments(self) -> dict[str, Any]:
