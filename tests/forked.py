@@ -14,7 +14,36 @@ from cmvae.base.processes import FAULTS
 TIMEOUT = 120
 
 
-def in_processes(work, *arguments, number=2):
+def by_torchrun(place, number, port):
+    """Return the variables that tell a process its place."""
+    return {
+        "RANK": place,
+        "LOCAL_RANK": place,
+        "GROUP_RANK": 0,
+        "WORLD_SIZE": number,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+
+
+def by_srun(place, number, port):
+    """Return the variables that tell a process its place, of a job on one machine."""
+    return {
+        "SLURM_NTASKS": number,
+        "SLURM_NTASKS_PER_NODE": number,
+        "SLURM_STEP_NUM_TASKS": number,
+        "SLURM_NNODES": 1,
+        "SLURM_NODEID": 0,
+        "SLURM_PROCID": place,
+        "SLURM_LOCALID": place,
+        "SLURM_NODELIST": "localhost",
+        "SLURM_JOB_ID": 1000 + port % 9000,
+        "SLURM_JOB_NAME": "test",
+    }
+
+
+def in_processes(work, *arguments, number=2, by=by_torchrun):
     """Call ``work(place, *arguments)`` in so many; return what each returns, or what it raises.
 
     An error is returned as the name of its class and its words.
@@ -25,7 +54,9 @@ def in_processes(work, *arguments, number=2):
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe(duplex=False) for _ in range(number)]
     processes = [
-        context.Process(target=_run, args=(work, arguments, place, number, port, pipes[place][1]))
+        context.Process(
+            target=_run, args=(work, arguments, place, by(place, number, port), pipes[place][1])
+        )
         for place in range(number)
     ]
     for process in processes:
@@ -47,16 +78,8 @@ def join():
     torch.distributed.init_process_group("gloo")
 
 
-def _run(work, arguments, place, number, port, pipe):
-    os.environ.update(
-        RANK=str(place),
-        LOCAL_RANK=str(place),
-        GROUP_RANK="0",
-        WORLD_SIZE=str(number),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        TORCHELASTIC_RUN_ID="test",
-    )
+def _run(work, arguments, place, variables, pipe):
+    os.environ.update({name: str(value) for name, value in variables.items()})
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     try:

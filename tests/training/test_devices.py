@@ -7,12 +7,13 @@ from lightning.pytorch import Callback
 
 import cmvae.training.callbacks as callbacks
 from cmvae import CMVAEClusterer
+from cmvae.base.processes import by_first
 from cmvae.runs.config import RunConfig
 from cmvae.training.clustering import train
 from cmvae.training.devices import Devices
 from cmvae.training.processes import meet
 from cmvae.training.recipe import Recipe
-from forked import in_processes
+from forked import by_srun, by_torchrun, in_processes
 from training.cases import data, model
 
 
@@ -69,6 +70,17 @@ def test_no_script_no_processes(monkeypatch, argv):
     monkeypatch.setattr("sys.argv", argv)
     with pytest.raises(ValueError, match=r"devices = 2: each device has a process that starts the"):
         meet(Devices(device="cpu", devices=2))
+
+
+@pytest.mark.parametrize("by", [by_torchrun, by_srun])
+def test_processes_meet_however_they_were_started(by):
+    def met(place):
+        where = Devices(device="cpu", devices=2).resolve()
+        meet(where)
+        meet(where)  # again, which is nothing
+        return by_first(2, lambda: place), torch.distributed.get_rank()
+
+    assert in_processes(met, by=by) == [(0, 0), (0, 1)]
 
 
 class Numbers(Callback):
