@@ -63,14 +63,18 @@ def in_processes(work, *arguments, number=2, by=by_torchrun):
         process.start()
     for _, own in pipes:
         own.close()
-    try:
-        found = [pipe.recv() if pipe.poll(TIMEOUT) else ("", "no answer") for pipe, _ in pipes]
-    except EOFError:
-        found = [("", "a process has died")] * number
+    found = [_received(pipe) for pipe, _ in pipes]
     for process in processes:
         process.join(5)
         process.kill()
     return found
+
+
+def _received(pipe):
+    try:
+        return pipe.recv() if pipe.poll(TIMEOUT) else ("", "no answer")
+    except EOFError:
+        return "", "died"
 
 
 def join():

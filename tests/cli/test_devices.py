@@ -59,6 +59,25 @@ def test_a_fault_of_one_process_is_told_in_one_line(files, tmp_path):
         assert not (tmp_path / "run.partial").exists()
 
 
+def test_the_loss_of_another_process_is_told_with_what_is_left(files, tmp_path):
+    begin = StartCallback.on_train_epoch_start
+
+    def left_alone(place):
+        def die(self, trainer, pl_module):
+            if place == 1 and trainer.current_epoch == 1:
+                os._exit(9)
+            begin(self, trainer, pl_module)
+
+        with mock.patch.object(StartCallback, "on_train_epoch_start", die):
+            return run(*options(files, tmp_path / "run", *TWO, "--epochs", 3))
+
+    (status, _, err), second = in_processes(left_alone)
+    assert (status, err.count("\n"), second) == (1, 1, ("", "died"))
+    words = "Error: another of the processes ended before its time (connection"
+    assert err.startswith(words)
+    assert "go on with: cmvae fit --out" in err
+
+
 def test_what_is_interrupted_goes_on_in_another_number(files, tmp_path):
     out, begin = tmp_path / "run", StartCallback.on_train_epoch_start
 

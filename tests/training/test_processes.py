@@ -2,12 +2,14 @@ import re
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
 import cmvae.training.initialization
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, fit
 from cmvae.base.processes import launched
+from cmvae.data.loading import batch_loader
+from cmvae.training.module import CMVAEModule
 from forked import in_processes
 from made_files import given, refused
 from training.cases import QUIET, data, model
@@ -93,6 +95,23 @@ def test_the_losses_of_an_epoch_are_means_over_the_samples_of_all():
     (first, mean), (second, other) = in_processes(losses)
     assert (first[1], second[1]) == (3, 2)
     assert mean == other == pytest.approx((first[0] + second[0]) / 5, rel=1e-6)
+
+
+def predicted(place):
+    own, samples = small_model(), MultimodalBaseDataset(small_data(7))
+    trainer = Trainer(enable_checkpointing=False, **TWO)
+    parts = trainer.predict(CMVAEModule(own), batch_loader(samples, 2))
+    whole = own.predict_clusters(samples)
+    for part in parts:
+        torch.testing.assert_close(part["probabilities"], whole.probabilities[part["rows"]])
+        assert torch.equal(part["clusters"], whole.clusters[part["rows"]])
+    return [row for part in parts for row in part["rows"].tolist()]
+
+
+def test_a_prediction_is_shared_out_and_knows_which_samples_it_is_of():
+    first, second = in_processes(predicted)
+    assert sorted(first + second) == list(range(7))
+    assert len(first) - len(second) == 1
 
 
 def started_apart(place, folder):

@@ -40,6 +40,9 @@ OPTIONS = {
 
 _COLUMN = re.compile(r"modality '([^']+)'[^:]*: column '?([^']+?)'? holds")
 
+# What PyTorch says, at length, where a process waits for another one that is gone.
+_LOST = re.compile(r"connection (?:closed|reset) by peer|broken pipe|remote process exited", re.I)
+
 LONGEST = 600  # characters of the beginning and of the end of a message
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -142,6 +145,9 @@ def one_line_errors(
         sys.exit(getattr(stop, "status", EXIT_INTERRUPTED))
     except (RuntimeError, MemoryError) as error:  # of PyTorch, say: a device that is full
         words = f"{type(error).__name__}: {message_of(error)}"
+        if lost := _LOST.search(words):
+            rest = left() if left else "nothing was written"
+            words = f"another of the processes ended before its time ({lost[0].lower()}); {rest}"
         errors.print(f"Error: {whose()}{words}", markup=False)
         sys.exit(EXIT_FAILED)
     except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:

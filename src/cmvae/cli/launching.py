@@ -25,6 +25,7 @@ def run_in_processes(count: int, left: str) -> int:
         left: What is said to be left, where the first one cannot say anything any longer.
     """
     shared = {
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # its advice to who writes a training is nobody's here
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),

@@ -285,6 +285,15 @@ class CMVAEModule(ModelModule):
             loss = loss + KEEPING_WEIGHT * self._parting(batch, self.memberships)
         return loss
 
+    def predict_step(self, batch: Any, batch_index: int) -> dict[str, Tensor]:
+        """Return clusters and probabilities of a batch, and which samples they are of, ``rows``.
+
+        Of several processes each has others of the samples (``Trainer.predict``).
+        """
+        found = self.model.predict_clusters(batch)
+        places = {"rows": batch["rows"]} if "rows" in batch else {}
+        return {**places, "clusters": found.clusters, "probabilities": found.probabilities}
+
     def _parting(self, batch: Any, memberships: Tensor) -> Tensor | float:
         """Return the mean cross entropy of p(c|z) with the memberships of a batch's rows."""
         # Of a plain mapping, 'rows' is a modality.
