@@ -10,9 +10,10 @@ from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, 
 from cmvae.base.processes import launched
 from cmvae.data.loading import batch_loader
 from cmvae.training.module import CMVAEModule
+from cmvae.training.start import Start
 from forked import in_processes
 from made_files import given, refused
-from training.cases import QUIET, data, model
+from training.cases import QUIET, StopAfter, data, model
 
 FIELDS = {
     "latent_dim": 2,
@@ -95,6 +96,23 @@ def test_the_losses_of_an_epoch_are_means_over_the_samples_of_all():
     (first, mean), (second, other) = in_processes(losses)
     assert (first[1], second[1]) == (3, 2)
     assert mean == other == pytest.approx((first[0] + second[0]) / 5, rel=1e-6)
+
+
+def aligned(place, devices=2):
+    """Three steps of an alignment, which draws nothing, over all samples but those held out."""
+    own = small_model()
+    plan = Start(alignment_epochs=(3, 1), held_out=0.2, views=False)
+    files = {"enable_checkpointing": False, "max_epochs": 6, "callbacks": [StopAfter(3)]}
+    many = {**TWO, "devices": devices, "batch_size": 16 // devices}
+    fit(own, small_data(), start=plan, seed=3, run_dir="nowhere", **files, **many)
+    return numbers(own)
+
+
+def test_two_processes_take_the_steps_of_one():
+    first, second = in_processes(aligned)
+    assert first == second
+    for name, value in aligned(0, devices=1).items():
+        torch.testing.assert_close(torch.tensor(first[name]), torch.tensor(value), msg=name)
 
 
 def predicted(place):
