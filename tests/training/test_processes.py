@@ -1,4 +1,5 @@
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -104,6 +105,7 @@ def aligned(place, devices=2):
     plan = Start(alignment_epochs=(3, 1), held_out=0.2, views=False)
     files = {"enable_checkpointing": False, "max_epochs": 6, "callbacks": [StopAfter(3)]}
     many = {**TWO, "devices": devices, "batch_size": 16 // devices}
+    many["optimizer"] = partial(torch.optim.SGD, lr=0.1)  # Adam does not mind the scale of a loss
     fit(own, small_data(), start=plan, seed=3, run_dir="nowhere", **files, **many)
     return numbers(own)
 
