@@ -5,10 +5,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-import cmvae.training.callbacks as callbacks
 from cmvae import CMVAEClusterer
 from cmvae.base.processes import by_first
 from cmvae.runs.config import RunConfig
+from cmvae.training import callbacks, fit
 from cmvae.training.clustering import train
 from cmvae.training.devices import Devices
 from cmvae.training.processes import meet
@@ -123,15 +123,24 @@ def test_mixed_precision_is_of_the_networks_alone(monkeypatch):
 
 
 def fitted(place):
+    orders = []
+
+    class Watched(torch.utils.data.DistributedSampler):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            orders.append(self.seed)
+
+    fit.DistributedSampler = Watched
     tables = {m: x.numpy() for m, x in data(60).data.items()}
     settings = {"device": "cpu", "devices": 2, "max_epochs": 3}
     found = CMVAEClusterer(3, **settings).fit(tables)
     weights = [value.tolist() for value in found.model_.state_dict().values()]
     again = CMVAEClusterer(3, random_state=place, **settings).fit(tables)
-    return found.labels_.tolist(), weights, again.labels_.tolist()
+    return found.labels_.tolist(), weights, again.labels_.tolist(), orders
 
 
 def test_an_estimator_is_fitted_alike_in_all_processes_and_again():
     first, second = in_processes(fitted)
     assert first == second
     assert len(set(first[0])) == 3
+    assert len(set(first[3])) == 2  # the order of samples, of which all take parts
