@@ -142,7 +142,7 @@ def started(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "executable", str(path))
         monkeypatch.setattr(sys, "argv", ["cmvae", "fit", "--devices", "2"])
         monkeypatch.setattr(launching, "GRACE", 0.3)
-        return launching.run_in_processes(2, "nothing was written")
+        return launching.run_in_processes(2, lambda: "nothing was written")
 
     return make
 

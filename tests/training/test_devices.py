@@ -78,6 +78,8 @@ def test_processes_meet_however_they_were_started(by):
         where = Devices(device="cpu", devices=2).resolve()
         meet(where)
         meet(where)  # again, which is nothing
+        with pytest.raises(ValueError, match="must be 2 in all, as many processes have met"):
+            meet(where.replace(devices=3))
         return by_first(2, lambda: place), torch.distributed.get_rank()
 
     assert in_processes(met, by=by) == [(0, 0), (0, 1)]

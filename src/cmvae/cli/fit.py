@@ -242,7 +242,7 @@ def fit(
         settings = settings.replace(devices=settings.where.resolve().devices)
         processes = settings.where.processes
         if processes > 1 and not launched()[0]:
-            sys.exit(run_in_processes(processes, what_is_left(out)))
+            sys.exit(run_in_processes(processes, lambda: what_is_left(out)))
         if processes == 1:
             refuse_several_processes("say how many devices train it (--devices, --num-nodes), or ")
         from cmvae.runs.fitting import check_alike, fit_run

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cmvae.cli.console import EXIT_FAILED, errors
 
@@ -14,7 +14,7 @@ POLL, GRACE = 0.05, 10.0  # seconds: between looks, and for others to end by the
 Process = subprocess.Popen[bytes]
 
 
-def run_in_processes(count: int, left: str) -> int:
+def run_in_processes(count: int, left: Callable[[], str]) -> int:
     """Run this command in so many processes, as torchrun does, and return its exit status.
 
     The first one prints, writes, and has the status. Where another one ends before its time, the
@@ -22,7 +22,7 @@ def run_in_processes(count: int, left: str) -> int:
 
     Args:
         count: How many.
-        left: What is said to be left, where the first one cannot say anything any longer.
+        left: Says what is left, where the first one cannot say anything any longer.
     """
     shared = {
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # its advice to who writes a training is nobody's here
@@ -49,7 +49,7 @@ def run_in_processes(count: int, left: str) -> int:
         return processes[0].returncode
     killed = [f"process {n} by {_signal(p)}" for n, p in enumerate(processes) if p.returncode < 0]
     words = f"of {count} processes these were ended: {', '.join(killed)}"
-    errors.print(f"Error: {words}; {left}", markup=False)
+    errors.print(f"Error: {words}; {left()}", markup=False)
     return EXIT_FAILED
 
 

@@ -53,6 +53,11 @@ def meet(where: "Devices") -> None:
     from cmvae.training.clustering import quiet_training
 
     if torch.distributed.is_initialized():
+        if (there := torch.distributed.get_world_size()) != where.processes:
+            raise ValueError(
+                f"devices must be {there} in all, as many processes have met before, got "
+                f"{where.processes}"
+            )
         return
     script = sys.argv[0] if sys.argv else ""
     if not launched()[0] and (hasattr(sys, "ps1") or not Path(script).is_file()):
