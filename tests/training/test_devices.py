@@ -50,6 +50,9 @@ def test_other_machines_need_processes_that_somebody_started(monkeypatch):
     with pytest.raises(ValueError, match="num_nodes must be 1 where no process was started"):
         Devices(device="cpu", num_nodes=2).resolve()
     monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="WORLD_SIZE is 2, but RANK is not set, so that nothing"):
+        Devices(device="cpu", devices=2).resolve()
+    monkeypatch.setenv("RANK", "0")
     assert Devices(device="cpu", num_nodes=2).resolve().trainer_arguments() == {
         "accelerator": "cpu",
         "devices": 1,

@@ -3,7 +3,7 @@
 import os
 from typing import Any, Literal
 
-from cmvae.base.processes import launched
+from cmvae.base.processes import COUNTS, launched
 from cmvae.base.settings import PositiveInt, Settings
 from cmvae.base.words import counted, quoted, shown
 from cmvae.training.start import IntegerOrAuto
@@ -122,6 +122,11 @@ class Devices(Settings):
             raise ValueError(
                 f"devices must be {count} in all, as {name} is {count}, got {self.devices} on "
                 f"{counted(self.num_nodes, 'machine')}"
+            )
+        if self.processes > 1 and name and not {COUNTS[name], "LOCAL_RANK"} & set(os.environ):
+            raise ValueError(
+                f"{name} is {count}, but {COUNTS[name]} is not set, so that nothing says which of "
+                f"them this is: start them by torchrun or srun, or unset {name}"
             )
         if self.num_nodes > 1 and not name:
             raise ValueError(
