@@ -31,12 +31,13 @@ from cmvae.runs.config import RunConfig
 from cmvae.runs.folder import EXTRAS, read_run, save_run
 from cmvae.runs.goodness import fit_percentiles, log_likelihoods
 from cmvae.runs.run import FEW_KEPT, Run, drawn_seed, prepare, train_run
+from cmvae.training.devices import Devices
 from cmvae.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 SINGLE = "x"
-DEFAULT = Recipe()
+DEFAULT, ALONE = Recipe(), Devices()
 ONE_CLUSTER = (
     "one cluster explains the data as well as several: no groups were found; give n_clusters, "
     "leave out modalities or columns that show nothing, or look at kinds"
@@ -99,6 +100,12 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         learning_rate: Step size of Adam; ``'auto'``: 0.001; with an alignment 0.002 at first, of
             more than 20,480 samples 0.001 for each 128 of the batch, which falls to a twentieth.
         device: Lightning's ``accelerator``: ``'auto'``, ``'cpu'``, ``'cuda'`` …
+        devices: On how many of them it is trained, a process for each: the script is started again
+            in each, and all fit the same. ``'auto'``: all CUDA devices.
+        num_nodes: On how many machines, where torchrun or srun has started the processes.
+        strategy: ``'auto'`` or ``'ddp'``.
+        precision: In what networks calculate while they train: ``'32-true'``, ``'bf16-mixed'`` or
+            ``'16-mixed'``.
         random_state: Seed, ``numpy.random.RandomState`` or None, as everywhere in scikit-learn.
         verbose: Show progress.
 
@@ -141,7 +148,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         max_epochs: int | Literal["auto"] = DEFAULT.max_epochs,
         batch_size: int | Literal["auto"] = DEFAULT.batch_size,
         learning_rate: float | Literal["auto"] = DEFAULT.learning_rate,
-        device: str = "auto",
+        device: str = ALONE.device,
+        devices: int | Literal["auto"] = ALONE.devices,
+        num_nodes: int = ALONE.num_nodes,
+        strategy: str = ALONE.strategy,
+        precision: str = ALONE.precision,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -163,6 +174,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.device = device
+        self.devices = devices
+        self.num_nodes = num_nodes
+        self.strategy = strategy
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
 
@@ -178,6 +193,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         self._forget()
         recipe = Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
+        where = Devices(**{name: getattr(self, name) for name in Devices.model_fields}).resolve()
         seed = drawn_seed(self.random_state)
         if not isinstance(self.verbose, Integral | None):
             raise TypeError(f"verbose must be True or False, got {shown(self.verbose)}")
@@ -192,8 +208,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         config = RunConfig(
             modalities=files,
             seed=self.random_state if _is_integer(self.random_state) else seed,
-            device=self.device,
             recipe=recipe,
+            **where.fields(),
         )
         prepared = prepare(config, learned, frames.encode(learned))
         logger.info("joined: %s", prepared.rows.join)
@@ -356,7 +372,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         }
         clusterer = cls(
             **{**run.config.recipe.fields(), **dict.fromkeys(extras.get("auto", []), "auto")},
-            device=run.config.device,
+            **run.config.where.fields(),
             modalities=extras.get("modalities"),
             kinds=None if extras["kinds"] is None else dict(extras["kinds"]),
             random_state=read_state(extras["random_state"]),

@@ -1,13 +1,16 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset
+from cmvae.base.processes import together
 from cmvae.models.alignment import alignment_loss
 from cmvae.models.families import FAMILIES
 from cmvae.models.inference import experts_of
 from cmvae.models.posterior import Experts
+from forked import in_processes, join
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
 
@@ -210,3 +213,28 @@ def test_contents_of_missing_modalities_change_nothing():
 def test_a_weight_that_is_no_positive_number_is_refused(value):
     with pytest.raises((ValueError, TypeError), match="alignment must be a positive"):
         model()(shares_the_group_alone(9), alignment=value)
+
+
+def of_one_process(place):
+    """The loss and gradients of a process that has the first four samples, or the other three."""
+    join()
+    observed = torch.rand(3, 7, generator=torch.Generator().manual_seed(3)) < 0.6
+    whole, rows = experts(observed=observed), slice(0, 4) if place == 0 else slice(4, 7)
+    parts = {"loc": whole.loc.detach()[:, rows].requires_grad_(), "observed": observed[:, rows]}
+    own = replace(whole, **parts)
+    with together(2):
+        loss = alignment_loss(own)
+    loss.backward()
+    return loss.item(), own.loc.grad.tolist()
+
+
+def test_processes_that_take_a_step_together_learn_from_the_batch_of_all():
+    observed = torch.rand(3, 7, generator=torch.Generator().manual_seed(3)) < 0.6
+    whole = experts(observed=observed)
+    loss = alignment_loss(whole)
+    loss.backward()
+    found = in_processes(of_one_process)
+    assert [value for value, _ in found] == pytest.approx([loss.item()] * 2)
+    # The mean over processes of gradients, each of which knows its own samples alone.
+    gradients = torch.cat([torch.tensor(own).double() for _, own in found], 1) / 2
+    torch.testing.assert_close(gradients, whole.loc.grad)

@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from cmvae import CMVAE
+from cmvae.base.processes import together
+from cmvae.models.alignment import resemblance
 from cmvae.models.inference import experts_of, read_batch
 from cmvae.models.information import information_loss
+from forked import in_processes, join
 from helpers import make_config
 
 
@@ -140,3 +143,31 @@ def test_views_are_what_the_alignment_sees():
     source = torch.Generator().manual_seed(0)
     output = net(data, alignment=2.0, views=other, generator=source)
     assert float(output.metrics["alignment"]) == pytest.approx(2 * float(net.align(other).loss))
+
+
+def test_processes_that_take_a_step_together_tell_their_z_from_those_of_all():
+    net = model()
+    for value in net.decoders.parameters():
+        torch.nn.init.zeros_(value)  # all that they show is alike
+    data = [samples(30, 1), samples(20, 2)]
+
+    def loss_in(place):
+        join()
+        with together(2):
+            return loss_of(net, data[place], place).item()
+
+    found, z = in_processes(loss_in), []
+    for place, own in enumerate(data):
+        experts, source = experts_of(net, read_batch(net, own)), torch.Generator()
+        source.manual_seed(place)
+        z.append(experts.sample(experts.choose(1, source), source)[:, 0].detach())
+    every = torch.cat(z)
+    factor = ((every - every.mean(0)) ** 2).mean() ** -0.5
+    means = net.to_data({m: torch.zeros(1, n) for m, n in (("a", 6), ("b", 5))})
+    seen = [net.encoders[m](mean).embedding for m, mean in means.items()]
+    logs = [
+        resemblance(net.family, (own - every.mean(0)) * factor, (every - every.mean(0)) * factor)
+        for own in seen
+    ]
+    log_shares = torch.stack(logs).log_softmax(-1).mean((0, 1)).detach().split([30, 20])
+    assert found == pytest.approx([-float(own.mean()) for own in log_shares], rel=1e-4)

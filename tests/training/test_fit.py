@@ -1,7 +1,4 @@
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -226,27 +223,6 @@ def test_a_model_that_brings_its_module_is_trained_by_it():
             ValueError, match=f"{next(iter(plan))}: the clusters of a Line are froz"
         ):
             train(line, data(), **arguments, **plan)
-
-
-def test_two_devices_train_alike_though_most_batches_lack_a_modality(tmp_path):
-    script = Path(__file__).parents[1] / "several_devices.py"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    ran = subprocess.run(
-        [sys.executable, script, tmp_path / "run"],
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        env=environment,
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    first, second = (
-        torch.load(tmp_path / "run" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)
-    )
-    assert first["steps"] == second["steps"] == 6
-    # The started clusters too: each device fits them with a seed of its own, and those of the first
-    # count.
-    for name, value in first["state"].items():
-        assert torch.equal(value, second["state"][name]), name
 
 
 # Loaders

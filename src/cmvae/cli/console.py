@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from cmvae.base.processes import launched, whose
 from cmvae.base.words import Refusals, UnseenError, message_of
 from cmvae.files.source import ReadingError
 
@@ -28,12 +29,19 @@ OPTIONS = {
     "cluster": "--cluster",
     "alignment_epochs": "--alignment-epochs",
     "device": "--device",
+    "devices": "--devices",
+    "num_nodes": "--num-nodes",
+    "strategy": "--strategy",
+    "precision": "--precision",
     "clusters": "--clusters",
     "diffusion": "--diffusion",
 }
 """Arguments of the library to the options that set them."""
 
 _COLUMN = re.compile(r"modality '([^']+)'[^:]*: column '?([^']+?)'? holds")
+
+# What PyTorch says, at length, where a process waits for another one that is gone.
+_LOST = re.compile(r"connection (?:closed|reset) by peer|broken pipe|remote process exited", re.I)
 
 LONGEST = 600  # characters of the beginning and of the end of a message
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -93,13 +101,19 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
-def refuse_several_processes() -> None:
+def refuse_several_processes(way: str = "") -> None:
     """Refuse to train in each of several processes, which would write one run folder."""
-    from cmvae.training.processes import launched
+    name, count, _ = launched()
+    if name:
+        raise ValueError(
+            f"{name} is {count}: this is one of several processes, and would train by itself: {way}"
+            "start it once, without torchrun or mpirun (or unset the variable)"
+        )
 
-    if how := launched():
-        way = "start it once, without torchrun or mpirun (or unset the variable)"
-        raise ValueError(f"{how}: this is one of several processes, and cmvae trains in one: {way}")
+
+def only_first_speaks() -> None:
+    """Print nothing in others of several processes that have met: all find the same."""
+    console.quiet = errors.quiet = console.quiet or bool(launched()[2])
 
 
 @contextmanager
@@ -130,11 +144,15 @@ def one_line_errors(
         errors.print(f"Interrupted: {left() if left else 'nothing was written'}", markup=False)
         sys.exit(getattr(stop, "status", EXIT_INTERRUPTED))
     except (RuntimeError, MemoryError) as error:  # of PyTorch, say: a device that is full
-        errors.print(f"Error: {type(error).__name__}: {message_of(error)}", markup=False)
+        words = f"{type(error).__name__}: {message_of(error)}"
+        if lost := _LOST.search(words):
+            rest = left() if left else "nothing was written"
+            words = f"another of the processes ended before its time ({lost[0].lower()}); {rest}"
+        errors.print(f"Error: {whose()}{words}", markup=False)
         sys.exit(EXIT_FAILED)
     except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:
         found = error.errors if isinstance(error, Refusals) else [error]
-        errors.print(f"Error: {'; '.join(map(_in_options, found))}", markup=False)
+        errors.print(f"Error: {whose()}{'; '.join(map(_in_options, found))}", markup=False)
         sys.exit(EXIT_FAILED if isinstance(error, FloatingPointError) else status)
 
 

@@ -1,5 +1,6 @@
 """``cmvae fit``: from files to a run folder."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,22 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from cmvae.base.processes import agreed, launched
 from cmvae.base.words import counted
 from cmvae.cli.console import (
     console,
     one_line_errors,
+    only_first_speaks,
     quieten,
     refuse_several_processes,
     say,
     say_join,
 )
+from cmvae.cli.launching import run_in_processes
 from cmvae.cli.understood import show_all, show_short
 
 if TYPE_CHECKING:
     from cmvae.files.modality import ModalityFile
     from cmvae.runs.config import RunConfig
     from cmvae.runs.record import RunRecord
-    from cmvae.runs.run import Run
+    from cmvae.runs.run import Prepared, Run
 
 Options = list[str] | None
 
@@ -144,6 +148,30 @@ def fit(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, mps …", show_default="auto")
     ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="How many devices of each machine train it, a process for each; auto: all GPUs.",
+            show_default="1",
+        ),
+    ] = None,
+    num_nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many machines, where torchrun or srun starts the processes.",
+            show_default="1",
+        ),
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="auto or ddp.", show_default="auto")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="In what networks calculate: 32-true, bf16-mixed, 16-mixed.",
+            show_default="32-true",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run, with its settings.")
     ] = False,
@@ -172,24 +200,23 @@ def fit(
             raise ValueError("--out FOLDER is missing: the run folder to write, or --check alone")
         if check and resume:
             raise ValueError("--check and --resume exclude each other")
-        if not check:
-            refuse_several_processes()
         from cmvae.cli.options import with_kinds, with_likelihoods, with_named, with_reading
         from cmvae.runs.config import RunConfig
-        from cmvae.runs.folder import CONFIG, may_write_run
-        from cmvae.runs.reading import read_files
+        from cmvae.runs.folder import CONFIG, may_write_run, partial_folder
 
         if overwrite and resume:
             raise ValueError("--overwrite and --resume exclude each other")
         if out is not None and not check:
-            partial = may_write_run(out, overwrite=overwrite, resume=resume)
+            partial = partial_folder(out)
+            if not launched()[2]:  # the first one writes
+                may_write_run(out, overwrite=overwrite, resume=resume)
         named = [modality, data, id_column, kind, read, likelihood, layer, network, config]
         if resume:
             given = [*named, clusters, seed, epochs, alignment_epochs, diffusion, diffusion_epochs]
             if any(value is not None for value in given):
                 raise ValueError(
-                    "--resume takes the settings of the interrupted run: pass --out, and --device, "
-                    "alone"
+                    "--resume takes the settings of the interrupted run: pass --out, and where it "
+                    "trains (--device, --devices …), alone"
                 )
             settings = RunConfig.read(partial / CONFIG)
         else:
@@ -197,28 +224,48 @@ def fit(
             files = with_kinds(with_named(files, "--layer", "layer", layer), kind)
             files = with_named(with_likelihoods(files, likelihood), "--network", "network", network)
             recipe = {
-                "n_clusters": None if clusters is None else _number(clusters),
+                "n_clusters": None if clusters is None else _number("--clusters", clusters),
                 "max_epochs": epochs,
                 "alignment_epochs": alignment_epochs,
             }
             others: dict[str, Any] = {"seed": seed, "diffusion_epochs": diffusion_epochs}
             others |= {"diffusion": tuple(dict.fromkeys(diffusion))} if diffusion else {}
             settings = _settings(config, files, recipe, others)
-        if device is not None:
-            settings = settings.replace(device=device)
-        rows = read_files(settings.modalities, tell=say)
-        from cmvae.runs.fitting import fit_run
-        from cmvae.runs.run import prepare
-
-        prepared = prepare(settings, *rows)
-        say_join(prepared.rows.join)
+        places = {"device": device, "num_nodes": num_nodes, "strategy": strategy}
+        places |= {"precision": precision, "devices": devices and _number("--devices", devices)}
+        settings = settings.replace(
+            **{n: value for n, value in places.items() if value is not None}
+        )
         if out is None or check:
-            show_all(prepared)
+            show_all(_prepared(settings))
             return
-        show_short(prepared)
+        settings = settings.replace(devices=settings.where.resolve().devices)
+        processes = settings.where.processes
+        if processes > 1 and not launched()[0]:
+            sys.exit(run_in_processes(processes, lambda: what_is_left(out)))
+        if processes == 1:
+            refuse_several_processes("say how many devices train it (--devices, --num-nodes), or ")
+        from cmvae.runs.fitting import check_alike, fit_run
+        from cmvae.training.processes import meet
+
         quieten()
+        meet(settings.where)
+        only_first_speaks()
+        prepared = agreed(processes, lambda: _prepared(settings))
+        check_alike(processes, prepared)
+        show_short(prepared)
         choices: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "tell": say}
         show_clusters(fit_run(out, prepared, **choices, **training_bar()), out)
+
+
+def _prepared(settings: "RunConfig") -> "Prepared":
+    """Read the files, and say how they were joined."""
+    from cmvae.runs.reading import read_files
+    from cmvae.runs.run import prepare
+
+    prepared = prepare(settings, *read_files(settings.modalities, tell=say))
+    say_join(prepared.rows.join)
+    return prepared
 
 
 def what_is_left(out: Path | None) -> str:
@@ -328,13 +375,13 @@ def _files(
     return found
 
 
-def _number(clusters: str) -> int | str:
-    """Return what --clusters says."""
-    if clusters == "auto":
-        return clusters
-    if not (clusters.isascii() and clusters.isdigit() and int(clusters) > 0):
-        raise ValueError(f"--clusters must be auto or a positive integer, got {clusters!r}")
-    return int(clusters)
+def _number(option: str, value: str) -> int | str:
+    """Return what an option says that takes a number, or auto."""
+    if value == "auto":
+        return value
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        raise ValueError(f"{option} must be auto or a positive integer, got {value!r}")
+    return int(value)
 
 
 def _settings(

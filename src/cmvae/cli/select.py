@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -54,8 +54,9 @@ def select(
         from cmvae.runs.fitting import change_clusters, may_change_clusters
 
         may_change_clusters(run)
-        if device is not None:
-            record = replace(record, config=record.config.replace(device=device))
+        own: dict[str, Any] = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        own |= {} if device is None else {"device": device}
+        record = replace(record, config=record.config.replace(**own))
         from cmvae.runs.reading import read_files
 
         preprocessing, rows = read_files(record.config.modalities, record.preprocessing)

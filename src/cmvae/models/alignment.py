@@ -1,8 +1,11 @@
 """Contrastive alignment: what modalities share enters z before any decoder can read it."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from cmvae.base.processes import are_together, gather
 from cmvae.models.families import Family
 from cmvae.models.posterior import Experts
 
@@ -25,7 +28,11 @@ def alignment_loss(experts: Experts, sharpness: float = SHARPNESS) -> Tensor:
     (van den Oord et al., 2018, eq. 4) over all pairs of views (Tian et al., "Contrastive Multiview
     Coding", 2020). It does not depend on the scale of the locations, at the start close to nothing;
     the second term, in which x is held constant, brings them to scale.
+
+    Where several processes take a step together (:func:`cmvae.base.processes.together`), the batch
+    is that of all: each returns the same loss, and the mean of their gradients is its gradient.
     """
+    experts = _of_all_processes(experts)
     standardised = _standardise(experts)
     # Axes: m, n, i, j.
     logits = resemblance(
@@ -45,6 +52,21 @@ def resemblance(family: Family, a: Tensor, b: Tensor, sharpness: float = SHARPNE
     """Return the critic's log f(a_i - b_j) up to a constant, (*, I, J), of (*, I, d), (*, J, d)."""
     power = 2.0 if family.is_normal else 1.0
     return -sharpness / a.shape[-1] * family.factor * torch.cdist(a, b, p=power).pow(power)
+
+
+def _of_all_processes(experts: Experts) -> Experts:
+    """Return the locations of the samples of all processes, with gradients to the own ones.
+
+    As means over processes are taken of gradients, these are multiplied by their number.
+    """
+    if not are_together():
+        return experts
+    loc, seen = experts.loc, experts.observed.unsqueeze(-1)
+    parts, own = gather(torch.cat([loc, seen.to(loc.dtype)], -1))
+    places = [part[..., :-1] for part in parts]
+    places[own] = loc + (len(parts) - 1) * (loc - loc.detach())
+    observed = torch.cat([part[..., -1] > 0 for part in parts], 1)
+    return replace(experts, loc=torch.cat(places, 1), observed=observed)
 
 
 def _standardise(experts: Experts) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cmvae.base.arguments import generator_keyword
+from cmvae.base.processes import are_together, gather
 from cmvae.models.alignment import VARIANCE_FLOOR, resemblance
 from cmvae.models.inference import Parts, decode_latents, encode_observed, likelihood_of
 from cmvae.models.posterior import Experts
@@ -36,10 +37,13 @@ def information_loss(parts: Parts, experts: Experts, generator: Generator | None
 
     Without this loss a decoder may read from w_n what z says too, as a reconstruction by its own
     w_n allows; what it makes of a drawn w_n then shows another class than z's.
+
+    Where several processes take a step together, z_j are those of all of them.
     """
     z = experts.sample(experts.choose(1, generator), generator).squeeze(1).detach()
-    centre = z.mean(0)
-    factor = ((z - centre).square().mean() + VARIANCE_FLOOR).rsqrt()
+    every, first = _of_all_processes(z)
+    centre = every.mean(0)
+    factor = ((every - centre).square().mean() + VARIANCE_FLOOR).rsqrt()
     losses = []
     for i, m in enumerate(parts.modalities):
         loc, scale = experts.private_loc[i].detach(), experts.private_scale[i].detach()
@@ -52,9 +56,17 @@ def information_loss(parts: Parts, experts: Experts, generator: Generator | None
             made = noisy(made, MOST_NOISE, generator)
         with _held(parts.encoders[m]):
             seen = encode_observed(parts, m, made)[0]
-        logits = resemblance(parts.family, (seen - centre) * factor, (z - centre) * factor)
-        losses.append(-logits.log_softmax(-1).diagonal().mean())
+        logits = resemblance(parts.family, (seen - centre) * factor, (every - centre) * factor)
+        losses.append(-logits.log_softmax(-1).diagonal(first).mean())
     return torch.stack(losses).mean()
+
+
+def _of_all_processes(z: Tensor) -> tuple[Tensor, int]:
+    """Return the latents of all processes, and the place of the first own one among them."""
+    if not are_together():
+        return z, 0
+    parts, own = gather(z)
+    return torch.cat(parts), sum(map(len, parts[:own]))
 
 
 @contextmanager

@@ -8,8 +8,9 @@ import yaml
 from pydantic import Field
 
 from cmvae.base.reading import read_yaml
-from cmvae.base.settings import Name, Natural, Settings
+from cmvae.base.settings import Name, Natural, PositiveInt, Settings
 from cmvae.files.modality import ModalityFile
+from cmvae.training.devices import Devices, Precision, Strategy
 from cmvae.training.recipe import Recipe
 from cmvae.training.start import IntegerOrAuto
 
@@ -21,7 +22,8 @@ class RunConfig(Settings):
         modalities: Name to file.
         seed: Seed of the weights, of training and of the clusters' start: scikit-learn's
             ``random_state``.
-        device: Lightning's ``accelerator``.
+        device, devices, num_nodes, strategy, precision: Where it is trained
+            (:class:`cmvae.training.devices.Devices`).
         recipe: Settings of model and training.
         diffusion: Modalities of images that diffusion decoders are trained for as well.
         diffusion_epochs: Their passes over the data; 'auto': about 2,000 steps.
@@ -35,9 +37,18 @@ class RunConfig(Settings):
     modalities: Annotated[dict[Name, ModalityFile], Field(min_length=1)]
     seed: Annotated[Natural, Field(lt=2**32)] = 0
     device: str = "auto"
+    devices: IntegerOrAuto = 1
+    num_nodes: PositiveInt = 1
+    strategy: Strategy = "auto"
+    precision: Precision = "32-true"
     recipe: Recipe = Field(default_factory=Recipe)
     diffusion: tuple[Name, ...] = ()
     diffusion_epochs: IntegerOrAuto = "auto"
+
+    @property
+    def where(self) -> Devices:
+        """Where it is trained."""
+        return Devices(**{name: getattr(self, name) for name in Devices.model_fields})
 
     @classmethod
     def make(cls, content: Any, what: str = "config") -> Self:

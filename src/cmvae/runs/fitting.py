@@ -1,13 +1,16 @@
 """Runs trained from files, and trained on."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import pandas as pd
 
+from cmvae.base.processes import agreed, by_first, is_first, raise_together
 from cmvae.files.join import JoinedRows
 from cmvae.runs.folder import (
     REPLACED,
@@ -26,6 +29,7 @@ from cmvae.runs.folder import (
 from cmvae.runs.refining import with_decoders
 from cmvae.runs.run import Prepared, Run, prepare, train_run
 from cmvae.training.checkpoints import can_resume
+from cmvae.training.processes import meet
 
 EARLIER_LOG = "earlier.csv"  # beside the checkpoints: of the trainings that a run has behind it
 
@@ -43,6 +47,8 @@ def fit_run(
 
     A failure leaves a partial folder where there is a checkpoint to go on from, else nothing.
 
+    Of several processes each trains, on samples that all have read alike, and the first one writes.
+
     Args:
         folder: The run folder; :func:`cmvae.runs.folder.may_write_run` has allowed it.
         prepared: What to train on.
@@ -55,15 +61,37 @@ def fit_run(
     Raises:
         ValueError: If another process writes the run, or has done so.
     """
-    partial, before = partial_folder(folder), dict[str, Any]()
-    with writing_run(folder):
-        check_target(folder, overwrite=overwrite, resume=resume)
-        if not resume:
-            start_again(partial, prepared.config)
-        elif (partial / TRAINING / EARLIER_LOG).is_file():
-            before = _what_it_has(read_run(folder))
-        before |= {"resume": resume, **trainer_arguments}
+    partial, where = partial_folder(folder), prepared.config.where.resolve()
+    meet(where)
+
+    def begin() -> dict[str, Any]:
+        if is_first(where.processes):
+            held.enter_context(writing_run(folder))
+            check_target(folder, overwrite=overwrite, resume=resume)
+            if not resume:
+                start_again(partial, prepared.config)
+        if resume and (partial / TRAINING / EARLIER_LOG).is_file():
+            return _what_it_has(read_run(folder))
+        return {}
+
+    with ExitStack() as held:
+        before = agreed(where.processes, begin) | {"resume": resume, **trainer_arguments}
         return _trained(folder, prepared, before, tell, **trainer_arguments)
+
+
+def check_alike(number: int, prepared: Prepared) -> None:
+    """Refuse samples that several processes have not read alike, as from another copy of a file.
+
+    Raises:
+        ValueError: In all of them.
+    """
+    told = [prepared.config.to_yaml(), prepared.preprocessing.to_json(), *prepared.rows.ids]
+    own = sha256("\n".join(map(str, told)).encode("utf-8", "surrogatepass")).hexdigest()
+    if own != by_first(number, lambda: own):
+        fault = ValueError("it has read other samples than process 0: all need the same files")
+    else:
+        fault = None
+    raise_together(number, fault)
 
 
 def may_change_clusters(folder: Path) -> None:
@@ -137,19 +165,21 @@ def _trained(
     **trainer_arguments: Any,
 ) -> Run:
     """Train a run with options of :func:`train_run`, then its decoders; put it in its folder."""
-    partial = partial_folder(folder)
+    partial, is_writer = partial_folder(folder), is_first(prepared.config.where.processes)
     earlier = partial / TRAINING / EARLIER_LOG
     try:
         listing = partial / SAMPLES if prepared.rows.are_on_disk else None
         run = train_run(prepared, run_dir=partial / TRAINING, listing=listing, **options)
         run = with_decoders(run, prepared, partial / TRAINING, tell, **trainer_arguments)
+        if not is_writer:
+            return run
         if earlier.is_file():
             logs = [pd.read_csv(earlier), run.log]
             run = replace(run, log=pd.concat(logs, ignore_index=True))
         write_run(partial, run)
         install(partial, folder)
     except BaseException:
-        if not can_resume(partial / TRAINING):
+        if is_writer and not can_resume(partial / TRAINING):
             rmtree(partial, ignore_errors=True)
         raise
     return run

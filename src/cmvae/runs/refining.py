@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cmvae.base.processes import by_first
 from cmvae.base.words import counted
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.dcmvae import DCMVAE
@@ -77,9 +79,7 @@ def with_decoders(
         tell: Is told, in a line, which decoder is trained.
         **trainer_arguments: For :func:`cmvae.fit`.
     """
-    from cmvae.training.checkpoints import read_log
-
-    config, figures = prepared.config, {}
+    config, figures, where = prepared.config, {}, prepared.config.where.resolve()
     if not config.diffusion:
         return run
     whole = refined_model(config, run.model)
@@ -93,8 +93,15 @@ def with_decoders(
         own = run_dir / f"{RUNS}-{place}"
         trained = _trained(run, name, prepared, own, epochs, trainer_arguments)
         whole.decoders[name].load_state_dict(trained.decoders[name].state_dict())
-        figures[name] = {"epochs": epochs, "loss": float(read_log(own)["train/loss"].iloc[-1])}
+        loss = by_first(where.processes, partial(_last_loss, own))
+        figures[name] = {"epochs": epochs, "loss": loss}
     return replace(run, refined=whole.eval(), metrics={**run.metrics, "diffusion": figures})
+
+
+def _last_loss(run_dir: Path) -> float:
+    from cmvae.training.checkpoints import read_log
+
+    return float(read_log(run_dir)["train/loss"].iloc[-1])
 
 
 def _trained(
@@ -102,11 +109,12 @@ def _trained(
 ) -> DCMVAE:
     """Return a model with one decoder, trained; the global generator is left alone."""
     from cmvae.runs.run import drawn_seed
-    from cmvae.training.checkpoints import can_resume, last_checkpoint
+    from cmvae.training.checkpoints import to_resume
     from cmvae.training.clustering import quiet_training
     from cmvae.training.fit import ONE_AT_A_TIME, fit
 
     config, seed = prepared.config, drawn_seed(prepared.config.seed)
+    where = config.where.resolve()
     progress = bool(arguments.get("enable_progress_bar"))
     with ONE_AT_A_TIME, quiet_training(progress), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -115,14 +123,13 @@ def _trained(
             model,
             prepared.data,
             max_epochs=epochs,
-            batch_size=min(BATCH, len(prepared.data)),
+            batch_size=where.share_of(min(BATCH, len(prepared.data))),
             seed=seed,
             run_dir=run_dir,
-            resume_from=last_checkpoint(run_dir) if can_resume(run_dir) else None,
+            resume_from=by_first(where.processes, partial(to_resume, run_dir)),
             overwrite=True,
             gradient_clip_val=1.0,
-            devices=1,
             enable_model_summary=False,
-            **{"accelerator": config.device, "enable_progress_bar": False, **arguments},
+            **{**where.trainer_arguments(), "enable_progress_bar": False, **arguments},
         )
     return model

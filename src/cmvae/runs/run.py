@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cmvae.base.processes import by_first
 from cmvae.base.words import shown
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
@@ -27,6 +28,7 @@ from cmvae.runs.suiting import private_option, suited, warn_of_unconnected
 
 if TYPE_CHECKING:
     from cmvae.diffusion.dcmvae import DCMVAE
+    from cmvae.training.callbacks import StartCallback
 
 FEW_KEPT = 0.95  # of the samples, below which training has left the groups that it started from
 
@@ -153,20 +155,21 @@ def train_run(
         listing: A .csv to which the samples are written as they come; the run itself has none.
         **trainer_arguments: For :func:`cmvae.fit`.
     """
-    from cmvae.training.checkpoints import read_log
-    from cmvae.training.clustering import (
-        number_clusters,
-        quiet_training,
-        train,
-        without_spare_clusters,
-    )
+    from cmvae.training.clustering import quiet_training, train
     from cmvae.training.fit import ONE_AT_A_TIME
+    from cmvae.training.processes import meet
 
     config, recipe = prepared.config, prepared.config.recipe
     if seed is None:
         seed = drawn_seed(config.seed)
+    where = config.where.resolve()
     progress = bool(trainer_arguments.get("enable_progress_bar"))
     with ONE_AT_A_TIME, quiet_training(progress), torch.random.fork_rng():
+        meet(where)
+        own = (
+            seed  # where scikit-learn's global generator has drawn it, another one in each process
+        )
+        seed = by_first(where.processes, lambda: own)
         torch.manual_seed(seed)
         model = CMVAE(prepared.settings)
         torch.manual_seed(
@@ -176,21 +179,36 @@ def train_run(
             # Their number may differ: the clusters are new.
             learned = {k: v for k, v in warm.state_dict().items() if not k.startswith("mixture.")}
             model.load_state_dict({**model.state_dict(), **learned})
-        arguments: dict[str, Any] = {"accelerator": config.device, "enable_progress_bar": False}
+        arguments: dict[str, Any] = {"where": where, "enable_progress_bar": False}
         arguments |= {"run_dir": run_dir, "resume": resume, **trainer_arguments}
         options = {"measured": prepared.preprocessing.restore, "latents": latents}
         arguments["start_options"] = options
         begin = train(model, prepared.data, recipe, seed, warm=warm is not None, **arguments)
-        auto = recipe.n_clusters == "auto"
-        order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
-        model = without_spare_clusters(model)
-        model.fit_scales(prepared.data, batch_size=model.rows_at_once)
-        if model.model_config.reconstruction_option == "aggregate":
-            model.fit_private_priors(prepared.data, batch_size=model.rows_at_once)
-        if model.residuals is not None:
-            model.fit_residuals(prepared.data)
+        # What follows is little: one process does it, and there is one numbering, whatever draws.
+        return by_first(where.processes, lambda: _run_of(model, begin, prepared, run_dir, listing))
+
+
+def _run_of(
+    model: CMVAE,
+    begin: "StartCallback",
+    prepared: Prepared,
+    run_dir: Path | None,
+    listing: Path | None,
+) -> Run:
+    """Number the clusters of a trained model, fit what is fitted at the end, return the run."""
+    from cmvae.training.checkpoints import read_log
+    from cmvae.training.clustering import number_clusters, without_spare_clusters
+
+    config, recipe, groups = prepared.config, prepared.config.recipe, begin.groups
+    auto = recipe.n_clusters == "auto"
+    order = number_clusters(model, prepared.data, recipe.rule, drop_empty=auto)
+    model = without_spare_clusters(model)
+    model.fit_scales(prepared.data, batch_size=model.rows_at_once)
+    if model.model_config.reconstruction_option == "aggregate":
+        model.fit_private_priors(prepared.data, batch_size=model.rows_at_once)
+    if model.residuals is not None:
+        model.fit_residuals(prepared.data)
     log = pd.DataFrame(columns=["phase", "epoch"]) if run_dir is None else read_log(run_dir)
-    groups = begin.groups
     run = Run(
         config=config,
         preprocessing=prepared.preprocessing,

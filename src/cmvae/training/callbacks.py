@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
+from cmvae.base.processes import by_first
 from cmvae.base.words import counted
 from cmvae.clusters.consensus import Consensus
 from cmvae.clusters.evidence import NumberEvidence
@@ -196,6 +197,14 @@ class StartCallback(Callback):
 
     def _fit_clusters(self, trainer: Trainer, pl_module: Any) -> None:
         self.thaw()
+        state, self.groups = by_first(trainer.world_size, lambda: self._fitted(pl_module))
+        pl_module.model.mixture.load_state_dict(state)
+        if self.start.fresh_optimizer:
+            trainer.strategy.setup_optimizers(trainer)
+        logger.info("clusters started after %s", counted(self.before, "epoch"))
+
+    def _fitted(self, pl_module: Any) -> tuple[dict[str, torch.Tensor], Groups]:
+        """Return the state of a mixture fitted to the latents, and the groups it started from."""
         model: CMVAE = pl_module.model
         companions = [companion.model for companion in pl_module.companions]
         options: dict[str, Any] = {**self.start.initialization, **self.options}
@@ -206,10 +215,4 @@ class StartCallback(Callback):
             # learned by heart since.
             options["n_clusters"] = before
             groups = initialize_clusters(model, self.data, companions=companions, **options)
-        # On several devices each has fitted clusters of its own: those of the first count.
-        state = {name: value.cpu() for name, value in model.mixture.state_dict().items()}
-        state, self.groups = trainer.strategy.broadcast((state, groups))
-        model.mixture.load_state_dict(state)
-        if self.start.fresh_optimizer:
-            trainer.strategy.setup_optimizers(trainer)
-        logger.info("clusters started after %s", counted(self.before, "epoch"))
+        return {name: value.cpu() for name, value in model.mixture.state_dict().items()}, groups

@@ -62,6 +62,11 @@ def can_resume(run_dir: str | Path) -> bool:
     return any((folder / name).is_file() for name in (LAST_CHECKPOINT, BEFORE_LAST_CHECKPOINT))
 
 
+def to_resume(run_dir: str | Path) -> Path | None:
+    """Return the checkpoint that a training goes on from, None where there is none."""
+    return last_checkpoint(run_dir) if can_resume(run_dir) else None
+
+
 def last_checkpoint(run_dir: str | Path) -> Path:
     """Return where a training's last whole checkpoint is; of the one before the last, warn."""
     last = Path(run_dir) / CHECKPOINTS / LAST_CHECKPOINT

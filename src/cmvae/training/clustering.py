@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback
 
+from cmvae.base.processes import by_first
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import CosineDecay, StartCallback
-from cmvae.training.checkpoints import can_resume, last_checkpoint
+from cmvae.training.checkpoints import to_resume
+from cmvae.training.devices import Devices
 from cmvae.training.fit import fit
 from cmvae.training.recipe import Recipe
 
@@ -26,6 +28,7 @@ def train(
     recipe: Recipe,
     seed: int,
     *,
+    where: Devices | None = None,
     warm: bool = False,
     run_dir: Path | None = None,
     resume: bool = False,
@@ -41,7 +44,8 @@ def train(
         model: The model.
         data: The samples.
         recipe: How.
-        seed: Seed of the clusters' start.
+        seed: Seed of the clusters' start, and of the order of samples that several processes share.
+        where: On which devices; None: on the one that Lightning chooses.
         warm: The networks are trained already: the clusters start at once.
         run_dir: Where checkpoints and logs go; None: no files.
         resume: Go on from the last checkpoint in ``run_dir``, if there is one.
@@ -52,11 +56,11 @@ def train(
     Returns:
         How it started: the groups, and whether the warm-up should have been longer.
     """
-    size = len(data)
+    size, where = len(data), where or Devices()
     start = recipe.start_of_training(size, warm).replace(seed=seed, batch_size=model.rows_at_once)
     files: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     if run_dir is not None:
-        last = last_checkpoint(run_dir) if resume and can_resume(run_dir) else None
+        last = by_first(where.processes, lambda: to_resume(run_dir) if resume else None)
         files = {"run_dir": run_dir, "resume_from": last, "overwrite": True}
     trainer = fit(
         model,
@@ -64,13 +68,12 @@ def train(
         start=start,
         start_options=start_options,
         max_epochs=start.before_objective + recipe.final_epochs(size, warm),
-        batch_size=recipe.samples_per_step(size),
+        batch_size=where.share_of(recipe.samples_per_step(size)),
         learning_rate=recipe.step_size(size, warm),
         callbacks=[*([CosineDecay()] if recipe.decays(size, warm) else []), *callbacks],
-        devices=1,
         enable_model_summary=False,
         **files,
-        **trainer_arguments,
+        **{**where.trainer_arguments(), **trainer_arguments},
     )
     used: list[Any] = vars(trainer)["callbacks"]
     (begin,) = (one for one in used if isinstance(one, StartCallback))
@@ -120,13 +123,14 @@ def without_spare_clusters(model: CMVAE) -> CMVAE:
 @contextmanager
 def quiet_training(verbose: bool = False) -> Iterator[None]:
     """Keep Lightning's advice to itself, and unless progress is wanted its notices."""
-    notices = logging.getLogger("lightning.pytorch")
-    level = notices.level
+    notices = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [own.level for own in notices]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
-        if not verbose:
-            notices.setLevel(logging.ERROR)
+        for own in () if verbose else notices:
+            own.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            notices.setLevel(level)
+            for own, level in zip(notices, levels, strict=True):
+                own.setLevel(level)

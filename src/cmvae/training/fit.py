@@ -13,16 +13,18 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.files import sole_writer
 from cmvae.base.forks import at_fork
+from cmvae.base.processes import agreed
 from cmvae.base.refused_writes import naming
-from cmvae.base.words import quoted, shown
+from cmvae.base.words import counted, quoted, shown
 from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import StartCallback
@@ -86,7 +88,8 @@ def fit(
         initial_clusters: How many clusters start then: a number, ``'auto'``, or None for all.
         start: Instead of these three, the whole plan: :class:`cmvae.training.start.Start`.
         start_options: For :func:`initialize_clusters`, ``measured`` and ``latents``.
-        batch_size: Samples per step, where the data are no ``DataLoader``.
+        batch_size: Samples per step, of each process where there are several; where the data are no
+            ``DataLoader``.
         learning_rate: Step size of Adam, for a CMVAE with amsgrad; of learned scales of likelihoods
             10 times that, so that they follow the residuals.
         optimizer: Parameters → optimiser, instead of it; all parameters alike.
@@ -126,8 +129,6 @@ def fit(
     if val_data is not None:
         val_loader = make_loader("val_data", val_data, batch_size, shuffle=False)
         check_end("val_data", val_loader, trainer_arguments)
-    if resume_from is not None:
-        check_checkpoint(Path(resume_from), bare)
     data = train_data.dataset if isinstance(train_data, DataLoader) else train_data
     if is_stream(data) and (plan or module.looks_at_data):
         data = samples_of(train_loader, trainer_arguments, seed)
@@ -147,6 +148,16 @@ def fit(
             own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
         trainer_arguments["callbacks"] = [*own, *given]
         trainer = _trainer(folder, max_epochs=max_epochs, **trainer_arguments)
+        if resume_from is not None:
+            checkpoint = Path(resume_from)
+            agreed(_number_met(trainer), lambda: check_checkpoint(checkpoint, bare))
+        if trainer.world_size > 1:
+            module.seed_of_draws = int(torch.randint(2**62, ()))
+            order = (plan and plan.seed) if seed is None else seed
+            if not isinstance(train_data, DataLoader):
+                train_loader = _own_part(trainer, train_loader, order or 0)
+            if val_loader is not None and not isinstance(val_data, DataLoader):
+                val_loader = _own_part(trainer, val_loader)
         try:
             with _sole_training(trainer, folder), _interruptible(trainer), naming(folder):
                 # Another may have been there since it was looked at.
@@ -233,6 +244,37 @@ def _trainer(folder: Path, **arguments: Any) -> Trainer:
         # The networks of a modality that a batch lacks have no gradients there.
         trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     return trainer
+
+
+def _number_met(trainer: Trainer) -> int:
+    """Return how many processes of a training there are that can tell each other something yet."""
+    distributed = torch.distributed
+    is_met = distributed.is_available() and distributed.is_initialized()
+    return int(trainer.world_size) if is_met else 1
+
+
+def _own_part(
+    trainer: Trainer, loader: DataLoader[Any], seed: int | None = None
+) -> DataLoader[Any]:
+    """Return a loader of the samples that this one of several processes takes.
+
+    With a seed they are shuffled, and some come twice in an epoch, so that all processes have the
+    same number of batches; without one each sample comes once.
+    """
+    data, number = loader.dataset, trainer.world_size
+    # Processes that are forked off later know their places only then: Lightning shares out.
+    is_late = getattr(trainer.strategy, "_start_method", "popen") != "popen"
+    if is_late or isinstance(data, IterableDataset):
+        return loader
+    own: dict[str, Any] = {"num_replicas": number, "rank": trainer.global_rank}
+    if seed is not None:
+        sampler: DistributedSampler[Any] = DistributedSampler(data, seed=seed, **own)
+    elif len(data) < number:  # type: ignore[arg-type]
+        few = counted(len(data), "sample")  # type: ignore[arg-type]
+        raise ValueError(f"val_data holds {few}, for {number} processes: give one to each at least")
+    else:
+        sampler = UnrepeatedDistributedSampler(data, shuffle=False, **own)
+    return DataLoader(data, loader.batch_size, sampler=sampler, collate_fn=loader.collate_fn)
 
 
 def _check_accelerator(name: Any) -> None:

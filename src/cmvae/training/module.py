@@ -14,6 +14,7 @@ from torch.utils.data import Subset
 
 from cmvae.base.arguments import positive_float
 from cmvae.base.outputs import ModelOutput
+from cmvae.base.processes import FAULTS, together
 from cmvae.likelihoods import learned_scales
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
@@ -21,6 +22,7 @@ from cmvae.models.views import other_views, without_rows
 from cmvae.training.checkpoints import settings_of
 from cmvae.training.memberships import FewRows
 from cmvae.training.processes import end_together
+from cmvae.training.random_states import put_back, states_of_all
 
 KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
 FLOOR = -1e4  # of log p(c|z), −∞ for clusters that are pruned
@@ -67,6 +69,12 @@ class ModelModule(LightningModule):
         self._sums: dict[str, dict[str, tuple[Any, int]]] = {"train": {}, "val": {}}
         self.means: dict[str, Any] = {}
         self._fault: Exception | None = None  # of validation
+        self.seed_of_draws: int | None = None
+
+    def setup(self, stage: str) -> None:
+        """Let each of several processes draw by itself; weights and order of samples are alike."""
+        if self.seed_of_draws is not None:
+            torch.manual_seed(self.seed_of_draws + self.trainer.global_rank)
 
     def prepare(self, data: Any) -> None:
         """Learn from the training data what has to be known before the first step."""
@@ -90,7 +98,8 @@ class ModelModule(LightningModule):
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the loss of a batch; :class:`NonFiniteLossError` where it is not finite."""
-        output, fault = self._output(batch, lambda: self.train_output(batch))
+        with together(self.trainer.world_size):
+            output, fault = self._output(batch, lambda: self.train_output(batch))
         end_together(self.trainer, fault)
         assert output is not None
         terms = self._add("train", batch, output)
@@ -125,7 +134,7 @@ class ModelModule(LightningModule):
             if bool(torch.isfinite(output.loss)):
                 return output, None
             bad = ", ".join(self._nonfinite_terms(batch, output)) or "none but their sum"
-        except (ValueError, TypeError, KeyError, RuntimeError, ArithmeticError) as error:
+        except FAULTS as error:
             return None, error
         what = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
         return None, self._nonfinite(f"{what}; terms that are not finite: {bad}")
@@ -144,8 +153,10 @@ class ModelModule(LightningModule):
         return terms
 
     def _log_means(self, stage: str) -> dict[str, Any]:
-        """Log the means of an epoch's terms, and return them."""
+        """Log the means of an epoch's terms over the samples of all processes; return them."""
         sums, self._sums[stage] = self._sums[stage], {}
+        if self.trainer.world_size > 1:
+            sums = _added(sums, self.trainer.world_size)
         means = {f"{stage}/{name}": total / weight for name, (total, weight) in sums.items()}
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return means
@@ -173,12 +184,19 @@ class ModelModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random generator's state: a resumed run draws what the whole one would have."""
         checkpoint["cmvae_config"] = json.dumps(settings_of(self.model))
+        if self.trainer.world_size > 1:
+            checkpoint["rng_states"] = states_of_all(self.trainer.world_size)
         checkpoint["rng_state"] = torch.get_rng_state()
         if torch.cuda.is_available():
             checkpoint["cuda_rng_state"] = torch.cuda.get_rng_state_all()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the random generator back."""
+        """Put the random generator back; of another number of processes, draw anew in each."""
+        if self.trainer.world_size > 1:
+            states = checkpoint.get("rng_states", ())
+            if len(states) == self.trainer.world_size:
+                put_back(states[self.trainer.global_rank])
+            return
         if "rng_state" in checkpoint:
             torch.set_rng_state(checkpoint["rng_state"].cpu())
         if "cuda_rng_state" in checkpoint and torch.cuda.is_available():
@@ -267,11 +285,21 @@ class CMVAEModule(ModelModule):
         """Return the loss of a batch, with those of companions and of memberships to keep."""
         loss = super().training_step(batch, batch_index)
         if self.warming:
-            for companion in self.companions:
-                loss = loss + companion(batch)
+            with together(self.trainer.world_size):
+                for companion in self.companions:
+                    loss = loss + companion(batch)
         if self.memberships is not None:
             loss = loss + KEEPING_WEIGHT * self._parting(batch, self.memberships)
         return loss
+
+    def predict_step(self, batch: Any, batch_index: int) -> dict[str, Tensor]:
+        """Return clusters and probabilities of a batch, and which samples they are of, ``rows``.
+
+        Of several processes each has others of the samples (``Trainer.predict``).
+        """
+        found = self.model.predict_clusters(batch)
+        places = {"rows": batch["rows"]} if "rows" in batch else {}
+        return {**places, "clusters": found.clusters, "probabilities": found.probabilities}
 
     def _parting(self, batch: Any, memberships: Tensor | FewRows) -> Tensor | float:
         """Return the mean cross entropy of p(c|z) with the memberships of a batch's rows."""
@@ -305,6 +333,16 @@ class CMVAEModule(ModelModule):
             parts = [value for name, value in terms.items() if name.startswith(f"{kind}_log_")]
             shown |= {kind: torch.stack(parts).sum()} if parts else {}
         return shown
+
+
+def _added(sums: dict[str, tuple[Any, int]], number: int) -> dict[str, tuple[Any, int]]:
+    """Return sums of terms, and of their weights, over all processes."""
+    own = {name: (float(total), weight) for name, (total, weight) in sums.items()}
+    found: list[dict[str, tuple[float, int]]] = [{} for _ in range(number)]
+    torch.distributed.all_gather_object(found, own)
+    names = dict.fromkeys(name for part in found for name in part)
+    parts = {name: [part[name] for part in found if name in part] for name in names}
+    return {n: (sum(t for t, _ in own), sum(w for _, w in own)) for n, own in parts.items()}
 
 
 def checkpoint_of(trainer: Any) -> str:

@@ -1,0 +1,5 @@
+"""``python -m cmvae``: the command line."""
+
+from cmvae.cli import main
+
+main()
