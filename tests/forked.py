@@ -27,6 +27,11 @@ def by_torchrun(place, number, port):
     }
 
 
+def by_torchrun_on_machines(place, number, port):
+    """Return the same for a process that is the only one on its machine."""
+    return {**by_torchrun(place, number, port), "LOCAL_RANK": 0, "GROUP_RANK": place}
+
+
 def by_srun(place, number, port):
     """Return the variables that tell a process its place, of a job on one machine."""
     return {

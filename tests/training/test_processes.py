@@ -11,7 +11,7 @@ from cmvae.base.processes import launched
 from cmvae.data.loading import batch_loader
 from cmvae.training.module import CMVAEModule
 from cmvae.training.start import Start
-from forked import in_processes
+from forked import by_torchrun, by_torchrun_on_machines, in_processes
 from made_files import given, refused
 from training.cases import QUIET, StopAfter, data, model
 
@@ -133,18 +133,22 @@ def test_a_prediction_is_shared_out_and_knows_which_samples_it_is_of():
     assert len(first) - len(second) == 1
 
 
-def started_apart(place, folder):
+def started_apart(place, folder, where):
     # Each process would draw four samples of its own, and start other clusters from them.
     cmvae.training.initialization.MAX_SAMPLES = 4
     lacking = IncompleteDataset(small_data(8), {"b": torch.arange(8) == 0})
-    own, torch_seed = small_model(), place
-    torch.manual_seed(torch_seed)
-    trainer = fit(own, lacking, max_epochs=3, warmup_epochs=1, batch_size=2, run_dir=folder, **TWO)
+    own, many = small_model(), {**TWO, **where, "run_dir": folder}
+    torch.manual_seed(place)
+    trainer = fit(own, lacking, max_epochs=3, warmup_epochs=1, batch_size=2, **many)
     return trainer.global_step, numbers(own)
 
 
-def test_clusters_start_alike_though_most_batches_lack_a_modality(tmp_path):
-    first, second = in_processes(started_apart, tmp_path / "run")
+@pytest.mark.parametrize(
+    ("by", "where"),
+    [(by_torchrun, {"devices": 2}), (by_torchrun_on_machines, {"devices": 1, "num_nodes": 2})],
+)
+def test_clusters_start_alike_though_most_batches_lack_a_modality(tmp_path, by, where):
+    first, second = in_processes(started_apart, tmp_path / "run", where, by=by)
     assert first[0] == 6
     assert first == second
 

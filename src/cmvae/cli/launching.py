@@ -44,7 +44,8 @@ def run_in_processes(count: int, left: Callable[[], str]) -> int:
         _end(processes, getattr(stop, "status", 128 + signal.SIGINT) - 128)
         raise SystemExit(getattr(stop, "status", 128 + signal.SIGINT)) from None
     finally:
-        _end(processes, signal.SIGKILL)
+        for process in processes:
+            process.kill()  # those that have ended are let be
     if processes[0].returncode >= 0:
         return processes[0].returncode
     killed = [f"process {n} by {_signal(p)}" for n, p in enumerate(processes) if p.returncode < 0]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -85,12 +86,15 @@ def check_alike(number: int, prepared: Prepared) -> None:
     Raises:
         ValueError: In all of them.
     """
-    told = [prepared.config.to_yaml(), prepared.preprocessing.to_json(), *prepared.rows.ids]
-    own = sha256("\n".join(map(str, told)).encode("utf-8", "surrogatepass")).hexdigest()
+    if number == 1:
+        return
+    read = sha256()
+    told = (prepared.config.to_yaml(), prepared.preprocessing.to_json())
+    for text in chain(told, prepared.rows.ids):
+        read.update(f"{text}\n".encode("utf-8", "surrogatepass"))
+    own, fault = read.hexdigest(), None
     if own != by_first(number, lambda: own):
         fault = ValueError("it has read other samples than process 0: all need the same files")
-    else:
-        fault = None
     raise_together(number, fault)
 
 

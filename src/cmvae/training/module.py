@@ -292,15 +292,6 @@ class CMVAEModule(ModelModule):
             loss = loss + KEEPING_WEIGHT * self._parting(batch, self.memberships)
         return loss
 
-    def predict_step(self, batch: Any, batch_index: int) -> dict[str, Tensor]:
-        """Return clusters and probabilities of a batch, and which samples they are of, ``rows``.
-
-        Of several processes each has others of the samples (``Trainer.predict``).
-        """
-        found = self.model.predict_clusters(batch)
-        places = {"rows": batch["rows"]} if "rows" in batch else {}
-        return {**places, "clusters": found.clusters, "probabilities": found.probabilities}
-
     def _parting(self, batch: Any, memberships: Tensor | FewRows) -> Tensor | float:
         """Return the mean cross entropy of p(c|z) with the memberships of a batch's rows."""
         # Of a plain mapping, 'rows' is a modality.
@@ -313,6 +304,15 @@ class CMVAEModule(ModelModule):
         means = experts_of(self.model, read_batch(self.model, batch)).mean
         log_p = self.model.mixture.log_joint(means).log_softmax(-1).clamp_min(FLOOR)
         return -(memberships[rows].to(log_p) * log_p).sum() / len(log_p)
+
+    def predict_step(self, batch: Any, batch_index: int) -> dict[str, Tensor]:
+        """Return clusters and probabilities of a batch, and which samples they are of, ``rows``.
+
+        Of several processes each has others of the samples (``Trainer.predict``).
+        """
+        found = self.model.predict_clusters(batch)
+        places = {"rows": batch["rows"]} if "rows" in batch else {}
+        return {**places, "clusters": found.clusters, "probabilities": found.probabilities}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on without companions where a training had none, as those of cmvae 0.1.0."""
