@@ -34,6 +34,11 @@ SIZES = {"parquet": (1_000_000, 8_000_000), "csv": (1_000_000,)}
 TARGETS = {"parquet": 150_000, "csv": 80_000}
 STEPS, SHARD_CELLS = 50, 10_000_000
 LIMIT, WIDE = 1280, 400  # MiB of data that a fit may have, for shards three times as large
+GIVEN_BACK = {  # what is free, at once: addresses that are reserved count for a limit too
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+}
 FITS = (  # rows, columns of each of two folders, their type, and the limit
     (1_000_000, 40, "float32", 0),
     (4_000_000, 40, "float32", 0),
@@ -123,8 +128,7 @@ def fitted(folder: Path, limit: int) -> dict[str, float]:
     bounds = (limit << 20, limit << 20)
     started = subprocess.Popen(
         own,
-        # Another pool reserves a GiB of addresses, which count for the limit.
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(GIVEN_BACK if limit else {})},
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_DATA, bounds)) if limit else None,

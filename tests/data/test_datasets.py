@@ -465,3 +465,17 @@ def test_read_only_arrays_are_shared_without_a_warning_or_a_change_of_its_filter
     assert warnings.filters == filters
     del array
     assert data.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
+def test_of_a_memory_mapped_array_nothing_but_rows_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("cmvae.data.checks.CHUNK_ENTRIES", 100)
+    values = np.arange(600.0, dtype=np.float32).reshape(200, 3)
+    np.save(tmp_path / "a.npy", values)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    data = MultimodalBaseDataset({"a": mapped})
+    assert data.data["a"].data_ptr() == mapped.__array_interface__["data"][0]
+    assert torch.equal(data.batch([7, 199]).data["a"], torch.from_numpy(values[[7, 199]]))
+    values[[3, 150], 1] = np.nan, np.inf
+    np.save(tmp_path / "b.npy", values)
+    with pytest.raises(ValueError, match="observed entries of samples 3, 150"):
+        MultimodalBaseDataset({"b": np.load(tmp_path / "b.npy", mmap_mode="r")})

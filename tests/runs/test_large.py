@@ -81,6 +81,7 @@ def test_a_streamed_run_has_the_loss_and_the_labels_of_one_in_memory(files, tmp_
     assert streamed.metrics["loss"] == pytest.approx(whole.metrics["loss"], rel=1e-5)
     losses = [own.log["train/loss"].to_numpy() for own in (whole, streamed)]
     np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert 0.5 < whole.metrics["kept"] < 1
     for name in ("sizes", "observed", "kept", "active_units", "join"):
         assert streamed.metrics[name] == whole.metrics[name]
     plain = [json.loads((tmp_path / own / "fit.json").read_text()) for own in ("whole", "streamed")]
@@ -184,3 +185,40 @@ def test_samples_of_many_are_drawn_in_their_order(files, small):
         torch.testing.assert_close(found.data[name], expected.data[name], equal_nan=True)
         assert torch.equal(found.masks[name], expected.masks[name])
     assert len(rows.drawn(10**6).ids) == N
+
+
+@pytest.mark.parametrize("late", [None, "words", "n/a"])
+def test_texts_are_learned_as_of_the_whole_file(tmp_path, monkeypatch, late):
+    rng = np.random.default_rng(0)
+    code = [f"{value:03d}" for value in rng.integers(1, 9, N)]
+    grade = [str(value) for value in rng.integers(0, 3, N)]
+    if late == "words":  # first numbers, then texts, more than a half of them
+        grade[60:] = rng.choice(
+            ["none", "one", "few", "some", "many", "most", "all", "any"], N - 60
+        )
+    elif late:
+        grade[200] = late
+    frame = pd.DataFrame({"id": [f"s{i}" for i in range(N)], "code": code, "grade": grade})
+    frame["amount"] = [f"{value:.2f}".replace(".", ",") for value in rng.normal(5, 1, N)]
+    frame.to_csv(tmp_path / "t.csv", index=False, sep=";")
+    files = {"t": ModalityFile(path=str(tmp_path / "t.csv"))}
+    whole, held = read_files(files)
+    hold_little(monkeypatch)
+    sampled, waiting = read_files(files)
+    one, two = whole.codecs["t"], sampled.codecs["t"]
+    assert two.kinds == one.kinds
+    assert two.names == one.names
+    np.testing.assert_allclose(waiting.data["t"].take(np.arange(N)), held.data["t"], rtol=1e-6)
+
+
+def test_a_text_among_numbers_is_refused_as_of_the_whole_file(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"id": [f"s{i}" for i in range(N)], "x": np.arange(N) / 7})
+    frame = frame.astype({"x": object})
+    frame.loc[201, "x"] = "broken"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    files = {"t": ModalityFile(path=str(tmp_path / "t.csv"))}
+    for little in (False, True):
+        if little:
+            hold_little(monkeypatch)
+        with pytest.raises(ValueError, match=r"holds text among numbers: \['broken'\]"):
+            read_files(files)

@@ -55,6 +55,11 @@ class ShardFolder(Source):
         return self._opened(self.paths[0]).is_numbered
 
     @property
+    def codes(self) -> set[str]:
+        """See ``Source``."""
+        return {name for own in self.paths for name in self._opened(own).codes}
+
+    @property
     def numbers(self) -> int | None:
         """See ``Source``."""
         return sum(self._opened(own).numbers or 0 for own in self.paths)

@@ -63,6 +63,11 @@ class Source(ABC):
         return False
 
     @property
+    def codes(self) -> set[str]:
+        """Columns of digits with zeros in front: texts, unless they were learned as numbers."""
+        return set()
+
+    @property
     def width(self) -> int:
         """About how many cells a row has."""
         return max(1, len(getattr(self, "columns", ())))

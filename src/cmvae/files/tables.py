@@ -76,6 +76,11 @@ class TableFile(Source):
         return self._numbers is None and self.id_column.startswith("Unnamed: ")
 
     @property
+    def codes(self) -> set[str]:
+        """See ``Source``."""
+        return set(getattr(self._table, "codes", ()))
+
+    @property
     def numbers(self) -> int | None:
         """See ``Source``; of a text by its size, eight bytes a cell, packed ones two."""
         if (rows := getattr(self._table, "rows", None)) is not None:

@@ -80,6 +80,12 @@ class TableSample:
         frame = pd.concat([own for _, own in parts]).iloc[first]
         return frame.to_numpy() if self._is_array else frame
 
+    @property
+    def mixed(self) -> set[str]:
+        """Columns that were numbers in some parts and texts in others: all of them are texts."""
+        both = [name for name, own in self._columns.items() if own.has_numbers and own.has_texts]
+        return set(map(str, both))
+
     def corrected(self, codec: Codec, summary: ModalitySummary) -> tuple[Codec, ModalitySummary]:
         """Return what was learned of the rows that are kept, with the figures of all rows.
 
@@ -142,6 +148,7 @@ class _Column:
 
     def __init__(self) -> None:
         self.is_started = self.has_gaps = self.has_fractions = False
+        self.has_numbers = self.has_texts = False
         self.is_measured = True
         self.missing = self.number = 0
         self.low, self.high = np.inf, -np.inf
@@ -159,6 +166,7 @@ class _Column:
         own = numbers[~missing]
         if not len(own):
             return
+        self.has_numbers = True
         places = np.flatnonzero(~missing)
         low, high = int(own.argmin()), int(own.argmax())
         if own[low] < self.low:
@@ -186,9 +194,11 @@ class _Column:
         if cells.dtype == object:
             types = cells.map(type)
             first = np.flatnonzero(~types.duplicated().to_numpy())
+            self.has_texts |= str in types.iloc[first].tolist()
             yield from self._new(types.iloc[first].tolist(), places[first], np.inf)
             hashable = types.map(lambda own: own.__hash__ is not None).to_numpy(dtype=bool)
             cells, places = cells[hashable], places[hashable]
+        self.has_texts |= isinstance(cells.dtype, pd.StringDtype) and len(cells) > 0
         if len(self.values) < DISTINCT and len(cells):
             first = np.flatnonzero(~cells.duplicated().to_numpy())
             yield from self._new(cells.iloc[first].tolist(), places[first], DISTINCT)

@@ -46,10 +46,12 @@ def learn_files(
                 sources[name] = open_source(name, file)
             except REFUSED as error:
                 errors.append(error)
-        samples = {name: TableSample() for name in _too_large(sources)}
+        large, samples = _too_large(sources), dict[str, TableSample]()
         for name, source in sources.items():
             try:
-                rows[name] = _rows_of(source, samples.get(name))
+                if name in large:
+                    samples[name] = _sample_of(source)
+                rows[name] = samples[name].table() if name in large else source.read()
                 if tell is not None and source.account:
                     tell(source.account)
             except REFUSED as error:
@@ -76,13 +78,19 @@ def _too_large(sources: Mapping[str, Source]) -> list[str]:
     return list(sizes) if sum(sizes.values()) > MOST_NUMBERS else []
 
 
-def _rows_of(source: Source, sample: TableSample | None) -> Any:
-    """Return the rows to learn from: all, or those of a sample."""
-    if sample is None:
-        return source.read()
-    for _, part in source.chunks(max(1, min(_READ_ROWS, _READ_CELLS // source.width))):
-        sample.add(part)
-    return sample.table()
+def _sample_of(source: Source) -> TableSample:
+    """Return the rows of a table to learn from.
+
+    It is read again where a column turns out to hold texts only after numbers.
+    """
+    rows, texts = max(1, min(_READ_ROWS, _READ_CELLS // source.width)), sorted(source.codes)
+    while True:
+        sample = TableSample()
+        for _, part in source.chunks(rows, texts):
+            sample.add(part)
+        if sample.mixed <= set(texts):
+            return sample
+        texts += sorted(sample.mixed)
 
 
 def _said_of_samples(samples: Mapping[str, TableSample]) -> str:
