@@ -100,7 +100,7 @@ class Recipe(Settings):
         return None if self.alignment_epochs == "auto" else self.alignment_epochs
 
     def counts_steps(self, n_samples: int) -> bool:
-        """Whether there are so many samples that few epochs do: batches and rates are larger."""
+        """Whether there are so many samples that steps count, not epochs, and batches grow."""
         return n_samples > MANY_ROWS and self.alignment is None
 
     def decays(self, n_samples: int, warm: bool = False) -> bool:
@@ -186,13 +186,13 @@ class Recipe(Settings):
     def warmup_epochs(self, n_samples: int) -> int:
         """Return the epochs with one cluster, unless training stops improving before.
 
-        480 steps and at least 10 epochs; of more than 20,480 samples 2400 steps and at most 10.
+        480 steps and at least 10 epochs; of more than 20,480 samples 2400 steps.
         """
         if self.max_epochs != "auto":
             return int(self.max_epochs)
         steps = math.ceil(n_samples / self.samples_per_step(n_samples))
         if self.counts_steps(n_samples):
-            return min(math.ceil(MANY_STEPS / steps), FEWEST_EPOCHS)
+            return math.ceil(MANY_STEPS / steps)
         return min(max(math.ceil(WARMUP_STEPS / steps), FEWEST_EPOCHS), MOST_EPOCHS)
 
     def final_epochs(self, n_samples: int, warm: bool = False) -> int:
