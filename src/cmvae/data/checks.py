@@ -11,6 +11,7 @@ from torch import Tensor
 from cmvae.base.words import listed, quoted, shown
 
 CHUNK_ENTRIES = 1 << 22
+LOOKED_THROUGH = 1 << 20  # entries of which PyTorch makes copies to tell whether they are finite
 MARK = "mark the modality as not observed there"
 
 
@@ -217,7 +218,7 @@ def nonfinite_samples(values: Any, cells: Tensor | None = None) -> Tensor:
     n, size = len(values), math.prod(values.shape[1:])
     if isinstance(values, Tensor) and not values.is_floating_point():
         return torch.zeros(n, dtype=torch.bool, device=values.device)
-    rows = max(1, CHUNK_ENTRIES // max(1, size))
+    rows = max(1, LOOKED_THROUGH // max(1, size))
     bad = [torch.zeros(0, dtype=torch.bool)]
     for start in range(0, n, rows):
         wrong = ~torch.isfinite(values[start : start + rows])
