@@ -211,7 +211,7 @@ def test_unobserved_entries_are_kept_and_ignored(bad):
 
 
 def test_first_bad_samples_are_named_across_chunks(monkeypatch):
-    monkeypatch.setattr(checks, "CHUNK_ENTRIES", 7)
+    monkeypatch.setattr(checks, "LOOKED_THROUGH", 7)
     a = torch.zeros(40, 3)
     a[torch.arange(4, 40, 5), 1] = float("nan")
     with pytest.raises(ValueError, match="samples 4, 9, 14, 19, 24 and 3 more"):
@@ -221,7 +221,7 @@ def test_first_bad_samples_are_named_across_chunks(monkeypatch):
 def test_large_arrays_are_checked_in_parts(monkeypatch):
     sizes = []
     isfinite = torch.isfinite
-    monkeypatch.setattr(checks, "CHUNK_ENTRIES", 100)
+    monkeypatch.setattr(checks, "LOOKED_THROUGH", 100)
     monkeypatch.setattr(torch, "isfinite", lambda x: sizes.append(x.numel()) or isfinite(x))
     data = {"a": torch.zeros(95, 10), "wide": torch.zeros(95, 300)}
     MultimodalBaseDataset(data)
@@ -468,7 +468,7 @@ def test_read_only_arrays_are_shared_without_a_warning_or_a_change_of_its_filter
 
 
 def test_of_a_memory_mapped_array_nothing_but_rows_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("cmvae.data.checks.CHUNK_ENTRIES", 100)
+    monkeypatch.setattr("cmvae.data.checks.LOOKED_THROUGH", 100)
     values = np.arange(600.0, dtype=np.float32).reshape(200, 3)
     np.save(tmp_path / "a.npy", values)
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")

@@ -47,7 +47,7 @@ def files(tmp_path_factory):
 
 
 def fitted(files, folder):
-    recipe = Recipe(n_clusters=3, max_epochs=4, latent_dim=4, private_dim=2, hidden_dims=(16,))
+    recipe = Recipe(n_clusters=3, max_epochs=2, latent_dim=4, private_dim=2, hidden_dims=(16,))
     config = RunConfig(modalities=files, device="cpu", recipe=recipe)
     prepared = prepare(config, *read_files(files))
     return prepared, fit_run(folder, prepared)

@@ -42,12 +42,15 @@ def as_it_is(stream):
     return stream
 
 
-@pytest.mark.parametrize("wrap", [as_it_is, loader])
 @pytest.mark.parametrize(
-    ("kind", "limit"),
-    [(Sized, {}), (Stream, {"limit_train_batches": 3}), (Endless, {"limit_train_batches": 3})],
+    ("kind", "wrap", "limit"),
+    [
+        (Sized, as_it_is, {}),
+        (Stream, loader, {"limit_train_batches": 3}),
+        (Endless, as_it_is, {"limit_train_batches": 3}),
+    ],
 )
-def test_a_stream_starts_the_clusters_as_its_samples_by_place_do(kind, limit, wrap, recwarn):
+def test_a_stream_starts_the_clusters_as_its_samples_by_place_do(kind, wrap, limit, recwarn):
     stream, plan = kind(data(60)), {"warmup_epochs": 3, "initial_clusters": 3, "seed": 0}
     one, two = model(number_of_clusters=3), model(number_of_clusters=3)
     options = {"max_epochs": 5, "seed": 0}

@@ -11,6 +11,7 @@ from torch import Tensor
 from cmvae.base.words import listed, quoted, shown
 
 CHUNK_ENTRIES = 1 << 22
+LOOKED_THROUGH = 1 << 20  # entries of which PyTorch makes copies to tell whether they are finite
 MARK = "mark the modality as not observed there"
 
 
@@ -222,7 +223,7 @@ def nonfinite_samples(values: Any, cells: Tensor | None = None) -> Tensor:
     whole = isinstance(values, Tensor) and cells is None and values.is_cpu
     if whole and values.sum().isfinite():
         return torch.zeros(n, dtype=torch.bool)  # in a fraction of the time
-    rows = max(1, CHUNK_ENTRIES // max(1, size))
+    rows = max(1, LOOKED_THROUGH // max(1, size))
     bad = [torch.zeros(0, dtype=torch.bool)]
     for start in range(0, n, rows):
         wrong = ~torch.isfinite(values[start : start + rows])

@@ -193,7 +193,9 @@ class RowsOnDisk(Stored):
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
         is_one = isinstance(rows, int)
         some = self.places_of(torch.tensor([rows]) if isinstance(rows, int) else rows)
-        read = torch.from_numpy(self.rows.take(np.asarray(some, dtype=np.int64)))
+        if isinstance(some, range):
+            some = np.arange(some.start, some.stop, some.step)
+        read = torch.from_numpy(self.rows.take(some))
         values = read.to(torch.float32)
         values = values.div_(255) if read.dtype == torch.uint8 else values
         return values[0] if is_one else values

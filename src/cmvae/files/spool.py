@@ -68,8 +68,8 @@ class Spool:
         if self.dtype.kind != "f" or len(self.shape) != 1:
             return False
         step = max(1, BLOCK_ENTRIES // max(1, self.shape[0]))
-        parts = np.split(np.flatnonzero(seen), range(step, int(seen.sum()), step))
-        return any(bool(np.isnan(self.take(part)).any()) for part in parts)
+        spans = (np.flatnonzero(seen[i : i + step]) + i for i in range(0, len(seen), step))
+        return any(bool(np.isnan(self.take(rows)).any()) for rows in spans)
 
     def close(self) -> None:
         """Remove the file."""

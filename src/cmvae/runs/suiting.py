@@ -82,8 +82,9 @@ def warn_of_unconnected(masks: Mapping[str, np.ndarray]) -> None:
     """
     from scipy.sparse.csgraph import connected_components
 
-    seen = np.stack(list(masks.values())).astype(int)
-    shared = seen @ seen.T
+    seen = np.stack(list(masks.values()))
+    # A product of matrices would take numbers, eight times as large as booleans.
+    shared = np.array([[np.count_nonzero(one & two) for two in seen] for one in seen])
     for least in (1, FEW_SHARED):
         number, parts = connected_components(shared >= least, directed=False)
         if number < 2 or seen.shape[1] < 4 * (least - 1):
