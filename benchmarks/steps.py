@@ -39,7 +39,7 @@ SIDES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--fit", type=int)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -92,9 +92,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             64 samples or more are seen in two arrays of images, or in one and a text; images then
             get small residual networks and a Laplace likelihood; else none.
         max_epochs: Epochs with a single cluster; ``'auto'``: 480 steps, and at least 10 epochs; of
-            more than 20,480 samples 2400 steps.
-            Training stops earlier when the bound no longer improves. A sixth as many follow with
-            all clusters.
+            more than 20,480 samples 2400 steps. Training stops earlier when the bound no longer
+            improves. A sixth as many follow with all clusters.
         batch_size: Samples per step; ``'auto'``: a fifteenth of the data, from 16 to 128; of more
             than 20,480 samples a 160th, at most 1024.
         learning_rate: Step size of Adam; ``'auto'``: 0.001; with an alignment 0.002 at first, of
