@@ -21,10 +21,11 @@ from cmvae.base.plain import as_plain, read_state, stored_state
 from cmvae.base.words import counted, quoted, shown
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
-from cmvae.files.modality import ModalityFile
+from cmvae.files.modality import CovariateFile, ModalityFile
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.completing import complete_table
+from cmvae.preprocessing.covariates import chosen_covariates, learn_covariates
 from cmvae.preprocessing.frames import Frames, check_no_list, read_frames, split_columns
 from cmvae.preprocessing.libraries import as_pandas
 from cmvae.runs.checks import check_extras
@@ -165,8 +166,12 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, covariates: Any = None) -> Self:
         """Train on X; y is ignored.
+
+        ``covariates`` are what is known of the samples and is not to make clusters, such as a batch
+        or an age: {name: n values} or a DataFrame. Texts and few whole numbers are categories
+        (:class:`cmvae.preprocessing.covariates.CovariateCodec`); None and NaN are missing ones.
 
         Raises:
             ValueError: For a setting out of its range, fewer samples than clusters, infinities,
@@ -183,6 +188,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
         learned = Preprocessing.learn(frames.tables, files)
+        known = learn_covariates(frames.covariates(covariates))
+        learned = learned.replace(covariates=known)
         for name, own in learned.understood.items():
             for line in own.say_left_out(name):
                 warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)
@@ -193,8 +200,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             seed=self.random_state if _is_integer(self.random_state) else seed,
             device=self.device,
             recipe=recipe,
+            covariates={name: CovariateFile() for name in known},
         )
-        prepared = prepare(config, learned, frames.encode(learned))
+        kept = {name: own for name, own in frames.covariates(covariates).items() if name in known}
+        prepared = prepare(config, learned, frames.encode(learned, kept))
         logger.info("joined: %s", prepared.rows.join)
         run = train_run(prepared, seed=seed, enable_progress_bar=bool(self.verbose))
         tables = [n for n, table in frames.tables.items() if isinstance(table, pd.DataFrame)]
@@ -202,27 +211,32 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self._report_collapse()
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the clusters of samples, (n,), from whichever modalities they have."""
-        return self._assign(X)[0]
+    def predict(self, X: Any, covariates: Any = None) -> np.ndarray:
+        """Return the clusters of samples, (n,), from whichever modalities they have.
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probabilities of the clusters, (n, n_clusters_)."""
-        return self._assign(X)[1]
+        ``covariates``, as for :meth:`fit`, are checked and change nothing: encoders do not see
+        them.
+        """
+        return self._assign(X, covariates)[0]
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the joint embedding, the mean of q(z|X), (n, latent_dim)."""
-        data = self._dataset(X)
+    def predict_proba(self, X: Any, covariates: Any = None) -> np.ndarray:
+        """Return the probabilities of the clusters, (n, n_clusters_); as :meth:`predict`."""
+        return self._assign(X, covariates)[1]
+
+    def transform(self, X: Any, covariates: Any = None) -> np.ndarray:
+        """Return the joint embedding, the mean of q(z|X), (n, latent_dim); as :meth:`predict`."""
+        data = self._dataset(X, covariates)
         return self._run.embed(data).astype(np.float64)
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any, covariates: Any = None) -> np.ndarray:
         """Return a bound of the log-likelihood of each sample's modalities, (n,).
 
-        In nats of coded features, importance-sampled with the same draws each time.
+        In nats of coded features, importance-sampled with the same draws each time; given the
+        ``covariates`` that :meth:`fit` had, drawn where they are missing.
         """
-        return log_likelihoods(self.model_, self._dataset(X))
+        return log_likelihoods(self.model_, self._dataset(X, covariates))
 
-    def fit_percentiles(self, X: Any) -> np.ndarray:
+    def fit_percentiles(self, X: Any, covariates: Any = None) -> np.ndarray:
         """Return how well each sample fits, (n,): from 0 to 100, among the samples fitted.
 
         It is the percentile of its log-likelihood, for each number that is there, among those of
@@ -230,13 +244,13 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         samples fit worse than those that a model was trained on, the more so the fewer those were.
         Where the samples as a whole lie elsewhere than those of training, a warning says so.
         """
-        data = self._dataset(X)
+        data = self._dataset(X, covariates)
         drift = self._run.drift()
         drift.add(data)
         drift.warn()
         return fit_percentiles(self.model_, self._run.reference, data)
 
-    def impute(self, X: Any) -> Any:
+    def impute(self, X: Any, covariates: Any = None) -> Any:
         """Return the tables of samples, complete, in the units of the data: :meth:`CMVAE.impute`.
 
         Cells that are there stay as they are. Of others counts are whole numbers, of categories and
@@ -248,7 +262,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         frames = self._read(X)
         learned = self._run.preprocessing
-        made = self.model_.impute(learned.dataset(frames.encode(learned)))
+        made = self.model_.impute(learned.dataset(frames.encode(learned, covariates)))
         completed: dict[str, Any] = {}
         for name, own in made.items():
             codec, values = learned.codecs[name], own.cpu().numpy()
@@ -262,9 +276,9 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         return completed[SINGLE] if self.modalities_ == [SINGLE] else completed
 
     @torch.no_grad()
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, covariates: Any = None) -> float:
         """Return the mean bound of log p(X) per sample, in nats of coded features; y is ignored."""
-        data = self._dataset(X)
+        data = self._dataset(X, covariates)
         generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(0)
         with evaluating(self.model_):
             parts = iterate(data, 1024)
@@ -272,8 +286,16 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         return -float(torch.stack(losses).sum()) / len(data)
 
     @torch.no_grad()
-    def sample(self, n_samples: int = 1, cluster: int | None = None) -> tuple[Any, np.ndarray]:
+    def sample(
+        self,
+        n_samples: int = 1,
+        cluster: int | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> tuple[Any, np.ndarray]:
         """Generate samples in the units of the data, and their clusters.
+
+        ``covariates``, {name: a value}, are those to generate under, as if measured in that batch;
+        others are drawn as they occurred in training, each by itself.
 
         Returns:
             {modality: (n_samples, features)}, DataFrames where such were given; and
@@ -290,7 +312,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"cluster must be an integer from 0 to {last}, got {shown(cluster)}")
         seed = drawn_seed(self.random_state)
         generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(seed)
-        drawn = self.model_.generate_from_prior(n_samples, cluster=cluster, generator=generator)
+        chosen = chosen_covariates(self._run.preprocessing.covariates, covariates)
+        drawn = self.model_.generate_from_prior(
+            n_samples, cluster=cluster, covariates=chosen, generator=generator
+        )
         made = self.model_.to_data(self.model_.decode(drawn))
         values = {name: own.cpu().numpy() for name, own in made.items()}
         codecs = self._run.preprocessing.codecs
@@ -452,14 +477,14 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 "of other kinds need a DataFrame"
             ) from None
 
-    def _assign(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        data = self._dataset(X)
+    def _assign(self, X: Any, covariates: Any) -> tuple[np.ndarray, np.ndarray]:
+        data = self._dataset(X, covariates)
         return self._run.assign(data)
 
-    def _dataset(self, X: Any) -> IncompleteDataset:
+    def _dataset(self, X: Any, covariates: Any = None) -> IncompleteDataset:
         frames = self._read(X)
         learned = self._run.preprocessing
-        return learned.dataset(frames.encode(learned, tell=False))
+        return learned.dataset(frames.encode(learned, covariates, tell=False))
 
     def _kinds_of(self, frames: Frames) -> dict[str, dict[str, str]]:
         """Return modality to {column: kind}, for every modality."""

@@ -1,6 +1,7 @@
 """From data in any accepted form to a dataset, and from a dataset to its batches."""
 
 from collections.abc import Mapping, Sequence, Sized
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import check_masks
+from cmvae.data.covariates import joined_covariates
 from cmvae.data.datasets import MultimodalBaseDataset, dataset_of
 
 
@@ -18,6 +20,7 @@ class Given(NamedTuple):
     masks: Mapping[str, Any]
     cells: Mapping[str, Any]
     labels: Any = None
+    covariates: Mapping[str, Any] = MappingProxyType({})
 
 
 def parts_of(inputs: Mapping[str, Any]) -> Given:
@@ -27,7 +30,7 @@ def parts_of(inputs: Mapping[str, Any]) -> Given:
     masks, cells = ({} if inputs.get(own) is None else inputs[own] for own in ("masks", "cells"))
     check_masks(masks)
     check_masks(cells, "cells")
-    return Given(inputs["data"], masks, cells, inputs.get("labels"))
+    return Given(inputs["data"], masks, cells, inputs.get("labels"), inputs.get("covariates") or {})
 
 
 def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -> Any:
@@ -41,7 +44,7 @@ def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -
     """
     if isinstance(data, Mapping):
         given = parts_of(data)
-        data = dataset_of(given.data, given.labels, given.masks, given.cells)
+        data = dataset_of(given.data, given.labels, given.masks, given.cells, given.covariates)
     if not isinstance(data, Dataset) or (with_length and not isinstance(data, Sized)):
         wanted = "a dataset with a length or a mapping"
         if not with_length:
@@ -107,7 +110,8 @@ def collate(items: list[Any]) -> Any:
     """Collate samples as PyTorch does; what others have a mask for counts as observed without.
 
     Of a ``ConcatDataset`` of complete and incomplete data PyTorch's own collation drops the masks,
-    as it does with all that the first sample does not hold. Samples that differ in modalities or
+    as it does with all that the first sample does not hold. Covariates that a sample lacks are NaN.
+    Samples that differ in modalities or
     shapes are a ``ValueError``.
     """
     if any(_is_sample(item) and "masks" in item for item in items):
@@ -115,6 +119,10 @@ def collate(items: list[Any]) -> Any:
     named = {name for item in items if _is_sample(item) for name in item.get("cells") or ()}
     if named:
         items = [_with_all_cells(item, sorted(named)) for item in items]
+    known = [item.get("covariates") or {} if _is_sample(item) else {} for item in items]
+    if any(known):
+        pairs = zip(items, joined_covariates(known), strict=True)
+        items = [ModelOutput({**item, "covariates": own}) for item, own in pairs]
     mappings = [item for item in items if isinstance(item, Mapping)]
     held = {frozenset(item["data"] if _is_sample(item) else item) for item in mappings}
     if len(held) > 1:

@@ -4,11 +4,12 @@ The ids are joined by DuckDB, which moves to the disk what does not fit its shar
 rows themselves wait in files, and are read by number.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from cmvae.base.arrays import is_sparse, joined_names
 from cmvae.base.words import counted, listed, raise_all
@@ -16,6 +17,8 @@ from cmvae.files.id_tables import IdTables, disk_errors
 from cmvae.files.ids import match_ids
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
 from cmvae.files.spool import SparseSpool, Spool
+
+IDS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class JoinedRows:
             lacks it, NaN where a cell of it is missing.
         masks: Modality to (n,) boolean.
         join: How all samples, these among them, were joined; None: not at all.
+        covariates: Name to n values as they are written, None or NaN where one is missing.
     """
 
     ids: list[str]
     data: dict[str, Any]
     masks: dict[str, np.ndarray]
     join: Join | None = None
+    covariates: Mapping[str, Any] = field(default_factory=dict)
 
     def cells(self) -> dict[str, np.ndarray]:
         """Return modality to which cells are there, (n, D) boolean, where single ones are missing.
@@ -74,6 +79,7 @@ class RowStore:
         self.modalities, self.matching = list(modalities), matching
         self._ids = IdTables(len(self.modalities))
         self._spools: dict[str, Spool | SparseSpool] = {}
+        self.covariates: dict[str, pd.Series] = {}  # of samples, by id
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +185,12 @@ class RowStore:
             for name, own in zip(self.modalities, places.T, strict=True):
                 masks[name] = own >= 0
                 data[name] = self._values(self._spools[name], own, masks[name])
-            yield JoinedRows(ids, data, masks)
+            known = {name: own.reindex(ids).to_numpy() for name, own in self.covariates.items()}
+            yield JoinedRows(ids, data, masks, covariates=known)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all samples, in order."""
+        return [own for ids, _ in self._ids.batches(IDS_AT_ONCE, 0) for own in ids]
 
     def all_rows(self) -> JoinedRows:
         """Return all samples at once."""

@@ -103,6 +103,10 @@ class CMVAEConfig(Settings):
             which cells are there.
         residual_factors: How many factors of what decoders leave of real numbers
             :meth:`cmvae.CMVAE.fit_residuals` learns, for imputation; 0: none.
+        covariates: What is known about a sample and is not to make clusters (batch, site, age):
+            name to the number of categories, 1 for a number, best a standardised one. Decoders are
+            given their encoding after [z, w]: an indicator of each category, a number as it is;
+            encoders and mixture are not.
 
     Example:
         >>> dims = {"rna": 20, "protein": 5}
@@ -136,6 +140,7 @@ class CMVAEConfig(Settings):
     networks: Annotated[str | dict[Name, str] | None, BeforeValidator(_networks)] = None
     missing_cells: list[Name] = Field(default_factory=list)
     residual_factors: Natural = 0
+    covariates: dict[Name, PositiveInt] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -21,6 +21,7 @@ from cmvae.models.objectives import active_units
 from cmvae.models.residuals import number_of_factors
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
+from cmvae.runs.covariates import warn_of_covariates
 from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
 from cmvae.runs.suiting import private_option, suited, warn_of_unconnected
@@ -106,6 +107,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
             f"but {list(preprocessing.codecs)}"
         )
     warn_of_unconnected(rows.masks)
+    warn_of_covariates(preprocessing, rows)
     config = suited(config, preprocessing, rows)
     recipe, files, data = config.recipe, config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(

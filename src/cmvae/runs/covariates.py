@@ -1,0 +1,70 @@
+"""Covariates of a run: read from files, joined to its samples, and what is to be said of them."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cmvae.base.words import counted, listed, raise_all
+from cmvae.files.join import JoinedRows
+from cmvae.files.labels import labels_of, read_labels
+from cmvae.files.modality import CovariateFile
+from cmvae.preprocessing import Preprocessing
+
+
+def read_covariate_files(
+    files: Mapping[str, CovariateFile], ids: Sequence[str]
+) -> dict[str, pd.Series]:
+    """Return covariates of samples by id, None where one is missing; ids as for labels.
+
+    Raises:
+        ValueError: For files that cannot be read, or that share no id with the samples.
+    """
+    found, errors = {}, list[Exception]()
+    for name, file in files.items():
+        if file.path is None:
+            continue
+        path = Path(file.path)
+        try:
+            own = read_labels(path, file.id, file.column, f"covariate {name!r}")
+            found[name] = labels_of(own, ids)[0].reindex(list(ids))
+            if found[name].isna().all():
+                first = f"the first ids are {own.index[:3].tolist()} and {list(ids[:3])}"
+                raise ValueError(f"covariate {name!r}: {path} shares no id with the data; {first}")
+        except (ValueError, KeyError) as error:
+            errors.append(error)
+    raise_all(errors)
+    return found
+
+
+def warn_of_covariates(preprocessing: Preprocessing, rows: JoinedRows) -> None:
+    """Warn of covariates that some samples lack, or that tell which modalities a sample has."""
+    for name, codec in preprocessing.covariates.items():
+        if name not in rows.covariates:
+            continue
+        values = codec.encode(rows.covariates[name], name)
+        lacking = int(np.isnan(values).sum())
+        if lacking:
+            what = f"covariate {name!r}: {counted(lacking, 'sample')} of {len(values)} without it"
+            warnings.warn(f"{what}: drawn there as it occurs in the others", stacklevel=3)
+        if codec.categories:
+            _warn_of_confounding(name, codec.categories, values, rows.masks)
+
+
+def _warn_of_confounding(
+    name: str, categories: Sequence[str], values: np.ndarray, masks: Mapping[str, np.ndarray]
+) -> None:
+    """Warn of modalities that samples of some categories never have."""
+    for modality, seen in masks.items():
+        have = [bool(seen[values == number].any()) for number in range(len(categories))]
+        there = [bool((values == number).any()) for number in range(len(categories))]
+        without = [
+            c for c, own, some in zip(categories, have, there, strict=True) if some and not own
+        ]
+        if without and any(have):
+            which = listed(map(repr, without))
+            what = f"covariate {name!r} tells which samples have modality {modality!r}"
+            why = f"none of {which} has it, so that its effect there cannot be learned"
+            warnings.warn(f"{what}: {why}", stacklevel=4)
