@@ -16,6 +16,7 @@ from cmvae.cli.console import (
     say,
     say_join,
 )
+from cmvae.cli.covariates import covariate_lines
 from cmvae.cli.understood import show_all, show_short
 
 if TYPE_CHECKING:
@@ -106,6 +107,15 @@ def fit(
             "one.",
         ),
     ] = None,
+    covariate: Annotated[
+        Options,
+        typer.Option(
+            metavar="NAME=FILE:COLUMN",
+            help="What is known of the samples and is not to make clusters, such as a batch or an "
+            "age: a column of a table, or of .obs; once for each. ,kind=category or ,kind=number "
+            "after it says what it is.",
+        ),
+    ] = None,
     clusters: Annotated[
         str | None, typer.Option(help="auto, or how many.", show_default="auto")
     ] = None,
@@ -174,7 +184,14 @@ def fit(
             raise ValueError("--check and --resume exclude each other")
         if not check:
             refuse_several_processes()
-        from cmvae.cli.options import with_kinds, with_likelihoods, with_named, with_reading
+        from cmvae.cli.options import (
+            covariate_files,
+            with_kinds,
+            with_likelihoods,
+            with_named,
+            with_reading,
+            without_covariate_columns,
+        )
         from cmvae.runs.config import RunConfig
         from cmvae.runs.folder import CONFIG, may_write_run
         from cmvae.runs.reading import read_files
@@ -184,6 +201,7 @@ def fit(
         if out is not None and not check:
             partial = may_write_run(out, overwrite=overwrite, resume=resume)
         named = [modality, data, id_column, kind, read, likelihood, layer, network, config]
+        named.append(covariate)
         if resume:
             given = [*named, clusters, seed, epochs, alignment_epochs, diffusion, diffusion_epochs]
             if any(value is not None for value in given):
@@ -203,10 +221,13 @@ def fit(
             }
             others: dict[str, Any] = {"seed": seed, "diffusion_epochs": diffusion_epochs}
             others |= {"diffusion": tuple(dict.fromkeys(diffusion))} if diffusion else {}
+            before = {} if config is None else RunConfig.read(config).covariates
+            others["covariates"] = covariate_files(covariate, id_column, before)
+            files = without_covariate_columns(files, others["covariates"])
             settings = _settings(config, files, recipe, others)
         if device is not None:
             settings = settings.replace(device=device)
-        rows = read_files(settings.modalities, tell=say)
+        rows = read_files(settings.modalities, tell=say, covariates=settings.covariates)
         from cmvae.runs.fitting import fit_run
         from cmvae.runs.run import prepare
 
@@ -249,8 +270,8 @@ def show_clusters(run: "Run", out: Path) -> None:
         words = _stability_words(stability[number] if size else None)
         table.add_row(str(number), str(size), *[words] * known)
     console.print(table)
-    for doubt in _doubts(run):
-        say(doubt)
+    for line in (*covariate_lines(run), *_doubts(run)):
+        say(line)
     say(
         f"Written to {out}: clusters.csv, model/, config.yaml, preprocessing.json, metrics.json, "
         "log.csv"

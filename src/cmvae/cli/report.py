@@ -73,7 +73,8 @@ def report(
             if names is not None:
                 record = replace(record, names=cluster_names(names, record.n_clusters))
             truth = None if labels is None else read_labels(labels, id_column, column)
-            rows = read_files(record.config.modalities, record.preprocessing)[1]
+            known = record.config.covariates
+            rows = read_files(record.config.modalities, record.preprocessing, covariates=known)[1]
             say_join(rows.join)
             if truth is not None:
                 truth, join = labels_of(truth, rows.ids)

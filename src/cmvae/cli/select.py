@@ -58,7 +58,10 @@ def select(
             record = replace(record, config=record.config.replace(device=device))
         from cmvae.runs.reading import read_files
 
-        preprocessing, rows = read_files(record.config.modalities, record.preprocessing)
+        known = record.config.covariates
+        preprocessing, rows = read_files(
+            record.config.modalities, record.preprocessing, covariates=known
+        )
         record = replace(record, preprocessing=preprocessing)
         say_join(rows.join)
         quieten()

@@ -11,7 +11,9 @@ from cmvae.base.words import counted, listed, raise_all
 from cmvae.files.join import JoinedRows
 from cmvae.files.labels import labels_of, read_labels
 from cmvae.files.modality import CovariateFile
+from cmvae.metrics.covariates import covariate_scores
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.covariates import encode_covariates
 
 
 def read_covariate_files(
@@ -36,6 +38,24 @@ def read_covariate_files(
         except (ValueError, KeyError) as error:
             errors.append(error)
     raise_all(errors)
+    return found
+
+
+def check_named(files: Mapping[str, CovariateFile] | None, preprocessing: Preprocessing) -> None:
+    """Refuse covariates that a run was not trained with, by ``KeyError``."""
+    encode_covariates(preprocessing.covariates, {name: [] for name in files or {}})
+
+
+def measure_covariates(
+    preprocessing: Preprocessing, rows: JoinedRows, clusters: np.ndarray, latents: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return what clusters (n,) and latents (n, d) tell of each covariate that samples have."""
+    found = {}
+    known = encode_covariates(preprocessing.covariates, rows.covariates)
+    for name, values in known.items():
+        seen = ~np.isnan(values)
+        kind = np.int64 if preprocessing.covariates[name].categories else np.float64
+        found[name] = covariate_scores(values[seen].astype(kind), clusters[seen], latents[seen])
     return found
 
 

@@ -21,7 +21,7 @@ from cmvae.models.objectives import active_units
 from cmvae.models.residuals import number_of_factors
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
-from cmvae.runs.covariates import warn_of_covariates
+from cmvae.runs.covariates import measure_covariates, warn_of_covariates
 from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
 from cmvae.runs.suiting import private_option, suited, warn_of_unconnected
@@ -242,6 +242,7 @@ def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.
     """Return a run with its samples and figures; its clusters had the places ``order`` before."""
     clusters, probabilities = run.assign(prepared.data)
     means = torch.from_numpy(run.embed(prepared.data))
+    known = measure_covariates(run.preprocessing, prepared.rows, clusters, means.numpy())
     log = run.log
     metrics = {
         "n_samples": len(clusters),
@@ -254,6 +255,7 @@ def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.
         "stability": _stability(groups, order[: run.model.n_clusters]),
         "kept": _kept(groups, order[clusters]),
         "active_units": int(active_units(means)),
+        **({"covariates": known} if known else {}),
         **run.metrics,
         "epochs": {str(p): int(n) for p, n in log["phase"].value_counts(sort=False).items()},
         "loss": float(log["train/loss"].iloc[-1]) if len(log) else None,
