@@ -98,6 +98,9 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         batch_size: Samples per step; ``'auto'``: a fifteenth of the data, from 16 to 128.
         learning_rate: Step size of Adam; ``'auto'``: 0.001, with an alignment 0.002 at first, which
             falls to a twentieth.
+        forgetting: Weight of a penalty on what the embedding tells of covariates, where too much is
+            left although decoders are given them; some tens to begin with. It pulls together what
+            only some batches have. None: without.
         device: Lightning's ``accelerator``: ``'auto'``, ``'cpu'``, ``'cuda'`` …
         random_state: Seed, ``numpy.random.RandomState`` or None, as everywhere in scikit-learn.
         verbose: Show progress.
@@ -141,6 +144,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         max_epochs: int | Literal["auto"] = DEFAULT.max_epochs,
         batch_size: int | Literal["auto"] = DEFAULT.batch_size,
         learning_rate: float | Literal["auto"] = DEFAULT.learning_rate,
+        forgetting: float | None = DEFAULT.forgetting,
         device: str = "auto",
         random_state: Any = None,
         verbose: bool = False,
@@ -162,6 +166,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.forgetting = forgetting
         self.device = device
         self.random_state = random_state
         self.verbose = verbose

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from cmvae.runs.record import RunRecord
 
 WAYS = (
-    "If every group should be in all of its values, more (--epochs) or leaving out columns that "
-    "show it and little else (--kind NAME.COLUMN=ignore) may help; groups that some of its values "
-    "lack show in this way too."
+    "If every group should be in all of its values, try more (--epochs), a penalty on it "
+    "(--forget 30), or to leave out columns that show it and little else (--kind "
+    "NAME.COLUMN=ignore). Groups that some of its values lack show in this way too."
 )
 
 

@@ -116,6 +116,14 @@ def fit(
             "after it says what it is.",
         ),
     ] = None,
+    forget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WEIGHT",
+            help="Weight of a penalty on what the latents tell of covariates, where the last lines "
+            "say that they still do; 30, say.",
+        ),
+    ] = None,
     clusters: Annotated[
         str | None, typer.Option(help="auto, or how many.", show_default="auto")
     ] = None,
@@ -204,6 +212,7 @@ def fit(
         named.append(covariate)
         if resume:
             given = [*named, clusters, seed, epochs, alignment_epochs, diffusion, diffusion_epochs]
+            given += [None if forget is None else str(forget)]
             if any(value is not None for value in given):
                 raise ValueError(
                     "--resume takes the settings of the interrupted run: pass --out, and --device, "
@@ -218,6 +227,7 @@ def fit(
                 "n_clusters": None if clusters is None else _number(clusters),
                 "max_epochs": epochs,
                 "alignment_epochs": alignment_epochs,
+                "forgetting": forget,
             }
             others: dict[str, Any] = {"seed": seed, "diffusion_epochs": diffusion_epochs}
             others |= {"diffusion": tuple(dict.fromkeys(diffusion))} if diffusion else {}

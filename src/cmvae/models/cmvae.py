@@ -32,6 +32,7 @@ from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.covariates import Covariates, refuse_covariates
 from cmvae.models.families import FAMILIES
+from cmvae.models.forgetting import forgetting_loss
 from cmvae.models.imputation import fitted_means, impute_batch, residuals_of
 from cmvae.models.inference import Names, evaluating, experts_of, read_batch
 from cmvae.models.information import information_loss
@@ -177,7 +178,8 @@ class CMVAE(nn.Module):
         samples where they are given. Where z lies is then learned from it alone: the bound holds
         the locations of q(z|x_m) constant, and, while decoders learn to read z, the scales too,
         ``narrowed``. ``information`` is the weight of
-        :func:`cmvae.models.information.information_loss`.
+        :func:`cmvae.models.information.information_loss`. In training mode
+        ``model_config.forgetting`` is that of :func:`cmvae.models.forgetting.forgetting_loss`.
 
         Returns:
             ``loss``, the negative bound averaged over the batch, scalar; ``loss_sum``, summed over
@@ -191,6 +193,10 @@ class CMVAE(nn.Module):
         others = len(self.modalities) ** 2  # every expert's draws are decoded into every modality
         generation.check_draws(self, "K", draws, draws * len(batch) * others)
         experts, added = experts_of(self, batch), {}
+        codes = inference.covariate_codes(self, batch)
+        if config.forgetting and codes is not None and self.training:
+            told = forgetting_loss(self, batch, experts, codes, generator)
+            added["forgetting"] = config.forgetting * told
         if alignment is not None:
             scale = positive_float("alignment", alignment)
             seen = experts if views is None else experts_of(self, read_batch(self, views))
@@ -203,7 +209,6 @@ class CMVAE(nn.Module):
         loss, loss_sum = -bound.value.mean(), -bound.value.sum()
         if information is not None:
             scale = positive_float("information", information)
-            codes = inference.covariate_codes(self, batch)
             added["information"] = scale * information_loss(self, experts, generator, codes)
         for name, value in added.items():
             loss, loss_sum = loss + value, loss_sum + value * len(batch)

@@ -88,6 +88,7 @@ class Recipe(Settings):
     max_epochs: IntegerOrAuto = "auto"
     batch_size: IntegerOrAuto = "auto"
     learning_rate: Annotated[Any, BeforeValidator(_rate)] = "auto"
+    forgetting: Weight | None = None
 
     @property
     def alignment(self) -> tuple[int, int] | None:
@@ -145,6 +146,7 @@ class Recipe(Settings):
             "hidden_dims": self.hidden_layers(n_columns),
             "beta": self.beta,
             "K": 1,
+            **({"forgetting": self.forgetting} if self.forgetting else {}),
         }
 
     def largest(self, n_samples: int) -> int:
