@@ -17,8 +17,8 @@ def without_covariates(points: np.ndarray, codes: np.ndarray, seed: int) -> np.n
     .. math:: x_i = a_{g(i)} + (B + B_{g(i)}) s_i + e_i
 
     with g the groups of k-means among the points corrected so far. The intercepts a_g keep what
-    groups differ in: where batches hold types in different shares, or lack one, that is not taken
-    for an effect. B is fitted by least squares, each group's own B_g to what is left by a ridge,
+    groups differ in: where batches hold types in different shares, that is not taken for an effect,
+    unless shares and effects differ so much that groups of different types come together. B is fitted by least squares, each group's own B_g to what is left by a ridge,
     as Harmony does (Korsunsky et al., Nature Methods 2019, eq. 15). The mean of all points stays.
     """
     varying = codes - codes.mean(0)

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from cmvae.base.arguments import generator_keyword
 from cmvae.base.words import quoted, shown
@@ -49,8 +48,9 @@ class Covariates(nn.Module):
         """Return the encoding (*, width) of values (*, C), none of them missing."""
         parts = []
         for column, size in zip(values.unbind(-1), self.sizes.values(), strict=True):
-            one = functional.one_hot(column.long(), size) if size > 1 else column.unsqueeze(-1)
-            parts.append(one.to(values.dtype))
+            own = column.unsqueeze(-1)
+            indicators = own == torch.arange(size, device=values.device)
+            parts.append(indicators.to(values.dtype) if size > 1 else own)
         return torch.cat(parts, -1)
 
     def draw(self, n_samples: int, generator: Generator | None = None) -> Tensor:

@@ -26,10 +26,10 @@ def forgetting_loss(
 
     with s' the covariates of another sample of the batch, drawn at random; of counts the distance
     x − E[x | z, w, s] is scaled by the root of the ratio of the means, as their deviations are, and
-    x̃ is at least 0. What decoders say that covariates add is swapped, and the encoders are asked to
-    see the same z in it: a cycle, as of Jha et al. ("Disentangling factors of variation with
-    cycle-consistent variational auto-encoders", ECCV 2018). Each sample is compared with itself, so
-    that batches may hold groups in different shares. Only the encoders learn by it.
+    what is made is at least 0. What decoders say that covariates add is swapped, and the encoders
+    are asked to see the same z in it: a cycle, as of Jha et al. ("Disentangling factors of
+    variation with cycle-consistent variational auto-encoders", ECCV 2018). Each sample is compared
+    with itself, so that batches may hold groups in different shares. Only the encoders learn by it.
 
     Args:
         parts: The model.
@@ -73,5 +73,5 @@ def _swapped(
             scale = 1.0 if size is None else x[:, part].sum(1, keepdim=True) / size
             low, high = before[:, part] * scale, after[:, part] * scale
             ratio = (high / low.clamp_min(FLOOR)).sqrt()
-            made[:, part] = (high + (x[:, part] - low) * ratio).clamp_min(0)
+            made[:, part] = (x[:, part] * ratio + (high - low * ratio)).clamp_min(0)
     return made.to(x.dtype)

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from cmvae.base.settings import Finite, PositiveFloat, Settings
 from cmvae.base.words import SHOWN, counted, listed, quoted, shown
+from cmvae.files.join import JoinedRows
 
 CATEGORY, NUMBER = "category", "number"
 MOST_WHOLE = 12  # different whole numbers up to which they are the names of categories
@@ -195,3 +196,34 @@ def _in_order(names: list[str]) -> list[str]:
         return sorted(names, key=float)
     except ValueError:
         return sorted(names)
+
+
+def warn_of_covariates(codecs: Mapping[str, CovariateCodec], rows: JoinedRows) -> None:
+    """Warn of covariates that some samples lack, or that tell which modalities a sample has."""
+    for name, codec in codecs.items():
+        if name not in rows.covariates:
+            continue
+        values = codec.encode(rows.covariates[name], name)
+        lacking = int(np.isnan(values).sum())
+        if lacking:
+            what = f"covariate {name!r}: {counted(lacking, 'sample')} of {len(values)} without it"
+            warnings.warn(f"{what}: drawn there as it occurs in the others", stacklevel=3)
+        if codec.categories:
+            _warn_of_confounding(name, codec.categories, values, rows.masks)
+
+
+def _warn_of_confounding(
+    name: str, categories: Sequence[str], values: np.ndarray, masks: Mapping[str, np.ndarray]
+) -> None:
+    """Warn of modalities that samples of some categories never have."""
+    for modality, seen in masks.items():
+        have = [bool(seen[values == number].any()) for number in range(len(categories))]
+        there = [bool((values == number).any()) for number in range(len(categories))]
+        without = [
+            c for c, own, some in zip(categories, have, there, strict=True) if some and not own
+        ]
+        if without and any(have):
+            which = listed(map(repr, without))
+            what = f"covariate {name!r} tells which samples have modality {modality!r}"
+            why = f"none of {which} has it, so that its effect there cannot be learned"
+            warnings.warn(f"{what}: {why}", stacklevel=4)

@@ -1,13 +1,12 @@
 """Covariates of a run: read from files, joined to its samples, and what is to be said of them."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cmvae.base.words import counted, listed, raise_all
+from cmvae.base.words import raise_all
 from cmvae.files.join import JoinedRows
 from cmvae.files.labels import labels_of, read_labels
 from cmvae.files.modality import CovariateFile
@@ -57,34 +56,3 @@ def measure_covariates(
         kind = np.int64 if preprocessing.covariates[name].categories else np.float64
         found[name] = covariate_scores(values[seen].astype(kind), clusters[seen], latents[seen])
     return found
-
-
-def warn_of_covariates(preprocessing: Preprocessing, rows: JoinedRows) -> None:
-    """Warn of covariates that some samples lack, or that tell which modalities a sample has."""
-    for name, codec in preprocessing.covariates.items():
-        if name not in rows.covariates:
-            continue
-        values = codec.encode(rows.covariates[name], name)
-        lacking = int(np.isnan(values).sum())
-        if lacking:
-            what = f"covariate {name!r}: {counted(lacking, 'sample')} of {len(values)} without it"
-            warnings.warn(f"{what}: drawn there as it occurs in the others", stacklevel=3)
-        if codec.categories:
-            _warn_of_confounding(name, codec.categories, values, rows.masks)
-
-
-def _warn_of_confounding(
-    name: str, categories: Sequence[str], values: np.ndarray, masks: Mapping[str, np.ndarray]
-) -> None:
-    """Warn of modalities that samples of some categories never have."""
-    for modality, seen in masks.items():
-        have = [bool(seen[values == number].any()) for number in range(len(categories))]
-        there = [bool((values == number).any()) for number in range(len(categories))]
-        without = [
-            c for c, own, some in zip(categories, have, there, strict=True) if some and not own
-        ]
-        if without and any(have):
-            which = listed(map(repr, without))
-            what = f"covariate {name!r} tells which samples have modality {modality!r}"
-            why = f"none of {which} has it, so that its effect there cannot be learned"
-            warnings.warn(f"{what}: {why}", stacklevel=4)

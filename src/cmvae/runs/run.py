@@ -20,8 +20,9 @@ from cmvae.models.inference import latent_means
 from cmvae.models.objectives import active_units
 from cmvae.models.residuals import number_of_factors
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.covariates import warn_of_covariates
 from cmvae.runs.config import RunConfig
-from cmvae.runs.covariates import measure_covariates, warn_of_covariates
+from cmvae.runs.covariates import measure_covariates
 from cmvae.runs.goodness import measure_reference
 from cmvae.runs.record import RunRecord
 from cmvae.runs.suiting import private_option, suited, warn_of_unconnected
@@ -107,7 +108,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
             f"but {list(preprocessing.codecs)}"
         )
     warn_of_unconnected(rows.masks)
-    warn_of_covariates(preprocessing, rows)
+    warn_of_covariates(preprocessing.covariates, rows)
     config = suited(config, preprocessing, rows)
     recipe, files, data = config.recipe, config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(
