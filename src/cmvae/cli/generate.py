@@ -129,7 +129,7 @@ def generate(
             if unknown := [name for name, file in files.items() if file.path is None]:
                 way = "pass the files of its samples with --from NAME=PATH"
                 raise ValueError(f"--impute: the run has no files of {unknown}; {way}")
-        own = covariate_files(covariate, id_column, {} if files_given else record.config.covariates)
+        own = covariate_files(covariate, id_column, {} if files_given else record.covariate_files)
         chosen = chosen_values(setting, record.preprocessing.covariates)
         if impute and chosen:
             raise ValueError("--impute completes samples as they are: leave out --set")

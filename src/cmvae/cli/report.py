@@ -73,7 +73,7 @@ def report(
             if names is not None:
                 record = replace(record, names=cluster_names(names, record.n_clusters))
             truth = None if labels is None else read_labels(labels, id_column, column)
-            known = record.config.covariates
+            known = record.covariate_files
             rows = read_files(record.config.modalities, record.preprocessing, covariates=known)[1]
             say_join(rows.join)
             if truth is not None:

@@ -58,7 +58,7 @@ def select(
             record = replace(record, config=record.config.replace(device=device))
         from cmvae.runs.reading import read_files
 
-        known = record.config.covariates
+        known = record.covariate_files
         preprocessing, rows = read_files(
             record.config.modalities, record.preprocessing, covariates=known
         )

@@ -18,8 +18,9 @@ def without_covariates(points: np.ndarray, codes: np.ndarray, seed: int) -> np.n
 
     with g the groups of k-means among the points corrected so far. The intercepts a_g keep what
     groups differ in: where batches hold types in different shares, that is not taken for an effect,
-    unless shares and effects differ so much that groups of different types come together. B is fitted by least squares, each group's own B_g to what is left by a ridge,
-    as Harmony does (Korsunsky et al., Nature Methods 2019, eq. 15). The mean of all points stays.
+    unless shares and effects differ so much that groups of different types come together. B is
+    fitted by least squares, each group's own B_g to what is left by a ridge, as Harmony does
+    (Korsunsky et al., Nature Methods 2019, eq. 15). The mean of all points stays.
     """
     varying = codes - codes.mean(0)
     if len(points) < 2 or not varying.any():

@@ -12,7 +12,7 @@ from cmvae.files.labels import labels_of, read_labels
 from cmvae.files.modality import CovariateFile
 from cmvae.metrics.covariates import covariate_scores
 from cmvae.preprocessing import Preprocessing
-from cmvae.preprocessing.covariates import encode_covariates
+from cmvae.preprocessing.covariates import CovariateCodec, encode_covariates
 
 
 def read_covariate_files(
@@ -46,13 +46,18 @@ def check_named(files: Mapping[str, CovariateFile] | None, preprocessing: Prepro
 
 
 def measure_covariates(
-    preprocessing: Preprocessing, rows: JoinedRows, clusters: np.ndarray, latents: np.ndarray
+    codecs: Mapping[str, CovariateCodec],
+    rows: JoinedRows,
+    clusters: np.ndarray,
+    latents: np.ndarray,
 ) -> dict[str, dict[str, float]]:
     """Return what clusters (n,) and latents (n, d) tell of each covariate that samples have."""
     found = {}
-    known = encode_covariates(preprocessing.covariates, rows.covariates)
+    known = encode_covariates(codecs, rows.covariates)
     for name, values in known.items():
         seen = ~np.isnan(values)
-        kind = np.int64 if preprocessing.covariates[name].categories else np.float64
+        if not seen.any():
+            continue
+        kind = np.int64 if codecs[name].categories else np.float64
         found[name] = covariate_scores(values[seen].astype(kind), clusters[seen], latents[seen])
     return found

@@ -128,9 +128,7 @@ def join_files(
         raise_all([*errors, *wrong])
         _check(store, said, files)
         if covariates:
-            kept = preprocessing.covariates or covariates
-            own = {name: file for name, file in covariates.items() if name in kept}
-            store.covariates = read_covariate_files(own, store.ids())
+            store.covariates = read_covariate_files(covariates, store.ids())
         for line in said:  # not before all is well: a refusal is one line
             warnings.warn(line, stacklevel=2)
     except BaseException:

@@ -243,7 +243,8 @@ def _completed(run: Run, prepared: Prepared, groups: "Groups | None", order: np.
     """Return a run with its samples and figures; its clusters had the places ``order`` before."""
     clusters, probabilities = run.assign(prepared.data)
     means = torch.from_numpy(run.embed(prepared.data))
-    known = measure_covariates(run.preprocessing, prepared.rows, clusters, means.numpy())
+    codecs = run.preprocessing.covariates
+    known = measure_covariates(codecs, prepared.rows, clusters, means.numpy())
     log = run.log
     metrics = {
         "n_samples": len(clusters),
