@@ -22,6 +22,7 @@ from cmvae.base.words import counted, quoted, shown
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.modality import CovariateFile, ModalityFile
+from cmvae.metrics.covariates import is_known
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.completing import complete_table
@@ -117,6 +118,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         modalities_: Names of the modalities the model has.
         index_: The samples' index, where DataFrames were given.
         active_units_: Latent dimensions in use.
+        covariate_scores_: What clusters and latents tell of each covariate, by name
+            (:func:`cmvae.metrics.covariates.covariate_scores`).
 
     Example:
         >>> from cmvae.datasets import load_mfeat
@@ -429,6 +432,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.number_evidence_ = run.evidence
         self.stability_ = np.array(run.metrics["stability"], dtype=float)
         self.active_units_ = run.metrics["active_units"]
+        self.covariate_scores_ = run.metrics.get("covariates", {})
         self.n_clusters_ = run.model.n_clusters
         self.labels_ = run.samples["cluster"].to_numpy()
 
@@ -529,6 +533,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Yield what is to be warned of."""
         if units == 0:
             yield UserWarning, "no latent unit is in use: the embedding is the same for all samples"
+        for name, scores in self.covariate_scores_.items():
+            if is_known(scores)[0]:
+                way = "a larger max_epochs, or forgetting=30, may help; so it also is where groups"
+                text = f"the clusters tell covariate {name!r}: {way} lack some of its values"
+                yield UserWarning, text
         evidence, is_auto = self.number_evidence_, self.n_clusters == "auto"
         wanted = evidence.chosen if evidence else self.n_clusters_
         kept = self._run.metrics["kept"]
