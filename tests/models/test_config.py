@@ -29,6 +29,8 @@ DEFAULTS = {
     "networks": None,
     "missing_cells": [],
     "residual_factors": 0,
+    "covariates": {},
+    "forgetting": None,
 }
 EVERYTHING = {
     "n_modalities": 2,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -87,7 +86,7 @@ class _Parts(NamedTuple):
     data: Mapping[str, Any]
     masks: Mapping[str, Any]
     cells: Mapping[str, Any]
-    covariates: Mapping[str, Any] = MappingProxyType({})
+    covariates: Mapping[str, Any] | None = None
     is_checked: bool = False
     first_sample: int = 0  # its index in what the user gave, by which messages name samples
 
@@ -157,7 +156,7 @@ def read_inputs(
     vectors = {m: own for m, own in cells.items() if len((shapes or {}).get(m, own.shape[1:])) == 1}
     known = None
     if covariates or parts.covariates:
-        known = read_covariates(parts.covariates, covariates or {}, n, parts.first_sample)
+        known = read_covariates(parts.covariates or {}, covariates or {}, n, parts.first_sample)
         known = known.to(device=device, dtype=dtype)
     return Batch(data, observed, complete, vectors, known)
 
@@ -183,7 +182,7 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
     masks = {name: as_mask(mask, name, n) for name, mask in parts.masks.items()}
     check_known(parts.cells, list(data), "cells")
     cells = {name: as_cells(own, name, data[name].shape) for name, own in parts.cells.items()}
-    known = as_covariates(parts.covariates, n)
+    known = as_covariates(parts.covariates or {}, n)
     whole = _Parts(data, masks, cells, known, first_sample=parts.first_sample)
     return (_cut_parts(whole, start, start + size) for start in range(0, n, size))
 

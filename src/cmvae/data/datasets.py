@@ -3,7 +3,6 @@
 import copy
 import operator
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -69,8 +68,6 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         3
     """
 
-    covariates: Mapping[str, Tensor] = MappingProxyType({})
-
     def __init__(
         self,
         data: Mapping[str, Any],
@@ -88,7 +85,8 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         self.data: dict[str, Any] = {m: as_values(x, f"modality {m!r}") for m, x in data.items()}
         n = check_lengths(self.data)
         self.labels = None if labels is None else _as_labels(labels, n)
-        self.covariates = {} if covariates is None else as_covariates(covariates, n)
+        given = {} if covariates is None else covariates
+        self.covariates: dict[str, Tensor] = as_covariates(given, n)
 
     def _refuse_nonfinite(self, advice: str) -> None:
         """Raise ``ValueError`` where a sample holds NaN or infinity in an observed entry."""

@@ -1,7 +1,6 @@
 """From data in any accepted form to a dataset, and from a dataset to its batches."""
 
 from collections.abc import Mapping, Sequence, Sized
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ class Given(NamedTuple):
     masks: Mapping[str, Any]
     cells: Mapping[str, Any]
     labels: Any = None
-    covariates: Mapping[str, Any] = MappingProxyType({})
+    covariates: Mapping[str, Any] | None = None
 
 
 def parts_of(inputs: Mapping[str, Any]) -> Given:
@@ -30,7 +29,7 @@ def parts_of(inputs: Mapping[str, Any]) -> Given:
     masks, cells = ({} if inputs.get(own) is None else inputs[own] for own in ("masks", "cells"))
     check_masks(masks)
     check_masks(cells, "cells")
-    return Given(inputs["data"], masks, cells, inputs.get("labels"), inputs.get("covariates") or {})
+    return Given(inputs["data"], masks, cells, inputs.get("labels"), inputs.get("covariates"))
 
 
 def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -> Any:

@@ -74,7 +74,7 @@ class Covariates(nn.Module):
 
         For each sample by itself, or for all ``alike``.
         """
-        if not bool(values.isnan().any()):
+        if not torch.compiler.is_compiling() and not bool(values.isnan().any()):
             return values
         drawn = self.draw(1 if alike else len(values), generator)
         return values.where(~values.isnan(), drawn.to(values))
