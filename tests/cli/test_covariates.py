@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cmvae.cli.app import app
+from cmvae.cli.covariates import covariate_lines
 
 N = 60
 
@@ -134,3 +135,25 @@ def test_bad_ones_are_refused_in_a_line(made, given, words):
     out = call("fit", *rows, "--covariate", given, "--check", fails=True)
     assert words in out
     assert "Traceback" not in out
+
+
+class Record:
+    """As much of a run as is told of."""
+
+    def __init__(self, **scores):
+        self.metrics = {"covariates": {"batch": scores}}
+
+
+def test_what_is_still_known_is_said_with_what_to_try():
+    known = {"NMI": 0.3, "AMI": 0.29, "accuracy": 0.6, "chance": 0.5}
+    told, advice = covariate_lines(Record(**known))
+    assert "clusters share NMI 0.300 with it (by chance adjusted 0.290)" in told
+    assert "latents tell it in 60 %, by chance 50 %" in told
+    assert advice.startswith("The clusters still tell 'batch'.")
+    assert "--forget 30" in advice
+    both = list(covariate_lines(Record(**{**known, "accuracy": 0.9})))
+    assert both[1].startswith("The clusters and latents still tell")
+    assert len(list(covariate_lines(Record(**{**known, "AMI": 0.0})))) == 1
+    (line,) = covariate_lines(Record(**{"R2 clusters": 0.01, "R2": 0.05}))
+    assert "clusters explain 1.0 % of its variance, latents 5.0 %" in line
+    assert not list(covariate_lines(type("Old", (), {"metrics": {}})))
