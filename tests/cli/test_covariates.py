@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cmvae.cli.app import app
 from cmvae.cli.covariates import covariate_lines
+from cmvae.runs.folder import read_run
 
 N = 60
 
@@ -55,6 +56,9 @@ def test_fit_says_what_is_known_of_them_and_leaves_their_column_out(made):
     assert "batch" in learned["codecs"]["first"]["ignored"]
     scores = json.loads((folder / "run" / "metrics.json").read_text())["covariates"]
     assert set(scores["batch"]) == {"NMI", "AMI", "chance", "accuracy"}
+    ages = read_run(folder / "run").model.covariates.levels[0]
+    assert ages[0] < -1
+    assert ages[-1] > 1
 
 
 def test_generation_is_as_if_in_the_batch_that_is_set(made, tmp_path):

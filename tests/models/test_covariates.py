@@ -120,6 +120,13 @@ def test_generation_takes_them(model, known):
     assert torch.allclose(changed, (shift[0] - shift[2]).expand(6, 4), atol=1e-6)
 
 
+def test_what_is_chosen_goes_before_their_own(model, data, known):
+    told = MultimodalBaseDataset(data, covariates=known)
+    all_of_one = MultimodalBaseDataset(data, covariates={**known, "batch": [1] * N})
+    chosen = model.predict(told, return_mean=True, covariates={"batch": 1})
+    assert torch.equal(chosen["b"], model.predict(all_of_one, return_mean=True)["b"])
+
+
 def test_draws_of_encode_carry_them(model, data, known):
     told = MultimodalBaseDataset(data, covariates=known)
     drawn = model.encode(told, N=2, flatten=True)
@@ -157,6 +164,10 @@ def test_imputation_is_under_their_own_and_draws_nothing(model, data, known):
     told = IncompleteDataset(data, masks, covariates=known)
     once, twice = (model.impute(told, steps=2)["b"] for _ in range(2))
     assert torch.equal(once, twice)
+    untold = IncompleteDataset(data, masks)
+    once, twice = (model.impute(untold, steps=0)["b"] for _ in range(2))
+    assert torch.equal(once, twice)
+    once = model.impute(told, steps=2)["b"]
     other = {**known, "batch": (known["batch"] + 1) % 3}
     moved = model.impute(IncompleteDataset(data, masks, covariates=other), steps=2)["b"]
     assert (moved[:10] - once[:10]).abs().max() > 1e-2
