@@ -8,6 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cmvae.cli.app import app
+from cmvae.runs.rows import RowPredictor
+from cmvae.cli.covariates import covariate_lines
+from cmvae.runs.folder import read_run
 
 N = 60
 
@@ -54,6 +57,9 @@ def test_fit_says_what_is_known_of_them_and_leaves_their_column_out(made):
     assert "batch" in learned["codecs"]["first"]["ignored"]
     scores = json.loads((folder / "run" / "metrics.json").read_text())["covariates"]
     assert set(scores["batch"]) == {"NMI", "AMI", "chance", "accuracy"}
+    ages = read_run(folder / "run").model.covariates.levels[0]
+    assert ages[0] < -1
+    assert ages[-1] > 1
 
 
 def test_generation_is_as_if_in_the_batch_that_is_set(made, tmp_path):
@@ -104,6 +110,24 @@ def test_predictions_fit_under_the_covariates_that_are_given(made, tmp_path):
     assert "unknown covariates ['site']; those of training are ['batch', 'age']" in words
 
 
+def test_rows_side_by_side_fit_under_the_covariates_that_they_hold(made, tmp_path):
+    folder, _ = made
+    rows = pd.read_csv(folder / "first.csv")
+    call(
+        *("predict", folder / "run", "--modality", f"first={folder / 'first.csv'}"),
+        *("--covariate", f"batch={folder / 'first.csv'}:batch", "--out", tmp_path / "files.csv"),
+    )
+    wanted = pd.read_csv(tmp_path / "files.csv")["fit_percentile"]
+    predictor = RowPredictor(folder / "run")
+    assert predictor.columns == [*"abcdxyz", "batch", "age"]
+    for named in ("batch", "covariate.batch"):
+        found = predictor(rows.rename(columns={"batch": named}))["fit_percentile"]
+        np.testing.assert_allclose(found, wanted, atol=0.2)
+    assert (predictor(rows.drop(columns="batch"))["fit_percentile"] - wanted).abs().max() > 1
+    with pytest.raises(ValueError, match="covariate 'batch': unknown 'three'"):
+        predictor(rows.replace({"two": "three"}))
+
+
 def test_the_run_s_own_are_found_again(made, tmp_path):
     folder, _ = made
     assert "60 as recorded; probabilities the same" in call("verify", folder / "run")
@@ -134,3 +158,25 @@ def test_bad_ones_are_refused_in_a_line(made, given, words):
     out = call("fit", *rows, "--covariate", given, "--check", fails=True)
     assert words in out
     assert "Traceback" not in out
+
+
+class Record:
+    """As much of a run as is told of."""
+
+    def __init__(self, **scores):
+        self.metrics = {"covariates": {"batch": scores}}
+
+
+def test_what_is_still_known_is_said_with_what_to_try():
+    known = {"NMI": 0.3, "AMI": 0.29, "accuracy": 0.6, "chance": 0.5}
+    told, advice = covariate_lines(Record(**known))
+    assert "clusters share NMI 0.300 with it (by chance adjusted 0.290)" in told
+    assert "latents tell it in 60 %, by chance 50 %" in told
+    assert advice.startswith("The clusters still tell 'batch'.")
+    assert "--forget 30" in advice
+    both = list(covariate_lines(Record(**{**known, "accuracy": 0.9})))
+    assert both[1].startswith("The clusters and latents still tell")
+    assert len(list(covariate_lines(Record(**{**known, "AMI": 0.0})))) == 1
+    (line,) = covariate_lines(Record(**{"R2 clusters": 0.01, "R2": 0.05}))
+    assert "clusters explain 1.0 % of its variance, latents 5.0 %" in line
+    assert not list(covariate_lines(type("Old", (), {"metrics": {}})))

@@ -55,6 +55,14 @@ def test_a_number_that_points_follow_is_taken_out():
     assert abs(np.corrcoef(within[:, 0], age[:, 0])[0, 1]) < 0.15
 
 
+def test_what_is_added_to_one_group_alone_is_taken_out_too():
+    clean, _, groups, codes = points(0, [[0.3, 0.3, 0.4]] * 2)
+    moved = clean + 0.8 * (codes[:, :1] * (groups == 1)[:, None])
+    found = without_covariates(moved, codes, seed=0)
+    assert between(moved, groups, codes) > 1.4
+    assert between(found, groups, codes) < 0.9
+
+
 def test_nothing_changes_without_variation():
     clean = points(2, [[0.3, 0.3, 0.4]] * 2)[0]
     assert without_covariates(clean, np.ones((len(clean), 2)), seed=0) is clean

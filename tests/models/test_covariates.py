@@ -120,6 +120,13 @@ def test_generation_takes_them(model, known):
     assert torch.allclose(changed, (shift[0] - shift[2]).expand(6, 4), atol=1e-6)
 
 
+def test_what_is_chosen_goes_before_their_own(model, data, known):
+    told = MultimodalBaseDataset(data, covariates=known)
+    all_of_one = MultimodalBaseDataset(data, covariates={**known, "batch": [1] * N})
+    chosen = model.predict(told, return_mean=True, covariates={"batch": 1})
+    assert torch.equal(chosen["b"], model.predict(all_of_one, return_mean=True)["b"])
+
+
 def test_draws_of_encode_carry_them(model, data, known):
     told = MultimodalBaseDataset(data, covariates=known)
     drawn = model.encode(told, N=2, flatten=True)
@@ -157,6 +164,10 @@ def test_imputation_is_under_their_own_and_draws_nothing(model, data, known):
     told = IncompleteDataset(data, masks, covariates=known)
     once, twice = (model.impute(told, steps=2)["b"] for _ in range(2))
     assert torch.equal(once, twice)
+    untold = IncompleteDataset(data, masks)
+    once, twice = (model.impute(untold, steps=0)["b"] for _ in range(2))
+    assert torch.equal(once, twice)
+    once = model.impute(told, steps=2)["b"]
     other = {**known, "batch": (known["batch"] + 1) % 3}
     moved = model.impute(IncompleteDataset(data, masks, covariates=other), steps=2)["b"]
     assert (moved[:10] - once[:10]).abs().max() > 1e-2
@@ -219,3 +230,36 @@ def test_counts_keep_their_library_size():
     drawn = model.generate_from_prior(4, covariates={"batch": 1})
     rates = model.to_data(model.decode(drawn))["a"]
     assert torch.allclose(rates.sum(-1), torch.full((4,), 50.0))
+
+
+def test_one_sample_is_a_batch_of_one(model, data, known):
+    samples = MultimodalBaseDataset(data, covariates=known)
+    found, wanted = (model.encode(own, return_mean=True) for own in (samples[4], samples[4:5]))
+    for name, values in wanted.covariates.items():
+        assert torch.equal(found.covariates[name], values)
+    one, batch = (model.predict(own, return_mean=True)["b"] for own in (samples[4], samples[4:5]))
+    torch.testing.assert_close(one, batch)
+
+
+def test_data_sets_that_set_their_own_data_may_have_them(model, data, known):
+    class Own(MultimodalBaseDataset):
+        def __init__(self):
+            self.data, self.covariates = data, known
+
+    wanted = MultimodalBaseDataset(data, covariates=known)
+    for name in known:
+        one, other = (model.encode(own, return_mean=True) for own in (Own(), wanted))
+        assert torch.equal(one.covariates[name], other.covariates[name])
+
+
+def test_what_has_bounds_is_not_shifted_beyond_them(data, known):
+    fields = {"n_modalities": 2, "input_dims": {"a": 4, "b": 3}, "modalities_specific_dim": 2}
+    model = CMVAE(CMVAEConfig(**fields, covariates=SIZES, networks={"a": "mlp_sigmoid"}))
+    assert not hasattr(model.decoders["a"], "shift")
+    assert hasattr(model.decoders["b"], "shift")
+    made = [
+        model.predict(data, return_mean=True, covariates={"batch": batch, "age": 0})["a"]
+        for batch in range(2)
+    ]
+    assert all(((own > 0) & (own < 1)).all() for own in made)
+    assert not torch.equal(*made)

@@ -32,7 +32,7 @@ class Adder(nn.Module):
         return ModelOutput(reconstruction=latents[:, :1] + latents[:, 2:] @ EFFECT)
 
 
-def loss_of(column, counts=False):
+def loss_of(column, counts=False, size=None):
     config = CMVAEConfig(
         n_modalities=1,
         latent_dim=1,
@@ -41,6 +41,7 @@ def loss_of(column, counts=False):
         covariates={"batch": 2},
         prior_and_posterior_dist="normal",
         decoders_dist={"a": "poisson"} if counts else None,
+        decoder_dist_params={"a": {"library_size": True, "size": size}} if size else None,
     )
     model = CMVAE(config, encoders={"a": Reader(column)}, decoders={"a": Adder()})
     torch.manual_seed(0)
@@ -68,6 +69,13 @@ def test_it_is_the_square_of_the_effect_where_z_is_read_from_it():
 def test_of_counts_the_rates_are_swapped():
     assert float(loss_of(1, counts=True)[1].detach()) == pytest.approx(0, abs=1e-6)
     assert float(loss_of(0, counts=True)[1].detach()) > 0.1
+
+
+def test_of_counts_with_a_library_size_the_shares_are_swapped():
+    """How large generated samples are does not matter."""
+    losses = [float(loss_of(0, True, size)[1].detach()) for size in (1.0, 100.0)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] > 0
 
 
 def test_the_objective_has_it_in_training_alone():
