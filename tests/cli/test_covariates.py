@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cmvae.cli.app import app
-from cmvae.runs.rows import RowPredictor
 from cmvae.cli.covariates import covariate_lines
 from cmvae.runs.folder import read_run
+from cmvae.runs.rows import RowPredictor
 
 N = 60
 
