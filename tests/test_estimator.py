@@ -1048,3 +1048,64 @@ def test_the_same_seed_gives_the_same_bits_and_on_other_threads_the_same_labels(
     one, again, two = map(fitted_on, (1, 1, 2))
     assert one == again
     assert one[1] == two[1]
+
+
+COVARIATES_OF = 60
+
+
+@pytest.fixture(scope="module")
+def told_of_batches():
+    rng = np.random.default_rng(0)
+    groups, batch = rng.integers(0, 2, COVARIATES_OF), np.arange(COVARIATES_OF) % 2
+    shift = np.array([[0.0, 0, 0], [6, -6, 6]])[batch]
+    values = 4 * groups[:, None] + rng.normal(size=(COVARIATES_OF, 3)) + shift
+    frame = pd.DataFrame(values, [f"s{i}" for i in range(COVARIATES_OF)], list("abc"))
+    known = pd.Series(np.array(["one", "two"])[batch], frame.index)
+    settings = {"n_clusters": 2, "max_epochs": 4, "device": "cpu", "random_state": 0}
+    shuffled = known.sample(frac=1, random_state=0)
+    fitted = CMVAEClusterer(**settings).fit(frame, covariates={"batch": shuffled})
+    return fitted, frame, known
+
+
+def test_series_are_joined_on_their_index(told_of_batches):
+    fitted, frame, known = told_of_batches
+    by_place = CMVAEClusterer(**fitted.get_params()).fit(
+        frame, covariates=pd.DataFrame({"batch": known.to_numpy()}, frame.index)
+    )
+    np.testing.assert_array_equal(by_place.transform(frame), fitted.transform(frame))
+
+
+def test_samples_are_drawn_under_what_is_chosen(told_of_batches):
+    fitted, *_ = told_of_batches
+    one, two = (fitted.sample(20, covariates={"batch": own})[0] for own in ("one", "two"))
+    assert (np.sign((two - one).mean()) == [1, -1, 1]).all()
+
+
+def test_predictions_check_them_and_do_not_depend_on_them(told_of_batches):
+    fitted, frame, known = told_of_batches
+    plain = fitted.predict_proba(frame)
+    np.testing.assert_array_equal(fitted.predict_proba(frame, {"batch": known}), plain)
+    told = fitted.score_samples(frame, {"batch": known})
+    wrong = known.map({"one": "two", "two": "one"})
+    assert told.mean() > fitted.score_samples(frame, {"batch": wrong}).mean()
+    with pytest.raises(ValueError, match="unknown 'three'"):
+        fitted.predict(frame, covariates={"batch": ["three"] * COVARIATES_OF})
+    with pytest.raises(KeyError, match=r"unknown covariates \['site'\]"):
+        fitted.transform(frame, covariates={"site": known})
+    with pytest.raises(ValueError, match="expected 60 values, one for each sample, got 2"):
+        fitted.predict(frame, covariates={"batch": ["one", "two"]})
+    with pytest.raises(TypeError, match="covariates must be a mapping"):
+        fitted.predict(frame, covariates=["one"] * COVARIATES_OF)
+
+
+def test_a_saved_one_knows_them(told_of_batches, tmp_path):
+    fitted, frame, known = told_of_batches
+    fitted.save(tmp_path / "run")
+    again = CMVAEClusterer.load(tmp_path / "run")
+    told = {"batch": known}
+    np.testing.assert_array_equal(
+        again.score_samples(frame, told), fitted.score_samples(frame, told)
+    )
+    assert again.sample(3, covariates={"batch": "two"})[0].equals(
+        fitted.sample(3, covariates={"batch": "two"})[0]
+    )

@@ -837,3 +837,50 @@ def test_without_mudata_the_extra_is_named(call, monkeypatch):
     monkeypatch.setitem(sys.modules, "mudata", None)
     with pytest.raises(ImportError, match=r"pip install 'cmvae\[omics\]'"):
         call()
+
+
+def cells_of_batches():
+    """Return a MuData of two batches, the proteins of which one alone has, with ages."""
+    rng = np.random.default_rng(0)
+    names = [f"c{i}" for i in range(20)]
+    batch = np.array(["one", "two"])[np.arange(20) % 2]
+    rna = rng.poisson(5, (20, 7)).astype(np.float32)
+    rna = anndata.AnnData(rna, pd.DataFrame({"lane": batch}, names), pd.DataFrame(index=GENES))
+    some = np.arange(0, 20, 2)
+    protein = rng.poisson(5, (10, 4)).astype(np.float32)
+    index = pd.DataFrame(index=np.array(names)[some])
+    protein = anndata.AnnData(protein, index, pd.DataFrame(index=PROTEINS))
+    whole = mudata.MuData({"rna": rna, "protein": protein})
+    whole.obs["batch"] = pd.Categorical(pd.Series(batch, names).loc[whole.obs_names])
+    whole.obs["age"] = pd.Series(np.linspace(20.5, 60, 20), names).loc[whole.obs_names]
+    return whole
+
+
+def test_covariates_come_from_obs_and_go_to_the_settings():
+    mdata = cells_of_batches()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        data = from_mudata(mdata, covariates={"batch": "rna:lane", "age": "age"})
+    assert any("tells which samples have modality 'protein'" in str(own.message) for own in said)
+    assert data.coding.settings["covariates"] == {"batch": 2, "age": 1}
+    batch = data.dataset.covariates["batch"].tolist()
+    assert batch == [float(mdata["rna"].obs["lane"][name] == "two") for name in data.obs_names]
+    model = CMVAE(CMVAEConfig(modalities_specific_dim=2, **data.coding.settings))
+    drawn = model.generate_from_prior(2, covariates={"batch": 1})
+    rates = model.to_data(model.decode(drawn))["rna"].sum(-1)
+    np.testing.assert_allclose(rates.detach(), data.coding.codecs["rna"].size, rtol=1e-4)
+    again = from_mudata(mdata, covariates={"batch": "batch"}, coding=data.coding)
+    assert again.dataset.covariates["batch"].tolist() == batch
+    assert list(from_mudata(mdata, covariates=["batch"]).dataset.covariates) == ["batch"]
+
+
+def test_covariates_that_are_not_there_are_refused():
+    mdata = cells_of_batches()
+    with pytest.raises(KeyError, match="covariates: obs has no column 'day'"):
+        from_mudata(mdata, covariates=["day"])
+    with pytest.raises(TypeError, match="covariates: expected a list"):
+        from_mudata(mdata, covariates="batch")
+    data = from_mudata(mdata, covariates=["batch"])
+    mdata.obs["batch"] = "three"
+    with pytest.raises(ValueError, match="unknown 'three'"):
+        from_mudata(mdata, covariates=["batch"], coding=data.coding)

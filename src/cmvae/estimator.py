@@ -21,9 +21,11 @@ from cmvae.base.plain import as_plain, read_state, stored_state
 from cmvae.base.words import counted, quoted, shown
 from cmvae.data.batches import iterate
 from cmvae.data.datasets import IncompleteDataset
-from cmvae.files.modality import ModalityFile
+from cmvae.files.modality import CovariateFile, ModalityFile
+from cmvae.metrics.covariates import is_known
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing.completing import complete_table
+from cmvae.preprocessing.covariates import chosen_covariates, learn_covariates
 from cmvae.preprocessing.frames import Frames, check_no_list, read_frames, split_columns
 from cmvae.preprocessing.libraries import as_pandas
 from cmvae.runs.checks import check_extras
@@ -98,6 +100,9 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             than 20,480 samples a 160th, at most 1024.
         learning_rate: Step size of Adam; ``'auto'``: 0.001; with an alignment 0.002 at first, of
             more than 20,480 samples 0.001 for each 128 of the batch, which falls to a twentieth.
+        forgetting: Weight of a penalty on what the embedding tells of covariates, where too much is
+            left although decoders are given them; some tens to begin with. It pulls together what
+            only some batches have. None: without.
         device: Lightning's ``accelerator``: ``'auto'``, ``'cpu'``, ``'cuda'`` …
         devices: On how many of them it is trained, a process for each: the script is started again
             in each, and all fit the same. ``'auto'``: all CUDA devices.
@@ -120,6 +125,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         modalities_: Names of the modalities the model has.
         index_: The samples' index, where DataFrames were given.
         active_units_: Latent dimensions in use.
+        covariate_scores_: What clusters and latents tell of each covariate, by name
+            (:func:`cmvae.metrics.covariates.covariate_scores`).
 
     Example:
         >>> from cmvae.datasets import load_mfeat
@@ -147,6 +154,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         max_epochs: int | Literal["auto"] = DEFAULT.max_epochs,
         batch_size: int | Literal["auto"] = DEFAULT.batch_size,
         learning_rate: float | Literal["auto"] = DEFAULT.learning_rate,
+        forgetting: float | None = DEFAULT.forgetting,
         device: str = ALONE.device,
         devices: int | Literal["auto"] = ALONE.devices,
         num_nodes: int = ALONE.num_nodes,
@@ -172,6 +180,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.forgetting = forgetting
         self.device = device
         self.devices = devices
         self.num_nodes = num_nodes
@@ -180,8 +189,12 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, covariates: Any = None) -> Self:
         """Train on X; y is ignored.
+
+        ``covariates`` are what is known of the samples and is not to make clusters, such as a batch
+        or an age: {name: n values} or a DataFrame. Texts and few whole numbers are categories
+        (:class:`cmvae.preprocessing.covariates.CovariateCodec`); None and NaN are missing ones.
 
         Raises:
             ValueError: For a setting out of its range, fewer samples than clusters, infinities,
@@ -199,6 +212,8 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         frames = self._read(X, fitting=True)
         files = {name: ModalityFile(kinds=own) for name, own in self._kinds_of(frames).items()}
         learned = frames.learn(files)
+        known = learn_covariates(frames.covariates(covariates))
+        learned = learned.replace(covariates=known)
         for name, own in learned.understood.items():
             for line in own.say_left_out(name):
                 warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)
@@ -208,9 +223,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             modalities=files,
             seed=self.random_state if _is_integer(self.random_state) else seed,
             recipe=recipe,
+            covariates={name: CovariateFile() for name in known},
             **where.fields(),
         )
-        prepared = prepare(config, learned, frames.encode(learned))
+        kept = {name: own for name, own in frames.covariates(covariates).items() if name in known}
+        prepared = prepare(config, learned, frames.encode(learned, kept))
         logger.info("joined: %s", prepared.rows.join)
         run = train_run(prepared, seed=seed, enable_progress_bar=bool(self.verbose))
         tables = [n for n, table in frames.tables.items() if isinstance(table, pd.DataFrame)]
@@ -218,27 +235,32 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self._report_collapse()
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the clusters of samples, (n,), from whichever modalities they have."""
-        return self._assign(X)[0]
+    def predict(self, X: Any, covariates: Any = None) -> np.ndarray:
+        """Return the clusters of samples, (n,), from whichever modalities they have.
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probabilities of the clusters, (n, n_clusters_)."""
-        return self._assign(X)[1]
+        ``covariates``, as for :meth:`fit`, are checked and change nothing: encoders do not see
+        them.
+        """
+        return self._assign(X, covariates)[0]
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the joint embedding, the mean of q(z|X), (n, latent_dim)."""
-        data = self._dataset(X)
+    def predict_proba(self, X: Any, covariates: Any = None) -> np.ndarray:
+        """Return the probabilities of the clusters, (n, n_clusters_); as :meth:`predict`."""
+        return self._assign(X, covariates)[1]
+
+    def transform(self, X: Any, covariates: Any = None) -> np.ndarray:
+        """Return the joint embedding, the mean of q(z|X), (n, latent_dim); as :meth:`predict`."""
+        data = self._dataset(X, covariates)
         return self._run.embed(data).astype(np.float64)
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any, covariates: Any = None) -> np.ndarray:
         """Return a bound of the log-likelihood of each sample's modalities, (n,).
 
-        In nats of coded features, importance-sampled with the same draws each time.
+        In nats of coded features, importance-sampled with the same draws each time; given the
+        ``covariates`` that :meth:`fit` had, drawn where they are missing.
         """
-        return log_likelihoods(self.model_, self._dataset(X))
+        return log_likelihoods(self.model_, self._dataset(X, covariates))
 
-    def fit_percentiles(self, X: Any) -> np.ndarray:
+    def fit_percentiles(self, X: Any, covariates: Any = None) -> np.ndarray:
         """Return how well each sample fits, (n,): from 0 to 100, among the samples fitted.
 
         It is the percentile of its log-likelihood, for each number that is there, among those of
@@ -246,13 +268,13 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         samples fit worse than those that a model was trained on, the more so the fewer those were.
         Where the samples as a whole lie elsewhere than those of training, a warning says so.
         """
-        data = self._dataset(X)
+        data = self._dataset(X, covariates)
         drift = self._run.drift()
         drift.add(data)
         drift.warn()
         return fit_percentiles(self.model_, self._run.reference, data)
 
-    def impute(self, X: Any) -> Any:
+    def impute(self, X: Any, covariates: Any = None) -> Any:
         """Return the tables of samples, complete, in the units of the data: :meth:`CMVAE.impute`.
 
         Cells that are there stay as they are. Of others counts are whole numbers, of categories and
@@ -264,7 +286,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         frames = self._read(X)
         learned = self._run.preprocessing
-        made = self.model_.impute(learned.dataset(frames.encode(learned)))
+        made = self.model_.impute(learned.dataset(frames.encode(learned, covariates)))
         completed: dict[str, Any] = {}
         for name, own in made.items():
             codec, values = learned.codecs[name], own.cpu().numpy()
@@ -278,9 +300,9 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         return completed[SINGLE] if self.modalities_ == [SINGLE] else completed
 
     @torch.no_grad()
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, covariates: Any = None) -> float:
         """Return the mean bound of log p(X) per sample, in nats of coded features; y is ignored."""
-        data = self._dataset(X)
+        data = self._dataset(X, covariates)
         generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(0)
         with evaluating(self.model_):
             parts = iterate(data, 1024)
@@ -288,8 +310,16 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         return -float(torch.stack(losses).sum()) / len(data)
 
     @torch.no_grad()
-    def sample(self, n_samples: int = 1, cluster: int | None = None) -> tuple[Any, np.ndarray]:
+    def sample(
+        self,
+        n_samples: int = 1,
+        cluster: int | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> tuple[Any, np.ndarray]:
         """Generate samples in the units of the data, and their clusters.
+
+        ``covariates``, {name: a value}, are those to generate under, as if measured in that batch;
+        others are drawn as they occurred in training, each by itself.
 
         Returns:
             {modality: (n_samples, features)}, DataFrames where such were given; and
@@ -306,7 +336,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"cluster must be an integer from 0 to {last}, got {shown(cluster)}")
         seed = drawn_seed(self.random_state)
         generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(seed)
-        drawn = self.model_.generate_from_prior(n_samples, cluster=cluster, generator=generator)
+        chosen = chosen_covariates(self._run.preprocessing.covariates, covariates)
+        drawn = self.model_.generate_from_prior(
+            n_samples, cluster=cluster, covariates=chosen, generator=generator
+        )
         made = self.model_.to_data(self.model_.decode(drawn))
         values = {name: own.cpu().numpy() for name, own in made.items()}
         codecs = self._run.preprocessing.codecs
@@ -415,6 +448,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.number_evidence_ = run.evidence
         self.stability_ = np.array(run.metrics["stability"], dtype=float)
         self.active_units_ = run.metrics["active_units"]
+        self.covariate_scores_ = run.metrics.get("covariates", {})
         self.n_clusters_ = run.model.n_clusters
         self.labels_ = run.samples["cluster"].to_numpy()
 
@@ -477,14 +511,14 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         known = X.shape[1] == getattr(self, "n_features_in_", None)
         return known and not hasattr(self, "feature_names_in_") and not np.isinf(X).any()
 
-    def _assign(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        data = self._dataset(X)
+    def _assign(self, X: Any, covariates: Any) -> tuple[np.ndarray, np.ndarray]:
+        data = self._dataset(X, covariates)
         return self._run.assign(data)
 
-    def _dataset(self, X: Any) -> IncompleteDataset:
+    def _dataset(self, X: Any, covariates: Any = None) -> IncompleteDataset:
         frames = self._read(X)
         learned = self._run.preprocessing
-        return learned.dataset(frames.encode(learned, tell=False))
+        return learned.dataset(frames.encode(learned, covariates, tell=False))
 
     def _kinds_of(self, frames: Frames) -> dict[str, dict[str, str]]:
         """Return modality to {column: kind}, for every modality."""
@@ -524,6 +558,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """Yield what is to be warned of."""
         if units == 0:
             yield UserWarning, "no latent unit is in use: the embedding is the same for all samples"
+        for name, scores in self.covariate_scores_.items():
+            if is_known(scores)[0]:
+                way = "a larger max_epochs, or forgetting=30, may help; so it also is where groups"
+                text = f"the clusters tell covariate {name!r}: {way} lack some of its values"
+                yield UserWarning, text
         evidence, is_auto = self.number_evidence_, self.n_clusters == "auto"
         wanted = evidence.chosen if evidence else self.n_clusters_
         kept = self._run.metrics["kept"]

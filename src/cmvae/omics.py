@@ -24,6 +24,7 @@ from cmvae.files.mudata import CellRows
 from cmvae.files.mudata_results import cell_rows, placed_results
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.cells import LIKELIHOODS, CellCodec
+from cmvae.preprocessing.covariates import learn_covariates, warn_of_covariates
 
 if TYPE_CHECKING:
     from cmvae.models.cmvae import CMVAE
@@ -57,6 +58,7 @@ def from_mudata(
     layers: Mapping[str, str | None] | None = None,
     likelihoods: Mapping[str, str] | None = None,
     labels: str | None = None,
+    covariates: Mapping[str, str] | Sequence[str] = (),
     coding: Preprocessing | None = None,
 ) -> OmicsData:
     """Read the cells of a MuData; it is not changed.
@@ -81,6 +83,9 @@ def from_mudata(
             ``'normal'`` or ``'laplace'``, where the values shall not decide. The last two are
             standardised.
         labels: Column of ``mdata.obs`` with a label of every cell.
+        covariates: What is not to make clusters, such as a batch: columns of ``mdata.obs``, or
+            ``MODALITY:COLUMN`` of that of a modality; a mapping gives them names. Texts and few
+            whole numbers are categories, others numbers; a cell without a value is drawn one.
         coding: That of an earlier call: these cells are then read in the same way, for the same
             model. Variables are found by name, others passed over; modalities that ``mdata`` lacks
             are unobserved.
@@ -92,7 +97,8 @@ def from_mudata(
         ValueError: For cells named twice, names that match in another spelling and not one to one,
             an empty modality, infinity, NaN in a sparse matrix, cells of which nothing is observed,
             values that the likelihood does not allow, whole numbers some of which are negative
-            (name their likelihood), cells without a label, a likelihood that is unknown.
+            (name their likelihood), cells without a label, a likelihood that is unknown, and with
+            a ``coding`` a category that was not learned.
 
     Example:
         >>> mdata = read_h5mu("cells.h5mu")  # doctest: +SKIP
@@ -115,10 +121,16 @@ def from_mudata(
         (values, observed), own = learned[name].encode(rows, name), places[name][kept]
         data[name] = _in_order(values, own)
         masks[name] = (own >= 0) & observed[own]
-    found = coding or Preprocessing(codecs=dict(learned))
+    known = {name: column[kept] for name, column in _covariates(mdata, covariates).items()}
     own_labels = None if labels is None else _labels(mdata, labels, kept)
     names = tuple(map(str, mdata.obs_names[kept]))
-    dataset = found.dataset(JoinedRows(list(names), data, masks), own_labels)
+    if coding is None:
+        codings = learn_covariates(known)
+        known = {name: column for name, column in known.items() if name in codings}
+        coding = Preprocessing(codecs=dict(learned), covariates=codings)
+    found, joined = coding, JoinedRows(list(names), data, masks, covariates=known)
+    warn_of_covariates(found.covariates, joined)
+    dataset = found.dataset(joined, own_labels)
     return OmicsData(dataset, names, found)
 
 
@@ -348,6 +360,25 @@ def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
     if pd.api.types.is_numeric_dtype(labels.dtype):
         return np.asarray(labels.tolist())
     return [str(label) for label in labels]
+
+
+def _covariates(mdata: Any, columns: Mapping[str, str] | Sequence[str]) -> dict[str, np.ndarray]:
+    """Return columns of obs by the names of covariates, (n,) of all cells; None where missing."""
+    if isinstance(columns, str):
+        raise TypeError(f"covariates: expected a list of columns of obs, got {columns!r}")
+    named = columns if isinstance(columns, Mapping) else {name: name for name in columns}
+    found = {}
+    for name, column in named.items():
+        modality, _, own = column.partition(":")
+        table = mdata.obs
+        if own and column not in table and modality in mdata.mod:
+            table, column = mdata.mod[modality].obs, own
+        if column not in table:
+            there = quoted(map(str, table.columns))
+            raise KeyError(f"covariates: obs has no column {column!r}; it has {there}")
+        values = table[column].reindex(mdata.obs_names)
+        found[name] = values.astype(object).where(values.notna(), None).to_numpy()
+    return found
 
 
 @torch.no_grad()

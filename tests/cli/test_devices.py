@@ -13,9 +13,10 @@ import yaml
 from sklearn.metrics import adjusted_rand_score
 
 from cmvae.cli import launching
+from cmvae.runs import covariates
 from cmvae.training.callbacks import StartCallback
 from forked import in_processes
-from made_files import LABELS, given, names, refused, run, table_a
+from made_files import IDS, LABELS, given, names, refused, run, table_a
 
 TWO = ["--devices", 2, "--device", "cpu"]
 
@@ -24,12 +25,22 @@ def options(files, out, *more):
     return ["fit", *given(a=files / "a.csv", b=files / "b.parquet"), "--out", out, *more]
 
 
-def test_the_first_process_speaks_and_writes(files, tmp_path):
+def lanes(path):
+    """Write what is known of the samples, and return the options that name it."""
+    pd.DataFrame({"id": IDS, "lane": ["left", "right"] * 30}).to_csv(path, index=False)
+    return ["--covariate", f"lane={path}:lane"]
+
+
+def test_the_first_process_speaks_and_writes(files, tmp_path_factory, tmp_path):
+    known = lanes(tmp_path_factory.mktemp("lanes") / "lanes.csv")
+
     def fitted(place):
-        return run(*options(files, tmp_path / "run", *TWO, "--epochs", 4, "--clusters", 3))
+        more = [*TWO, "--epochs", 4, "--clusters", 3, *known, "--forget", 3]
+        return run(*options(files, tmp_path / "run", *more))
 
     (status, out, err), second = in_processes(fitted)
     assert (status, err) == (0, "")
+    assert "\nCovariate 'lane': clusters share NMI" in out
     assert "\n3 clusters\n" in out
     assert second == (0, "", "")
     assert names(tmp_path) == ["run", *(f"run/{name}" for name in names(tmp_path / "run"))]
@@ -37,6 +48,23 @@ def test_the_first_process_speaks_and_writes(files, tmp_path):
     assert adjusted_rand_score(LABELS[samples["id"]], samples["cluster"]) > 0.9
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert (config["devices"], config["num_nodes"], config["precision"]) == (2, 1, "32-true")
+    log = pd.read_csv(tmp_path / "run" / "log.csv")
+    assert (log["train/forgetting"] > 0).all()
+
+
+def test_other_covariates_in_one_process_are_told(files, tmp_path):
+    known, read = lanes(tmp_path / "lanes.csv"), covariates.read_labels
+
+    def fitted(place):
+        def other(*arguments):  # as of another copy of the file
+            return read(*arguments).replace({"left": "right", "right": "left"})
+
+        with mock.patch.object(covariates, "read_labels", other if place else read):
+            return run(*options(files, tmp_path / "run", *TWO, *known))
+
+    (status, _, err), (other, _, _) = in_processes(fitted)
+    assert (status, other) == (2, 2)
+    assert err.startswith("Error: process 1 of 2: it has read other samples than process 0")
 
 
 def test_a_fault_of_one_process_is_told_in_one_line(files, tmp_path):

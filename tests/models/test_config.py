@@ -30,6 +30,8 @@ DEFAULTS = {
     "missing_cells": [],
     "residual_factors": 0,
     "private_scale": 1.0,
+    "covariates": {},
+    "forgetting": None,
 }
 EVERYTHING = {
     "n_modalities": 2,

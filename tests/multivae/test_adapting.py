@@ -252,6 +252,9 @@ def test_the_script_on_the_page_runs(real, tmp_path, monkeypatch):
 def test_other_models_are_refused():
     with pytest.raises(TypeError, match="model must be a CMVAE, got Linear"):
         adapt(nn.Linear(1, 1))
+    fields = {"n_modalities": 1, "input_dims": {"a": 3}, "modalities_specific_dim": 2}
+    with pytest.raises(ValueError, match=r"have no covariates, and this model has \['batch'\]"):
+        adapt(cmvae.CMVAE(cmvae.CMVAEConfig(**fields, covariates={"batch": 2})))
 
 
 @pytest.fixture

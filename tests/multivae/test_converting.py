@@ -371,6 +371,7 @@ def small(**settings):
     [
         ({"reconstruction_option": "aggregate"}, "no counterpart of reconstruction_option"),
         ({"missing_cells": ["a"]}, "no counterpart of missing_cells"),
+        ({"covariates": {"batch": 2}}, "no counterpart of covariates"),
         ({"decoders_dist": {"a": "poisson"}}, r"decoders_dist\['a'\] = 'poisson'"),
         ({"covariance": "full", "prior_and_posterior_dist": "normal"}, "covariance 'full'"),
     ],

@@ -185,3 +185,18 @@ def test_what_is_made_by_hand_is_checked_when_it_is_read(model, data):
     dataset.data["a"] = dataset.data["a"][:3]
     with pytest.raises(ValueError, match="differ in their number of samples: 'a' has 3, 'b' has 6"):
         model.predict_clusters(dataset)
+
+
+@pytest.mark.parametrize("flatten", [False, True])
+def test_samples_from_the_prior_are_decoded_under_their_covariates(data, flatten):
+    torch.manual_seed(0)
+    fields = {"n_modalities": 2, "input_dims": SHAPES, "modalities_specific_dim": 2}
+    model = CMVAE(CMVAEConfig(**fields, covariates={"batch": 3})).eval()
+    masks, batch = {"b": [True] * 3 + [False] * 3}, torch.tensor([0.0, 1, 2, 2, 1, 0])
+    samples = IncompleteDataset(data, masks, covariates={"batch": batch})
+    options = {"ignore_incomplete": True, "flatten": flatten}
+    known = model.encode(samples, "b", 2, **options).covariates["batch"]
+    wanted = batch.repeat_interleave(2)
+    assert torch.equal(known, wanted if flatten else wanted.reshape(6, 2))
+    asked = model.encode(samples, "b", 2, **options, covariates={"batch": 1}).covariates["batch"]
+    assert (asked == 1).all()

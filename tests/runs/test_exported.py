@@ -323,3 +323,29 @@ def test_log_gamma():
 
 def test_metadata_are_json(exported):
     assert json.loads(json.dumps(exported.about)) == exported.about
+
+
+def test_covariates_go_in_as_they_are(tmp_path):
+    """Log-likelihoods are those under them; an unknown category is refused."""
+    torch.manual_seed(0)
+    config = make_config({"a": (4,), "b": (3,)}, covariates={"batch": 3, "age": 1})
+    model = randomise(CMVAE(config)).eval()
+    data = {"a": torch.randn(6, 4), "b": torch.randn(6, 3)}
+    known = {"batch": [0, 1, 2, 0, np.nan, 1], "age": [0.5, -1, 0, 1, 2, np.nan]}
+    told = IncompleteDataset(data, {}, covariates=known)
+    expected = log_likelihoods(model, told)
+    path = export(model, tmp_path / "model.pt2", rule="joint")
+    inputs = {name: own.numpy() for name, own in data.items()}
+    inputs |= {f"{name}.observed": np.ones(6, dtype=bool) for name in data}
+    inputs |= {f"covariate.{name}": np.array(own, dtype=float) for name, own in known.items()}
+    exported = load_exported(path)
+    got = exported.run(inputs)
+    np.testing.assert_allclose(got["log_likelihood"], expected, rtol=1e-5)
+    inputs["covariate.batch"][0] = 2
+    moved = exported.run(inputs)["log_likelihood"]
+    assert abs(moved[0] - expected[0]) > 1e-3
+    np.testing.assert_allclose(moved[1:], expected[1:], rtol=1e-5)
+    inputs["covariate.batch"][:2] = [3, 0.5]
+    assert exported.run(inputs)["cluster"][:3].tolist()[:2] == [-1, -1]
+    (told_of,) = (own for own in exported.about["inputs"] if own["name"] == "covariate.batch")
+    assert told_of["columns"] == [{"name": "batch"}]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cmvae import CMVAE, CMVAEConfig
-from cmvae.files.modality import ModalityFile
+from cmvae.files.modality import CovariateFile, ModalityFile
 from cmvae.runs import completing, reading
 from cmvae.runs.config import RunConfig
 from cmvae.runs.fitting import fit_run
@@ -46,10 +46,21 @@ def files(tmp_path_factory):
     return shards(tmp_path_factory.mktemp("shards"))
 
 
-def fitted(files, folder):
+@pytest.fixture(scope="module")
+def covariates(tmp_path_factory):
+    """Where two batches are, and ages that some samples lack, in an order of their own."""
+    path = tmp_path_factory.mktemp("known") / "known.csv"
+    known = pd.DataFrame({"id": [f"s{i:03d}" for i in range(N)], "age": np.arange(N) / 7 + 20})
+    known["batch"] = np.where(np.arange(N) % 3 == 0, "one", "two")
+    known.loc[30:40, "age"] = np.nan
+    known.sample(frac=1, random_state=2).to_csv(path, index=False)
+    return {name: CovariateFile(path=str(path), column=name) for name in ("batch", "age")}
+
+
+def fitted(files, folder, covariates):
     recipe = Recipe(n_clusters=3, max_epochs=2, latent_dim=4, private_dim=2, hidden_dims=(16,))
-    config = RunConfig(modalities=files, device="cpu", recipe=recipe)
-    prepared = prepare(config, *read_files(files))
+    config = RunConfig(modalities=files, device="cpu", recipe=recipe, covariates=covariates)
+    prepared = prepare(config, *read_files(files, covariates=covariates))
     return prepared, fit_run(folder, prepared)
 
 
@@ -65,11 +76,14 @@ def small(monkeypatch):
     hold_little(monkeypatch)
 
 
-def test_a_streamed_run_has_the_loss_and_the_labels_of_one_in_memory(files, tmp_path, monkeypatch):
-    held, whole = fitted(files, tmp_path / "whole")
+@pytest.mark.filterwarnings("ignore:covariate 'age'. 11 samples")
+def test_a_streamed_run_has_the_loss_and_the_labels_of_one_in_memory(
+    files, covariates, tmp_path, monkeypatch
+):
+    held, whole = fitted(files, tmp_path / "whole", covariates)
     with monkeypatch.context() as patch:
         hold_little(patch)
-        waiting, streamed = fitted(files, tmp_path / "streamed")
+        waiting, streamed = fitted(files, tmp_path / "streamed", covariates)
     assert (held.rows.are_on_disk, waiting.rows.are_on_disk) == (False, True)
     assert not len(streamed.samples)
     again = read_run(tmp_path / "streamed")
@@ -84,21 +98,26 @@ def test_a_streamed_run_has_the_loss_and_the_labels_of_one_in_memory(files, tmp_
     assert 0.5 < whole.metrics["kept"] < 1
     for name in ("sizes", "observed", "kept", "active_units", "join"):
         assert streamed.metrics[name] == whole.metrics[name]
+    assert list(whole.metrics["covariates"]) == list(covariates)
+    for name in covariates:
+        known = whole.metrics["covariates"][name]
+        assert streamed.metrics["covariates"][name] == pytest.approx(known, abs=1e-3)
+        assert torch.equal(streamed.model.covariates.shares, whole.model.covariates.shares)
     plain = [json.loads((tmp_path / own / "fit.json").read_text()) for own in ("whole", "streamed")]
     assert plain[0].keys() == plain[1].keys()
 
 
-def test_rows_on_disk_are_the_dataset_of_rows_in_memory(files, small, monkeypatch):
-    learned, rows = read_files(files)
+def test_rows_on_disk_are_the_dataset_of_rows_in_memory(files, covariates, small, monkeypatch):
+    learned, rows = read_files(files, covariates=covariates)
     monkeypatch.setattr(reading, "MOST_NUMBERS", 10**6)
-    _, held = read_files(files, learned)
+    _, held = read_files(files, learned, covariates=covariates)
     one, two = learned.dataset(held), learned.dataset(rows)
     assert list(rows.ids) == held.ids
     assert rows.join.to_plain() == held.join.to_plain()
     some = [17, 3, -1, 80, 80, 3]
     for wanted in (some, slice(70, 90), slice(None), np.array([7]), torch.arange(N) % 2 == 0):
         left, right = one.batch(wanted), two.batch(wanted)
-        assert left.keys() == right.keys()
+        assert left.keys() == right.keys() == {"data", "masks", "cells", "covariates"}
         for kind in left:
             for name, values in left[kind].items():
                 torch.testing.assert_close(right[kind][name], values, equal_nan=True, msg=name)
@@ -172,8 +191,8 @@ def test_images_wait_in_files_as_bytes(tmp_path, monkeypatch):
     assert waiting.rows.data["p"].dtype == np.uint8
 
 
-def test_samples_of_many_are_drawn_in_their_order(files, small):
-    learned, rows = read_files(files)
+def test_samples_of_many_are_drawn_in_their_order(files, covariates, small):
+    learned, rows = read_files(files, covariates=covariates)
     few = rows.drawn(50)
     places = [int(name[1:]) for name in few.ids]
     assert places == sorted(set(places))
@@ -184,6 +203,11 @@ def test_samples_of_many_are_drawn_in_their_order(files, small):
     for name in ("a", "b"):
         torch.testing.assert_close(found.data[name], expected.data[name], equal_nan=True)
         assert torch.equal(found.masks[name], expected.masks[name])
+    for name, values in expected.covariates.items():
+        torch.testing.assert_close(found.covariates[name], values, equal_nan=True)
+    part = learned.dataset(rows).covariates["batch"][20:30]
+    own = learned.covariates["batch"].encode(rows.part(20, 30).covariates["batch"], "batch")
+    assert own.tolist() == part.tolist()
     assert len(rows.drawn(10**6).ids) == N
 
 

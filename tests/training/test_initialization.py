@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import adjusted_rand_score
 
 import cmvae.training.initialization
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset, initialize_clusters
 from cmvae.models.inference import latent_means
 from cmvae.training.initialization import collapse_clusters, read_views
+from helpers import make_config
 
 
 class _Shared(torch.nn.Module):
@@ -289,3 +291,33 @@ def test_missing_cells_are_filled_in_as_the_model_reconstructs_them():
     np.testing.assert_allclose(views.raw[0][4, 1], float(expected[4, 1]))
     whole = read_views(model, {"a": points})
     assert not whole.has_filled
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_groups_are_not_those_of_a_covariate(counts):
+    """Of a model that is not told of the batch they are, which moves samples further."""
+    rng = np.random.default_rng(0)
+    groups, batch = rng.integers(0, 2, 120), rng.integers(0, 2, 120)
+    shapes, log = {"a": (10,), "b": (4,)}, np.log(20) if counts else 0.0
+    values = {
+        name: log + rng.normal(0, 0.7, (2, size))[groups] + rng.normal(0, 1.5, (2, size))[batch]
+        for name, (size,) in shapes.items()
+    }
+    if counts:
+        values = {name: rng.poisson(np.exp(own)).astype(float) for name, own in values.items()}
+    else:
+        values = {name: own + rng.normal(0, 0.2, own.shape) for name, own in values.items()}
+    data = {name: torch.from_numpy(own).float() for name, own in values.items()}
+    found = {}
+    for told in (False, True):
+        torch.manual_seed(0)
+        own = {"covariates": {"batch": 2}} if told else {}
+        dists = {"decoders_dist": dict.fromkeys(shapes, "poisson")} if counts else {}
+        model = CMVAE(make_config(shapes, latent_dim=6, hidden_dims=(), **own, **dists))
+        known = {"batch": batch} if told else None
+        dataset = MultimodalBaseDataset(data, covariates=known)
+        labels = initialize_clusters(model, dataset, 2, seed=0).labels
+        found[told] = adjusted_rand_score(batch, labels), adjusted_rand_score(groups, labels)
+    assert found[False][0] > 0.8
+    assert found[True][0] < 0.05
+    assert found[True][1] > 0.9

@@ -100,6 +100,21 @@ def test_each_sample_is_as_likely_to_be_kept_as_any_other():
     assert np.abs(counts - 120).max() < 40
 
 
+@pytest.mark.parametrize("plan", [None, Start(warmup_epochs=1, initial_clusters=3, seed=0)])
+def test_of_a_stream_it_is_learned_how_covariates_occur(plan):
+    samples, batch = data(60), torch.arange(60) % 4 == 0
+    samples.covariates = {"batch": batch.float()}
+    samples.covariates["batch"][3] = torch.nan
+    stream, trained = Sized(samples), model(covariates={"batch": 2})
+    train(trained, stream, start=plan, max_epochs=2, seed=0)
+    shares = trained.covariates.shares
+    torch.testing.assert_close(shares, torch.tensor([44 / 59, 15 / 59]))
+    kept = drawn_from(loader(stream), seed=0).covariates["batch"]
+    assert torch.equal(kept.nan_to_num(9), samples.covariates["batch"].nan_to_num(9))
+    shifts = [decoder.shift for decoder in trained.decoders.values()]
+    assert all(bool((shift != 0).all()) for shift in shifts)
+
+
 def test_a_short_stream_is_kept_whole_and_in_order():
     samples = data(50)
     kept = drawn_from(loader(Stream(samples)), seed=0)

@@ -19,6 +19,7 @@ from cmvae.cli.console import (
     say,
     say_join,
 )
+from cmvae.cli.covariates import covariate_lines
 from cmvae.cli.launching import run_in_processes
 from cmvae.cli.understood import show_all, show_short
 
@@ -108,6 +109,23 @@ def fit(
             metavar="NAME=NETWORK",
             help="mlp, conv, conv_small, conv_residual, resnet or sequence, instead of the usual "
             "one.",
+        ),
+    ] = None,
+    covariate: Annotated[
+        Options,
+        typer.Option(
+            metavar="NAME=FILE:COLUMN",
+            help="What is known of the samples and is not to make clusters, such as a batch or an "
+            "age: a column of a table, or of .obs; once for each. ,kind=category or ,kind=number "
+            "after it says what it is.",
+        ),
+    ] = None,
+    forget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WEIGHT",
+            help="Weight of a penalty on what the latents tell of covariates, where the last lines "
+            "say that they still do; 30, say.",
         ),
     ] = None,
     clusters: Annotated[
@@ -200,7 +218,14 @@ def fit(
             raise ValueError("--out FOLDER is missing: the run folder to write, or --check alone")
         if check and resume:
             raise ValueError("--check and --resume exclude each other")
-        from cmvae.cli.options import with_kinds, with_likelihoods, with_named, with_reading
+        from cmvae.cli.options import (
+            covariate_files,
+            with_kinds,
+            with_likelihoods,
+            with_named,
+            with_reading,
+            without_covariate_columns,
+        )
         from cmvae.runs.config import RunConfig
         from cmvae.runs.folder import CONFIG, may_write_run, partial_folder
 
@@ -211,8 +236,10 @@ def fit(
             if not launched()[2]:  # the first one writes
                 may_write_run(out, overwrite=overwrite, resume=resume)
         named = [modality, data, id_column, kind, read, likelihood, layer, network, config]
+        named.append(covariate)
         if resume:
             given = [*named, clusters, seed, epochs, alignment_epochs, diffusion, diffusion_epochs]
+            given += [None if forget is None else str(forget)]
             if any(value is not None for value in given):
                 raise ValueError(
                     "--resume takes the settings of the interrupted run: pass --out, and where it "
@@ -227,9 +254,13 @@ def fit(
                 "n_clusters": None if clusters is None else _number("--clusters", clusters),
                 "max_epochs": epochs,
                 "alignment_epochs": alignment_epochs,
+                "forgetting": forget,
             }
             others: dict[str, Any] = {"seed": seed, "diffusion_epochs": diffusion_epochs}
             others |= {"diffusion": tuple(dict.fromkeys(diffusion))} if diffusion else {}
+            before = {} if config is None else RunConfig.read(config).covariates
+            others["covariates"] = covariate_files(covariate, id_column, before)
+            files = without_covariate_columns(files, others["covariates"])
             settings = _settings(config, files, recipe, others)
         places = {"device": device, "num_nodes": num_nodes, "strategy": strategy}
         places |= {"precision": precision, "devices": devices and _number("--devices", devices)}
@@ -263,7 +294,8 @@ def _prepared(settings: "RunConfig") -> "Prepared":
     from cmvae.runs.reading import read_files
     from cmvae.runs.run import prepare
 
-    prepared = prepare(settings, *read_files(settings.modalities, tell=say))
+    rows = read_files(settings.modalities, tell=say, covariates=settings.covariates)
+    prepared = prepare(settings, *rows)
     say_join(prepared.rows.join)
     return prepared
 
@@ -296,8 +328,8 @@ def show_clusters(run: "Run", out: Path) -> None:
         words = _stability_words(stability[number] if size else None)
         table.add_row(str(number), str(size), *[words] * known)
     console.print(table)
-    for doubt in _doubts(run):
-        say(doubt)
+    for line in (*covariate_lines(run), *_doubts(run)):
+        say(line)
     say(
         f"Written to {out}: clusters.csv, model/, config.yaml, preprocessing.json, metrics.json, "
         "log.csv"

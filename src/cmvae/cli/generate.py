@@ -35,6 +35,22 @@ def generate(
             "are filled in.",
         ),
     ] = False,
+    covariate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE:COLUMN",
+            help="A covariate of the samples of --from, as in fit; of the run's own it is known.",
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Generate as if all had this value of a covariate, such as one batch; else each "
+            "is the sample's own, or drawn as it occurred in training.",
+        ),
+    ] = None,
     to: Annotated[
         list[str] | None,
         typer.Option(help="A modality to write; by default all (of --from alone: the others)."),
@@ -77,10 +93,12 @@ def generate(
     Example: cmvae generate runs/mine --from rna=rna.csv --to photo --out photos-from-rna
 
     Example: cmvae generate runs/mine --impute --out completed
+
+    Example: cmvae generate runs/mine --set batch=2 --out as-in-batch-2
     """
     with one_line_errors():
         from cmvae.base.files import atomic_folder, link_target, sole_writer
-        from cmvae.cli.options import modality_files
+        from cmvae.cli.options import chosen_values, covariate_files, modality_files
         from cmvae.runs.folder import load_model, read_record
         from cmvae.runs.generated import (
             check_generated,
@@ -105,11 +123,16 @@ def generate(
         record = read_record(run, with_samples=False)
         names = list(record.preprocessing.codecs)
         files = modality_files(given, id_column, record.config.modalities, "--from")
+        files_given = bool(files)
         if impute and not files:
             files = {name: record.config.modalities[name] for name in names}
             if unknown := [name for name, file in files.items() if file.path is None]:
                 way = "pass the files of its samples with --from NAME=PATH"
                 raise ValueError(f"--impute: the run has no files of {unknown}; {way}")
+        own = covariate_files(covariate, id_column, {} if files_given else record.covariate_files)
+        chosen = chosen_values(setting, record.preprocessing.covariates)
+        if impute and chosen:
+            raise ValueError("--impute completes samples as they are: leave out --set")
         others = names if impute else [n for n in names if n not in files] or names
         wanted = list(dict.fromkeys(to or [])) or others
         unknown = [name for name in wanted if name not in names]
@@ -121,10 +144,11 @@ def generate(
         tables: dict[str, Any] = {"suffix": suffix, "spreadsheet": spreadsheet}
         with sole_writer(out), atomic_folder(out) as folder:
             if impute:
+                tables["covariates"] = own
                 impute_files(load_model(run, record), folder, files, wanted, **tables)
             elif files:
                 sources = {name: str(file.path) for name, file in files.items()}
-                with join_files(files, record.preprocessing, strict) as store:
+                with join_files(files, record.preprocessing, strict, covariates=own) as store:
                     say_join(store.join())
                     found = load_model(run, record, refine=refine)
                     translate_files(
@@ -136,11 +160,12 @@ def generate(
                         seed=seed,
                         refine=refined,
                         sources=sources,
+                        covariates=chosen,
                         **tables,
                     )
             else:
                 found = load_model(run, record, refine=refine)
-                tables |= {"draw": draw, "seed": seed, "refine": refined}
+                tables |= {"draw": draw, "seed": seed, "refine": refined, "covariates": chosen}
                 generate_clusters(found, folder, numbers, samples, wanted, **tables)
             check_generated(out, overwrite)  # others may have put something there meanwhile
         say(f"Written to {out}: {', '.join(wanted)}")

@@ -7,8 +7,15 @@ from typing import Any
 import yaml
 
 from cmvae.base.reading import read_yaml
-from cmvae.files.modality import ModalityFile
-from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, suffix_of
+from cmvae.files.modality import CovariateFile, ModalityFile
+from cmvae.files.suffixes import (
+    ANNDATA_SUFFIX,
+    MUDATA_SUFFIX,
+    READ_TABLE_SUFFIXES,
+    suffix_of,
+)
+from cmvae.preprocessing.covariates import CovariateCodec, chosen_covariates
+from cmvae.preprocessing.tables import IGNORE
 from cmvae.runs.config import RunConfig
 
 Files = dict[str, ModalityFile]
@@ -137,6 +144,70 @@ def with_kinds(files: Files, values: Iterable[str] | None) -> Files:
         kinds = {**changed[name].kinds, place[len(name) + 1 :]: kind}
         changed[name] = changed[name].replace(kinds=kinds)
     return changed
+
+
+def covariate_files(
+    values: Iterable[str] | None, id_column: str | None, like: Mapping[str, CovariateFile]
+) -> dict[str, CovariateFile]:
+    """Return where covariates are, by what --covariate NAME=FILE[:COLUMN][,kind=KIND] says.
+
+    Args:
+        values: What the options say.
+        id_column: What --id says, for all tables.
+        like: Covariates of a run or a config, which are kept where they are not named; those that
+            are named keep their columns and kinds unless they are given.
+
+    Raises:
+        ValueError: For another form.
+    """
+    found = dict(like)
+    for name, text in named_pairs("--covariate", values).items():
+        place, *rest = text.split(",kind=")
+        path, column = _column_of(place)
+        before = like.get(name, CovariateFile())
+        try:
+            found[name] = CovariateFile(
+                path=str(Path(path).expanduser().absolute()),
+                column=column or before.column,
+                id=id_column or before.id,
+                kind=rest[0] if rest else before.kind,  # type: ignore[arg-type]
+            )
+        except ValueError as error:
+            raise ValueError(f"--covariate {name}: {error}") from None
+    return found
+
+
+def without_covariate_columns(files: Files, covariates: Mapping[str, CovariateFile]) -> Files:
+    """Return the files with columns ignored that are covariates, where these are of the same table.
+
+    Unless their kind is named.
+    """
+    changed = dict(files)
+    for own in covariates.values():
+        for name, file in changed.items():
+            is_table = own.path is not None and suffix_of(Path(own.path)) in READ_TABLE_SUFFIXES
+            if is_table and own.path == file.path and own.column is not None:
+                kinds = {own.column: IGNORE, **file.kinds}
+                changed[name] = file.replace(kinds=kinds)
+    return changed
+
+
+def chosen_values(
+    values: Iterable[str] | None, codecs: Mapping[str, CovariateCodec]
+) -> dict[str, float] | None:
+    """Return the values of covariates to generate under, by what --set NAME=VALUE says."""
+    return chosen_covariates(codecs, named_pairs("--set", values)) if values else None
+
+
+def _column_of(text: str) -> tuple[str, str | None]:
+    """Return path and column of PATH:COLUMN, of which both may hold colons."""
+    if Path(text).expanduser().exists():
+        return text, None
+    parts = text.split(":")
+    for end in range(len(parts) - 1, 0, -1):
+        if Path(path := ":".join(parts[:end])).expanduser().exists():
+            return path, ":".join(parts[end:]) or None
+    return parts[0], ":".join(parts[1:]) or None
 
 
 def with_named(files: Files, option: str, field: str, values: Iterable[str] | None) -> Files:

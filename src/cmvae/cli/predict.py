@@ -32,6 +32,14 @@ def predict(
     id_column: Annotated[
         str | None, typer.Option("--id", help="Id column of the tables; else as in the run.")
     ] = None,
+    covariate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE:COLUMN",
+            help="A covariate of these samples, as in fit, under which their fit is measured; one "
+            "that is not given is drawn as it occurred in training.",
+        ),
+    ] = None,
     strict: Annotated[
         bool | None,
         typer.Option(
@@ -71,7 +79,7 @@ def predict(
     """
     with one_line_errors():
         from cmvae.base.files import may_write_file
-        from cmvae.cli.options import given_files, with_reading
+        from cmvae.cli.options import covariate_files, given_files, with_reading
         from cmvae.files.suffixes import MUDATA_SUFFIX, TABLE_SUFFIXES
         from cmvae.runs.folder import read_record
         from cmvae.runs.manifest import read_manifest
@@ -100,7 +108,7 @@ def predict(
                 raise ValueError(f"out: {out} is one of the files to read: name another file")
         if is_copy and not fit:
             raise ValueError(f"--no-fit is for tables, and {out} is none: leave it out")
-        told = (say_join, strict, say)
+        told = (say_join, strict, say, covariate_files(covariate, id_column, {}))
         if is_copy and data is not None:
             counts = predict_h5mu(run, record, files, data, out, *told)
         else:

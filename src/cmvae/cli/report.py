@@ -75,7 +75,8 @@ def report(
             if names is not None:
                 record = replace(record, names=cluster_names(names, record.n_clusters))
             truth = None if labels is None else read_labels(labels, id_column, column)
-            rows = read_files(record.config.modalities, record.preprocessing)[1]
+            known = record.covariate_files
+            rows = read_files(record.config.modalities, record.preprocessing, covariates=known)[1]
             say_join(rows.join)
             if rows.are_on_disk:
                 total, rows = len(rows.ids), rows.drawn(MOST_SHOWN)

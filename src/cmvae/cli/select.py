@@ -59,7 +59,10 @@ def select(
         record = replace(record, config=record.config.replace(**own))
         from cmvae.runs.reading import read_files
 
-        preprocessing, rows = read_files(record.config.modalities, record.preprocessing)
+        known = record.covariate_files
+        preprocessing, rows = read_files(
+            record.config.modalities, record.preprocessing, covariates=known
+        )
         record = replace(record, preprocessing=preprocessing)
         say_join(rows.join)
         quieten()

@@ -37,6 +37,8 @@ def show_short(prepared: "Prepared") -> None:
         if own.left_out:
             first = own.left_out[0].name
             say(f"To use one all the same, name its kind: --kind {name}.{first}=category")
+    for name, known in prepared.preprocessing.covariates.items():
+        say(f"Covariate {name!r}, not to make clusters: {known.describe()}")
     if prepared.config.recipe.alignment:
         say(_start_words(*prepared.config.recipe.alignment))
 

@@ -26,11 +26,11 @@ def gaussian_groups(points: np.ndarray, numbers: Any, seed: int) -> np.ndarray:
     return np.asarray(min(fits, key=lambda fitted: fitted.bic(points)).predict(points))
 
 
-def best_of_kmeans(points: np.ndarray, number: int, seed: int) -> np.ndarray:
+def best_of_kmeans(points: np.ndarray, number: int, seed: int, tries: int = N_INIT) -> np.ndarray:
     """Return the groups (n,) of the best of several k-means solutions."""
     from sklearn.cluster import KMeans
 
-    return np.asarray(KMeans(number, n_init=N_INIT, random_state=seed).fit_predict(points))
+    return np.asarray(KMeans(number, n_init=tries, random_state=seed).fit_predict(points))
 
 
 def mixture_groups(points: np.ndarray, groups: np.ndarray, form: str) -> np.ndarray:

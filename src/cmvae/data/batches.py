@@ -24,6 +24,7 @@ from cmvae.data.checks import (
     nonfinite_samples,
     sample_list,
 )
+from cmvae.data.covariates import as_covariates, read_covariates
 from cmvae.data.loading import collate, is_batched, parts_of
 from cmvae.data.stored import Stored, as_values
 
@@ -32,7 +33,7 @@ Inputs = Dataset[Any] | Mapping[str, Any]
 ACCEPTED = (
     "a MultimodalBaseDataset or IncompleteDataset, another map-style torch Dataset of such "
     "samples, a batch {'data': {modality: tensor}, 'masks': {modality: (n,) bool}, 'cells': "
-    "{modality: (n, D) bool}}, or a plain {modality: tensor} mapping"
+    "{modality: (n, D) bool}, 'covariates': {name: (n,)}}, or a plain {modality: tensor} mapping"
 )
 
 
@@ -46,12 +47,15 @@ class Batch:
         observed: (M, B) bool, one row for each of the model's modalities in its order.
         complete: whether every modality of every sample is known to be observed.
         cells: modality -> (B, *) bool, which cells are there, where some may be missing.
+        covariates: (B, C), the model's covariates in its order, NaN where one is missing; None of a
+            model that has none.
     """
 
     data: dict[str, Tensor]
     observed: Tensor
     complete: bool
     cells: dict[str, Tensor] = field(default_factory=dict)
+    covariates: Tensor | None = None
 
     def __len__(self) -> int:
         """Return B."""
@@ -72,7 +76,8 @@ class Batch:
             for own in (self.data, self.cells)
         )
         observed = self.observed.index_select(1, rows)
-        return Batch(data, observed, bool(observed.all()), cells)
+        own = None if self.covariates is None else self.covariates.index_select(0, rows)
+        return Batch(data, observed, bool(observed.all()), cells, own)
 
 
 class _Parts(NamedTuple):
@@ -81,6 +86,7 @@ class _Parts(NamedTuple):
     data: Mapping[str, Any]
     masks: Mapping[str, Any]
     cells: Mapping[str, Any]
+    covariates: Mapping[str, Any] | None = None
     is_checked: bool = False
     first_sample: int = 0  # its index in what the user gave, by which messages name samples
 
@@ -92,6 +98,7 @@ def read_inputs(
     dtype: torch.dtype,
     device: torch.device | str,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    covariates: Mapping[str, int] | None = None,
 ) -> Batch:
     """Read any accepted form of inputs.
 
@@ -103,17 +110,21 @@ def read_inputs(
     Args:
         inputs: a dataset of this package; another map-style ``Dataset`` whose items collate to a
             batch; a batch {'data': {modality: (B, *)}, 'masks': {modality: (B,) bool}, 'cells':
-            {modality: (B, D) bool}}, its other keys ignored; or a plain {modality: (B, *)} mapping.
+            {modality: (B, D) bool}, 'covariates': {name: (B,)}}, its other keys ignored; or a plain
+            {modality: (B, *)} mapping.
         modalities: names that the model knows, M of them, in its order.
         dtype: what floating inputs are cast to; integers and booleans are kept.
         device: where everything goes.
         shapes: modality -> shape of one sample. Integers may come without its last axis (classes).
+        covariates: the model's covariates, name -> number of categories, 1 for a number.
 
     Raises:
-        KeyError: for a modality, in data, masks or cells, that the model does not know.
+        KeyError: for a modality, in data, masks or cells, or a covariate, that the model does not
+            know.
         TypeError: for any other kind of inputs, and values that are not numeric arrays.
         ValueError: for no modality or no samples, lengths that differ, a mask or a sample of a
-            wrong shape, a sample with nothing observed, NaN or infinity in an observed entry.
+            wrong shape, a sample with nothing observed, NaN or infinity in an observed entry, an
+            unknown category of a covariate.
     """
     parts = _read_parts(inputs)
     check_known(parts.data, modalities, "inputs")
@@ -143,7 +154,11 @@ def read_inputs(
         _check_finite(data, observed, modalities, parts.first_sample)
     # What is no vector lacks all its cells or none, which is known of the sample.
     vectors = {m: own for m, own in cells.items() if len((shapes or {}).get(m, own.shape[1:])) == 1}
-    return Batch(data, observed, complete, vectors)
+    known = None
+    if covariates or parts.covariates:
+        known = read_covariates(parts.covariates or {}, covariates or {}, n, parts.first_sample)
+        known = known.to(device=device, dtype=dtype)
+    return Batch(data, observed, complete, vectors, known)
 
 
 def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
@@ -167,7 +182,8 @@ def iterate(inputs: Inputs, batch_size: int) -> Iterator[Inputs]:
     masks = {name: as_mask(mask, name, n) for name, mask in parts.masks.items()}
     check_known(parts.cells, list(data), "cells")
     cells = {name: as_cells(own, name, data[name].shape) for name, own in parts.cells.items()}
-    whole = _Parts(data, masks, cells, first_sample=parts.first_sample)
+    known = as_covariates(parts.covariates or {}, n)
+    whole = _Parts(data, masks, cells, known, first_sample=parts.first_sample)
     return (_cut_parts(whole, start, start + size) for start in range(0, n, size))
 
 
@@ -188,7 +204,8 @@ def _floats(value: Any, modality: str) -> Tensor:
 def _cut_parts(parts: _Parts, start: int, stop: int) -> ModelOutput:
     """Return a batch of the samples from start to stop."""
     chunk = ModelOutput(data={name: tensor[start:stop] for name, tensor in parts.data.items()})
-    for kind, masks in (("masks", parts.masks), ("cells", parts.cells)):
+    others = {"masks": parts.masks, "cells": parts.cells, "covariates": parts.covariates}
+    for kind, masks in others.items():
         if masks:
             chunk[kind] = {name: mask[start:stop] for name, mask in masks.items()}
     chunk["first_sample"] = parts.first_sample + start
@@ -203,7 +220,8 @@ def _cut_dataset(dataset: Dataset[Any], start: int, stop: int) -> Inputs:
     if is_batched(root):
         return root[slice(start, stop) if root is dataset else rows]
     parts = _read_mapping(collate([dataset[i] for i in range(start, stop)]))
-    return ModelOutput(data=parts.data, masks=parts.masks, cells=parts.cells, first_sample=start)
+    own = {"masks": parts.masks, "cells": parts.cells, "covariates": parts.covariates}
+    return ModelOutput(data=parts.data, **own, first_sample=start)
 
 
 def _read_parts(inputs: Any) -> _Parts:
@@ -218,18 +236,19 @@ def _read_parts(inputs: Any) -> _Parts:
         return _read_mapping(collate([inputs[i] for i in range(n)]))
     # A whole dataset is read as it lies, without a copy.
     samples = root.batch(rows) if type(inputs) is Subset else root
-    masks, cells = (getattr(samples, kind, {}) for kind in ("masks", "cells"))
-    return _Parts(samples.data, masks, cells, is_checked=True)
+    kinds = ("masks", "cells", "covariates")
+    masks, cells, known = (getattr(samples, kind, {}) for kind in kinds)
+    return _Parts(samples.data, masks, cells, known, is_checked=True)
 
 
 def _read_mapping(inputs: Any) -> _Parts:
     """Return data and masks of a batch or of a plain {modality: tensor} mapping."""
     if not isinstance(inputs, Mapping):
         raise TypeError(f"inputs: expected {ACCEPTED}; got a Dataset of {type(inputs).__name__}")
-    data, masks, cells, _ = parts_of(inputs)
+    data, masks, cells, _, covariates = parts_of(inputs)
     check_names(data, "inputs")
     first = inputs.get("first_sample", 0) if data is not inputs else 0
-    return _Parts(data, masks, cells, first_sample=first)
+    return _Parts(data, masks, cells, covariates, first_sample=first)
 
 
 def _dataset_length(dataset: Dataset[Any]) -> int:

@@ -28,6 +28,7 @@ from cmvae.data.checks import (
     nonfinite_samples,
     sample_list,
 )
+from cmvae.data.covariates import as_covariates
 from cmvae.data.stored import CellsOnDisk, Stored, as_values
 
 
@@ -57,12 +58,15 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
             arrays may be memory-mapped. Or what is kept compact and becomes float32 in samples and
             batches only: ``ByteImages``, or a SciPy sparse matrix (n, features).
         labels: n numbers (tensor, array or list) or n strings, or None.
+        covariates: name -> n numbers, of a category its index from 0; NaN where it is missing. For
+            models with ``CMVAEConfig(covariates=...)``.
 
     Attributes:
         data: modality -> (n, *) tensor, or ``Stored`` for what is kept compact.
         masks: empty: nothing is missing.
         cells: likewise.
         labels: (n, *) tensor, (n,) NumPy array of strings, or None.
+        covariates: name -> (n,) float32 tensor; empty where none are given.
         is_checked: whether ``__init__`` has checked all of it.
 
     Raises:
@@ -83,22 +87,30 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     data: Mapping[str, Any]
     masks: Mapping[str, Tensor] = MappingProxyType({})
     cells: Mapping[str, Tensor] = MappingProxyType({})
+    covariates: Mapping[str, Tensor] = MappingProxyType({})
     labels: Tensor | np.ndarray | None = None
     is_checked = False
 
-    def __init__(self, data: Mapping[str, Any], labels: Any = None) -> None:
-        self._store(data, labels)
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        labels: Any = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._store(data, labels, covariates)
         self.masks = {}
         self.cells = {}
         self._refuse_nonfinite("missing modalities go in IncompleteDataset")
         self.is_checked = True
 
-    def _store(self, data: Mapping[str, Any], labels: Any) -> None:
-        """Keep data and labels, lengths checked."""
+    def _store(self, data: Mapping[str, Any], labels: Any, covariates: Any) -> None:
+        """Keep data, labels and covariates, lengths checked."""
         check_names(data)
         self.data = {m: as_values(x, f"modality {m!r}") for m, x in data.items()}
         n = check_lengths(self.data)
         self.labels = None if labels is None else _as_labels(labels, n)
+        given = {} if covariates is None else covariates
+        self.covariates: dict[str, Tensor] = as_covariates(given, n)
 
     def _refuse_nonfinite(self, advice: str) -> None:
         """Raise ``ValueError`` where a sample holds NaN or infinity in an observed entry."""
@@ -135,6 +147,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
                 lacking += f" {share:.2g} of its cells missing"
             parts.append(f"{name} {tuple(tensor.shape[1:])}{lacking}")
         parts += ["labels"] if self.labels is not None else []
+        parts += [f"covariates {', '.join(self.covariates)}"] if self.covariates else []
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __getitem__(self, index: Any) -> Any:
@@ -160,6 +173,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         }
         selected.masks = {name: mask[rows] for name, mask in self.masks.items()}
         selected.cells = {name: cells[rows] for name, cells in self.cells.items()}
+        selected.covariates = {name: own[rows] for name, own in self.covariates.items()}
         selected.labels = None if self.labels is None else self._labels_at(rows)
         return selected
 
@@ -170,8 +184,8 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
 
         Returns:
             ``data`` {modality: (B, *)}, and, where there are any, ``masks`` {modality: (B,) bool},
-            ``cells`` {modality: (B, *) bool} and ``labels``, a tensor (B, *) or a list of B
-            strings.
+            ``cells`` {modality: (B, *) bool}, ``covariates`` {name: (B,)} and ``labels``, a tensor
+            (B, *) or a list of B strings.
         """
         rows = _as_rows(indices, len(self))
         labels = None if self.labels is None else self._labels_at(rows)
@@ -180,7 +194,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
     def _output(self, rows: Any, labels: Any) -> ModelOutput:
         """Return data and masks at some rows, with their labels."""
         output = ModelOutput(data={name: tensor[rows] for name, tensor in self.data.items()})
-        for field in ("masks", "cells"):
+        for field in ("masks", "cells", "covariates"):
             if own := getattr(self, field):
                 output[field] = {name: mask[rows] for name, mask in own.items()}
         if labels is not None:
@@ -209,6 +223,7 @@ class IncompleteDataset(MultimodalBaseDataset):
         cells: modality -> (n, D) bool, the shape of its data, or numbers that are 0 or 1; True =
             there. For vectors alone; a modality without has all its cells. A sample without any
             cell of a modality has not observed it.
+        covariates: as for ``MultimodalBaseDataset``.
 
     Attributes:
         masks: modality -> (n,) bool tensor, for every modality.
@@ -235,8 +250,9 @@ class IncompleteDataset(MultimodalBaseDataset):
         masks: Mapping[str, Any],
         labels: Any = None,
         cells: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
     ) -> None:
-        self._store(data, labels)
+        self._store(data, labels, covariates)
         given = {} if cells is None else cells
         check_masks(masks)
         check_masks(given, "cells")
@@ -265,11 +281,12 @@ def dataset_of(
     labels: Any = None,
     masks: Mapping[str, Any] | None = None,
     cells: Mapping[str, Any] | None = None,
+    covariates: Mapping[str, Any] | None = None,
 ) -> MultimodalBaseDataset:
     """Return a dataset, an ``IncompleteDataset`` where there are masks of samples or cells."""
     if masks or cells:
-        return IncompleteDataset(data, masks or {}, labels, cells)
-    return MultimodalBaseDataset(data, labels)
+        return IncompleteDataset(data, masks or {}, labels, cells, covariates)
+    return MultimodalBaseDataset(data, labels, covariates)
 
 
 def _as_labels(labels: Any, n_samples: int) -> Tensor | np.ndarray:

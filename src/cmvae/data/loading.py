@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.checks import check_masks
+from cmvae.data.covariates import joined_covariates
 from cmvae.data.datasets import MultimodalBaseDataset, Sample, dataset_of
 
 _DRAWN = 4096  # places that are numbers of Python at a time
@@ -22,6 +23,7 @@ class Given(NamedTuple):
     masks: Mapping[str, Any]
     cells: Mapping[str, Any]
     labels: Any = None
+    covariates: Mapping[str, Any] | None = None
 
 
 def parts_of(inputs: Mapping[str, Any]) -> Given:
@@ -36,13 +38,14 @@ def parts_of(inputs: Mapping[str, Any]) -> Given:
     check_masks(masks)
     check_masks(cells, "cells")
     data, labels = inputs["data"], inputs.get("labels")
+    known = inputs.get("covariates")
     if isinstance(inputs, Sample) or any(map(_is_scalar, [*masks.values(), labels])):
-        data, masks, cells = (
-            {name: torch.as_tensor(values)[None] for name, values in own.items()}
-            for own in (data, masks, cells)
+        data, masks, cells, known = (
+            own and {name: torch.as_tensor(values)[None] for name, values in own.items()}
+            for own in (data, masks, cells, known)
         )
         labels = None if labels is None else [labels]
-    return Given(data, masks, cells, labels)
+    return Given(data, masks, cells, labels, known)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -61,7 +64,7 @@ def as_dataset(data: Any, argument: str = "data", *, with_length: bool = True) -
     """
     if isinstance(data, Mapping):
         given = parts_of(data)
-        data = dataset_of(given.data, given.labels, given.masks, given.cells)
+        data = dataset_of(given.data, given.labels, given.masks, given.cells, given.covariates)
     if not isinstance(data, Dataset) or (with_length and not isinstance(data, Sized)):
         wanted = "a dataset with a length or a mapping"
         if not with_length:
@@ -144,7 +147,8 @@ def collate(items: list[Any]) -> Any:
     """Collate samples as PyTorch does; what others have a mask for counts as observed without.
 
     Of a ``ConcatDataset`` of complete and incomplete data PyTorch's own collation drops the masks,
-    as it does with all that the first sample does not hold. Samples that differ in modalities or
+    as it does with all that the first sample does not hold. Covariates that a sample lacks are NaN.
+    Samples that differ in modalities or
     shapes are a ``ValueError``.
     """
     if any(_is_sample(item) and "masks" in item for item in items):
@@ -152,6 +156,10 @@ def collate(items: list[Any]) -> Any:
     named = {name for item in items if _is_sample(item) for name in item.get("cells") or ()}
     if named:
         items = [_with_all_cells(item, sorted(named)) for item in items]
+    known = [item.get("covariates") or {} if _is_sample(item) else {} for item in items]
+    if any(known):
+        pairs = zip(items, joined_covariates(known), strict=True)
+        items = [ModelOutput({**item, "covariates": own}) for item, own in pairs]
     mappings = [item for item in items if isinstance(item, Mapping)]
     held = {frozenset(item["data"] if _is_sample(item) else item) for item in mappings}
     if len(held) > 1:

@@ -78,7 +78,8 @@ class Reservoir:
         fields: dict[str, dict[str, Tensor]] = {}
         for (field, name), own in self._kept.items():
             fields.setdefault(field, {})[name] = own
-        return dataset_of(fields["data"], None, fields.get("masks"), fields.get("cells"))
+        parts = (fields.get(field) for field in ("masks", "cells", "covariates"))
+        return dataset_of(fields["data"], None, *parts)
 
 
 def drawn_from(batches: Iterable[Any], seed: int) -> MultimodalBaseDataset:
@@ -98,8 +99,9 @@ def _values_of(batch: Any) -> dict[tuple[str, str], Tensor]:
     given = parts_of(batch)
     check_names(given.data, "train_data")
     fields = {"data": given.data, "masks": given.masks, "cells": given.cells}
+    fields["covariates"] = given.covariates or {}
     return {
-        (field, str(name)): as_tensor(own, f"{field} of modality {name!r}").cpu()
+        (field, str(name)): as_tensor(own, f"{field}[{name!r}]").cpu()
         for field, values in fields.items()
         for name, own in values.items()
     }

@@ -8,7 +8,13 @@ from torch import Generator, Tensor
 from cmvae.data.batches import Batch
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.generation import sample_private_prior
-from cmvae.models.inference import decode_latents, evaluating, experts_of
+from cmvae.models.inference import (
+    covariate_codes,
+    decode_latents,
+    evaluating,
+    experts_of,
+    with_covariates,
+)
 
 
 class Conditions(NamedTuple):
@@ -30,7 +36,8 @@ def draw_conditions(
     itself, a self-reconstruction; else from the prior that ``reconstruction_option`` names.
     """
     with evaluating(cmvae):
-        experts = experts_of(cmvae, batch)
+        batch = with_covariates(cmvae, batch, generator)
+        experts, codes = experts_of(cmvae, batch), covariate_codes(cmvae, batch)
         choice = experts.choose(1, generator)
         z, source = experts.sample(choice, generator).squeeze(1), choice.squeeze(1)
         rows: dict[str, Tensor] = {}
@@ -42,6 +49,7 @@ def draw_conditions(
             other = sample_private_prior(cmvae, target, (len(seen),), generator)
             w = torch.where((source[seen] == index).unsqueeze(-1), own, other)
             if len(seen):
-                decoded = decode_latents(cmvae, target, torch.cat([z[seen], w], -1))
+                own_codes = None if codes is None else codes[seen]
+                decoded = decode_latents(cmvae, target, torch.cat([z[seen], w], -1), own_codes)
                 reconstructions |= cmvae.to_data({target: decoded})
     return Conditions(z, source, rows, reconstructions)

@@ -236,6 +236,7 @@ class DCMVAE(nn.Module):
         flatten: bool = False,
         *,
         return_mean: bool = False,
+        covariates: Mapping[str, Any] | None = None,
         refine: Refine = True,
         seed: int | None = None,
         generator: Generator | None = None,
@@ -247,7 +248,8 @@ class DCMVAE(nn.Module):
         """
         self._refined(chosen_modalities(self.cmvae, "gen_mod", gen_mod), refine)
         generator = self._generator(seed, generator)
-        drawn = self.encode(inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator)
+        keywords = {"flatten": flatten, "covariates": covariates, "generator": generator}
+        drawn = self.encode(inputs, cond_mod, N, return_mean, **keywords)
         return self.decode(drawn, gen_mod, refine=refine, generator=generator, **sampling)
 
     def _refined(self, names: list[str], refine: Refine) -> list[str]:

@@ -5,11 +5,12 @@ rows themselves wait in files, and are read by number.
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from cmvae.base.arrays import blocks, is_sparse, joined_names
 from cmvae.base.words import counted, listed, raise_all
@@ -17,6 +18,8 @@ from cmvae.files.id_tables import IdTables, disk_errors
 from cmvae.files.ids import match_ids
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
 from cmvae.files.spool import SparseSpool, Spool, TextSpool
+
+IDS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,14 @@ class JoinedRows:
             in a file; zeros where a sample lacks it, NaN where a cell of it is missing.
         masks: Modality to (n,) boolean.
         join: How all samples, these among them, were joined; None: not at all.
+        covariates: Name to n values as they are written, None or NaN where one is missing.
     """
 
     ids: Sequence[str]
     data: dict[str, Any]
     masks: dict[str, np.ndarray]
     join: Join | None = None
+    covariates: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def are_on_disk(self) -> bool:
@@ -67,7 +72,8 @@ class JoinedRows:
     def part(self, start: int, stop: int) -> "JoinedRows":
         """Return the samples from start to stop, without their values."""
         masks = {name: own[start:stop] for name, own in self.masks.items()}
-        return JoinedRows(self.ids[start:stop], {}, masks)
+        known = {name: own[start:stop] for name, own in self.covariates.items()}
+        return JoinedRows(self.ids[start:stop], {}, masks, covariates=known)
 
     def drawn(self, n: int, seed: int = 0) -> "JoinedRows":
         """Return so many samples drawn at random, in their order, with their values in memory."""
@@ -79,8 +85,12 @@ class JoinedRows:
             name: own.take(rows) if isinstance(own, Spool) else own[rows]
             for name, own in self.data.items()
         }
-        masks = {name: own[rows] for name, own in self.masks.items()}
-        return JoinedRows([self.ids[row] for row in rows.tolist()], data, masks, self.join)
+        masks, known = (
+            {name: own[rows] for name, own in each.items()}
+            for each in (self.masks, self.covariates)
+        )
+        ids = [self.ids[row] for row in rows.tolist()]
+        return JoinedRows(ids, data, masks, self.join, known)
 
 
 class RowStore:
@@ -103,6 +113,7 @@ class RowStore:
         self.modalities, self.matching = list(modalities), matching
         self._ids = IdTables(len(self.modalities))
         self._spools: dict[str, Spool | SparseSpool] = {}
+        self.covariates: dict[str, pd.Series] = {}  # of samples, by id
 
     def __enter__(self) -> Self:
         return self
@@ -208,7 +219,12 @@ class RowStore:
             for name, own in zip(self.modalities, places.T, strict=True):
                 masks[name] = own >= 0
                 data[name] = self._values(self._spools[name], own, masks[name])
-            yield JoinedRows(ids, data, masks)
+            known = {name: own.reindex(ids).to_numpy() for name, own in self.covariates.items()}
+            yield JoinedRows(ids, data, masks, covariates=known)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all samples, in order."""
+        return [own for ids, _ in self._ids.batches(IDS_AT_ONCE, 0) for own in ids]
 
     def all_rows(self) -> JoinedRows:
         """Return all samples at once."""
@@ -218,10 +234,12 @@ class RowStore:
         """Return all samples, put in order in files ``rows`` at a time; the store gives its own up.
 
         These files, of ids and of values, are removed when nothing refers to them any longer.
+        Covariates stay in memory.
 
         There must be no sparse values.
         """
         join, ids, masks = self.join(), TextSpool(), dict[str, list[np.ndarray]]()
+        known: dict[str, list[np.ndarray]] = {name: [] for name in self.covariates}
         dense = {name: own for name, own in self._spools.items() if isinstance(own, Spool)}
         ordered = {name: Spool(own.dtype, own.shape) for name, own in dense.items()}
         for part in self.batches(rows):
@@ -229,9 +247,13 @@ class RowStore:
             for name, values in part.data.items():
                 ordered[name].append(values)
                 masks.setdefault(name, []).append(part.masks[name])
+            for name, own in part.covariates.items():
+                known[name].append(own)
         self.close()
-        seen = {name: np.concatenate(own) for name, own in masks.items()}
-        return JoinedRows(ids, dict(ordered), seen, join)
+        seen, whole = (
+            {name: np.concatenate(own) for name, own in each.items()} for each in (masks, known)
+        )
+        return JoinedRows(ids, dict(ordered), seen, join, whole)
 
     @property
     def numbers(self) -> int:

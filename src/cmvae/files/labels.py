@@ -27,7 +27,10 @@ def labels_of(labels: "pd.Series[str]", ids: Sequence[str]) -> tuple["pd.Series[
 
 
 def read_labels(
-    path: Path, id_column: str | None = None, column: str | None = None
+    path: Path,
+    id_column: str | None = None,
+    column: str | None = None,
+    what: str = "labels",
 ) -> "pd.Series[str]":
     """Return labels as strings, their index the ids; samples without a label are left out.
 
@@ -35,11 +38,12 @@ def read_labels(
         path: A table, or an .h5mu or .h5ad file.
         id_column: The column of ids of a table.
         column: The column of labels, of the others one of ``.obs``; None: the only one.
+        what: What they are, for the errors.
 
     Raises:
         ValueError: If the file is none, the column is not there, or ids repeat.
         ImportError: If the extra is not installed that reads such a file.
     """
     if suffix_of(path) in (MUDATA_SUFFIX, ANNDATA_SUFFIX):
-        return read_obs_column(path, column, "labels")
-    return read_column(path, "labels", id_column, column)
+        return read_obs_column(path, column, what)
+    return read_column(path, what, id_column, column)

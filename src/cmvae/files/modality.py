@@ -19,6 +19,26 @@ def _place(path: str) -> str:
 Place = Annotated[Name, AfterValidator(_place)]
 
 
+class CovariateFile(Settings):
+    """Where a covariate is.
+
+    Attributes:
+        path: A table with ids, or an .h5mu or .h5ad file; None where it was given in Python.
+        column: Its column, of the others a key of ``.obs``; None: the only one.
+        id: The id column of a table; None: as for :class:`ModalityFile`.
+        kind: 'category' or 'number'; None: as its values look.
+    """
+
+    path: Place | None = None
+    column: Name | None = None
+    id: Name | None = None
+    kind: Literal["category", "number"] | None = None
+
+    def resolved(self, folder: Path) -> "CovariateFile":
+        """Return a copy with an absolute path, a relative one taken from a folder."""
+        return self.replace(path=str((folder / self.path).absolute())) if self.path else self
+
+
 class ModalityFile(Settings):
     """Where a modality is and how it is read.
 

@@ -71,8 +71,9 @@ def restrict(
     """Keep some modalities, and of the samples those that observe them, ``'all'`` or ``'any'``.
 
     Returns:
-        ``data``, ``cells`` where some are missing, and with ``'any'`` ``masks`` of these modalities
-        for R samples, and the rows of these in the batch, (R,) int64.
+        ``data``, ``cells`` where some are missing, ``covariates`` where there are any, and with
+        ``'any'`` ``masks`` of these modalities for R samples, and the rows of these in the batch,
+        (R,) int64.
 
     Raises:
         KeyError: for a modality that the batch does not hold.
@@ -83,6 +84,8 @@ def restrict(
     kept = ModelOutput(data={name: batch["data"][name][rows] for name in names})
     if cells := {m: own[rows] for m, own in (batch.get("cells") or {}).items() if m in names}:
         kept["cells"] = cells
+    if known := {name: own[rows] for name, own in (batch.get("covariates") or {}).items()}:
+        kept["covariates"] = known
     if need == "any":
         kept["masks"] = {name: batch["masks"][name][rows] for name in names}
     return kept, rows

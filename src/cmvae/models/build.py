@@ -11,6 +11,7 @@ from cmvae.base.memory import check_memory
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.likelihoods import Likelihood, build_likelihood
 from cmvae.models.config import CMVAEConfig
+from cmvae.models.covariates import Covariates
 from cmvae.models.families import Family
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.private_prior import PrivatePrior
@@ -109,6 +110,7 @@ def build_parts(
         "private_priors": ModalityDict(priors),
         "mixture": MixturePrior(n_clusters, config.latent_dim, family, covariance),
         "residuals": build_residuals(config, likelihoods),
+        "covariates": Covariates(config.covariates) if config.covariates else None,
     }
 
 
@@ -154,7 +156,7 @@ def build_networks(
     for m, likelihood in likelihoods.items():
         shape, name, (dist, _) = config.input_dims[m], config.network_of(m), config.likelihood_of(m)
         how = (dist if isinstance(dist, str) else "custom", config.hidden_dims, name)
-        z, w = config.latent_dim, config.private_dim(m)
+        z, w, s = config.latent_dim, config.private_dim(m), sum(config.covariates.values())
         try:
             if part == "encoders":
                 sees = config.has_missing_cells(m)
@@ -162,7 +164,7 @@ def build_networks(
                     shape, z, w, *how, counts=likelihood.counts, sees_cells=sees
                 )
             else:
-                built[m] = build_decoder(shape, z + w, *how)
+                built[m] = build_decoder(shape, z + w, *how, n_covariates=s)
         except ValueError as error:
             if name is None:
                 raise ValueError(f"{part} of modality {m!r}: {error}") from None

@@ -30,7 +30,9 @@ from cmvae.models.alignment import READING_SCALE, alignment_loss
 from cmvae.models.assignment import assign_points, check_rule
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
+from cmvae.models.covariates import Covariates, refuse_covariates
 from cmvae.models.families import FAMILIES
+from cmvae.models.forgetting import forgetting_loss
 from cmvae.models.imputation import fitted_means, impute_batch, residuals_of
 from cmvae.models.inference import Names, evaluating, experts_of, read_batch
 from cmvae.models.information import information_loss
@@ -72,6 +74,7 @@ class CMVAE(nn.Module):
         modalities: The modality names, a tuple.
         encoders, decoders, likelihoods, private_priors: Modality to part, mappings.
         mixture: The prior p(z).
+        covariates: How covariates are encoded and occurred in training; None where there are none.
 
     Raises:
         ValueError: If a part is neither given nor can be built.
@@ -89,6 +92,7 @@ class CMVAE(nn.Module):
     private_priors: ModalityDict
     mixture: MixturePrior
     residuals: ResidualFactors | None
+    covariates: Covariates | None
 
     def __init__(
         self, model_config: CMVAEConfig, encoders: Supplied = None, decoders: Supplied = None
@@ -174,7 +178,8 @@ class CMVAE(nn.Module):
         samples where they are given. Where z lies is then learned from it alone: the bound holds
         the locations of q(z|x_m) constant, and, while decoders learn to read z, the scales too,
         ``narrowed``. ``information`` is the weight of
-        :func:`cmvae.models.information.information_loss`.
+        :func:`cmvae.models.information.information_loss`. In training mode
+        ``model_config.forgetting`` is that of :func:`cmvae.models.forgetting.forgetting_loss`.
 
         Returns:
             ``loss``, the negative bound averaged over the batch, scalar; ``loss_sum``, summed over
@@ -184,10 +189,14 @@ class CMVAE(nn.Module):
         draws = config.K if K is None else positive_int("K", K)
         weight = config.beta if beta is None else positive_float("beta", beta)
         check_generator(generator)
-        batch = read_batch(self, inputs)
+        batch = inference.with_covariates(self, read_batch(self, inputs), generator)
         others = len(self.modalities) ** 2  # every expert's draws are decoded into every modality
         generation.check_draws(self, "K", draws, draws * len(batch) * others)
         experts, added = experts_of(self, batch), {}
+        codes = inference.covariate_codes(self, batch)
+        if config.forgetting and codes is not None and self.training:
+            told = forgetting_loss(self, batch, experts, codes, generator)
+            added["forgetting"] = config.forgetting * told
         if alignment is not None:
             scale = positive_float("alignment", alignment)
             seen = experts if views is None else experts_of(self, read_batch(self, views))
@@ -200,7 +209,7 @@ class CMVAE(nn.Module):
         loss, loss_sum = -bound.value.mean(), -bound.value.sum()
         if information is not None:
             scale = positive_float("information", information)
-            added["information"] = scale * information_loss(self, experts, generator)
+            added["information"] = scale * information_loss(self, experts, generator, codes)
         for name, value in added.items():
             loss, loss_sum = loss + value, loss_sum + value * len(batch)
             metrics[name] = value.detach()
@@ -224,6 +233,7 @@ class CMVAE(nn.Module):
         *,
         flatten: bool = False,
         batch_size: int = 512,
+        covariates: Mapping[str, Any] | None = None,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Draw latents given the modalities ``cond_mod`` that each sample has observed.
@@ -234,9 +244,14 @@ class CMVAE(nn.Module):
         of the experts' means. ``flatten`` merges the first two axes, N fastest. A sample that has
         observed none of ``cond_mod`` is a ``ValueError`` that names it.
 
+        Of a model with covariates those to decode under go with the latents: what ``covariates``
+        names, {name: a value, or one for each sample}, else the samples' own; of those that are
+        missing a draw, with ``return_mean`` the most frequent value.
+
         Returns:
             ``z`` (n_data, N, latent_dim), ``modalities_z`` {modality: (n_data, N, dim_m)} for every
-            modality, ``one_latent_space`` = False.
+            modality, ``one_latent_space`` = False; with covariates ``covariates`` {name:
+            (n_data, N)}.
         """
         draws = positive_int("N", N)
         check_flags(return_mean=return_mean, flatten=flatten)
@@ -248,12 +263,20 @@ class CMVAE(nn.Module):
             z, private = generation.mean_latents(self, experts, draws)
         else:
             z, private = generation.sample_latents(self, experts, draws, generator)
+        known = generation.covariates_to_decode(
+            self, inputs, covariates, draws, return_mean, batch_size, generator
+        )
         if flatten:
             z, private = z.flatten(0, 1), {m: w.flatten(0, 1) for m, w in private.items()}
-        return ModelOutput(z=z, modalities_z=private, one_latent_space=False)
+            known = {name: own.flatten(0, 1) for name, own in known.items()}
+        added = {"covariates": known} if known else {}
+        return ModelOutput(z=z, modalities_z=private, one_latent_space=False, **added)
 
     def decode(self, embedding: Mapping[str, Any], modalities: Names = "all") -> ModelOutput:
         """Decode ``z`` (..., latent_dim) and ``modalities_z`` {modality: (..., dim_m)}.
+
+        Of a model with covariates under ``covariates`` {name: (...)}; those that it lacks are drawn
+        as they occurred in training.
 
         Returns:
             {modality: (..., *input shape)}: the decoders' output, of ``'bernoulli'`` and
@@ -262,8 +285,9 @@ class CMVAE(nn.Module):
         """
         names = inference.chosen_modalities(self, "modalities", modalities)
         joined = generation.joined_latents(self, embedding, names)
+        codes = generation.embedded_codes(self, embedding)
         with evaluating(self):
-            decoded = {m: inference.decode_latents(self, m, own) for m, own in joined.items()}
+            decoded = {m: inference.decode_latents(self, m, v, codes) for m, v in joined.items()}
         return ModelOutput(decoded)
 
     @torch.no_grad()
@@ -301,15 +325,19 @@ class CMVAE(nn.Module):
         flatten: bool = False,
         *,
         return_mean: bool = False,
+        covariates: Mapping[str, Any] | None = None,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Generate ``gen_mod`` from ``cond_mod``: :meth:`encode`, :meth:`decode`, no gradients.
+
+        ``covariates`` are those to generate under, in place of the samples' own.
 
         Returns:
             {modality: (n_data, N, *input shape)}, or (n_data · N, *input shape) with ``flatten``.
         """
         names = inference.chosen_modalities(self, "gen_mod", gen_mod)
         keywords: dict[str, Any] = {"flatten": flatten, "generator": generator}
+        keywords["covariates"] = covariates
         return self.decode(self.encode(inputs, cond_mod, N, return_mean, **keywords), names)
 
     @torch.no_grad()
@@ -362,6 +390,20 @@ class CMVAE(nn.Module):
         with evaluating(self):
             fit_private_priors(self, *self._first(train_data, batch_size))
 
+    @torch.no_grad()
+    def fit_covariates(self, train_data: Any, *, batch_size: int = 4096) -> None:
+        """Learn how covariates occur in training data; :func:`cmvae.fit` does it.
+
+        What is generated without covariates is drawn so
+        (:class:`cmvae.models.covariates.Covariates`).
+
+        Raises:
+            ValueError: If the model has none.
+        """
+        if self.covariates is None:
+            raise ValueError("the model has no covariates: CMVAEConfig(covariates={name: size})")
+        self.covariates.fit(generation.given_covariates(self, train_data, batch_size))
+
     def _first(self, data: Any, batch_size: int) -> tuple[Iterator[Batch], Generator]:
         """Return batches of the first samples, for what is fitted after training, and its draws."""
         size = min(positive_int("batch_size", batch_size), MOST_RESIDUALS)
@@ -397,15 +439,19 @@ class CMVAE(nn.Module):
         n_samples: int,
         *,
         cluster: int | Sequence[int] | Tensor | None = None,
+        covariates: Mapping[str, Any] | None = None,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Draw c ~ π, z ~ p(z|c), and w_m from the prior that ``reconstruction_option`` names.
 
-        Instead of c ~ π, ``cluster`` is an active cluster's index, or one for each sample.
+        Instead of c ~ π, ``cluster`` is an active cluster's index, or one for each sample. Of a
+        model with covariates these are drawn as they occurred in training, each by itself, but for
+        those that ``covariates`` names, {name: a value, or one for each sample}.
 
         Returns:
             ``z`` (n_samples, latent_dim), ``modalities_z`` {modality: (n_samples, dim_m)},
-            ``clusters`` (n_samples,) int64, ``one_latent_space`` = False.
+            ``clusters`` (n_samples,) int64, ``one_latent_space`` = False; with covariates
+            ``covariates`` {name: (n_samples,)}.
         """
         n, draw = positive_int("n_samples", n_samples), generation.sample_private_prior
         check_generator(generator)
@@ -413,7 +459,14 @@ class CMVAE(nn.Module):
         clusters = generation.choose_clusters(self, cluster, n, generator)
         z = self.mixture.sample(clusters, generator)
         private = {m: draw(self, m, (n,), generator) for m in self.modalities}
-        return ModelOutput(z=z, modalities_z=private, clusters=clusters, one_latent_space=False)
+        added: dict[str, Any] = {}
+        if self.covariates is None:
+            refuse_covariates(covariates)
+        else:
+            known = self.covariates.filled(self.covariates.given(covariates, n), generator)
+            added["covariates"] = self.covariates.named(known)
+        found = {"z": z, "modalities_z": private, "clusters": clusters, **added}
+        return ModelOutput(**found, one_latent_space=False)
 
     # Clustering
 

@@ -106,6 +106,13 @@ class CMVAEConfig(Settings):
             :meth:`cmvae.CMVAE.fit_residuals` learns, for imputation; 0: none.
         private_scale: Scale of every p(w_m), fixed; 1, the paper's, unless a model comes from
             elsewhere.
+        covariates: What is known about a sample and is not to make clusters (batch, site, age):
+            name to the number of categories, 1 for a number, best a standardised one. Decoders are
+            given their encoding after [z, w]: an indicator of each category, a number as it is;
+            encoders and mixture are not.
+        forgetting: Weight, in nats, of a penalty on what z tells of the covariates
+            (:func:`cmvae.models.forgetting.forgetting_loss`), where decoders that read them leave
+            too much; some tens to begin with. None: without.
 
     Example:
         >>> dims = {"rna": 20, "protein": 5}
@@ -140,6 +147,8 @@ class CMVAEConfig(Settings):
     missing_cells: list[Name] = Field(default_factory=list)
     residual_factors: Natural = 0
     private_scale: Weight = 1.0
+    covariates: dict[Name, PositiveInt] = Field(default_factory=dict)
+    forgetting: Weight | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -149,6 +158,8 @@ class CMVAEConfig(Settings):
         self.check_names(names)
         if self.rescale_factors is not None and not self.uses_likelihood_rescaling:
             raise ValueError("rescale_factors is given, but uses_likelihood_rescaling is False")
+        if self.forgetting and not self.covariates:
+            raise ValueError("forgetting is given, but there are no covariates to forget")
         if self.residual_factors and names is None:
             raise ValueError("residual_factors needs input_dims")
         if self.covariance == "full" and self.prior_and_posterior_dist == "laplace_with_softmax":

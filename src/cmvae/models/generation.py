@@ -8,7 +8,10 @@ from torch import Generator, Tensor
 
 from cmvae.base.memory import check_memory
 from cmvae.base.words import shown
+from cmvae.data.batches import iterate
 from cmvae.data.checks import as_tensor, check_mapping
+from cmvae.data.covariates import read_covariates
+from cmvae.models.covariates import refuse_covariates
 from cmvae.models.inference import Parts
 from cmvae.models.posterior import Experts
 from cmvae.models.private_prior import PrivatePrior
@@ -77,6 +80,55 @@ def joined_latents(
             raise ValueError(f"{wanted}; got {tuple(z.shape)} and {tuple(w.shape)}")
         latents[m] = torch.cat([z, w], -1)
     return latents
+
+
+def given_covariates(parts: Parts, inputs: Any, batch_size: int) -> list[Tensor]:
+    """Return the covariates that inputs hold, in parts (n, C), NaN where one is missing."""
+    sizes, found = parts.model_config.covariates, []
+    for chunk in iterate(inputs, batch_size):
+        own: Any = chunk if isinstance(chunk, Mapping) else vars(chunk)
+        n = len(next(iter(own["data"].values())))
+        found.append(read_covariates(own.get("covariates") or {}, sizes, n))
+    return found
+
+
+def covariates_to_decode(
+    parts: Parts,
+    inputs: Any,
+    chosen: Mapping[str, Any] | None,
+    draws: int,
+    usual: bool,
+    batch_size: int,
+    generator: Generator | None,
+) -> dict[str, Tensor]:
+    """Return the covariates to decode n samples under, {name: (n, draws)}.
+
+    Those that are chosen, else the samples' own; missing ones are drawn, or the ``usual`` ones.
+    """
+    known = parts.covariates
+    if known is None:
+        refuse_covariates(chosen)
+        return {}
+    own = torch.cat(given_covariates(parts, inputs, batch_size)).to(known.levels)
+    asked = known.given(chosen, len(own)).to(known.levels)
+    values = asked.where(~asked.isnan(), own).repeat_interleave(draws, 0)
+    values = known.usual(values) if usual else known.filled(values, generator)
+    return known.named(values.unflatten(0, (-1, draws)))
+
+
+def embedded_codes(parts: Parts, embedding: Mapping[str, Any]) -> Tensor | None:
+    """Return the codes of an embedding's covariates, (..., width); those that it lacks are drawn.
+
+    None of a model without covariates.
+    """
+    known, given = parts.covariates, embedding.get("covariates")
+    if known is None:
+        refuse_covariates(given)
+        return None
+    z = as_tensor(embedding["z"], "z").to(parts.mixture.centers)
+    flat = {name: torch.as_tensor(own).flatten() for name, own in (given or {}).items()}
+    values = known.filled(known.given(flat, z[..., 0].numel()).to(z))
+    return cast(Tensor, known(values)).unflatten(0, z.shape[:-1])
 
 
 def as_reconstruction(parts: Parts, modality: str, values: Any) -> Tensor:

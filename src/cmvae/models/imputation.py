@@ -1,6 +1,7 @@
 """What is missing of samples, generated from what is there: cells of vectors, whole modalities."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from cmvae.data.batches import Batch
 from cmvae.models.generation import mean_latents
 from cmvae.models.inference import (
     Parts,
+    covariate_codes,
     decode_latents,
     experts_of,
     likelihood_of,
@@ -56,12 +58,18 @@ def impute_batch(parts: Parts, batch: Batch, steps: int) -> dict[str, Tensor]:
 
 
 def fitted_means(parts: Parts, batch: Batch, steps: int) -> dict[str, Tensor]:
-    """Return the likelihoods' means at the most probable latents, {modality: (B, *)}."""
+    """Return the likelihoods' means at the most probable latents, {modality: (B, *)}.
+
+    Of a missing covariate the most frequent category is taken, or the median: nothing is drawn.
+    """
     z, private = mean_latents(parts, experts_of(parts, batch), 1)
     latents = [z[:, 0].detach(), *(private[m][:, 0].detach() for m in parts.modalities)]
+    if parts.covariates is not None and batch.covariates is not None:
+        batch = replace(batch, covariates=parts.covariates.usual(batch.covariates))
     z, *ws = _most_probable(parts, batch, latents, steps)
+    codes = covariate_codes(parts, batch)
     return {
-        m: likelihood_of(parts, m).mean(decode_latents(parts, m, torch.cat([z, w], -1)))
+        m: likelihood_of(parts, m).mean(decode_latents(parts, m, torch.cat([z, w], -1), codes))
         for m, w in zip(parts.modalities, ws, strict=True)
     }
 

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Generator, Tensor
 
+from cmvae.base.arguments import seeded
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.submodules import submodules
 from cmvae.base.words import quoted, shown
 from cmvae.data.batches import Batch, iterate, read_inputs
 from cmvae.likelihoods import Likelihood
 from cmvae.models.config import CMVAEConfig
+from cmvae.models.covariates import Covariates
 from cmvae.models.families import Family, scale_each
 from cmvae.models.marginal import estimate_log_marginal
 from cmvae.models.mixture import MixturePrior
@@ -39,6 +42,7 @@ class Parts(Protocol):
     mixture: MixturePrior
     rescale_factors: dict[str, float]
     residuals: ResidualFactors | None
+    covariates: Covariates | None
 
 
 def likelihood_of(parts: Parts, modality: str) -> Likelihood:
@@ -85,9 +89,14 @@ def evaluating(module: Any) -> Iterator[None]:
 
 def read_batch(parts: Parts, inputs: Any) -> Batch:
     """Read anything that :meth:`cmvae.CMVAE.encode` takes; errors as there."""
-    like, shapes = parts.mixture.centers, parts.model_config.input_dims
+    like, config = parts.mixture.centers, parts.model_config
     batch = read_inputs(
-        inputs, parts.modalities, dtype=like.dtype, device=like.device, shapes=shapes
+        inputs,
+        parts.modalities,
+        dtype=like.dtype,
+        device=like.device,
+        shapes=config.input_dims,
+        covariates=config.covariates,
     )
     if not torch.compiler.is_compiling():
         for m, x in batch.data.items():
@@ -98,6 +107,22 @@ def read_batch(parts: Parts, inputs: Any) -> Batch:
             elif len(seen):
                 own.check(seen, m, shape)
     return batch
+
+
+def with_covariates(
+    parts: Parts, batch: Batch, generator: Generator | None = None, alike: bool = False
+) -> Batch:
+    """Return a batch whose missing covariates are drawn as they occurred in training."""
+    if parts.covariates is None or batch.covariates is None:
+        return batch
+    return replace(batch, covariates=parts.covariates.filled(batch.covariates, generator, alike))
+
+
+def covariate_codes(parts: Parts, batch: Batch) -> Tensor | None:
+    """Return the encoding of covariates, of which none are missing, (B, width); None without."""
+    if parts.covariates is None or batch.covariates is None:
+        return None
+    return cast(Tensor, parts.covariates(batch.covariates))
 
 
 def experts_of(parts: Parts, batch: Batch) -> Experts:
@@ -190,9 +215,17 @@ def _filled(parts: Parts, modality: str, x: Tensor, cells: Tensor | None) -> Ten
     return torch.where(cells, x, filling)
 
 
-def decode_latents(parts: Parts, modality: str, latents: Tensor) -> Tensor:
-    """Decode [z, w], (..., d + dim_m), not empty: (..., *input shape)."""
+def decode_latents(
+    parts: Parts, modality: str, latents: Tensor, codes: Tensor | None = None
+) -> Tensor:
+    """Decode [z, w], (..., d + dim_m), not empty: (..., *input shape).
+
+    A model with covariates needs the ``codes`` of these, (..., width), expanded where they repeat.
+    """
     decoder, shape = parts.decoders[modality], parts.model_config.shape_of(modality)
+    if codes is not None:
+        own = codes.expand(*latents.shape[:-1], codes.shape[-1]).to(latents.dtype)
+        latents = torch.cat([latents, own], -1)
     rows = run_decoder(decoder, latents.reshape(-1, latents.shape[-1]), modality, shape)
     return rows.reshape(*latents.shape[:-1], *rows.shape[1:])
 
@@ -218,6 +251,7 @@ def bound_of(
     """Return the training bound of a batch, by the loss and the estimator of the settings."""
     config = parts.model_config
     latents = draw_latents(experts, private_priors(parts), draws, generator, n_targets)
+    batch = with_covariates(parts, batch, generator)
     log_likelihood = partial(log_likelihoods, parts, batch)
     if config.loss == "iwae_looser":
         return iwae_bound(experts, latents, parts.mixture, log_likelihood, beta)
@@ -237,6 +271,8 @@ def log_marginal(
     with evaluating(parts):
         for chunk in iterate(inputs, chunk_size):
             batch = read_batch(parts, chunk)
+            source = generator if seed is None else seeded(seed, batch.observed.device)
+            batch = with_covariates(parts, batch, source, alike=seed is not None)
             score = partial(score_rows, parts, batch, rescaled=False)
             model = (experts_of(parts, batch), parts.mixture, priors, score)
             found.append(estimate_log_marginal(*model, draws, chunk_size, generator, seed))
@@ -258,7 +294,9 @@ def score_rows(
         return own.expand(-1, draws, *own.shape[2:])
 
     cells = repeated(batch.cells[modality]) if modality in batch.cells else None
-    return score(parts, modality, latents, repeated(batch.data[modality]), cells, rescaled)
+    codes = covariate_codes(parts, batch)
+    codes = None if codes is None else repeated(codes)
+    return score(parts, modality, latents, repeated(batch.data[modality]), cells, rescaled, codes)
 
 
 def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
@@ -275,7 +313,10 @@ def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Dr
                 return own[None, :, None].expand(experts, -1, draws, *own.shape[1:])
 
             cells = repeated(batch.cells[modality]) if modality in batch.cells else None
-            return score(parts, modality, latents, repeated(batch.data[modality]), cells)
+            codes = covariate_codes(parts, batch)
+            codes = None if codes is None else repeated(codes)
+            target = repeated(batch.data[modality])
+            return score(parts, modality, latents, target, cells, codes=codes)
         rows = (batch.observed & observed).flatten().nonzero().squeeze(-1)
         latents = latents.flatten(0, 1).index_select(0, rows)
     else:
@@ -300,10 +341,14 @@ def score(
     target: Tensor,
     cells: Tensor | None = None,
     rescaled: bool = True,
+    codes: Tensor | None = None,
 ) -> Tensor:
-    """Return log p(x|z, w), (*), of the cells of targets (*, ...) given latents (*, d + dim)."""
+    """Return log p(x|z, w), (*), of the cells of targets (*, ...) given latents (*, d + dim).
+
+    ``codes`` of covariates are (*, width).
+    """
     lead, likelihood = latents.shape[:-1], likelihood_of(parts, modality)
-    reconstruction = decode_latents(parts, modality, latents)
+    reconstruction = decode_latents(parts, modality, latents, codes)
     there = () if cells is None else (cells,)
     values = likelihood.log_prob_of_samples(reconstruction, target, len(lead), *there)
     values = values.to(torch.promote_types(latents.dtype, torch.float32))

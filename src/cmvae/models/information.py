@@ -17,7 +17,12 @@ from cmvae.networks.shapes import is_image
 MOST_NOISE = 0.5  # of what decoders make of an image, of its own standard deviation
 
 
-def information_loss(parts: Parts, experts: Experts, generator: Generator | None = None) -> Tensor:
+def information_loss(
+    parts: Parts,
+    experts: Experts,
+    generator: Generator | None = None,
+    codes: Tensor | None = None,
+) -> Tensor:
     r"""Return how badly the encoders recognise z in what the decoders make of it, a scalar.
 
     .. math:: -\frac{1}{M B} \sum_n \sum_i
@@ -30,7 +35,7 @@ def information_loss(parts: Parts, experts: Experts, generator: Generator | None
     log B minus it is a lower bound of the mutual information of z and what modality n shows of it
     beside any private latent (Barber and Agakov, 2003; Chen et al., "InfoGAN", 2016, eq. 5; the
     contrast of van den Oord et al., 2018). Only the decoders learn by it: z and the encoders are
-    held constant.
+    held constant. ``codes`` are those of the samples' covariates, (B, width).
 
     The encoders see images through noise of a random scale: what they still recognise is there for
     other eyes too, while a trace that they alone can read is lost in it.
@@ -51,7 +56,8 @@ def information_loss(parts: Parts, experts: Experts, generator: Generator | None
         half = torch.rand(len(z), device=z.device, **generator_keyword(generator)) < 0.5
         own = (half & experts.observed[i]).unsqueeze(-1)
         w = torch.where(own, loc + scale * noise, noise)
-        made = likelihood_of(parts, m).mean(decode_latents(parts, m, torch.cat([z, w], -1)))
+        decoded = decode_latents(parts, m, torch.cat([z, w], -1), codes)
+        made = likelihood_of(parts, m).mean(decoded)
         if is_image(made.shape[1:]) and made.is_floating_point():
             made = noisy(made, MOST_NOISE, generator)
         with _held(parts.encoders[m]):

@@ -8,7 +8,14 @@ from torch import Generator, Tensor
 from cmvae.data.batches import Batch
 from cmvae.likelihoods import LearnedScale, learned_scales
 from cmvae.models.generation import sample_latents
-from cmvae.models.inference import Parts, decode_latents, experts_of, likelihood_of
+from cmvae.models.inference import (
+    Parts,
+    covariate_codes,
+    decode_latents,
+    experts_of,
+    likelihood_of,
+    with_covariates,
+)
 
 
 @torch.no_grad()
@@ -25,6 +32,8 @@ def fit_scales(parts: Parts, batches: Iterable[Batch], generator: Generator) -> 
         return
     sums: dict[LearnedScale, tuple[Tensor | float, Tensor | int]] = {}
     for batch in batches:
+        batch = with_covariates(parts, batch, generator)
+        codes = covariate_codes(parts, batch)
         z, private = sample_latents(parts, experts_of(parts, batch), 1, generator)
         for i, m in enumerate(parts.modalities):
             rows, likelihood = batch.observed[i].nonzero().squeeze(-1), likelihood_of(parts, m)
@@ -32,7 +41,8 @@ def fit_scales(parts: Parts, batches: Iterable[Batch], generator: Generator) -> 
                 continue
             latents = torch.cat([z, private[m]], -1)[rows, 0]
             cells = batch.cells[m][rows] if m in batch.cells else None
-            given, made = batch.data[m][rows], decode_latents(parts, m, latents)
+            own_codes = None if codes is None else codes[rows]
+            given, made = batch.data[m][rows], decode_latents(parts, m, latents, own_codes)
             for own, location, target, there in likelihood.learned_parts(made, given, cells):
                 total, number = sums.get(own, (0.0, 0))
                 more, count = own.deviations(location, target, there)

@@ -49,6 +49,7 @@ class TraceableModel(nn.Module):
 
     shares: Tensor
     evenly: Tensor
+    missing: Tensor
 
     def __init__(self, model: CMVAE, rule: str, draws: int, seed: int) -> None:
         super().__init__()
@@ -62,6 +63,10 @@ class TraceableModel(nn.Module):
         self.register_buffer("shares", shares)
         evenly = [draws // max(1, count) for count in range(len(names) + 1)]
         self.register_buffer("evenly", torch.tensor(evenly, device=device))
+        missing = torch.zeros(0, device=device)
+        if model.covariates is not None:
+            missing = model.covariates.draw(1, Generator(device).manual_seed(seed))[0]
+        self.register_buffer("missing", missing)
         dims = (config.latent_dim, *(config.private_dim(m) for m in names))
         again, like = Generator(device).manual_seed(seed), model.cluster_centers
         chunks = torch.arange(draws).split(max(1, model.rows_at_once))
@@ -79,6 +84,7 @@ class TraceableModel(nn.Module):
         observed: Tensor,
         cells: Sequence[Tensor | None],
         with_likelihood: bool = True,
+        covariates: Tensor | None = None,
     ) -> Inferred:
         """Infer.
 
@@ -87,11 +93,15 @@ class TraceableModel(nn.Module):
             observed: Which samples have which modality, (M, B) boolean.
             cells: Which cells are there, (B, D) boolean, where some may be missing.
             with_likelihood: Whether log-likelihoods are asked for.
+            covariates: Of a model that has some, (B, C), NaN where one is missing.
         """
+        codes = None
+        if self.model.covariates is not None and covariates is not None:
+            codes = self.model.covariates(covariates.where(~covariates.isnan(), self.missing))
         experts = self._experts(data, observed, cells)
         points, counted = deciding_points(self.rule, experts.loc, observed)
         clusters, average = assign(self.rule, self.model.mixture.posterior(points), counted)
-        bound = self._log_likelihood(experts, data, cells) if with_likelihood else None
+        bound = self._log_likelihood(experts, data, cells, codes) if with_likelihood else None
         return Inferred(clusters, average, experts.mean, bound)
 
     def _experts(
@@ -108,7 +118,11 @@ class TraceableModel(nn.Module):
         return Experts(family, *z, private_loc, scales, observed)
 
     def _log_likelihood(
-        self, experts: Experts, data: Sequence[Tensor], cells: Sequence[Tensor | None]
+        self,
+        experts: Experts,
+        data: Sequence[Tensor],
+        cells: Sequence[Tensor | None],
+        codes: Tensor | None,
     ) -> Tensor:
         """Return what :func:`cmvae.models.marginal.estimate_log_marginal` does with a seed."""
         counts = self._spread(experts.observed)
@@ -129,7 +143,7 @@ class TraceableModel(nn.Module):
             noise = self.get_buffer(f"noise_{m + 1}")
             w = experts.private_loc[m].unsqueeze(1) + experts.private_scale[m].unsqueeze(1) * noise
             added = prior.log_prob(w) - experts.log_prob_private(m, w)
-            added = added + self._scored(m, torch.cat([z, w], -1), data[m], cells[m])
+            added = added + self._scored(m, torch.cat([z, w], -1), data[m], cells[m], codes)
             total = total + added.masked_fill(~experts.observed[m].unsqueeze(-1), 0)
         return total.logsumexp(1) - math.log(self.draws)
 
@@ -140,7 +154,14 @@ class TraceableModel(nn.Module):
         even = self.evenly.index_select(0, count)
         return (even + (earlier < self.draws - even * count)) * observed
 
-    def _scored(self, place: int, latents: Tensor, x: Tensor, cells: Tensor | None) -> Tensor:
+    def _scored(
+        self,
+        place: int,
+        latents: Tensor,
+        x: Tensor,
+        cells: Tensor | None,
+        codes: Tensor | None,
+    ) -> Tensor:
         """Return log p(x|z, w) of a modality, (B, K), at latents (B, K, d + dim)."""
 
         def repeated(values: Tensor) -> Tensor:
@@ -148,5 +169,6 @@ class TraceableModel(nn.Module):
             return own.expand(-1, self.draws, *own.shape[2:])
 
         there = None if cells is None else repeated(cells)
+        known = None if codes is None else repeated(codes)
         modality = self.model.modalities[place]
-        return score(self.model, modality, latents, repeated(x), there, rescaled=False)
+        return score(self.model, modality, latents, repeated(x), there, False, known)

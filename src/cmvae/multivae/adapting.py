@@ -31,6 +31,7 @@ def adapt(model: CMVAE) -> Any:
 
     Raises:
         TypeError: If it is no CMVAE.
+        ValueError: If it has covariates, which MultiVae's data sets cannot hold.
         ImportError: If MultiVae is not installed, or :func:`cmvae.install_as_multivae` stands in
             for it.
 
@@ -40,6 +41,8 @@ def adapt(model: CMVAE) -> Any:
     """
     if not isinstance(model, CMVAE):
         raise TypeError(f"model must be a CMVAE, got {type(model).__name__}")
+    if names := list(model.model_config.covariates):
+        raise ValueError(f"MultiVae's data have no covariates, and this model has {names}")
     return _adapter_class()(model)
 
 

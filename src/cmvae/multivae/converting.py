@@ -122,6 +122,7 @@ def _settings_as_theirs(model: CMVAE) -> dict[str, Any]:
     config, modalities = model.model_config, model.modalities
     lost = {
         "missing_cells": bool(config.missing_cells),
+        "covariates": bool(config.covariates),
         "reconstruction_option": config.reconstruction_option == "aggregate",
         "modalities_specific_dim": len({config.private_dim(m) for m in modalities}) > 1,
     }

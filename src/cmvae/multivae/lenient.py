@@ -10,6 +10,7 @@ from cmvae.base.arguments import positive_int
 from cmvae.base.outputs import ModelOutput
 from cmvae.data.batches import iterate
 from cmvae.models.cmvae import CMVAE
+from cmvae.models.generation import covariates_to_decode
 from cmvae.models.inference import Names, chosen_modalities, read_batch
 
 
@@ -22,6 +23,7 @@ def encode_or_draw(
     *,
     flatten: bool = False,
     batch_size: int = 512,
+    covariates: Mapping[str, Any] | None = None,
     generator: Generator | None = None,
 ) -> ModelOutput:
     """Encode as :meth:`cmvae.CMVAE.encode` does; samples without ``cond_mod`` come from the prior.
@@ -36,7 +38,10 @@ def encode_or_draw(
     each = [torch.cat(own) for own in zip(*parts, strict=True)]
     z, *private = [own.flatten(0, 1) for own in each] if flatten else each
     by_modality = dict(zip(model.modalities, private, strict=True))
-    return ModelOutput(z=z, modalities_z=by_modality, one_latent_space=False)
+    known = covariates_to_decode(model, inputs, covariates, draws, return_mean, size, generator)
+    known = {name: own.flatten(0, 1) for name, own in known.items()} if flatten else known
+    added = {"covariates": known} if known else {}
+    return ModelOutput(z=z, modalities_z=by_modality, one_latent_space=False, **added)
 
 
 def _encoded(

@@ -16,6 +16,7 @@ from cmvae.networks.mlp import MLPDecoder, MLPEncoder
 from cmvae.networks.residual import ResidualConvDecoder
 from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
+from cmvae.networks.shifted import ShiftedDecoder
 
 __all__ = [
     "NETWORKS",
@@ -32,6 +33,7 @@ __all__ = [
     "ResidualConvDecoder",
     "SequenceDecoder",
     "SequenceEncoder",
+    "ShiftedDecoder",
     "build_decoder",
     "build_encoder",
     "check_network",

@@ -14,6 +14,7 @@ from cmvae.networks.residual import ResidualConvDecoder
 from cmvae.networks.resnet import ResNetDecoder, ResNetEncoder
 from cmvae.networks.sequence import SequenceDecoder, SequenceEncoder
 from cmvae.networks.shapes import is_image
+from cmvae.networks.shifted import ShiftedDecoder
 
 
 class NetworkPair(NamedTuple):
@@ -30,6 +31,7 @@ class NetworkPair(NamedTuple):
             first; likewise.
         takes_hidden_dims: Whether both also take ``hidden_dims``, the config's, for the decoder
             turned round.
+        is_bounded: Whether what the decoder makes has bounds, so that nothing may be added to it.
 
     Example:
         >>> from functools import partial
@@ -43,6 +45,7 @@ class NetworkPair(NamedTuple):
     encoder: Callable[..., BaseMultilatentEncoder]
     decoder: Callable[..., BaseDecoder]
     takes_hidden_dims: bool = False
+    is_bounded: bool = False
 
 
 _CLASS_ENCODER = partial(MLPEncoder, one_hot=True)
@@ -56,7 +59,9 @@ NETWORKS: dict[str, NetworkPair] = {
     "conv_small": NetworkPair(ConvEncoder, partial(ResidualConvDecoder, channels=(32, 16))),
     "resnet": NetworkPair(ResNetEncoder, ResNetDecoder),
     "sequence": NetworkPair(SequenceEncoder, SequenceDecoder),
-    "mlp_sigmoid": NetworkPair(MLPEncoder, _SIGMOID_DECODER, takes_hidden_dims=True),
+    "mlp_sigmoid": NetworkPair(
+        MLPEncoder, _SIGMOID_DECODER, takes_hidden_dims=True, is_bounded=True
+    ),
 }
 
 
@@ -122,13 +127,18 @@ def build_decoder(
     likelihood: str,
     hidden_dims: Sequence[int] = (256, 256),
     network: str | None = None,
+    n_covariates: int = 0,
 ) -> BaseDecoder:
     """Build the decoder of a modality from [z, w]; the rest is as for :func:`build_encoder`.
 
-    The last of ``hidden_dims`` is nearest to the latents here too.
+    The last of ``hidden_dims`` is nearest to the latents here too. So many numbers that encode
+    covariates come after the latents; they shift vectors directly (:class:`ShiftedDecoder`), unless
+    these are bounded.
     """
     pair, options = _chosen(shape, likelihood, network, tuple(hidden_dims)[::-1])
-    return pair.decoder(latent_dim_total, shape, **options)
+    decoder = pair.decoder(latent_dim_total + n_covariates, shape, **options)
+    shifts = n_covariates and len(shape) == 1 and not pair.is_bounded
+    return ShiftedDecoder(decoder, n_covariates, shape[0]) if shifts else decoder
 
 
 def _chosen(

@@ -75,10 +75,46 @@ class Frames:
         drawn = {name: own.table() for name, own in samples.items()}
         return Preprocessing.learn({**self.tables, **drawn}, options, samples)
 
-    def encode(self, preprocessing: Preprocessing, *, tell: bool = True) -> JoinedRows:
+    def covariates(self, given: Any) -> dict[str, np.ndarray]:
+        """Return covariates as n values each, in the order of the samples.
+
+        Args:
+            given: Name to n values, or a DataFrame; Series with an index of their own are joined on
+                it where the tables are DataFrames. None: none.
+
+        Raises:
+            TypeError: For what is neither.
+            ValueError: For another length, or entries of an index that repeat.
+        """
+        if given is None:
+            return {}
+        given = as_pandas(given)
+        if not isinstance(given, Mapping | pd.DataFrame):
+            got = type(given).__name__
+            raise TypeError(f"covariates must be a mapping of names to n values, got {got}")
+        return {str(name): self._in_order(str(name), given[name]) for name in given}
+
+    def _in_order(self, name: str, values: Any) -> np.ndarray:
+        own = as_pandas(values)
+        if isinstance(own, pd.Series) and self.index is not None:
+            ids = list(map(id_text, self.index))
+            if not own.index.equals(pd.RangeIndex(len(own))) or len(own) != len(ids):
+                own = own.set_axis(list(map(id_text, own.index)))
+                if not own.index.is_unique:
+                    raise ValueError(f"covariate {name!r}: entries of its index repeat")
+                own = own.reindex(ids)
+        if isinstance(own, str) or np.ndim(own) != 1 or len(own) != self.n_samples:
+            got = f"got {shown(values)}" if np.ndim(own) != 1 else f"got {len(own)}"
+            wanted = f"expected {self.n_samples} values, one for each sample"
+            raise ValueError(f"covariate {name!r}: {wanted}, {got}")
+        return np.asarray(own, dtype=object)
+
+    def encode(
+        self, preprocessing: Preprocessing, covariates: Any = None, *, tell: bool = True
+    ) -> JoinedRows:
         """Return the samples as a model's numbers; modalities that no sample has are passed over.
 
-        With ``tell`` also how they were joined.
+        With ``covariates``, and with ``tell`` also how they were joined.
 
         Raises:
             KeyError: For a modality that was not learned.
@@ -98,7 +134,8 @@ class Frames:
             data[name][places], masks[name][places] = values, observed
         ids = range(self.n_samples) if self.index is None else self.index
         join = Join.of_masks(masks, self.matching) if masks and tell else None
-        return JoinedRows(list(map(str, ids)), data, masks, join)
+        known = self.covariates(covariates)
+        return JoinedRows(list(map(str, ids)), data, masks, join, known)
 
 
 def _encoded(table: Any, codec: Codec, modality: str) -> tuple[Any, np.ndarray]:

@@ -21,6 +21,7 @@ from cmvae.files.spool import Spool
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
+from cmvae.preprocessing.covariates import CovariateCodec, encode_covariates
 from cmvae.preprocessing.identifiers import identifying
 from cmvae.preprocessing.kinds import (
     KINDS,
@@ -60,6 +61,7 @@ class Preprocessing(Settings):
     Attributes:
         codecs: Modality to codec, in the model's order.
         understood: Modality to what was understood of the rows learned from.
+        covariates: What was learned of each covariate, by name.
 
     Example:
         >>> import numpy as np
@@ -72,6 +74,7 @@ class Preprocessing(Settings):
 
     codecs: Annotated[dict[Name, AnyCodec], Field(min_length=1)]
     understood: dict[Name, ModalitySummary] = Field(default_factory=dict)
+    covariates: dict[Name, CovariateCodec] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -137,7 +140,9 @@ class Preprocessing(Settings):
     ) -> dict[str, Any]:
         """Return shapes and likelihoods, as ``CMVAEConfig`` takes them."""
         likelihoods = self.likelihoods(options, scale)
+        sizes = {name: own.size for name, own in self.covariates.items()}
         return {
+            **({"covariates": sizes} if sizes else {}),
             "input_dims": self.input_dims,
             "decoders_dist": {name: dist for name, (dist, _) in likelihoods.items()},
             "decoder_dist_params": {name: params for name, (_, params) in likelihoods.items()},
@@ -214,7 +219,8 @@ class Preprocessing(Settings):
             name: CellsOnDisk(own) if isinstance(own, Spool) else own
             for name, own in rows.cells().items()
         }
-        return IncompleteDataset(data, rows.masks, labels, cells)
+        known = encode_covariates(self.covariates, rows.covariates) or None
+        return IncompleteDataset(data, rows.masks, labels, cells, known)
 
     @property
     def chunk_rows(self) -> int:

@@ -122,6 +122,17 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Covariate:
+    """How clusters go together with what is not to make them."""
+
+    name: str
+    levels: tuple[str, ...]  # its categories; empty of a number
+    counts: tuple[tuple[int, ...], ...]  # for each of them its samples by cluster
+    means: tuple[float | None, ...]  # of a number by cluster, None where none is known
+    scores: dict[str, float]  # of :func:`cmvae.metrics.covariates.covariate_scores`
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that a report shows; see :func:`cmvae.report.gather_report`."""
 
@@ -140,3 +151,4 @@ class ReportContent:
     history: dict[str, tuple[float | None, ...]]  # by epoch; None where it was not measured
     evidence: NumberEvidence | None  # for the number of clusters; None where it was given
     profiles: "pd.DataFrame" = field(compare=False, repr=False)  # what sets clusters apart
+    covariates: tuple[Covariate, ...] = ()

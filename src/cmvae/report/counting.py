@@ -1,11 +1,15 @@
 """Sums over the samples of each cluster: of features, of modalities, of labels."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cmvae.base.words import listed
-from cmvae.report.content import Agreement, Pattern
+from cmvae.files.join import JoinedRows
+from cmvae.preprocessing.covariates import CovariateCodec, encode_covariates
+from cmvae.report.content import Agreement, Covariate, Pattern
+from cmvae.runs.covariates import CovariateFindings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,6 +161,38 @@ def _counts(groups: np.ndarray, clusters: np.ndarray, n: int) -> tuple[tuple[int
     counts = np.zeros((groups.max() + 1, n), int)
     np.add.at(counts, (groups, clusters), 1)
     return tuple(map(tuple, counts.tolist()))
+
+
+def cross_covariates(
+    codecs: Mapping[str, CovariateCodec],
+    rows: JoinedRows,
+    clusters: np.ndarray,
+    latents: np.ndarray,
+    n_clusters: int,
+) -> tuple[Covariate, ...]:
+    """Cross the covariates of n samples with their clusters, (n,), and score what is known of them.
+
+    Those of which no sample has a value are left out.
+    """
+    known = {
+        name: values
+        for name, values in encode_covariates(codecs, rows.covariates).items()
+        if not np.isnan(values).all()
+    }
+    told, found = CovariateFindings(codecs, rows), []
+    told.add(0, clusters, latents)
+    scores = told.scores()
+    for name, values in known.items():
+        codec, seen = codecs[name], ~np.isnan(values)
+        counts, means = [], list[float | None]()
+        for level in range(len(codec.categories)):
+            own = np.bincount(clusters[values == level], minlength=n_clusters)
+            counts.append(tuple(own.tolist()))
+        for cluster in range(0 if codec.categories else n_clusters):
+            own = values[seen & (clusters == cluster)]
+            means.append(float(codec.decode(own).mean()) if len(own) else None)
+        found.append(Covariate(name, codec.categories, tuple(counts), tuple(means), scores[name]))
+    return tuple(found)
 
 
 def score_labels(

@@ -16,7 +16,7 @@ from cmvae.files.join import JoinedRows
 from cmvae.report.averages import mean_draws
 from cmvae.report.columns import LONGEST_NAME, describe_columns
 from cmvae.report.content import Cluster, Modality, ReportContent, Samples, Telling
-from cmvae.report.counting import count_patterns, read_labels, score_labels
+from cmvae.report.counting import count_patterns, cross_covariates, read_labels, score_labels
 from cmvae.report.differences import find_differences
 from cmvae.report.drawing import project, shortened
 from cmvae.report.pictures import BLANK, as_bytes, as_sheet, thumbnails
@@ -118,6 +118,9 @@ def gather_report(
         history=_history(run),
         evidence=run.evidence,
         profiles=found.profiles(),
+        covariates=cross_covariates(
+            run.preprocessing.covariates, rows, clusters, found.assigned.latents, run.n_clusters
+        ),
     )
 
 

@@ -86,6 +86,9 @@ def generate(run: Run, n_draws: int, seed: int) -> Prototypes:
     drawn = model.generate_from_prior(len(chosen), cluster=chosen, generator=generator)
     none = {m: w.new_zeros(len(clusters), w.shape[1]) for m, w in drawn.modalities_z.items()}
     at_centres = {"z": model.cluster_centers[clusters], "modalities_z": none}
+    if (known := model.covariates) is not None:
+        unknown = torch.full((len(clusters), len(known.sizes)), torch.nan, device=clusters.device)
+        at_centres["covariates"] = known.named(known.usual(unknown))
     shown = [m for m in model.modalities if codecs[m].content in ("images", "text")]
     images = [m for m in shown if codecs[m].content == "images"]
     centres = model.to_data(model.decode(at_centres, shown)) if shown else {}

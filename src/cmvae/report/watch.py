@@ -73,6 +73,7 @@ class GenerationGrid(Callback):
             data={m: own[shown] for m, own in values.items()},
             masks={m: own[shown] for m, own in masks.items()},
             cells={m: own[shown] for m, own in self.clustered.get("cells", {}).items()},
+            covariates={n: own[shown] for n, own in self.clustered.get("covariates", {}).items()},
         )
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

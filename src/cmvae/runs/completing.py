@@ -13,6 +13,7 @@ from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
 from cmvae.files.writing import open_rows
 from cmvae.models.objectives import ACTIVE_UNIT_VARIANCE
+from cmvae.runs.covariates import CovariateFindings
 
 if TYPE_CHECKING:
     from cmvae.clusters.groups import Groups
@@ -94,20 +95,23 @@ def completed(
         listing: Where the samples are written to instead, a part at a time; none are returned.
     """
     found, parts = Findings(run.model.n_clusters), list[pd.DataFrame]()
-    started = _started(groups)
+    started, told = _started(groups), CovariateFindings(run.preprocessing.covariates, rows)
     with _listing(listing, parts) as add:
         for start in range(0, len(rows.ids), PART_SAMPLES):
             stop = start + PART_SAMPLES
             part = data[start:stop]
             clusters, probabilities = run.assign(part)
             chosen = probabilities[np.arange(len(clusters)), clusters]
-            found.add(clusters, chosen, run.embed(part))
+            latents = run.embed(part)
+            found.add(clusters, chosen, latents)
+            told.add(start, clusters, latents)
             if started is not None:
                 own = (started[0] >= start) & (started[0] < stop)
                 places = order[clusters[started[0][own] - start]]
                 found.kept += int((places == started[1][own]).sum())
             add(samples_table(rows.part(start, stop), clusters, probabilities))
     samples = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    known = told.scores()
     return samples, {
         "n_samples": len(rows.ids),
         "n_clusters": run.model.n_clusters,
@@ -119,6 +123,7 @@ def completed(
         "stability": _stability(groups, order[: run.model.n_clusters]),
         "kept": None if started is None else found.kept / len(started[0]),
         "active_units": found.active_units,
+        **({"covariates": known} if known else {}),
     }
 
 

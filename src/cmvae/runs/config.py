@@ -9,7 +9,7 @@ from pydantic import Field
 
 from cmvae.base.reading import read_yaml
 from cmvae.base.settings import Name, Natural, PositiveInt, Settings
-from cmvae.files.modality import ModalityFile
+from cmvae.files.modality import CovariateFile, ModalityFile
 from cmvae.training.devices import Devices, Precision, Strategy
 from cmvae.training.recipe import Recipe
 from cmvae.training.start import IntegerOrAuto
@@ -27,6 +27,7 @@ class RunConfig(Settings):
         recipe: Settings of model and training.
         diffusion: Modalities of images that diffusion decoders are trained for as well.
         diffusion_epochs: Their passes over the data; 'auto': about 2,000 steps.
+        covariates: Name to where it is, of what is known of samples and is not to make clusters.
 
     Example:
         >>> config = RunConfig.make({"modalities": {"rna": "rna.csv"}, "recipe": {"n_clusters": 3}})
@@ -44,6 +45,7 @@ class RunConfig(Settings):
     recipe: Recipe = Field(default_factory=Recipe)
     diffusion: tuple[Name, ...] = ()
     diffusion_epochs: IntegerOrAuto = "auto"
+    covariates: dict[Name, CovariateFile] = Field(default_factory=dict)
 
     @property
     def where(self) -> Devices:
@@ -74,7 +76,8 @@ class RunConfig(Settings):
         """
         config = cls.make(read_yaml(path), str(path))
         files = {name: file.resolved(path.parent) for name, file in config.modalities.items()}
-        return config.replace(modalities=files)
+        known = {name: own.resolved(path.parent) for name, own in config.covariates.items()}
+        return config.replace(modalities=files, covariates=known)
 
     def to_yaml(self) -> str:
         """Return the settings as YAML; those of a modality that were left open are left out."""
@@ -83,4 +86,10 @@ class RunConfig(Settings):
             name: file.model_dump(mode="json", exclude_defaults=True)
             for name, file in self.modalities.items()
         }
+        content["covariates"] = {
+            name: own.model_dump(mode="json", exclude_defaults=True)
+            for name, own in self.covariates.items()
+        }
+        if not self.covariates:
+            del content["covariates"]
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

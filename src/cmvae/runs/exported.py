@@ -43,9 +43,10 @@ def export(
     columns, NaN where a cell is missing, dates as days since 1970, of categories and binary
     columns the codes that the metadata tell; arrays (n, *shape) float64, NaN throughout where a
     sample lacks them; images (n, C, H, W) uint8 of the model's size, with ``NAME.observed``, (n,)
-    boolean, where there are several modalities. Of a :class:`cmvae.CMVAE`, which knows no
-    preprocessing, they are the numbers that it was trained on, with ``NAME.observed`` and, where
-    cells may be missing, ``NAME.cells``.
+    boolean, where there are several modalities. ``covariate.NAME``, (n,) float64, are numbers, or
+    the places of categories among those that the metadata tell, NaN where missing. Of a
+    :class:`cmvae.CMVAE`, which knows no preprocessing, they are the numbers that it was trained on,
+    with ``NAME.observed`` and, where cells may be missing, ``NAME.cells``.
 
     Out come ``cluster`` (n,) int64, ``probabilities`` (n, clusters), ``embedding`` (n,
     latent_dim), ``log_likelihood`` (n,) and of a run ``fit_percentile`` (n,), not rounded. Rows

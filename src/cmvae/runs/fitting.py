@@ -90,7 +90,8 @@ def check_alike(number: int, prepared: Prepared) -> None:
         return
     read = sha256()
     told = (prepared.config.to_yaml(), prepared.preprocessing.to_json())
-    for text in chain(told, prepared.rows.ids):
+    known = prepared.rows.covariates.values()
+    for text in chain(told, prepared.rows.ids, *known):
         read.update(f"{text}\n".encode("utf-8", "surrogatepass"))
     own, fault = read.hexdigest(), None
     if own != by_first(number, lambda: own):

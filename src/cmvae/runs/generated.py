@@ -73,6 +73,7 @@ def generate_clusters(
     seed: int,
     suffix: str = ".csv",
     refine: Sequence[str] = (),
+    covariates: Mapping[str, float] | None = None,
     **options: Any,
 ) -> None:
     """Write samples of clusters: ``NAME.csv`` or ``.parquet``, ``NAME/ID.png`` or ``NAME.npy``.
@@ -89,6 +90,8 @@ def generate_clusters(
         seed: Seed of the draws.
         suffix: Of tables.
         refine: Those of the modalities that the run's diffusion decoders refine.
+        covariates: Name to the value, as the model has it, of what to generate under; others are
+            drawn as they occurred in training.
         **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
@@ -102,7 +105,7 @@ def generate_clusters(
         for start in range(0, len(ids), rows):
             chosen = numbers[start : start + rows]
             drawn = run.model.generate_from_prior(
-                len(chosen), cluster=chosen.tolist(), generator=generator
+                len(chosen), cluster=chosen.tolist(), covariates=covariates, generator=generator
             )
             keywords = _refining(refine, generator)
             made = (run.refined or run.model).decode(drawn, list(modalities), **keywords)
@@ -113,7 +116,15 @@ def generate_clusters(
     if run.names:
         settings["names"] = [run.name_of(c) for c in clusters]
     settings |= {"refined": list(refine)} if refine else {}
+    settings |= _as_written(run, covariates)
     record_generated(folder, **settings, draw=draw, seed=int(seed))
+
+
+def _as_written(run: "Run", covariates: Mapping[str, float] | None) -> dict[str, Any]:
+    """Return the covariates that samples were generated under, as they are written in files."""
+    codecs = run.preprocessing.covariates
+    own = {n: codecs[n].decode(np.array([v])).iloc[0] for n, v in (covariates or {}).items()}
+    return {"covariates": own} if own else {}
 
 
 def _refining(refine: Sequence[str], generator: "Generator") -> dict[str, Any]:
@@ -132,6 +143,7 @@ def translate_files(
     suffix: str = ".csv",
     sources: Mapping[str, str],
     refine: Sequence[str] = (),
+    covariates: Mapping[str, float] | None = None,
     **options: Any,
 ) -> None:
     """Write modalities of samples from others, as :func:`generate_clusters` does; ids stay.
@@ -148,6 +160,7 @@ def translate_files(
         suffix: Of tables.
         sources: Modality to file of the samples, to be recorded.
         refine: As for :func:`generate_clusters`.
+        covariates: Likewise; others are the samples' own, or drawn where they have none.
         **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
@@ -157,12 +170,18 @@ def translate_files(
             data, given = run.preprocessing.dataset(rows), store.modalities
             keywords = {"generator": generator, **_refining(refine, generator)}
             made = (run.refined or run.model).predict(
-                data, given, list(modalities), return_mean=not draw, **keywords
+                data,
+                given,
+                list(modalities),
+                return_mean=not draw,
+                covariates=covariates,
+                **keywords,
             )
             yield list(rows.ids), {name: values[:, 0] for name, values in made.items()}, None
 
     _write(run, folder, modalities, parts(), draw, generator, suffix, refine, **options)
     settings: dict[str, Any] = {"refined": list(refine)} if refine else {}
+    settings |= _as_written(run, covariates)
     record_generated(folder, sources=dict(sources), **settings, draw=draw, seed=int(seed))
 
 

@@ -85,7 +85,9 @@ def _only(data: IncompleteDataset, modalities: Sequence[str]) -> IncompleteDatas
     def kept(own: Mapping[str, Any]) -> dict[str, Any]:
         return {name: own[name] for name in modalities if name in own}
 
-    return IncompleteDataset(kept(data.data), kept(data.masks), cells=kept(data.cells))
+    covariates = dict(data.covariates)
+    own = kept(data.data), kept(data.masks)
+    return IncompleteDataset(*own, cells=kept(data.cells), covariates=covariates)
 
 
 def _patterns(masks: np.ndarray) -> list[list[int]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.arrays import is_sparse
-from cmvae.files.modality import ModalityFile
+from cmvae.files.modality import CovariateFile, ModalityFile
 from cmvae.files.mudata import CellRows
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.completing import complete_table
@@ -27,6 +27,7 @@ def impute_files(
     modalities: Sequence[str],
     *,
     suffix: str = ".csv",
+    covariates: Mapping[str, CovariateFile] | None = None,
     **options: Any,
 ) -> None:
     """Write modalities of all samples in files, complete, as ``CMVAE.impute`` completes them.
@@ -39,11 +40,12 @@ def impute_files(
         files: Modality to file of the samples.
         modalities: Which to write.
         suffix: Of tables.
+        covariates: Name to file of covariates of the samples.
         **options: For :func:`cmvae.runs.generated.open_writers`.
     """
     preprocessing, ids = run.preprocessing, list[str]()
     made: dict[str, list[np.ndarray]] = {name: [] for name in modalities}
-    with join_files(files, preprocessing) as store:
+    with join_files(files, preprocessing, covariates=covariates) as store:
         matching = store.matching
         for rows in store.batches(preprocessing.chunk_rows):
             completed = run.model.impute(preprocessing.dataset(rows))

@@ -12,10 +12,11 @@ import numpy as np
 
 from cmvae._version import __version__
 from cmvae.files.join import RowStore
-from cmvae.files.modality import ModalityFile
+from cmvae.files.modality import CovariateFile, ModalityFile
 from cmvae.files.overlap import Join
 from cmvae.files.source import stamp
 from cmvae.files.writing import open_rows
+from cmvae.runs.covariates import check_named
 from cmvae.runs.folder import load_model
 from cmvae.runs.manifest import MANIFEST, digest
 from cmvae.runs.parts import open_parts
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cmvae.runs.run import Run
 
 Told = Callable[[Join], object] | None
+Covariates = Mapping[str, CovariateFile]
 
 
 def predict_files(
@@ -36,6 +38,7 @@ def predict_files(
     told: Told = None,
     strict: bool | None = None,
     tell: Callable[[str], None] | None = None,
+    covariates: Covariates | None = None,
     spreadsheet: bool = False,
     with_fit: bool = True,
 ) -> np.ndarray:
@@ -55,6 +58,7 @@ def predict_files(
         strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
         told: Takes how the samples were joined.
         tell: Is told of each file, in a line, what is unusual about it.
+        covariates: Name to file of covariates of the samples, under which they fit.
         spreadsheet: Guard texts that a spreadsheet would compute.
         with_fit: Whether to measure the fit, which takes most of the time.
 
@@ -62,13 +66,14 @@ def predict_files(
         How many samples there are in each cluster.
     """
     counts, drift = np.zeros(record.n_clusters, dtype=np.int64), record.drift()
-    key = _key(folder, files, [strict, with_fit, record.names])
+    given = {name: [own.to_plain(), _stamps(own)] for name, own in (covariates or {}).items()}
+    key = _key(folder, files, [strict, with_fit, record.names, *([given] if given else [])])
 
     def state() -> dict[str, Any]:
         return {"counts": counts.tolist(), "drift": drift.to_plain()}
 
     with (
-        _joined(folder, record, files, told, strict, tell) as (run, store),
+        _joined(folder, record, files, told, strict, tell, covariates) as (run, store),
         open_rows(out, spreadsheet=spreadsheet) as append,
         open_parts(out, key, append) as parts,
     ):
@@ -99,9 +104,10 @@ def _key(folder: Path, files: Mapping[str, ModalityFile], options: Any) -> str:
     return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _stamps(file: ModalityFile) -> list[Any]:
-    """Return names, sizes and times of the files of a modality."""
-    return [stamp(Path(place).absolute()) for place in (file.path, file.ids) if place is not None]
+def _stamps(file: ModalityFile | CovariateFile) -> list[Any]:
+    """Return names, sizes and times of the files of a modality or a covariate."""
+    places = (file.path, getattr(file, "ids", None))
+    return [stamp(Path(place).absolute()) for place in places if place is not None]
 
 
 def predict_h5mu(
@@ -113,6 +119,7 @@ def predict_h5mu(
     told: Told = None,
     strict: bool | None = None,
     tell: Callable[[str], None] | None = None,
+    covariates: Covariates | None = None,
 ) -> np.ndarray:
     """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
 
@@ -125,6 +132,7 @@ def predict_h5mu(
         strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
         told: Takes how the cells were joined.
         tell: Is told of each file, in a line, what is unusual about it.
+        covariates: Name to file of covariates of the cells, under which they fit.
 
     Returns:
         How many cells there are in each cluster.
@@ -134,7 +142,7 @@ def predict_h5mu(
     from cmvae.runs.goodness import fit_percentiles
 
     ids, found, drift = list[str](), [], record.drift()
-    with _joined(folder, record, files, told, strict, tell) as (run, store):
+    with _joined(folder, record, files, told, strict, tell, covariates) as (run, store):
         for rows in store.batches(run.preprocessing.chunk_rows):
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
@@ -158,9 +166,11 @@ def _joined(
     told: Told,
     strict: bool | None,
     tell: Callable[[str], None] | None,
+    covariates: Covariates | None,
 ) -> Iterator[tuple["Run", RowStore]]:
     """Give a run and the samples in files; the model is read when these are."""
-    with join_files(files, record.preprocessing, strict, tell) as store:
+    check_named(covariates, record.preprocessing)
+    with join_files(files, record.preprocessing, strict, tell, covariates) as store:
         if told is not None:
             told(store.join())
         yield load_model(folder, record), store

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 from cmvae.base.words import Refusals, message_of, raise_all
 from cmvae.files import open_source
 from cmvae.files.join import JoinedRows, RowStore
-from cmvae.files.modality import ModalityFile
+from cmvae.files.modality import CovariateFile, ModalityFile
 from cmvae.files.source import Source, unchanged
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.covariates import learn_covariates
 from cmvae.preprocessing.differences import Differences
 from cmvae.preprocessing.sampling import MOST_NUMBERS, TableSample
 from cmvae.preprocessing.understanding import ModalitySummary
+from cmvae.runs.covariates import read_covariate_files
 from cmvae.runs.manifest import digest
 
 UNNAMED = "Unnamed: "  # what pandas calls columns without a name
@@ -117,6 +120,7 @@ def join_files(
     preprocessing: Preprocessing,
     strict: bool | None = None,
     tell: Callable[[str], None] | None = None,
+    covariates: Mapping[str, CovariateFile] | None = None,
 ) -> RowStore:
     """Read files of some of the modalities, a part at a time, and join them on their ids.
 
@@ -128,6 +132,7 @@ def join_files(
         preprocessing: What was learned of the modalities.
         strict: Which differences are refused: True: all, False: none, None: many unknown values.
         tell: Is told of each file, in a line, what is unusual about it.
+        covariates: Name to file of covariates of the samples.
 
     Returns:
         The samples, on disk; to be closed.
@@ -163,6 +168,8 @@ def join_files(
             errors.append(error)
         raise_all([*errors, *wrong])
         _check(store, said, files)
+        if covariates:
+            store.covariates = read_covariate_files(covariates, store.ids())
         for line in said:  # not before all is well: a refusal is one line
             warnings.warn(line, stacklevel=2)
     except BaseException:
@@ -257,6 +264,7 @@ def read_files(
     files: Mapping[str, ModalityFile],
     preprocessing: Preprocessing | None = None,
     tell: Callable[[str], None] | None = None,
+    covariates: Mapping[str, CovariateFile] | None = None,
 ) -> tuple[Preprocessing, JoinedRows]:
     """Read and join the files of a run, and learn from them unless that was done before.
 
@@ -268,12 +276,18 @@ def read_files(
     """
     with unchanged({name: file.path for name, file in files.items()}):
         learned = preprocessing or learn_files(files, tell)
-        with join_files({name: files[name] for name in learned.codecs}, learned) as store:
+        own = {name: files[name] for name in learned.codecs}
+        with join_files(own, learned, covariates=covariates) as store:
             large = store.numbers > MOST_NUMBERS
             rows = store.rows_on_disk(learned.read_rows) if large else store.all_rows()
-        known = learned.understood
-        hashes = hashes_of({name: files[name] for name in known})
-        found = {name: own.replace(sha256=hashes[name]) for name, own in known.items()}
+        if preprocessing is None and covariates:
+            kinds = {name: file.kind for name, file in covariates.items()}
+            known = learn_covariates(rows.covariates, kinds)
+            kept = {name: rows.covariates[name] for name in known}
+            learned, rows = learned.replace(covariates=known), replace(rows, covariates=kept)
+        understood = learned.understood
+        hashes = hashes_of({name: files[name] for name in understood})
+        found = {name: own.replace(sha256=hashes[name]) for name, own in understood.items()}
         return learned.replace(understood=found), rows
 
 

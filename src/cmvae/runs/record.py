@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cmvae.clusters.evidence import NumberEvidence
+from cmvae.files.modality import CovariateFile
 from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 from cmvae.runs.drift import Drift
@@ -40,6 +41,12 @@ class RunRecord:
     names: dict[int, str] = field(default_factory=dict)
     latents: tuple[np.ndarray, ...] = ()
     reference: FitReference | None = None
+
+    @property
+    def covariate_files(self) -> dict[str, CovariateFile]:
+        """Where the covariates are that the model was given."""
+        kept = self.preprocessing.covariates
+        return {name: own for name, own in self.config.covariates.items() if name in kept}
 
     def drift(self) -> Drift:
         """Return what compares samples as a whole with those of training."""

@@ -29,7 +29,8 @@ class RowPredictor:
 
     Columns of tables are found by name, or by ``MODALITY.COLUMN``, which several modalities of one
     name for a column need. Another modality is one column of its name, of arrays. What a row lacks
-    is a missing cell, and what no row has, a modality that is not observed.
+    is a missing cell, and what no row has, a modality that is not observed. Covariates of the run
+    are columns of their names, or ``covariate.NAME``; the fit is drawn over those that lack.
 
     Args:
         run: The run folder, which every worker must be able to read.
@@ -55,7 +56,8 @@ class RowPredictor:
     @property
     def columns(self) -> list[str]:
         """Columns that it looks for, but that of the ids."""
-        return [name for modality in self.run.preprocessing.codecs for name in self._own(modality)]
+        own = [name for modality in self.run.preprocessing.codecs for name in self._own(modality)]
+        return [*own, *self.run.preprocessing.covariates]
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the results of n rows, in their order.
@@ -99,7 +101,12 @@ class RowPredictor:
         if empty.any():
             shown = listed(repr(ids[place]) for place in empty.nonzero()[0])
             raise ValueError(f"rows with nothing observed: {shown}: leave them out")
-        return JoinedRows(ids, data, masks)
+        known = {
+            name: rows[own].to_numpy()
+            for name in self.run.preprocessing.covariates
+            if (own := self._in(rows, "covariate", name))
+        }
+        return JoinedRows(ids, data, masks, covariates=known)
 
     def _encoded(
         self, modality: str, codec: Codec, rows: pd.DataFrame, found: dict[str, str]

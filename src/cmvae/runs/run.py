@@ -20,6 +20,7 @@ from cmvae.models.config import CMVAEConfig
 from cmvae.models.inference import latent_means
 from cmvae.models.residuals import number_of_factors
 from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing.covariates import warn_of_covariates
 from cmvae.runs.completing import completed, samples_table
 from cmvae.runs.config import RunConfig
 from cmvae.runs.goodness import measure_reference
@@ -107,6 +108,7 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
             f"but {list(preprocessing.codecs)}"
         )
     warn_of_unconnected(rows.masks)
+    warn_of_covariates(preprocessing.covariates, rows)
     config = suited(config, preprocessing, rows)
     recipe, files, data = config.recipe, config.modalities, preprocessing.dataset(rows)
     settings = CMVAEConfig(

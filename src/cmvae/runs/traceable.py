@@ -12,6 +12,7 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import decode_latents, encode_observed
 from cmvae.models.traceable import TraceableModel
 from cmvae.networks.calling import check_statistics
+from cmvae.preprocessing.covariates import CovariateCodec
 from cmvae.preprocessing.traceable import Coded, TraceableCodec, is_finite, traceable_codec
 from cmvae.runs.goodness import DRAWS
 from cmvae.runs.reference import FitReference
@@ -104,6 +105,7 @@ class TraceableRun(nn.Module):
         told_cells: Those of which it must be told which cells are there.
         reference: What log-likelihoods training samples had.
         names: Names of clusters, by number.
+        covariates: What was learned of the model's covariates; of a model alone none.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class TraceableRun(nn.Module):
         told_cells: tuple[str, ...] = (),
         reference: FitReference | None = None,
         names: Mapping[int, str] | None = None,
+        covariates: Mapping[str, CovariateCodec] | None = None,
     ) -> None:
         super().__init__()
         self.inference = TraceableModel(model, rule, DRAWS, SEED)
@@ -123,6 +126,7 @@ class TraceableRun(nn.Module):
         self.codecs = nn.ModuleList(codecs.values())
         self.masked, self.told_cells = masked, told_cells
         self.n_clusters = n_clusters
+        self.known = {n: (covariates or {}).get(n) for n in model.model_config.covariates}
         self.names = dict(names or {})
         self.names_in = list(self.example(1))
         self.percentiles = None
@@ -140,14 +144,17 @@ class TraceableRun(nn.Module):
         ]
         observed = torch.stack([own.observed for own in coded])
         refused = torch.stack([own.refused & own.observed for own in coded]).any(0)
+        known, unknown = self._covariates(given)
+        refused = refused if unknown is None else refused | unknown
         cells = [own.cells for own in coded]
-        found = self.inference([own.values for own in coded], observed, cells, self.is_scored)
-        known = found.probabilities[:, : self.n_clusters]
-        known = known / known.sum(1, keepdim=True)
-        bad = refused | ~observed.any(0) | known.isnan().any(1)
+        values = [own.values for own in coded]
+        found = self.inference(values, observed, cells, self.is_scored, known)
+        shares = found.probabilities[:, : self.n_clusters]
+        shares = shares / shares.sum(1, keepdim=True)
+        bad = refused | ~observed.any(0) | shares.isnan().any(1)
         outputs = {
             "cluster": found.clusters.masked_fill(bad, NOBODY),
-            "probabilities": known.masked_fill(bad.unsqueeze(1), torch.nan),
+            "probabilities": shares.masked_fill(bad.unsqueeze(1), torch.nan),
             "embedding": found.embedding.masked_fill(bad.unsqueeze(1), torch.nan),
         }
         if found.log_likelihood is not None:
@@ -157,6 +164,23 @@ class TraceableRun(nn.Module):
             fits = self.percentiles(found.log_likelihood.double() / sizes, observed)
             outputs["fit_percentile"] = fits.masked_fill(bad, torch.nan)
         return {name: outputs[name] for name in self.chosen}
+
+    def _covariates(self, given: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Return covariates as the model has them, (B, C), and which samples are refused for one.
+
+        None for both of a model without.
+        """
+        if not self.known:
+            return None, None
+        sizes, columns, wrong = self.inference.model.model_config.covariates, [], []
+        for name, codec in self.known.items():
+            raw = given[f"covariate.{name}"].double()
+            whole = (raw >= 0) & (raw < sizes[name]) & (raw == raw.round())
+            fits = whole if sizes[name] > 1 else ~raw.isinf()
+            wrong.append(~fits & ~raw.isnan())
+            coded = raw if codec is None else (raw - codec.center) / codec.spread
+            columns.append(coded.masked_fill(~fits, torch.nan).float())
+        return torch.stack(columns, 1), torch.stack(wrong).any(0)
 
     def _coded(self, name: str, codec: Any, given: Mapping[str, Tensor]) -> Coded:
         """Return the numbers of a modality, with what is told of it."""
@@ -195,17 +219,21 @@ class TraceableRun(nn.Module):
                 found[f"{name}.observed"] = torch.ones(n, dtype=torch.bool)
             if name in self.told_cells:
                 found[f"{name}.cells"] = torch.ones(n, *codec.shape, dtype=torch.bool)
+        for name in self.known:
+            found[f"covariate.{name}"] = torch.zeros(n, dtype=torch.float64)
         return found
 
     def description(self) -> dict[str, Any]:
         """Return what inputs and outputs are, as JSON can hold it."""
         by_name = dict(zip(self.modalities, self.codecs, strict=True))
+        columns = {name: list(getattr(own, "columns", ())) for name, own in by_name.items()}
+        columns |= {f"covariate.{n}": _column(n, own) for n, own in self.known.items()}
         inputs = [
             {
                 "name": name,
                 "shape": list(own.shape[1:]),
                 "dtype": str(own.dtype).removeprefix("torch."),
-                "columns": list(getattr(by_name.get(name), "columns", ())),
+                "columns": columns.get(name, []),
             }
             for name, own in self.example(1).items()
         ]
@@ -228,9 +256,17 @@ class TraceableRun(nn.Module):
             yield f"the encoder of modality {name!r}", _Encoding(model, name), given
             if not self.is_scored:
                 continue
-            dim = model.latent_dim + model.model_config.private_dim(name)
+            config = model.model_config
+            dim = model.latent_dim + config.private_dim(name) + sum(config.covariates.values())
             like = torch.zeros(n, dim, dtype=model.cluster_centers.dtype)
             yield f"the decoder of modality {name!r}", _Decoding(model, name), (like,)
+
+
+def _column(name: str, codec: CovariateCodec | None) -> list[dict[str, Any]]:
+    """Return what an input of a covariate is, as columns of tables are told of."""
+    known = () if codec is None else codec.categories
+    told = {"values": list(known), "codes": list(range(len(known)))} if known else {}
+    return [{"name": name, **told}]
 
 
 class _Encoding(nn.Module):
@@ -274,6 +310,7 @@ def traceable_run(run: Run) -> TraceableRun:
         masked,
         reference=run.reference,
         names=run.names,
+        covariates=run.preprocessing.covariates,
     )
 
 

@@ -169,7 +169,8 @@ def _check_labels(run: "Run", tell: Callable[[str], None] | None) -> Check:
         changed = [files[n].path for n in files if before[n] is not None and before[n] != now[n]]
         if changed:
             return Check("labels", None, f"not checked: data have changed: {listed(changed)}")
-        found = _compare(run, read_files(files, run.preprocessing, tell)[1])
+        rows = read_files(files, run.preprocessing, tell, run.covariate_files)[1]
+        found = _compare(run, rows)
     except DAMAGES as error:
         return Check("labels", False, message_of(error))
     if None in before.values():

@@ -52,6 +52,8 @@ def companions_of(model: CMVAE) -> nn.ModuleList:
         plans = [(alone, 0.0), (linear, 0.0)]
     made = [Companion(CMVAE(own), weight) for own, weight in plans]
     for companion in made:
+        if model.covariates is not None and companion.model.covariates is not None:
+            companion.model.covariates.load_state_dict(model.covariates.state_dict())
         mixture = companion.model.mixture
         mixture.centers.data.zero_()
         mixture.requires_grad_(False)

@@ -13,6 +13,7 @@ from torch.utils.data import Subset
 from cmvae.base.arguments import positive_int
 from cmvae.base.arrays import moments, standardise
 from cmvae.base.words import shown
+from cmvae.clusters.covariates import without_covariates
 from cmvae.clusters.groups import METHODS, Groups, Known, Method, find_groups
 from cmvae.clusters.mixtures import maximise
 from cmvae.clusters.sources import Views
@@ -20,6 +21,7 @@ from cmvae.data.batches import iterate
 from cmvae.data.loading import as_dataset
 from cmvae.likelihoods import CountBlock
 from cmvae.models.cmvae import CMVAE
+from cmvae.models.generation import given_covariates
 from cmvae.models.inference import evaluating, experts_of, likelihood_of, read_batch
 from cmvae.models.mixture import MixturePrior
 
@@ -28,6 +30,7 @@ RESERVOIR = 2**15  # samples that are encoded for it
 MOST_ENTRIES = 2**25
 
 Measured = Callable[[str, np.ndarray], Any]
+Remover = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @torch.no_grad()
@@ -59,7 +62,8 @@ def initialize_clusters(
     q(z|X), since the prior is to hold draws: where the data say little of z, the means lie much
     closer together than the draws do. Call it after some training with one cluster
     (:func:`collapse_clusters`), as VaDE does (Jiang et al., 2017), in any training loop;
-    ``fit(..., warmup_epochs=…)`` does both.
+    ``fit(..., warmup_epochs=…)`` does both. What covariates add to latents and data is taken away
+    before groups are sought (:mod:`cmvae.clusters.covariates`).
 
     Args:
         model: The model; only its mixture prior changes.
@@ -100,15 +104,19 @@ def initialize_clusters(
     # Latents are small matrices: more threads than one make these fits ten times slower.
     with threadpool_limits(1):
         own = read_latents(model, data, batch_size, seed)
-        some = None if counted is None else np.isin(own.rows, counted)
-        known = Known(own.rows, (own.means,), own.experts, own.observed, counted=some)
+        some = Subset(as_dataset(data), own.rows.tolist())
+        remove = _remover(read_codes(model, some, batch_size), seed)
+        among = None if counted is None else np.isin(own.rows, counted)
+        everywhere = np.ones(len(own.rows), dtype=bool)
+        pairs = zip(own.experts, own.observed, strict=True)
+        experts = np.stack([remove(points, seen) for points, seen in pairs])
+        means: tuple[np.ndarray, ...] = (remove(own.means, everywhere),)
+        known = Known(own.rows, means, experts, own.observed, counted=among)
         if method == "consensus":
-            part = Subset(as_dataset(data), own.rows.tolist())
-            others = [read_latents(other, part, batch_size, seed).means for other in companions]
-            others = [means for means in others if np.isfinite(means).all()]
-            means = tuple(latents) or (own.means, *others)
-            views = read_views(model, part, batch_size, measured)
-            known = replace(known, latents=means, views=views)
+            others = [read_latents(other, some, batch_size, seed).means for other in companions]
+            others = [remove(own, everywhere) for own in others if np.isfinite(own).all()]
+            views = read_views(model, some, batch_size, measured, remove)
+            known = replace(known, latents=tuple(latents) or (*means, *others), views=views)
         groups = find_groups(known, n_clusters or largest, largest, method, seed)
         _start_components(model.mixture, own, groups)
     return groups
@@ -166,9 +174,15 @@ def read_latents(model: CMVAE, data: Any, batch_size: int, seed: int) -> Latents
 
 
 def read_views(
-    model: CMVAE, data: Any, batch_size: int = 512, measured: Measured | None = None
+    model: CMVAE,
+    data: Any,
+    batch_size: int = 512,
+    measured: Measured | None = None,
+    remove: Remover | None = None,
 ) -> Views | None:
     """Return the samples' own vectors, counts as their logarithms; None where some are none.
+
+    What covariates add to them is taken away by ``remove``, from counts in their logarithms.
 
     Missing cells are filled in as the model, in its present state, reconstructs them. There are no
     vectors either where they would take too much memory (``MOST_ENTRIES`` numbers).
@@ -191,9 +205,49 @@ def read_views(
             continue
         given = torch.cat([part[name] for part in held]).double().cpu().numpy()
         own = np.where(seen[:, None], given, 0.0)
+        counts = likelihood_of(model, name).counts
         raw.append(own if measured is None else np.asarray(measured(name, own), dtype=float))
-        values.append(_with_log_counts(own, likelihood_of(model, name).counts))
+        values.append(_with_log_counts(own, counts))
+        if remove is not None:
+            values[-1] = remove(values[-1], seen)
+            raw[-1] = _without(remove, raw[-1], seen, counts)
     return Views(values, raw, observed[observed.any(1)], has_filled)
+
+
+def read_codes(model: CMVAE, data: Any, batch_size: int) -> np.ndarray | None:
+    """Return the encoding of covariates of samples, (n, width), missing ones the usual ones."""
+    if model.covariates is None:
+        return None
+    values = torch.cat(given_covariates(model, data, batch_size))
+    like = model.covariates.levels
+    codes: Tensor = model.covariates(model.covariates.usual(values.to(like)))
+    return codes.double().cpu().numpy()
+
+
+def _remover(codes: np.ndarray | None, seed: int) -> Remover:
+    """Return what takes from points (n, d) what covariates add to those that are seen, (n,)."""
+
+    def remove(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        if codes is None:
+            return points
+        found = points.copy()
+        found[seen] = without_covariates(points[seen], codes[seen], seed)
+        return found
+
+    return remove
+
+
+def _without(
+    remove: Remover, raw: np.ndarray, seen: np.ndarray, counts: Sequence[CountBlock]
+) -> np.ndarray:
+    """Return values as they were measured less what covariates add, counts in logarithms."""
+    logs = raw.copy()
+    for start, stop, *_ in counts:
+        logs[:, start:stop] = np.log1p(raw[:, start:stop].clip(0))
+    found = remove(logs, seen)
+    for start, stop, *_ in counts:
+        found[:, start:stop] = np.expm1(found[:, start:stop].clip(0))
+    return found
 
 
 def _with_log_counts(values: np.ndarray, counts: list[CountBlock]) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from cmvae.base.arguments import positive_float
 from cmvae.base.outputs import ModelOutput
@@ -19,6 +19,7 @@ from cmvae.likelihoods import learned_scales
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
 from cmvae.models.views import other_views, without_rows
+from cmvae.networks.shifted import shifts_of
 from cmvae.training.checkpoints import settings_of
 from cmvae.training.memberships import FewRows
 from cmvae.training.processes import end_together
@@ -227,16 +228,22 @@ class CMVAEModule(ModelModule):
     model: CMVAE
     amsgrad = True
 
+    @property
+    def looks_at_data(self) -> bool:
+        """Whether it is to be learned how covariates occur."""
+        return self.model.covariates is not None
+
     def configure_optimizers(self) -> Optimizer:
         """Return the optimiser; the default one lets learned scales follow their residuals.
 
+        What covariates add to columns has likewise far to go before anything else is learned.
         A scale is one number whose best value changes by orders of magnitude while decoders learn;
         Adam moves its logarithm by at most one learning rate a step. It takes ``SCALE_RATE`` of
         them here, and without amsgrad, which would remember the steepest step for ever.
         """
         if self._optimizer is not None:
             return super().configure_optimizers()
-        scales = learned_scales(self)
+        scales = [*learned_scales(self), *shifts_of(self)]
         own = {id(scale) for scale in scales}
         others = [value for value in self.trained_parameters() if id(value) not in own]
         groups: list[dict[str, Any]] = [{"params": others}]
@@ -256,7 +263,9 @@ class CMVAEModule(ModelModule):
         self._told = False
 
     def prepare(self, data: Any) -> None:
-        """Warn of modalities with missing cells whose encoders do not see which are there."""
+        """Learn how covariates occur; warn of encoders that do not see which cells are missing."""
+        if self.model.covariates is not None and isinstance(data, Dataset | Mapping):
+            self.model.fit_covariates(data)
         while isinstance(data, Subset):
             data = data.dataset
         cells = data.get("cells") if isinstance(data, Mapping) else getattr(data, "cells", None)

@@ -93,6 +93,7 @@ class Recipe(Settings):
     max_epochs: IntegerOrAuto = "auto"
     batch_size: IntegerOrAuto = "auto"
     learning_rate: Annotated[Any, BeforeValidator(_rate)] = "auto"
+    forgetting: Weight | None = None
 
     @property
     def alignment(self) -> tuple[int, int] | None:
@@ -168,6 +169,7 @@ class Recipe(Settings):
             "beta": self.beta,
             "K": 1,
             "cross_modal_targets": TARGETS if n_modalities >= MANY_MODALITIES else None,
+            **({"forgetting": self.forgetting} if self.forgetting else {}),
         }
 
     def largest(self, n_samples: int) -> int:

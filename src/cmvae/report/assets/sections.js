@@ -243,16 +243,36 @@ function buildLabels() {
   const { labels, counts, scores } = data.agreement;
   const names = { ACC: "accuracy under the best matching", NMI: "normalised mutual information", ARI: "adjusted Rand index" };
   byId("scores").append(...Object.entries(scores).map(([name, value]) => tile(value.toFixed(3), `${name}, ${names[name]}`)));
-  const head = [{ text: "Label" }, ...data.clusters.map((cluster) => ({ text: cluster.name })), { text: "All", kind: "number" }];
+  fill("confusion", crossed("Label", "samples by label (rows) and cluster (columns)", labels, counts), "Labels by clusters");
+}
+
+// Samples by names (rows) and clusters (columns), of the clusters that are shown.
+function crossed(heading, caption, names, counts) {
+  const head = [{ text: heading }, ...data.clusters.map((cluster) => ({ text: cluster.name })), { text: "All", kind: "number" }];
   const rows = counts.map((row, k) => {
     const total = sum(row);
     const cells = row.map((n) => el("td", { style: { background: `color-mix(in srgb, var(--accent) ${Math.round((42 * n) / Math.max(1, total))}%, transparent)` }, title: percent(n / Math.max(1, total)) }, count(n)));
-    return el("tr", {}, el("th", { scope: "row" }, labels[k]), ...cells, el("td", {}, count(total)));
+    return el("tr", {}, el("th", { scope: "row" }, names[k]), ...cells, el("td", {}, count(total)));
   });
-  const made = table("samples by label (rows) and cluster (columns)", head, rows, "cells");
-  fill("confusion", made, "Labels by clusters");
+  const made = table(caption, head, rows, "cells");
   listeners.push(() => {
     for (const row of made.rows) data.clusters.forEach((_, c) => { row.cells[c + 1].hidden = !isShown(c); });
     [...made.tBodies[0].rows].forEach((row, k) => { row.hidden = shownSum(counts[k]) === 0; });
   });
+  return made;
+}
+
+function buildCovariates() {
+  if (!data.covariates.length) { byId("covariates").remove(); return; }
+  for (const { name, levels, counts, means, scores } of data.covariates) {
+    const words = levels.length
+      ? `Normalised mutual information with the clusters ${scores.NMI.toFixed(3)}, adjusted for chance ${scores.AMI.toFixed(3)}. From the latents it is told with a balanced accuracy of ${percent(scores.accuracy)}, by chance ${percent(scores.chance)}.`
+      : `Clusters explain ${percent(scores["R2 clusters"])} of its variance, latents ${percent(scores.R2)}.`;
+    const region = el("div", { class: "scroll", id: `covariate-${name}` });
+    byId("covariate-tables").append(el("h3", {}, name), el("p", { class: "note" }, words), region);
+    const rows = [el("tr", {}, el("th", { scope: "row" }, "Mean"), ...means.map((x) => el("td", {}, x === null ? "–" : number(x))))];
+    const head = [{ text: name }, ...data.clusters.map((cluster) => ({ text: cluster.name }))];
+    const made = levels.length ? crossed(name, `samples by ${name} (rows) and cluster (columns)`, levels, counts) : table(`mean of ${name} by cluster`, head, rows, "cells");
+    fill(region.id, made, `${name} by clusters`);
+  }
 }

@@ -21,6 +21,7 @@ buildSamplePanel();
 buildMap();
 buildClusters();
 buildLabels();
+buildCovariates();
 buildTraining();
 buildSelection();
 buildFrame();
