@@ -58,7 +58,7 @@ def covariates(tmp_path_factory):
 
 
 def fitted(files, folder, covariates):
-    recipe = Recipe(n_clusters=3, max_epochs=2, latent_dim=4, private_dim=2, hidden_dims=(16,))
+    recipe = Recipe(n_clusters=3, max_epochs=4, latent_dim=4, private_dim=2, hidden_dims=(16,))
     config = RunConfig(modalities=files, device="cpu", recipe=recipe, covariates=covariates)
     prepared = prepare(config, *read_files(files, covariates=covariates))
     return prepared, fit_run(folder, prepared)
