@@ -244,3 +244,17 @@ def test_pruned_clusters_and_memberships_of_them_leave_the_loss_finite():
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
+
+
+def test_large_batches_are_contrasted_in_parts(monkeypatch):
+    own = companions_of(model())[0].eval()
+    batch = data(10).batch(range(10))
+    torch.manual_seed(0)
+    plain = own.model(batch).loss
+    monkeypatch.setattr("cmvae.training.companions.MOST_CONTRASTED", 5)
+    torch.manual_seed(0)
+    found = own(batch) - plain
+    experts = experts_of(own.model, read_batch(own.model, batch))
+    halves = [alignment_loss(experts.select(torch.arange(5) + first)) for first in (0, 5)]
+    torch.testing.assert_close(found, ALIGNMENT_WEIGHT * torch.stack(halves).mean())
+    assert not torch.isclose(found, ALIGNMENT_WEIGHT * alignment_loss(experts))

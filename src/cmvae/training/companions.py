@@ -1,5 +1,6 @@
 """Models that warm up beside a model, so that where clusters start is not left to one of them."""
 
+import math
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.models.inference import experts_of, read_batch
 from cmvae.training.start import ALIGNMENT_WEIGHT
 
+MOST_CONTRASTED = 256  # samples, with each other: their pairs are quadratic in a large batch
+
 
 class Companion(nn.Module):
     """A model without clusters that learns from the same batches as another.
@@ -17,7 +20,8 @@ class Companion(nn.Module):
     Args:
         model: The model, whose mixture is a single cluster of scale 1.
         alignment: Weight of the contrastive loss between its modalities
-            (:func:`cmvae.models.alignment.alignment_loss`), beside the objective.
+            (:func:`cmvae.models.alignment.alignment_loss`), beside the objective; of large batches
+            the mean over parts of 256 samples.
     """
 
     def __init__(self, model: CMVAE, alignment: float = 0.0) -> None:
@@ -30,7 +34,10 @@ class Companion(nn.Module):
         loss: Tensor = self.model(batch).loss
         if self.alignment:
             experts = experts_of(self.model, read_batch(self.model, batch))
-            loss = loss + self.alignment * alignment_loss(experts)
+            rows = torch.arange(experts.loc.shape[1], device=experts.loc.device)
+            parts = rows.chunk(math.ceil(len(rows) / MOST_CONTRASTED))
+            contrasts = [alignment_loss(experts.select(own)) for own in parts]
+            loss = loss + self.alignment * torch.stack(contrasts).mean()
         return loss if bool(loss.isfinite()) else torch.zeros_like(loss)
 
 
