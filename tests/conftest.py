@@ -6,8 +6,9 @@ import torch
 # Consoles take their width when they are made, which is when the first test imports them.
 os.environ["COLUMNS"] = "250"
 
-# Tests may run side by side, each in a process of its own.
+# Tests may run side by side, each in a process of its own; so do the commands that they start.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

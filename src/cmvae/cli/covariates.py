@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from cmvae.metrics.covariates import is_known
-
 if TYPE_CHECKING:
     from cmvae.runs.record import RunRecord
 
@@ -17,7 +15,11 @@ WAYS = (
 
 def covariate_lines(run: "RunRecord") -> Iterator[str]:
     """Yield a line for each covariate of a run, and what to try where much is known of one."""
-    for name, scores in run.metrics.get("covariates", {}).items():
+    if not (covariates := run.metrics.get("covariates", {})):
+        return
+    from cmvae.metrics.covariates import is_known
+
+    for name, scores in covariates.items():
         yield f"Covariate {name!r}: {_words(scores)}"
         if any(is_known(scores)):
             which = " and ".join(

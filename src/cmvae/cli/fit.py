@@ -276,25 +276,35 @@ def fit(
             sys.exit(run_in_processes(processes, lambda: what_is_left(out)))
         if processes == 1:
             refuse_several_processes("say how many devices train it (--devices, --num-nodes), or ")
-        from cmvae.runs.fitting import check_alike, fit_run
-        from cmvae.training.processes import meet
-
         quieten()
-        meet(settings.where)
-        only_first_speaks()
-        prepared = agreed(processes, lambda: _prepared(settings))
-        check_alike(processes, prepared)
+        prepared = _prepared(settings) if processes == 1 else _prepared_alike(settings)
+        from cmvae.runs.fitting import fit_run
+
         show_short(prepared)
         choices: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "tell": say}
         show_clusters(fit_run(out, prepared, **choices, **training_bar()), out)
 
 
+def _prepared_alike(settings: "RunConfig") -> "Prepared":
+    """Read the files as one of several processes, of which all read the same."""
+    from cmvae.runs.fitting import check_alike
+    from cmvae.training.processes import meet
+
+    processes = settings.where.processes
+    meet(settings.where)
+    only_first_speaks()
+    prepared = agreed(processes, lambda: _prepared(settings))
+    check_alike(processes, prepared)
+    return prepared
+
+
 def _prepared(settings: "RunConfig") -> "Prepared":
     """Read the files, and say how they were joined."""
     from cmvae.runs.reading import read_files
-    from cmvae.runs.run import prepare
 
     rows = read_files(settings.modalities, tell=say, covariates=settings.covariates)
+    from cmvae.runs.run import prepare  # PyTorch, which bad files do not wait for
+
     prepared = prepare(settings, *rows)
     say_join(prepared.rows.join)
     return prepared

@@ -10,7 +10,6 @@ from cmvae.base.words import raise_all
 from cmvae.files.join import JoinedRows
 from cmvae.files.labels import labels_of, read_labels
 from cmvae.files.modality import CovariateFile
-from cmvae.metrics.covariates import covariate_scores, drawn_samples
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.covariates import CovariateCodec, encode_covariates
 
@@ -54,6 +53,8 @@ class CovariateFindings:
     """
 
     def __init__(self, codecs: Mapping[str, CovariateCodec], rows: JoinedRows) -> None:
+        from cmvae.metrics.covariates import drawn_samples
+
         self._values: dict[str, np.ndarray] = {}
         self._places: dict[str, np.ndarray] = {}
         for name, own in encode_covariates(codecs, rows.covariates).items():
@@ -76,6 +77,8 @@ class CovariateFindings:
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Return :func:`cmvae.metrics.covariates.covariate_scores` of each, once all are there."""
+        from cmvae.metrics.covariates import covariate_scores
+
         found = {}
         for name, values in self._values.items():
             own = np.searchsorted(self._looked_at, self._places[name])

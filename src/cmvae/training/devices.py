@@ -60,6 +60,9 @@ class Devices(Settings):
             ValueError: For devices that this machine does not have, a precision that they do not
                 have, or processes that were started in another number.
         """
+        if self == Devices():  # found without PyTorch, whose import takes a second
+            self.check_processes()
+            return self
         if self.kind in NAMES and self.kind not in (usable := self._usable()):
             raise ValueError(
                 f"device must be auto, or one that this machine has: {quoted(usable)}; "
