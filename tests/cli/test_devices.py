@@ -162,6 +162,8 @@ def test_another_number_than_was_started_is_refused(files, tmp_path, monkeypatch
 @pytest.fixture
 def started(tmp_path, monkeypatch):
     """What a shell does in place of the processes, and what they were."""
+    # It cannot hear a signal that was ignored when it began, as SIGINT is in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def make(script, grace=0.3):
         path = tmp_path / "python"
@@ -172,7 +174,8 @@ def started(tmp_path, monkeypatch):
         monkeypatch.setattr(launching, "GRACE", grace)
         return launching.run_in_processes(2, lambda: "nothing was written")
 
-    return make
+    yield make
+    signal.signal(signal.SIGINT, before)
 
 
 def test_processes_are_started_as_torchrun_does(started, tmp_path):
@@ -201,7 +204,7 @@ def test_a_signal_is_passed_on(started, tmp_path):
 
     script = 'trap "echo > heard$RANK; exit 130" INT; touch on$RANK; while :; do sleep 0.05; done'
     with mock.patch.object(launching, "_wait", interrupt), pytest.raises(SystemExit) as end:
-        started(script, grace=600)
+        started(script, grace=60)
     assert end.value.code == 128 + signal.SIGINT
     assert (tmp_path / "heard0").exists()
     assert (tmp_path / "heard1").exists()
