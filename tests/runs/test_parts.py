@@ -113,3 +113,19 @@ def test_the_fit_may_be_left_out_and_clusters_are_the_same(folder, config, tmp_p
         predict_files(folder, record, config.modalities, out, with_fit=with_fit)
     whole, quick = (pd.read_parquet(tmp_path / f"{own}.parquet") for own in (True, False))
     pd.testing.assert_frame_equal(whole.drop(columns="fit_percentile"), quick)
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    folder = tmp_path / "out.csv.partial"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"out.csv.partial is in the way.*mine.txt.*move it"):
+        parts.Parts(folder, "key")
+    assert (folder / "mine.txt").read_text() == "mine"
+    (folder / "mine.txt").rename(folder / "000000.parquet")  # what a kill has left
+    parts.Parts(folder, "key")
+    assert not folder.exists()
+    folder.write_text("mine")
+    with pytest.raises(ValueError, match="is in the way"):
+        parts.Parts(folder, "key")
+    assert folder.read_text() == "mine"

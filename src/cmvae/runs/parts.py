@@ -1,6 +1,7 @@
 """Rows of a long result, kept in parts beside it until all are there: a later try goes on."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,10 +12,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from cmvae.base.files import PARTIAL, atomic_write, link_target, sole_writer
+from cmvae.base.words import listed
 from cmvae.files.writing import open_rows
 
 PART_ROWS = 1 << 17  # rows in memory, which are lost with a process that is killed
 _STATE = "state.json"
+_OWN = re.compile(r"\.?(\d{6}\.parquet|state\.json).*")  # written, or about to be
 
 
 class Parts:
@@ -39,7 +42,7 @@ class Parts:
                 self.samples, self.state = known["samples"], known["state"]
                 self._number = known["number"]
         if not self._number:
-            shutil.rmtree(folder, ignore_errors=True)
+            self.drop()
 
     def add(self, rows: pd.DataFrame, state: Callable[[], dict[str, Any]]) -> None:
         """Add rows, and what is to be known where they are the last ones that are kept."""
@@ -64,6 +67,24 @@ class Parts:
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group).to_pandas()
         yield from self._waiting
+
+    def drop(self) -> None:
+        """Remove the files, and the folder.
+
+        Raises:
+            ValueError: If it holds anything else, which somebody else has put there.
+        """
+        if not self.folder.is_dir():
+            if self.folder.exists() or self.folder.is_symlink():
+                raise ValueError(f"{self.folder} is in the way of what is unfinished: move it")
+            return
+        others = [path.name for path in self.folder.iterdir() if not _OWN.fullmatch(path.name)]
+        if others:
+            raise ValueError(
+                f"{self.folder} is in the way of what is unfinished: it holds {listed(others)}; "
+                "move it"
+            )
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self, number: int) -> list[Path]:
         return [self._file(place) for place in range(number)]
@@ -93,4 +114,4 @@ def open_parts(out: Path, key: str, append: Callable[[pd.DataFrame], None]) -> I
         yield parts
         for table in parts.tables():
             append(table)
-        shutil.rmtree(folder, ignore_errors=True)
+        parts.drop()
