@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cmvae import CMVAE, IncompleteDataset
+from cmvae.multivae.lenient import encode_or_draw
 from helpers import make_config
 
 SHAPES = {"a": (6,), "b": (5,)}
@@ -47,6 +48,12 @@ def test_means_of_what_is_not_observed_are_those_of_the_data():
     means = model.encode({"a": samples.data["a"]}, return_mean=True).modalities_z["b"][:, 0]
     assert torch.equal(means[0], model.private_priors["b"].location)
     assert means[0].abs().max() > 0.3
+    nothing = IncompleteDataset(
+        {m: own[:2] for m, own in samples.data.items()}, {"b": torch.tensor([True, False])}
+    )
+    lenient = encode_or_draw(model, nothing, "b", return_mean=True).modalities_z
+    for m in SHAPES:
+        assert torch.equal(lenient[m][1, 0], model.private_priors[m].location)
 
 
 def test_nothing_else_changes_and_the_draws_are_always_the_same():

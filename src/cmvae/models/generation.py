@@ -55,8 +55,7 @@ def mean_latents(parts: Parts, experts: Experts, draws: int) -> tuple[Tensor, di
     """Return the means of what :func:`sample_latents` draws, repeated for every draw."""
     private = {}
     for m, loc, seen in zip(parts.modalities, experts.private_loc, experts.observed, strict=True):
-        prior = cast(PrivatePrior, parts.private_priors[m])
-        other = getattr(prior, "location", loc.new_zeros(()))
+        other = cast(PrivatePrior, parts.private_priors[m]).mean
         private[m] = loc.where(seen[:, None], other).unsqueeze(1).expand(-1, draws, -1)
     return experts.mean.unsqueeze(1).expand(-1, draws, -1), private
 

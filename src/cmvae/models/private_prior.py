@@ -70,6 +70,11 @@ class PrivatePrior(nn.Module):
             return noise * self.family.scale(raw)
         return noise if self.scale == 1 else noise * self.scale
 
+    @property
+    def mean(self) -> Tensor:
+        """The mean of what private latents are drawn from, (dim,): 0, or the aggregate's."""
+        return getattr(self, "location", torch.zeros_like(self.raw_scale))
+
     def sample_aggregate(
         self, shape: tuple[int, ...], generator: Generator | None = None
     ) -> Tensor:

@@ -11,7 +11,7 @@ from cmvae.base.outputs import ModelOutput
 from cmvae.data.batches import iterate
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.generation import covariates_to_decode
-from cmvae.models.inference import Names, chosen_modalities, read_batch
+from cmvae.models.inference import Names, chosen_modalities, private_priors, read_batch
 
 
 def encode_or_draw(
@@ -63,7 +63,8 @@ def _encoded(
     latents = [own.unflatten(0, (len(batch), draws)) for own in _latents(model, drawn)]
     if keywords["return_mean"]:
         mean = model.pc_params @ model.cluster_centers
-        latents = [mean.expand_as(latents[0]), *map(torch.zeros_like, latents[1:])]
+        means = [mean, *(prior.mean for prior in private_priors(model))]
+        latents = [own.expand_as(drawn) for own, drawn in zip(means, latents, strict=True)]
     pairs = zip(latents, found or latents, strict=True)
     return [own.index_copy(0, seen, new[: len(seen)].to(own)) for own, new in pairs]
 
