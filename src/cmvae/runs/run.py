@@ -168,9 +168,8 @@ def train_run(
     progress = bool(trainer_arguments.get("enable_progress_bar"))
     with ONE_AT_A_TIME, quiet_training(progress), torch.random.fork_rng():
         meet(where)
-        own = (
-            seed  # where scikit-learn's global generator has drawn it, another one in each process
-        )
+        # Where scikit-learn's global generator has drawn it, it is another one in each process.
+        own = seed
         seed = by_first(where.processes, lambda: own)
         torch.manual_seed(seed)
         model = CMVAE(prepared.settings)
