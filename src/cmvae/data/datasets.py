@@ -131,7 +131,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         """Return the number of samples."""
         if not self.is_checked:
             return check_lengths(self.data)
-        return len(next(iter(self.data.values())))
+        return next(iter(self.data.values())).shape[0]  # which is found sooner than a length
 
     def __repr__(self) -> str:
         if not self.is_checked:
