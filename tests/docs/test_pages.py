@@ -27,7 +27,10 @@ SHORTENED = {
     },
     "model.md": {r"max_epochs=\d+, warmup_epochs=\d+": "max_epochs=2, warmup_epochs=1"},
 }
-NEEDED = {"serving.md": ("onnx", "onnxscript", "onnxruntime", "fastapi", "httpx2")}
+NEEDED = {
+    "serving.md": ("onnx", "onnxscript", "onnxruntime", "fastapi", "httpx2"),
+    "scanpy.md": ("scanpy", "igraph", "muon"),
+}
 
 
 @pytest.fixture
