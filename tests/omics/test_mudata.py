@@ -724,8 +724,8 @@ REFUSED = {
         (KeyError, "mdata has modalities 'x', coding others: 'rna'"),
     ),
     "variables that are not there": (
-        lambda: from_mudata(with_rna(np.ones((2, 5)) + np.eye(2, 5)), coding=counts_coding()),
-        (KeyError, "modality 'rna' lacks 2 variables, such as 'g5', 'g6'"),
+        lambda: from_mudata(with_rna(np.ones((2, 3)) + np.eye(2, 3)), coding=counts_coding()),
+        (ValueError, "modality 'rna': 3 of the 7 variables that were learned: it lacks 'g3'"),
     ),
     "variables that occur twice": (
         lambda: from_mudata(

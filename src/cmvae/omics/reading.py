@@ -21,6 +21,7 @@ from cmvae.files.join import JoinedRows
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.cells import LIKELIHOODS, CellCodec
 from cmvae.preprocessing.covariates import learn_covariates, warn_of_covariates
+from cmvae.preprocessing.differences import Differences
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,20 @@ def from_mudata(
             ``MODALITY:COLUMN`` of that of a modality; a mapping gives them names. Texts and few
             whole numbers are categories, others numbers; a cell without a value is drawn one.
         coding: That of an earlier call: these cells are then read in the same way, for the same
-            model. Variables are found by name, others passed over; modalities that ``mdata`` lacks
-            are unobserved.
+            model. Variables are found by name, others passed over, with a warning; those that
+            ``mdata`` lacks are missing cells, which makes the modality dense; modalities that it
+            lacks are unobserved.
 
     Raises:
         ImportError: If mudata is not installed.
         TypeError: For what is not a MuData, or values that are no numbers.
-        KeyError: For a modality, layer, column or variable that is not there, with those that are.
+        KeyError: For a modality, layer or column that is not there, with those that are.
         ValueError: For cells named twice, names that match in another spelling and not one to one,
             an empty modality, infinity, NaN in a sparse matrix, cells of which nothing is observed,
             values that the likelihood does not allow, whole numbers some of which are negative
             (name their likelihood), cells without a label, a likelihood that is unknown, and with
-            a ``coding`` a category that was not learned.
+            a ``coding`` a category that was not learned, variables named twice, and fewer than
+            half of those that were learned.
 
     Example:
         >>> mdata = read_h5mu("cells.h5mu")  # doctest: +SKIP
@@ -187,7 +190,10 @@ def _read(
         layer = (layers or {}).get(name) if codec is None else codec.layer
         rows = cells_of(cells.mod[name], layer, f"modality {name!r}")
         learned[name] = codec or CellCodec.learn(rows, name, (likelihoods or {}).get(name))
-        (values, observed), own = learned[name].encode(rows, name), places[name][kept]
+        own, met = places[name][kept], Differences(name)
+        values, observed = learned[name].encode(met.matched(rows, learned[name]), name)
+        for remark in met.settle(learned[name]):
+            warnings.warn(remark, stacklevel=2)
         data[name] = _in_order(values, own)
         masks[name] = (own >= 0) & observed[own]
     known = {name: column[kept] for name, column in _covariates(cells, covariates).items()}
