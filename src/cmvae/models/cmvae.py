@@ -65,7 +65,8 @@ class CMVAE(nn.Module):
 
     Args:
         model_config: The settings; the model keeps a copy of its own.
-        encoders: Modality to :class:`cmvae.BaseMultilatentEncoder`; by default built for you.
+        encoders: Modality to :class:`cmvae.BaseMultilatentEncoder`; those of modalities that it
+            does not name, by default all, are built for you.
         decoders: Modality to :class:`cmvae.BaseDecoder`; likewise.
 
     Attributes:
@@ -444,9 +445,10 @@ class CMVAE(nn.Module):
     ) -> ModelOutput:
         """Draw c ~ π, z ~ p(z|c), and w_m from the prior that ``reconstruction_option`` names.
 
-        Instead of c ~ π, ``cluster`` is an active cluster's index, or one for each sample. Of a
-        model with covariates these are drawn as they occurred in training, each by itself, but for
-        those that ``covariates`` names, {name: a value, or one for each sample}.
+        Instead of c ~ π, ``cluster`` is an active cluster's index, or several that share the
+        samples evenly, in their order: of six samples ``[0, 2]`` gives three each, six indices one
+        each. Of a model with covariates these are drawn as they occurred in training, each by
+        itself, but for those that ``covariates`` names, {name: a value, or one for each sample}.
 
         Returns:
             ``z`` (n_samples, latent_dim), ``modalities_z`` {modality: (n_samples, dim_m)},

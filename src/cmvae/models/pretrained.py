@@ -95,10 +95,7 @@ def load_pretrained(
     stored = stored_tensors(weights_path)
     config = _read_config(config_path, decoders_dist, stored, weights_path)
     for part, networks in (("encoders", encoders), ("decoders", decoders)):
-        if (part in config.custom_architectures) != (networks is not None):
-            was = "custom" if networks is None else "built-in"
-            should = f"pass {part}= again" if networks is None else f"do not pass {part}="
-            raise ValueError(f"{config_path}: this model has {was} {part}: {should}")
+        _check_supplied(config, part, networks, config_path)
     try:
         with torch.device("meta"):  # which takes no memory, however large it is
             built = model_class(config, encoders, decoders)
@@ -108,6 +105,22 @@ def load_pretrained(
         raise ValueError(f"{config_path}: {too_large(error) or message_of(error)}") from None
     _load_weights(model, weights_path)
     return model.eval()
+
+
+def _check_supplied(config: CMVAEConfig, part: str, networks: Supplied, path: Path) -> None:
+    """Refuse networks that a model was not made with, and the lack of those that it was."""
+    wanted = config.supplied(part)
+    if wanted is None:
+        if networks is None:
+            raise ValueError(f"{path}: this model has custom {part}: pass {part}= again")
+        return
+    given = sorted(networks or {})
+    if given == sorted(wanted):
+        return
+    if not wanted:
+        raise ValueError(f"{path}: this model has built-in {part}: do not pass {part}=")
+    should = f"pass {part}= of these again, and of no others; got {given}"
+    raise ValueError(f"{path}: this model has custom {part} of {wanted}: {should}")
 
 
 def too_large(error: Exception) -> str:

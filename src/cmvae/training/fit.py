@@ -12,11 +12,13 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from cmvae.base.arguments import positive_int
@@ -27,14 +29,16 @@ from cmvae.base.refused_writes import naming
 from cmvae.base.words import counted, quoted, shown
 from cmvae.data.loading import as_dataset, batch_loader
 from cmvae.models.cmvae import CMVAE
-from cmvae.training.callbacks import StartCallback
+from cmvae.training.callbacks import CosineDecay, StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, drop_training, training_folder
 from cmvae.training.companions import companions_of
 from cmvae.training.initialization import check_number
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.processes import refuse_to_train_apart
+from cmvae.training.progress import TrainingProgress, quiet_training
 from cmvae.training.saving import CheckpointFiles, EpochCheckpoints
 from cmvae.training.start import Start
+from cmvae.training.stopping import Patience, hold_out
 from cmvae.training.streams import check_end, is_stream, samples_of
 
 # The global generators, log levels and warnings belong to the process, not to a thread.
@@ -48,6 +52,9 @@ def fit(
     train_data: Any,
     val_data: Any = None,
     *,
+    validation: float | None = None,
+    patience: int | None = None,
+    schedule: Literal["cosine"] | Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
     max_epochs: int = 100,
     warmup_epochs: int = 0,
     alignment_epochs: tuple[int, int] | None = None,
@@ -66,6 +73,8 @@ def fit(
 ) -> Trainer:
     """Train a CMVAE, or the diffusion decoders of a D-CMVAE; threads do so one after the other.
 
+    In a terminal or a notebook a bar shows how far it is, elsewhere a line every half minute
+    (``enable_progress_bar=False``: nothing).
     After every epoch the run folder gets ``checkpoints/last.ckpt``, whose forerunner stays beside
     it as ``before-last.ckpt``, the terms of the loss as CSV in
     ``logs`` and, when the loss (of validation, where there are data for it) is the lowest since the
@@ -79,6 +88,14 @@ def fit(
             clusters start (:mod:`cmvae.data.reservoirs`); of one without a length
             ``limit_train_batches`` says how many steps an epoch has.
         val_data: Likewise; evaluated after every epoch.
+        validation: Instead, the share of ``train_data`` that is held out for it, drawn by the seed;
+            not of a ``DataLoader`` or a stream.
+        patience: End early, once the loss (of validation, where there are data for it) has not been
+            lower for so many epochs with all clusters and β at its value. The model holds the last
+            weights; those of the lowest loss are in ``checkpoints/best.ckpt``.
+        schedule: How the learning rate falls: ``'cosine'``, along half a cosine to a twentieth, or
+            optimiser → scheduler of ``torch.optim.lr_scheduler``, stepped after every epoch, with
+            the loss where it asks for one. ``learning_rate`` is then logged.
         max_epochs: Epochs in all, a resumed run's first ones included.
         warmup_epochs: So many of them with a single cluster, after which the clusters start
             (:func:`initialize_clusters`); 0 trains them from where they are. Not for a D-CMVAE.
@@ -117,6 +134,14 @@ def fit(
         raise TypeError(f"model must be a CMVAE or DCMVAE, got {type(bare).__name__}")
     given = _checked(seed, optimizer, callbacks)
     module: ModelModule = make(model, learning_rate, optimizer)
+    if validation is not None:
+        if val_data is not None:
+            raise ValueError(
+                "validation holds out samples, and val_data are some: give one of both"
+            )
+        train_data, val_data = hold_out(train_data, validation, seed)
+    module.judged_by = "train/loss" if val_data is None else "val/loss"
+    given = [*_ending(module, patience, schedule), *given]
     positive_int("max_epochs", max_epochs)
     settings = {
         "warmup_epochs": warmup_epochs,
@@ -135,7 +160,7 @@ def fit(
         # Its batches do not say which samples they hold.
         plan = plan and plan.replace(keep=False, held_out=0.0)
     module.prepare(data)
-    with ONE_AT_A_TIME:
+    with ONE_AT_A_TIME, quiet_training():
         folder = training_folder(run_dir, overwrite, resume_from)
         if seed is not None:
             seed_everything(seed, verbose=False)
@@ -145,7 +170,10 @@ def fit(
             module.companions = companions_of(bare)
         own: list[Callback] = [*begin]
         if trainer_arguments.get("enable_checkpointing", True):
-            own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
+            own.append(EpochCheckpoints(folder, module.judged_by))
+        bars = any(isinstance(callback, ProgressBar) for callback in given)
+        if trainer_arguments.get("enable_progress_bar", True) and not bars:
+            own.append(TrainingProgress())
         trainer_arguments["callbacks"] = [*own, *given]
         trainer = _trainer(folder, max_epochs=max_epochs, **trainer_arguments)
         if resume_from is not None:
@@ -185,6 +213,26 @@ def _checked(seed: Any, optimizer: Any, callbacks: Any) -> list[Callback]:
     found = list(callbacks) if isinstance(callbacks, Iterable) else callbacks or []
     if not isinstance(found, list) or not all(isinstance(own, Callback) for own in found):
         raise TypeError(f"callbacks must be Lightning callbacks, got {shown(callbacks)}")
+    return found
+
+
+def _ending(module: ModelModule, patience: Any, schedule: Any) -> list[Callback]:
+    """Return what ends a training early, and what lets its learning rate fall, checked."""
+    found: list[Callback] = []
+    if patience is not None:
+        found.append(Patience(module.judged_by, positive_int("patience", patience)))
+    if schedule is None:
+        return found
+    module.logs_rate = True
+    if isinstance(schedule, str) and schedule == "cosine":
+        return [*found, CosineDecay()]
+    allowed = "schedule must be 'cosine', or callable: optimiser → scheduler of its learning rate"
+    if not callable(schedule):
+        raise TypeError(f"{allowed}; got {shown(schedule)}")
+    made = schedule(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=module.learning_rate))
+    if not isinstance(made, LRScheduler):
+        raise TypeError(f"{allowed} (torch.optim.lr_scheduler); it returned {shown(made)}")
+    module.schedule = schedule
     return found
 
 
@@ -230,7 +278,8 @@ def _plan(
 def _trainer(folder: Path, **arguments: Any) -> Trainer:
     if "default_root_dir" in arguments:
         raise TypeError("default_root_dir is set by run_dir: pass that")
-    arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **arguments}
+    usual = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_model_summary": False}
+    arguments = {**usual, **arguments}
     arguments.setdefault("logger", CSVLogger(folder, name=LOGS))
     _check_accelerator(arguments.get("accelerator", "auto"))
     try:

@@ -50,7 +50,7 @@ def meet(where: "Devices") -> None:
     import torch
     from lightning.fabric import Fabric
 
-    from cmvae.training.clustering import quiet_training
+    from cmvae.training.progress import quiet_training
 
     if torch.distributed.is_initialized():
         if (there := torch.distributed.get_world_size()) != where.processes:
