@@ -22,7 +22,7 @@ HALVES = {"left": ["a", "b"], "right": ["c", "d"]}
 
 
 def clusterer(**settings):
-    small = {"n_clusters": 2, "max_epochs": 2, "batch_size": 30, "latent_dim": 3}
+    small = {"n_clusters": 2, "max_epochs": 2, "batch_size": 30, "latent_dim": 3, "start": "gmm"}
     return CMVAEClusterer(**{**small, "random_state": 0, **settings})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -88,6 +89,13 @@ class ModelModule(LightningModule):
         """Let each of several processes draw by itself; weights and order of samples are alike."""
         if self.seed_of_draws is not None:
             torch.manual_seed(self.seed_of_draws + self.trainer.global_rank)
+
+    def on_fit_start(self) -> None:
+        """Tell loggers the settings of the model; beside the CSV file they are in checkpoints."""
+        settings = {**settings_of(self.model), "learning_rate": self.learning_rate}
+        for logger in self.trainer.loggers:
+            if not isinstance(logger, CSVLogger):
+                logger.log_hyperparams(settings)
 
     def prepare(self, data: Any) -> None:
         """Learn from the training data what has to be known before the first step."""
