@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cmvae.base.processes import by_first
+from cmvae.base.quiet import quiet_training
 from cmvae.base.words import counted
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.dcmvae import DCMVAE
@@ -111,7 +112,6 @@ def _trained(
     from cmvae.runs.run import drawn_seed
     from cmvae.training.checkpoints import to_resume
     from cmvae.training.fit import ONE_AT_A_TIME, fit
-    from cmvae.training.progress import quiet_training
 
     config, seed = prepared.config, drawn_seed(prepared.config.seed)
     where = config.where.resolve()

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from cmvae.base.processes import by_first
+from cmvae.base.quiet import quiet_training
 from cmvae.base.words import shown
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
@@ -161,7 +162,6 @@ def train_run(
     from cmvae.training.clustering import train
     from cmvae.training.fit import ONE_AT_A_TIME
     from cmvae.training.processes import meet
-    from cmvae.training.progress import quiet_training
 
     config, recipe = prepared.config, prepared.config.recipe
     if seed is None:

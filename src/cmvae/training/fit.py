@@ -25,6 +25,7 @@ from cmvae.base.arguments import positive_int
 from cmvae.base.files import sole_writer
 from cmvae.base.forks import at_fork
 from cmvae.base.processes import agreed
+from cmvae.base.quiet import quiet_training
 from cmvae.base.refused_writes import naming
 from cmvae.base.words import counted, quoted, shown
 from cmvae.data.loading import as_dataset, batch_loader
@@ -35,7 +36,7 @@ from cmvae.training.companions import companions_of
 from cmvae.training.initialization import check_number
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.processes import refuse_to_train_apart
-from cmvae.training.progress import TrainingProgress, quiet_training
+from cmvae.training.progress import TrainingProgress
 from cmvae.training.saving import CheckpointFiles, EpochCheckpoints
 from cmvae.training.start import Start
 from cmvae.training.stopping import Patience, hold_out

@@ -1,6 +1,5 @@
 """What a training shows: one bar in a terminal or a notebook, elsewhere a line now and then."""
 
-import logging
 import shutil
 import sys
 import time
@@ -169,19 +168,3 @@ def _epoch(trainer: Trainer, pl_module: LightningModule) -> str:
 
 def _clock(seconds: float) -> str:
     return str(TextBar.format_interval(seconds))
-
-
-@contextmanager
-def quiet_training() -> Iterator[None]:
-    """Keep Lightning's notices and advice, and its use of what is outdated, to itself."""
-    notices = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
-    levels = [own.level for own in notices]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        for own in notices:
-            own.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for own, level in zip(notices, levels, strict=True):
-                own.setLevel(level)
