@@ -126,9 +126,9 @@ def bare(**fields):
             r"encoders\['a'\].*Module.*int",
         ),
         (
-            lambda: CMVAE(make_config(), networks({"a": (3,), "b": (4,)})[0]),
+            lambda: CMVAE(make_config(), networks({"a": (3,), "x": (4,)})[0]),
             ValueError,
-            "encoders.*'a', 'b'",
+            "encoders has modalities.*'a', 'x'",
         ),
         (
             lambda: CMVAE(bare(uses_likelihood_rescaling=True), *networks()),

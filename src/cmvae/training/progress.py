@@ -113,7 +113,7 @@ class TrainingProgress(ProgressBar):
     def _words(self, trainer: Trainer, pl_module: LightningModule) -> str:
         found = self.get_metrics(trainer, pl_module).items()
         return ", ".join(
-            f"{name} {own:.4g}" if isinstance(own, float) else f"{name} {own}"
+            f"{name} {own:#.4g}" if isinstance(own, float) else f"{name} {own}"
             for name, own in found
         )
 
