@@ -52,7 +52,7 @@ from cmvae.networks import (
 )
 from cmvae.training.callbacks import CosineDecay
 from cmvae.training.checkpoints import last_checkpoint
-from cmvae.training.fit import make_loader
+from cmvae.training.loaders import make_loader
 from cmvae.training.module import CMVAEModule
 from cmvae.training.start import Start
 

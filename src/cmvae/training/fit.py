@@ -14,12 +14,11 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.files import sole_writer
@@ -27,13 +26,13 @@ from cmvae.base.forks import at_fork
 from cmvae.base.processes import agreed
 from cmvae.base.quiet import quiet_training
 from cmvae.base.refused_writes import naming
-from cmvae.base.words import counted, quoted, shown
-from cmvae.data.loading import as_dataset, batch_loader
+from cmvae.base.words import quoted, shown
 from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import CosineDecay, StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, drop_training, training_folder
 from cmvae.training.companions import companions_of
 from cmvae.training.initialization import check_number
+from cmvae.training.loaders import make_loader, own_part
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.processes import refuse_to_train_apart
 from cmvae.training.progress import TrainingProgress
@@ -184,9 +183,9 @@ def fit(
             module.seed_of_draws = int(torch.randint(2**62, ()))
             order = (plan and plan.seed) if seed is None else seed
             if not isinstance(train_data, DataLoader):
-                train_loader = _own_part(trainer, train_loader, order or 0)
+                train_loader = own_part(trainer, train_loader, order or 0)
             if val_loader is not None and not isinstance(val_data, DataLoader):
-                val_loader = _own_part(trainer, val_loader)
+                val_loader = own_part(trainer, val_loader)
         try:
             with _sole_training(trainer, folder), _interruptible(trainer), naming(folder):
                 # Another may have been there since it was looked at.
@@ -235,20 +234,6 @@ def _ending(module: ModelModule, patience: Any, schedule: Any) -> list[Callback]
         raise TypeError(f"{allowed} (torch.optim.lr_scheduler); it returned {shown(made)}")
     module.schedule = schedule
     return found
-
-
-def make_loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
-    """Return a loader of the batches of a dataset or mapping; a ``DataLoader`` is one already.
-
-    Data of another kind, or that give no batch, are refused by the name of the argument.
-    """
-    if not isinstance(data, DataLoader):
-        data = as_dataset(data, argument, with_length=False)
-        data = batch_loader(data, positive_int("batch_size", batch_size), shuffle=shuffle)
-    if hasattr(data.dataset, "__len__") and len(data) == 0:
-        why = "it holds no samples, or fewer than a whole batch is dropped"
-        raise ValueError(f"{argument} gives no batch: {why}")
-    return data
 
 
 def _plan(
@@ -301,30 +286,6 @@ def _number_met(trainer: Trainer) -> int:
     distributed = torch.distributed
     is_met = distributed.is_available() and distributed.is_initialized()
     return int(trainer.world_size) if is_met else 1
-
-
-def _own_part(
-    trainer: Trainer, loader: DataLoader[Any], seed: int | None = None
-) -> DataLoader[Any]:
-    """Return a loader of the samples that this one of several processes takes.
-
-    With a seed they are shuffled, and some come twice in an epoch, so that all processes have the
-    same number of batches; without one each sample comes once.
-    """
-    data, number = loader.dataset, trainer.world_size
-    # Processes that are forked off later know their places only then: Lightning shares out.
-    is_late = getattr(trainer.strategy, "_start_method", "popen") != "popen"
-    if is_late or isinstance(data, IterableDataset):
-        return loader
-    own: dict[str, Any] = {"num_replicas": number, "rank": trainer.global_rank}
-    if seed is not None:
-        sampler: DistributedSampler[Any] = DistributedSampler(data, seed=seed, **own)
-    elif len(data) < number:  # type: ignore[arg-type]
-        few = counted(len(data), "sample")  # type: ignore[arg-type]
-        raise ValueError(f"val_data holds {few}, for {number} processes: give one to each at least")
-    else:
-        sampler = UnrepeatedDistributedSampler(data, shuffle=False, **own)
-    return DataLoader(data, loader.batch_size, sampler=sampler, collate_fn=loader.collate_fn)
 
 
 def _check_accelerator(name: Any) -> None:
