@@ -92,10 +92,10 @@ class ModelModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Tell loggers the settings of the model; beside the CSV file they are in checkpoints."""
-        settings = {**settings_of(self.model), "learning_rate": self.learning_rate}
         for logger in self.trainer.loggers:
             if not isinstance(logger, CSVLogger):
-                logger.log_hyperparams(settings)
+                known = {**settings_of(self.model), "learning_rate": self.learning_rate}
+                logger.log_hyperparams(known)
 
     def prepare(self, data: Any) -> None:
         """Learn from the training data what has to be known before the first step."""
