@@ -104,9 +104,14 @@ def test_a_bar_of_one_s_own_takes_its_place(terminal, tmp_path):
     assert "epoch 1 of 3" not in terminal.getvalue()
 
 
-def test_lightning_speaks_up_again_afterwards(tmp_path):
-    notices, filters = logging.getLogger("lightning.pytorch"), list(warnings.filters)
-    before = notices.level
-    trained(tmp_path, enable_progress_bar=False)
-    assert notices.level == before
+def test_lightning_is_silent_and_speaks_up_again_afterwards(tmp_path, monkeypatch):
+    notices, filters, said = logging.getLogger("lightning.pytorch"), list(warnings.filters), []
+    notices.setLevel(logging.INFO)
+    monkeypatch.setattr(notices, "handle", said.append)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        trained(tmp_path, enable_progress_bar=False)
+    assert (said, [str(one.message) for one in warned]) == ([], [])
+    notices.info("again")
+    assert len(said) == 1
     assert warnings.filters == filters

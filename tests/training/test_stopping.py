@@ -38,6 +38,18 @@ def test_validation_is_evaluated_after_every_epoch(tmp_path):
     assert log["val/loss"].notna().sum() == 3
 
 
+def test_what_is_held_out_changes_no_weight():
+    held = [
+        (data().data["a"] == row).all(-1) for row in hold_out(data(), 0.25, seed=3)[1].data["a"]
+    ]
+    other = data()
+    other.data["a"][torch.stack(held).any(0)] += 5.0
+    one, same = model(), model()
+    train(one, data(), max_epochs=2, validation=0.25, seed=3)
+    train(same, other, max_epochs=2, validation=0.25, seed=3)
+    assert torch.equal(weights(one), weights(same))
+
+
 def test_it_goes_on_as_if_never_stopped(tmp_path):
     how = {"validation": 0.25, "patience": 9, "schedule": lambda o: StepLR(o, 1, 0.5), "seed": 3}
     whole, parts = model(), model()
