@@ -25,6 +25,12 @@ SHORTENED = {
         r"CMVAEClusterer\(max_epochs=20": "CMVAEClusterer(3, max_epochs=12",
         "--epochs 20": "--clusters 3 --epochs 2",
     },
+    "scikit-learn.md": {
+        r"max_epochs=5": "max_epochs=1, start='gmm'",
+        r"max_epochs=3": "max_epochs=1, start='gmm'",
+        r"max_epochs=2(?=.*set_fit_request)": "max_epochs=1, start='gmm'",
+        r"max_epochs=2(?=.*set_callbacks)": "max_epochs=1, start='gmm'",
+    },
     "model.md": {r"max_epochs=\d+, warmup_epochs=\d+": "max_epochs=2, warmup_epochs=1"},
 }
 NEEDED = {
