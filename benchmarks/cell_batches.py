@@ -63,8 +63,13 @@ def recovered() -> tuple[sp.csr_array, pd.DataFrame, list[str]]:
     return values, cells.obs, list(map(str, cells.raw.var_names))
 
 
-def made(seed: int, has_effect: bool, n_batches: int) -> mudata.MuData:
-    """Return the cells as a MuData, with ``type`` and ``batch`` in obs."""
+def made(
+    seed: int, has_effect: bool, n_batches: int, without: int = WITHOUT
+) -> tuple[mudata.MuData, pd.DataFrame]:
+    """Return the cells as a MuData, with ``type`` and ``batch`` in obs, and all their proteins.
+
+    The MuData has the proteins of all but ``without`` cells, drawn at random.
+    """
     counts, obs, genes = recovered()
     rng = np.random.default_rng(seed)
     types = obs["bulk_labels"].cat.codes.to_numpy()
@@ -73,7 +78,7 @@ def made(seed: int, has_effect: bool, n_batches: int) -> mudata.MuData:
     means = means * rng.lognormal(0, 0.3, (n, 1))
     protein = rng.poisson(rng.gamma(3.0, means / 3.0))
     seen = np.ones(n, dtype=bool)
-    seen[rng.choice(n, WITHOUT, replace=False)] = False
+    seen[rng.choice(n, without, replace=False)] = False
     batch = rng.integers(0, n_batches, n)
     if n_batches == 3:
         lacks = obs["bulk_labels"].to_numpy() == LACKING
@@ -94,7 +99,7 @@ def made(seed: int, has_effect: bool, n_batches: int) -> mudata.MuData:
     table = {"type": obs["bulk_labels"].to_numpy().astype(str), "batch": batch.astype(str)}
     for name, values in table.items():
         whole.obs[name] = pd.Categorical(pd.Series(values, names).loc[whole.obs_names])
-    return whole
+    return whole, pd.DataFrame(protein, names, marks)
 
 
 def leiden(points: np.ndarray, seed: int) -> np.ndarray:
@@ -114,7 +119,7 @@ def measure(setting: str, seed: int) -> dict:
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        whole = made(seed, has_effect, n_batches)
+        whole, _ = made(seed, has_effect, n_batches)
         path = str(Path(folder) / "cells.h5mu")
         whole.write(path)
         files = {name: ModalityFile(path=path) for name in whole.mod}

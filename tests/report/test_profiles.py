@@ -21,7 +21,7 @@ N = 300
 GROUPS = np.arange(N) % 3
 COLUMNS = [
     *("modality", "column", "value", "cluster", "value_there", "value_elsewhere"),
-    *("effect_size", "effect_kind", "n_there", "n_elsewhere"),
+    *("effect_size", "effect_kind", "p_value", "p_adjusted", "n_there", "n_elsewhere"),
 ]
 
 
