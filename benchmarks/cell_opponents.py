@@ -4,7 +4,8 @@ Usage: python benchmarks/cell_opponents.py METHOD CELLS.h5mu SEED OUT.npz
 
 Needs scvi-tools alone, not this package. Both models get the counts, the batch, and their own
 defaults. totalVI knows a batch without proteins, but no cell without: cells that lack them are a
-batch of their own. MultiVI takes modalities that cells lack.
+batch of their own. MultiVI takes a cell whose
+proteins are all 0 for one without.
 """
 
 import resource
@@ -12,9 +13,11 @@ import sys
 import time
 import warnings
 
+import anndata
 import mudata
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import scvi
 import torch
 
@@ -45,14 +48,19 @@ def total_vi(rna, proteins, has):
     return model
 
 
-def multi_vi(rna, proteins, has):
-    """Train MultiVI on RNA and proteins, of which some cells have the first alone."""
-    rna.obs["modality"] = np.where(has, "both", "rna")
-    rna.obsm["protein_expression"] = proteins
-    scvi.model.MULTIVI.setup_anndata(
-        rna, batch_key="batch", protein_expression_obsm_key="protein_expression"
+def multi_vi(rna, proteins, _):
+    """Train MultiVI on RNA and proteins, without peaks."""
+    marks = anndata.AnnData(
+        sp.csr_matrix(proteins.to_numpy(np.float32)),
+        rna.obs[["batch"]].copy(),
+        pd.DataFrame(index=proteins.columns),
     )
-    model = scvi.model.MULTIVI(rna, n_genes=rna.n_vars, n_regions=0)
+    whole = mudata.MuData({"rna": rna, "protein": marks})
+    whole.obs["batch"] = rna.obs["batch"]
+    scvi.model.MULTIVI.setup_mudata(
+        whole, batch_key="batch", modalities={"rna_layer": "rna", "protein_layer": "protein"}
+    )
+    model = scvi.model.MULTIVI(whole)
     model.train(accelerator="cpu", enable_progress_bar=False)
     return model
 

@@ -17,6 +17,7 @@ import torch
 from cmvae.base.arguments import positive_int, seeded
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.data.observed import coded_values
+from cmvae.likelihoods import NegativeBinomial, Poisson
 from cmvae.models.inference import likelihood_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class PredictiveCheck:
 
 def checkable(model: "CMVAE", modality: str) -> bool:
     """Tell whether a modality is counts of one kind, which :func:`predictive_check` is for."""
-    return hasattr(likelihood_of(model, modality), "sample_of_rates")
+    return isinstance(likelihood_of(model, modality), Poisson | NegativeBinomial)
 
 
 @torch.no_grad()
