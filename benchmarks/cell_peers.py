@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 
 import mudata
@@ -94,7 +95,8 @@ def measure(rows: list[dict], python: str, setting: str, seed: int, method: str)
 
 def write(rows: list[dict], command: str) -> None:
     """Write the record: medians by setting and method."""
-    named = [{**row, "setting": f"{row['setting']}: {row['method']}"} for row in rows]
+    order = sorted(rows, key=lambda row: (TOLD.index(row["setting"]), METHODS.index(row["method"])))
+    named = [{**row, "setting": f"{row['setting']}: {row['method']}"} for row in order]
     middle = medians([{k: v for k, v in row.items() if k != "method"} for row in named])
     seeds = len({row["seed"] for row in rows})
     lines = [f"Median of {seeds} seeds, and their range.", ""]
@@ -119,13 +121,12 @@ def main() -> None:
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     done = {(row["setting"], row["seed"], row["method"]) for row in rows}
     command = "python benchmarks/cell_peers.py --python PYTHON"
-    for seed in range(asked.seeds):
-        for setting in asked.only:
-            for method in METHODS:
-                if (setting, seed, method) not in done:
-                    rows.append(measure(rows, asked.python, setting, seed, method))
-                    print(rows[-1], flush=True)
-                    write(rows, command)
+    wanted = product(METHODS, range(asked.seeds), asked.only)
+    for method, seed, setting in wanted:
+        if (setting, seed, method) not in done:
+            rows.append(measure(rows, asked.python, setting, seed, method))
+            print(rows[-1], flush=True)
+            write(rows, command)
 
 
 if __name__ == "__main__":
