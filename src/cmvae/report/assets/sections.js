@@ -216,12 +216,12 @@ function shares(inside, outside) {
 
 function differences(cluster) {
   if (!cluster.differences.length) return null;
-  const head = [{ text: "Feature" }, { text: "Effect size", kind: "number" }, { text: "Adjusted p", kind: "number" }, { text: "Here and elsewhere" }, { text: "Here", kind: "number" }, { text: "Elsewhere", kind: "number" }, { text: "Generated", kind: "number" }];
+  const head = [{ text: "Feature" }, { text: "Effect size", kind: "number" }, { text: "Here and elsewhere" }, { text: "Here", kind: "number" }, { text: "Elsewhere", kind: "number" }, { text: "Generated", kind: "number" }];
   const rows = cluster.differences.map((d) => {
     const shown = (x) => (x === null ? "–" : d.is_share ? percent(x) : number(x));
     return el("tr", {}, el("th", { scope: "row" }, featureName(d.modality, d.feature)),
-      el("td", { class: "number" }, el("span", { class: "symbol" }, `${d.symbol} `), effectSize(d)),
-      el("td", { class: "number" }, d.p === null ? "–" : d.p < 1e-4 ? "< 0.0001" : number(d.p)),
+      el("td", { class: "number" }, el("span", { class: "symbol" }, `${d.symbol} `), effectSize(d),
+        d.p === null ? null : el("div", { class: "symbol" }, d.p < 1e-4 ? "p < 0.0001" : `p ${d.p.toFixed(4)}`)),
       el("td", {}, d.histogram ? histogram(d.histogram) : shares(d.inside, d.outside)),
       ...[d.inside, d.outside, d.generated].map((x) => el("td", { class: "number" }, shown(x))));
   });
