@@ -21,6 +21,7 @@ SHORTENED = {
         FEW: "CMVAEClusterer(max_epochs=10, random_state=0)",
     },
     "single-cell.md": {"max_epochs=70": "max_epochs=36", "warmup_epochs=60": "warmup_epochs=30"},
+    "cells-to-figures.md": {"batch --out": "batch --clusters 3 --epochs 2 --out"},
     "covariates.md": {
         r"CMVAEClusterer\(max_epochs=20": "CMVAEClusterer(3, max_epochs=12",
         "--epochs 20": "--clusters 3 --epochs 2",
