@@ -2,7 +2,8 @@
 # make test   lint, types, the examples in docstrings and the tests, as CI runs them
 # make dist   the source archive and the wheel, in dist
 # make docs   the documentation, as a site in build/site; a warning is an error
-# make bench  what every operation costs, against its floor; make bench-peer: against MultiVae
+# make bench  what every operation costs, against its floor, and many rows (an hour, 8 GB of disk);
+#             make bench-peer: against MultiVae
 # make peer-test  what MultiVae itself says of converted, exported and adapted models
 # make bench-gpu images of five modalities and their diffusion decoders, on one recent GPU
 # make attack what is promised of errors, under kill, full disks, signals, hostile files and odd calls;
@@ -63,6 +64,11 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/wide.py
 	$(BIN)/python benchmarks/wait.py
 	$(BIN)/python benchmarks/steps.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/steps.py --fit 30000 1000000
+	$(BIN)/python benchmarks/scale.py predict
+	$(BIN)/python benchmarks/scale.py fit
+	$(BIN)/python benchmarks/scale.py estimator
+	$(BIN)/python benchmarks/devices.py
 
 # CONSTRAINTS= takes a build of PyTorch for the GPU.
 bench-gpu: $(VENV)/.installed

@@ -8,6 +8,9 @@ memory that it held.
 that an epoch has 50 steps of 1024 rows, for what is asked for is memory. The last line is of shards
 three times as large as the memory that the process may have (`ulimit -d`). With `--line` one of the
 lines is measured again, and put beside the others.
+
+`python benchmarks/scale.py estimator` fits two arrays of 40 columns each, of one epoch, by
+`CMVAEClusterer`: the most memory that the process held, over the bytes of both.
 """
 
 import argparse
@@ -39,6 +42,7 @@ GIVEN_BACK = {  # what is free, at once: addresses that are reserved count for a
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
 }
+ARRAYS = (1_000_000, 4_000_000)  # rows
 FITS = (  # rows, columns of each of two folders, their type, and the limit
     (1_000_000, 40, "float32", 0),
     (4_000_000, 40, "float32", 0),
@@ -48,10 +52,11 @@ FITS = (  # rows, columns of each of two folders, their type, and the limit
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["predict", "fit", "one", "one-fit"])
+    parser.add_argument("what", choices=["predict", "fit", "estimator", "one", "one-fit"])
     parser.add_argument("--work", type=Path, help="where tables are made, and kept")
     parser.add_argument("--share", type=float, default=1.0, help="of the rows")
     parser.add_argument("--line", type=int, choices=range(len(FITS)), help="of the fits, alone")
+    parser.add_argument("--array", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.what == "one":
@@ -59,6 +64,9 @@ def main() -> None:
         return
     if arguments.what == "one-fit":
         print(json.dumps(one_fit(*arguments.command)))
+        return
+    if arguments.what == "estimator":
+        estimator(arguments.array, arguments.share)
         return
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
@@ -116,6 +124,51 @@ def fit(work: Path, share: float, lines: Iterable[int]) -> None:
     rows = [measured_now.get(line, before[line]) for line in range(len(FITS))]
     known = [row for row in rows if row]
     write_record("scale-fit", "python benchmarks/scale.py fit", rows, table(known, [*known[0]]))
+
+
+def estimator(n: int | None, share: float) -> None:
+    """Measure fits of arrays, each in a process of its own; or, of so many rows, in this one."""
+    if n is not None:
+        print(json.dumps(one_array(n)))
+        return
+    rows = []
+    for n in (int(share * own) for own in ARRAYS):
+        own = [sys.executable, __file__, "estimator", "--array", str(n)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(own, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(rows[-1], flush=True)
+    command = "python benchmarks/scale.py estimator"
+    write_record("scale-estimator", command, rows, table(rows, [*rows[0]]))
+
+
+def one_array(n: int) -> dict[str, float]:
+    """Fit arrays in this process; libraries are what it holds before there are any."""
+    from cmvae import CMVAEClusterer
+
+    def resident() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+    libraries, rng = resident(), np.random.default_rng(0)
+    groups, tables = rng.integers(5, size=n), dict[str, np.ndarray]()
+    for name in "ab":
+        centres = rng.normal(0, 2, (5, 40)).astype(np.float32)
+        tables[name] = np.empty((n, 40), np.float32)
+        for first in range(0, n, ROWS_AT_ONCE):
+            own = centres[groups[first : first + ROWS_AT_ONCE]]
+            noise = rng.standard_normal(own.shape, dtype=np.float32)
+            tables[name][first : first + ROWS_AT_ONCE] = own + noise
+    raw = sum(own.nbytes for own in tables.values()) >> 20
+    CMVAEClusterer(5, max_epochs=1, device="cpu", random_state=0).fit(tables)
+    return {
+        "rows": n,
+        "arrays, MiB": raw,
+        "libraries, MiB": libraries,
+        "peak MiB": resident(),
+        "peak / arrays": resident() / raw,
+        "target": "<= 3",
+        "CPU seconds": round(time.process_time()),
+    }
 
 
 def fitted(folder: Path, limit: int) -> dict[str, float]:

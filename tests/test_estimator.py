@@ -1009,6 +1009,17 @@ def test_odd_data_are_refused_in_a_line(data, error, message):
     assert "\n" not in str(refusal.value)
 
 
+def test_large_arrays_are_clustered_as_small_ones_without_a_copy(monkeypatch):
+    arrays = {"a": ROWS.copy(), "b": ROWS[:, :2] ** 3}
+    arrays["a"][5, 0] = np.nan
+    settings = {"n_clusters": 3, "max_epochs": 3, "device": "cpu", "random_state": 0}
+    small = CMVAEClusterer(**settings).fit(arrays)
+    monkeypatch.setattr("cmvae.preprocessing.frames.MOST_NUMBERS", 10)
+    large = CMVAEClusterer(**settings).fit(arrays)
+    np.testing.assert_array_equal(large.labels_, small.labels_)
+    np.testing.assert_allclose(large.transform(arrays), small.transform(arrays), atol=1e-5)
+
+
 def test_huge_numbers_are_clustered_or_refused_without_a_word_of_numpy():
     tables = groups(30)[0]
     tables["a"][0, 0] = 1.7e308

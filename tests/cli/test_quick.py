@@ -13,16 +13,24 @@ from made_files import IDS, LABELS, given, table_a, table_b
 PROGRAM = """
 import json, sys
 from cmvae.cli import main
+COMPILER = {"torch._dynamo"}
 sys.argv[0] = "cmvae"
 try:
     main()
     status = 0
 except SystemExit as stop:
     status = stop.code or 0
-loaded = sorted({name.partition(".")[0] for name in sys.modules})
+loaded = sorted({name.partition(".")[0] for name in sys.modules} | COMPILER & set(sys.modules))
 print("\\n" + json.dumps([status, loaded]))
 """
-HEAVY = {"lightning", "pytorch_lightning", "diffusers", "plotly", "matplotlib"}
+HEAVY = {
+    "lightning",
+    "pytorch_lightning",
+    "diffusers",
+    "plotly",
+    "matplotlib",
+    "torch._dynamo",
+}
 
 
 def run_alone(*arguments, cwd):
@@ -88,3 +96,19 @@ def test_what_is_loaded_is_seen(folder):
     """The negative of the test above: a check that finds nothing anywhere proves nothing."""
     _, loaded, _ = run_alone("predict", "run", *given(a="ten.csv"), "--out", "p.csv", cwd=folder)
     assert {"torch", "pandas", "cmvae"} <= loaded
+
+
+def test_models_are_built_without_the_compiler():
+    """Their size is counted on the meta device, where some operations load it."""
+    program = """
+import sys
+from cmvae import CMVAE, CMVAEConfig
+shapes = {"image": (3, 28, 28), "text": (5, 30), "peaks": 12, "counts": 4}
+likelihoods = {"text": "categorical", "peaks": "bernoulli", "counts": "negative_binomial"}
+CMVAE(CMVAEConfig(n_modalities=4, input_dims=shapes, decoders_dist=likelihoods,
+    modalities_specific_dim=2, covariates={"batch": 3, "age": 1}, covariance="full",
+    prior_and_posterior_dist="normal"))
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

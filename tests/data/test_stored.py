@@ -16,7 +16,7 @@ from cmvae.data import (
     iterate,
     read_inputs,
 )
-from cmvae.data.stored import CellsOnDisk, RowsOnDisk
+from cmvae.data.stored import CellsReadLater, RowsReadLater
 from helpers import assert_same
 
 N = 12
@@ -346,7 +346,7 @@ class Rows:
 def test_rows_on_disk_are_read_when_they_are_asked_for(dtype):
     file = Rows(np.random.default_rng(0).integers(0, 256, (20, 3)).astype(dtype))
     expected = torch.from_numpy(file.values).float() / (255 if dtype == np.uint8 else 1)
-    whole = RowsOnDisk(file)
+    whole = RowsReadLater(file)
     some = whole.cut(torch.tensor([5, -1, 5, 2])).cut(slice(1, 4))
     every = whole.cut(slice(2, 18, 3)).cut(torch.tensor([-1, 0]))
     assert (file.read, some.shape, every.shape) == (0, (3, 3), (2, 3))
@@ -362,11 +362,11 @@ def test_what_is_not_finite_on_disk_is_found_and_cells_are_those_that_are_no_nan
     values[[2, 9], [0, 1]] = np.nan
     values[13] = np.nan
     values[17, 2] = np.inf
-    cells = CellsOnDisk(Rows(values))
+    cells = CellsReadLater(Rows(values))
     assert torch.equal(cells[:], torch.from_numpy(~np.isnan(values)))
     assert cells.any_cell().tolist() == [row != 13 for row in range(20)]
-    assert RowsOnDisk(Rows(values)).nonfinite().nonzero().flatten().tolist() == [2, 9, 13, 17]
-    data = {"a": RowsOnDisk(Rows(values)), "b": torch.ones(20, 1)}
+    assert RowsReadLater(Rows(values)).nonfinite().nonzero().flatten().tolist() == [2, 9, 13, 17]
+    data = {"a": RowsReadLater(Rows(values)), "b": torch.ones(20, 1)}
     with pytest.raises(ValueError, match="NaN or infinity in observed entries of sample 17"):
         IncompleteDataset(data, {}, cells={"a": cells})
     values[17, 2] = 4

@@ -247,3 +247,39 @@ def test_a_modality_may_be_left_out_of_the_matching():
 def test_batches_go_on_from_a_sample():
     with filled(RowStore(["a", "b"])) as store:
         assert [rows.ids for rows in store.batches(2, 3)] == [["s4", "s9"]]
+
+
+@pytest.mark.parametrize("other", [[0, 1, 2, 3], [0, 1, 3, 2], [0, 1, 2]])
+@pytest.mark.parametrize("missing", [(), (1,)])
+def test_ids_of_one_order_give_what_those_of_another_do(other, missing):
+    """Modalities of the same ids in the same order are not joined, for time."""
+    ids = np.array(["s1", "s2", "s3", "s4"])
+    with RowStore(["a", "b"]) as store:
+        store.add("a", ids[:3].tolist(), values(1, 2, 3), seen(3))
+        store.add("a", ids[3:].tolist(), values(4), seen(1))
+        store.add("b", ids[other].tolist(), values(5, 6, 7, 8)[other], seen(len(other), *missing))
+        store.match()
+        store.check()
+        rows = store.all_rows()
+    assert list(rows.ids) == ids.tolist()
+    assert rows.masks["a"].all()
+    expected = np.isin(range(4), np.array(other)[seen(len(other), *missing)])
+    assert rows.masks["b"].tolist() == expected.tolist()
+    assert rows.data["a"][:, 0].tolist() == [1, 2, 3, 4]
+    assert rows.data["b"][:, 0].tolist() == (np.array([5, 6, 7, 8]) * expected).tolist()
+
+
+def test_ids_of_one_order_are_refused_and_told_of_as_others_are():
+    with RowStore(["a", "b"]) as store:
+        for name in ("a", "b"):
+            store.add(name, ["s1", "s2", "s1"], values(1, 2, 3), seen(3))
+        store.match()
+        with pytest.raises(ValueError, match="'a': duplicate ids: s1"):
+            store.check()
+    with RowStore(["a", "b"]) as store:
+        for name in ("a", "b"):
+            store.add(name, ["s1", "S1"], values(1, 2), seen(2))
+        store.match()
+        assert "spelled as others nearly, such as 'S1' beside 's1'" in store.matching.oddities[0]
+        store.check()
+        assert len(store) == 2

@@ -84,7 +84,7 @@ def test_a_streamed_run_has_the_loss_and_the_labels_of_one_in_memory(
     with monkeypatch.context() as patch:
         hold_little(patch)
         waiting, streamed = fitted(files, tmp_path / "streamed", covariates)
-    assert (held.rows.are_on_disk, waiting.rows.are_on_disk) == (False, True)
+    assert (held.rows.are_read_later, waiting.rows.are_read_later) == (False, True)
     assert not len(streamed.samples)
     again = read_run(tmp_path / "streamed")
     assert again.samples["id"].tolist() == whole.samples["id"].tolist()
@@ -184,7 +184,7 @@ def test_images_wait_in_files_as_bytes(tmp_path, monkeypatch):
     held = prepare(config, *read_files(files))
     hold_little(monkeypatch)
     waiting = prepare(config, *read_files(files))
-    assert waiting.rows.are_on_disk
+    assert waiting.rows.are_read_later
     assert waiting.config == held.config
     for rows in ([3, 1, 79], slice(5, 9)):
         torch.testing.assert_close(waiting.data.batch(rows).data, held.data.batch(rows).data)

@@ -78,7 +78,7 @@ def report(
             known = record.covariate_files
             rows = read_files(record.config.modalities, record.preprocessing, covariates=known)[1]
             say_join(rows.join)
-            if rows.are_on_disk:
+            if rows.are_read_later:
                 total, rows = len(rows.ids), rows.drawn(MOST_SHOWN)
                 say(f"The page is of {len(rows.ids)} of {total} samples, drawn at random")
             if truth is not None:

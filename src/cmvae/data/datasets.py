@@ -29,7 +29,7 @@ from cmvae.data.checks import (
     sample_list,
 )
 from cmvae.data.covariates import as_covariates
-from cmvae.data.stored import CellsOnDisk, Stored, as_values
+from cmvae.data.stored import CellsReadLater, Stored, as_values
 
 
 class Sample(ModelOutput):
@@ -131,7 +131,7 @@ class MultimodalBaseDataset(Dataset[ModelOutput]):
         """Return the number of samples."""
         if not self.is_checked:
             return check_lengths(self.data)
-        return len(next(iter(self.data.values())))
+        return next(iter(self.data.values())).shape[0]  # which is found sooner than a length
 
     def __repr__(self) -> str:
         if not self.is_checked:
@@ -262,12 +262,12 @@ class IncompleteDataset(MultimodalBaseDataset):
         self.masks = {name: as_mask(masks.get(name, whole), name, n) for name in self.modalities}
         self.cells: dict[str, Any] = {
             name: own
-            if isinstance(own, CellsOnDisk)
+            if isinstance(own, CellsReadLater)
             else as_cells(own, name, self.data[name].shape)
             for name, own in given.items()
         }
         for name, own in self.cells.items():
-            there = own.any_cell() if isinstance(own, CellsOnDisk) else any_cell(own)
+            there = own.any_cell() if isinstance(own, CellsReadLater) else any_cell(own)
             self.masks[name] = self.masks[name] & there.to(self.masks[name].device)
         # What is no vector lacks all its cells or none, which the masks of samples say.
         self.cells = {name: own for name, own in self.cells.items() if len(own.shape) == 2}

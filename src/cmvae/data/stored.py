@@ -164,7 +164,7 @@ class StandardisedRows(Stored):
 
 
 class Rows(Protocol):
-    """Rows in a file: how many there are, of which shape and dtype each is, and what some hold."""
+    """Rows that are not held: how many there are, their shape and dtype, and what some hold."""
 
     dtype: "np.dtype[Any]"
     shape: tuple[int, ...]
@@ -175,13 +175,13 @@ class Rows(Protocol):
         """Return rows by their numbers, (B,) int64, as (B, *shape)."""
 
 
-class RowsOnDisk(Stored):
-    """Rows that wait in a file, and are read when they are asked for; bytes become x / 255.
+class RowsReadLater(Stored):
+    """Rows that are read when they are asked for, from a file say; bytes become x / 255.
 
     What is cut out of them is not read either.
 
     Args:
-        rows: The file.
+        rows: What reads them.
         places: Which of its rows these are, in order; None: all.
     """
 
@@ -201,7 +201,7 @@ class RowsOnDisk(Stored):
         return values[0] if is_one else values
 
     def places_of(self, rows: slice | Tensor) -> range | np.ndarray:
-        """Return where some of the rows are in the file."""
+        """Return the numbers of some of the rows."""
         if isinstance(rows, slice):
             return self.places[rows]
         wanted = (rows.nonzero().flatten() if rows.dtype == torch.bool else rows).cpu().numpy()
@@ -211,7 +211,7 @@ class RowsOnDisk(Stored):
         return self.places[wanted]
 
     def cut(self, rows: slice | Tensor) -> Self:
-        """Return some rows, which still wait in the file."""
+        """Return some rows, which are not read yet."""
         return type(self)(self.rows, self.places_of(rows))
 
     def nonfinite(self) -> Tensor:
@@ -219,8 +219,8 @@ class RowsOnDisk(Stored):
         return nonfinite_samples(self)
 
 
-class CellsOnDisk(RowsOnDisk):
-    """Which cells of rows in a file are there: those that are not NaN."""
+class CellsReadLater(RowsReadLater):
+    """Which cells of rows that are read later are there: those that are not NaN."""
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
         """Return booleans of the shape that the values have."""

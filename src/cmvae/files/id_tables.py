@@ -15,6 +15,7 @@ from cmvae.files.spellings import ALIKE, normal_ids
 
 MEMORY = "128MB"  # for ids, before they go to the disk
 _FIRST = 1 << 40  # what no modality has rows of
+_AT_ONCE = 1 << 16  # ids in memory
 
 
 class IdTables:
@@ -28,16 +29,14 @@ class IdTables:
         self._places = range(number)
         self._counts = [0] * number
         self._are_numbers = [True] * number  # whether the ids are those of the rows, from 0 on
-        self._is_joined = False
+        self._is_joined = self._is_renamed = False
         self._open = ExitStack()
         folder = self._open.enter_context(scratch_folder("cmvae-join-"))
         # One thread: more would each take memory, and the order is theirs.
         settings: Any = {"threads": 1, "memory_limit": MEMORY, "temp_directory": str(folder)}
         self._base: Any = self._open.enter_context(duckdb.connect(":memory:", config=settings))
         for place in self._places:
-            self._base.execute(
-                f"CREATE TABLE m{place} (row BIGINT, id VARCHAR, seen BOOLEAN, alike UBIGINT)"
-            )
+            self._base.execute(f"CREATE TABLE m{place} (row BIGINT, id VARCHAR, seen BOOLEAN)")
 
     def close(self) -> None:
         """Remove what is on the disk."""
@@ -54,17 +53,14 @@ class IdTables:
         self._is_joined = False
         if self._are_numbers[place]:
             self._are_numbers[place] = list(ids) == list(map(str, range(first, stop)))
-        rows = pyarrow.table(
-            {
-                "row": np.arange(first, stop),
-                "id": pyarrow.array(ids, pyarrow.string()),
-                "seen": pyarrow.array(observed, pyarrow.bool_()),
-                "alike": pyarrow.array(normal_ids(ids, ALIKE), pyarrow.string()),
-            }
-        )
+        texts = pyarrow.array(ids, pyarrow.string())
+        seen = pyarrow.array(observed, pyarrow.bool_())
+        self._insert(f"m{place}", {"row": np.arange(first, stop), "id": texts, "seen": seen})
+
+    def _insert(self, name: str, columns: Mapping[str, Any], values: str = "*") -> None:
         with disk_errors():
-            self._base.register("added", rows)
-            self._base.execute(f"INSERT INTO m{place} SELECT row, id, seen, hash(alike) FROM added")
+            self._base.register("added", pyarrow.table(columns))
+            self._base.execute(f"INSERT INTO {name} SELECT {values} FROM added")
             self._base.unregister("added")
 
     def of(self, place: int) -> list[str]:
@@ -77,7 +73,7 @@ class IdTables:
         self._base.register("renamed", pyarrow.table(names))
         self._ask(f"UPDATE m{place} SET id = new FROM renamed WHERE id = old", False)
         self._base.unregister("renamed")
-        self._is_joined = False
+        self._is_joined, self._is_renamed = False, True
 
     def are_plain(self, places: Sequence[int]) -> bool:
         """Tell whether ids that are not the same are surely not others in another spelling.
@@ -86,7 +82,7 @@ class IdTables:
         two of a modality differ only in their spelling, most of a modality's are elsewhere, and
         rows are not numbered beside others.
         """
-        if any(self._look_alike(place) for place in places):
+        if self._look_alike():
             return False
         has = [f"have{place} NOTNULL" for place in places]
         kinds = self._ask(f"SELECT {', '.join([*has, 'count(*)'])} FROM samples GROUP BY ALL")
@@ -104,9 +100,20 @@ class IdTables:
                 return False
         return True
 
-    def _look_alike(self, place: int) -> bool:
-        query = f"SELECT count(DISTINCT id) > count(DISTINCT alike) FROM m{place}"
-        return bool(self._ask(query, False)[0][0])
+    def _look_alike(self) -> bool:
+        """Tell whether two ids of all modalities differ only in their spelling."""
+        is_spelled = False
+        self._ask("CREATE OR REPLACE TABLE spellings (id UBIGINT, alike UBIGINT)")
+        for ids, _ in self.batches(_AT_ONCE, 0):
+            alike = normal_ids(ids, ALIKE)
+            is_spelled = is_spelled or alike != ids
+            texts = (pyarrow.array(own, pyarrow.string()) for own in (ids, alike))
+            columns = dict(zip(("id", "alike"), texts, strict=True))
+            self._insert("spellings", columns, "hash(id), hash(alike)")
+        query = "SELECT count(DISTINCT id) > count(DISTINCT alike) FROM spellings"
+        found = is_spelled and bool(self._ask(query)[0][0])
+        self._ask("DROP TABLE spellings")
+        return found
 
     def first(self, place: int) -> list[str]:
         """Return the first ids of samples that have a modality."""
@@ -157,12 +164,14 @@ class IdTables:
             return found
 
     def _join(self) -> None:
-        """Make the table of samples, unless it is there: id, and the rows of each modality."""
+        """Make the view of samples, unless it is there: id, and the rows of each modality."""
         if self._is_joined:
             return
-        kind = "TABLE"
-        if len(self._places) == 1:  # nothing to be joined, and in order already
-            kind, query = "VIEW", "SELECT id, row AS have0, if(seen, row, NULL) AS row0 FROM m0"
+        if self._are_the_same():  # nothing to be joined, and in order already
+            rows = ", ".join(
+                f"row AS have{place}, if(seen, row, NULL) AS row{place}" for place in self._places
+            )
+            query = f"SELECT id, {rows} FROM m0"
         else:
             rows = " UNION ALL ".join(
                 f"SELECT {place} AS place, row, id, seen FROM m{place}" for place in self._places
@@ -173,10 +182,22 @@ class IdTables:
                 for place in self._places
             )
             first = f"min(place * {_FIRST} + row)"
-            query = f"SELECT id, {columns} FROM ({rows}) GROUP BY id ORDER BY {first}"
-        with disk_errors():
-            self._base.execute(f"CREATE OR REPLACE {kind} samples AS {query}")
+            made = f"SELECT id, {columns} FROM ({rows}) GROUP BY id ORDER BY {first}"
+            query = "FROM joined"
+            self._ask(f"CREATE OR REPLACE TABLE joined AS {made}", False)
+        self._ask(f"CREATE OR REPLACE VIEW samples AS {query}", False)
         self._is_joined = True
+
+    def _are_the_same(self) -> bool:
+        """Tell whether all modalities have the same ids in the same order, and hold them alike."""
+        if self._is_renamed or len(set(self._counts)) > 1:
+            return False
+        differ = (
+            f"SELECT 1 FROM m0 POSITIONAL JOIN m{place} "
+            f"WHERE m0.id <> m{place}.id OR m0.seen <> m{place}.seen LIMIT 1"
+            for place in self._places[1:]
+        )
+        return not any(self._ask(query, False) for query in differ)
 
 
 def _in_parts(batches: Any, rows: int) -> Iterator[Any]:

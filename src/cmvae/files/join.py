@@ -17,7 +17,7 @@ from cmvae.base.words import counted, listed, raise_all
 from cmvae.files.id_tables import IdTables, disk_errors
 from cmvae.files.ids import match_ids
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
-from cmvae.files.spool import SparseSpool, Spool, TextSpool
+from cmvae.files.spool import NumberedRows, SparseSpool, Spool, TextSpool
 
 IDS_AT_ONCE = 1 << 16
 
@@ -28,8 +28,9 @@ class JoinedRows:
 
     Attributes:
         ids: n ids.
-        data: Modality to (n, *) values, CSR where sparse ones were added, a spool where they wait
-            in a file; zeros where a sample lacks it, NaN where a cell of it is missing.
+        data: Modality to (n, *) values, CSR where sparse ones were added, numbered rows where they
+            wait in a file or are coded when they are read; zeros where a sample lacks it, NaN where
+            a cell of it is missing.
         masks: Modality to (n,) boolean.
         join: How all samples, these among them, were joined; None: not at all.
         covariates: Name to n values as they are written, None or NaN where one is missing.
@@ -42,18 +43,18 @@ class JoinedRows:
     covariates: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def are_on_disk(self) -> bool:
-        """Whether they wait in files."""
-        return any(isinstance(own, Spool) for own in self.data.values())
+    def are_read_later(self) -> bool:
+        """Whether they wait in files, or are coded when they are read."""
+        return any(isinstance(own, NumberedRows) for own in self.data.values())
 
     def cells(self) -> dict[str, Any]:
         """Return modality to which cells are there, (n, D) boolean, where single ones are missing.
 
-        Missing ones are NaN. Of values that wait in a file these are returned.
+        Missing ones are NaN. Of values that are read later these are returned.
         """
         found: dict[str, Any] = {}
         for name, values in self.data.items():
-            if isinstance(values, Spool):
+            if isinstance(values, NumberedRows):
                 if values.has_gaps(self.masks[name]):
                     found[name] = values
                 continue
@@ -82,7 +83,7 @@ class JoinedRows:
         else:
             rows = np.sort(np.random.default_rng(seed).choice(len(self.ids), n, replace=False))
         data = {
-            name: own.take(rows) if isinstance(own, Spool) else own[rows]
+            name: own.take(rows) if isinstance(own, NumberedRows) else own[rows]
             for name, own in self.data.items()
         }
         masks, known = (

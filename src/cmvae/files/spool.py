@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
@@ -14,7 +15,30 @@ _TEXTS = 8192  # read at a time
 _COLUMN = np.dtype(np.int32)  # of sparse rows
 
 
-class Spool:
+class NumberedRows(ABC):
+    """Rows of one dtype and shape that are not held: they are read by their numbers."""
+
+    dtype: "np.dtype[Any]"
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows by their numbers, (n,) int64, as (n, *shape)."""
+
+    def has_gaps(self, seen: np.ndarray) -> bool:
+        """Tell whether one of the rows that are ``seen``, (n,) boolean, holds NaN."""
+        if self.dtype.kind != "f" or len(self.shape) != 1:
+            return False
+        step = max(1, BLOCK_ENTRIES // max(1, self.shape[0]))
+        spans = (np.flatnonzero(seen[i : i + step]) + i for i in range(0, len(seen), step))
+        return any(bool(np.isnan(self.take(rows)).any()) for rows in spans)
+
+
+class Spool(NumberedRows):
     """Rows of one dtype and shape, written one after the other and read in any order.
 
     Args:
@@ -62,14 +86,6 @@ class Spool:
                     raise OSError(f"rows that wait in a file are gone: {len(self)} were written")
                 place, start = place + got, start + got
         return found
-
-    def has_gaps(self, seen: np.ndarray) -> bool:
-        """Tell whether one of the rows that are ``seen``, (n,) boolean, holds NaN."""
-        if self.dtype.kind != "f" or len(self.shape) != 1:
-            return False
-        step = max(1, BLOCK_ENTRIES // max(1, self.shape[0]))
-        spans = (np.flatnonzero(seen[i : i + step]) + i for i in range(0, len(seen), step))
-        return any(bool(np.isnan(self.take(rows)).any()) for rows in spans)
 
     def close(self) -> None:
         """Remove the file."""
@@ -127,6 +143,33 @@ class TextSpool(Sequence[str]):
         whole = self._bytes.take(np.arange(ends[0], ends[-1])).tobytes()
         bounds = (ends - ends[0]).tolist()
         return [whole[first:last].decode() for first, last in pairwise(bounds)]
+
+
+class NumberTexts(Sequence[str]):
+    """The numbers from 0 as texts, none of which is held.
+
+    Example:
+        >>> list(NumberTexts(3)), NumberTexts(5)[3:]
+        (['0', '1', '2'], ['3', '4'])
+    """
+
+    def __init__(self, length: int) -> None:
+        self._numbers = range(length)
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """Return a text, or those of a slice."""
+        found = self._numbers[place]
+        return str(found) if isinstance(found, int) else list(map(str, found))
 
 
 class SparseSpool:

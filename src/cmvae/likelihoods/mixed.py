@@ -85,17 +85,14 @@ class Mixed(Likelihood):
         if shape is not None and tuple(shape) != own:  # before anything of that size is made
             got = f"but the modality has {tuple(shape)}"
             raise ValueError(f"columns describe samples of shape {own}, {got}")
-        filled = [
-            torch.as_tensor(own.filling).expand(block.stop - block.start)
-            for block, own in self._pairs
-        ]
-        real = [
-            torch.as_tensor(own.real, device="cpu").expand(block.stop - block.start)
-            for block, own in self._pairs
-        ]
-        # They follow from the settings: no part of the weights.
-        self.register_buffer("_filling", torch.cat(filled), persistent=False)
-        self.register_buffer("_real", torch.cat(real), persistent=False)
+        # They follow from the settings: no part of the weights. Filled in place: on the meta device
+        # torch.cat would load PyTorch's compiler, which takes longer than most predictions.
+        self.register_buffer("_filling", torch.zeros(own), persistent=False)
+        real = torch.zeros(own, dtype=torch.bool, device="cpu")
+        self.register_buffer("_real", real, persistent=False)
+        for block, likelihood in self._pairs:
+            block.cut(self._filling)[:] = likelihood.filling
+            block.cut(self._real)[:] = likelihood.real
 
     @property
     def counts(self) -> list[CountBlock]:

@@ -3,9 +3,11 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cmvae.base.memory import check_memory
 from cmvae.base.modality_dict import ModalityDict
@@ -129,7 +131,7 @@ def check_size(make: Callable[[], Mapping[str, Part]], copies: int = 1) -> None:
     largest, size, total = "", 0, 0
     weightless = torch.get_default_device().type == "meta"
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoDraws():
             for name, part in make().items():
                 own = sum(x.nbytes for x in part.state_dict().values()) if part is not None else 0
                 largest, size = (name, own) if own > size else (largest, size)
@@ -143,6 +145,15 @@ def check_size(make: Callable[[], Mapping[str, Part]], copies: int = 1) -> None:
     what = "training the model's weights" if copies > 1 else "the model's weights"
     lower = _SIZES.get(largest, _SIZES_OF_NETWORKS)
     check_memory(f"{what}, most of them in its {largest},", copies * total, f"lower {lower}")
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves out normal draws: on the meta device these load PyTorch's compiler, for a second."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
 
 
 def build_networks(

@@ -35,8 +35,8 @@ class Covariates(nn.Module):
         super().__init__()
         self.sizes = dict(sizes)
         counts = [size for size in self.sizes.values() if size > 1]
-        even = [torch.full((size,), 1 / size) for size in counts]
-        self.register_buffer("shares", torch.cat(even) if even else torch.zeros(0))
+        even = [1 / size for size in counts for _ in range(size)]
+        self.register_buffer("shares", torch.tensor(even))
         self.register_buffer("levels", torch.zeros(len(self.sizes) - len(counts), LEVELS))
 
     @property

@@ -1,7 +1,7 @@
 """What an encoder sees of counts: their logarithms."""
 
 from collections.abc import Sequence
-from math import prod
+from math import log1p, prod
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class LogCountEncoder(BaseMultilatentEncoder):
         shift = torch.zeros(prod(input_shape))
         for start, stop, _, means in self.counts:
             if means:
-                shift[start:stop] = torch.tensor(means, dtype=torch.float64).log1p()
+                shift[start:stop] = torch.tensor([log1p(mean) for mean in means])
         # It follows from the likelihood's settings: no part of the weights.
         self.register_buffer("shift", shift, persistent=False)
 

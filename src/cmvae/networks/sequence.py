@@ -38,7 +38,7 @@ class SequenceEncoder(BaseMultilatentEncoder):
         check_sizes(embedding_dim=embedding_dim, channels=channels, hidden_dim=hidden_dim)
         self.input_shape = (length, vocabulary)
         self.tokens = nn.Parameter(torch.randn(vocabulary, embedding_dim))
-        self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
+        self.positions = nn.Parameter(torch.empty(length, embedding_dim).normal_(std=0.1))
         lengths = [size for (size,) in halved_sizes([length])]
         layers: list[nn.Module] = [nn.Conv1d(embedding_dim, channels, 3, padding=1), nn.ReLU()]
         for _ in lengths[1:]:
@@ -96,7 +96,7 @@ class SequenceDecoder(BaseDecoder):
             layers += [up, nn.ReLU()]
         last = nn.Conv1d(channels, embedding_dim, kernel_size=3, padding=1)
         self.trunk = nn.Sequential(*layers, last).apply(keep_signal)
-        self.positions = nn.Parameter(0.1 * torch.randn(length, embedding_dim))
+        self.positions = nn.Parameter(torch.empty(length, embedding_dim).normal_(std=0.1))
         self.head = nn.Linear(embedding_dim, vocabulary)
 
     def forward(self, z: Tensor) -> ModelOutput:

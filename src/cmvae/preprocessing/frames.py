@@ -16,6 +16,7 @@ from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
 from cmvae.files.overlap import AS_THEY_ARE, Join, Matching
 from cmvae.files.spellings import id_text
+from cmvae.files.spool import NumberedRows, NumberTexts
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.differences import FEWEST, Differences
 from cmvae.preprocessing.libraries import as_pandas
@@ -132,10 +133,10 @@ class Frames:
             data[name] = np.zeros((self.n_samples, *values.shape[1:]), values.dtype)
             masks[name] = np.zeros(self.n_samples, dtype=bool)
             data[name][places], masks[name][places] = values, observed
-        ids = range(self.n_samples) if self.index is None else self.index
+        ids = NumberTexts(self.n_samples) if self.index is None else list(map(str, self.index))
         join = Join.of_masks(masks, self.matching) if masks and tell else None
         known = self.covariates(covariates)
-        return JoinedRows(list(map(str, ids)), data, masks, join, known)
+        return JoinedRows(ids, data, masks, join, known)
 
 
 def _encoded(table: Any, codec: Codec, modality: str) -> tuple[Any, np.ndarray]:
@@ -144,20 +145,52 @@ def _encoded(table: Any, codec: Codec, modality: str) -> tuple[Any, np.ndarray]:
         block = codec.plain_numbers(table)
         if block is not None:
             return codec.encode_numbers(block)
-    found, parts = Differences(modality), _parts(table)
-    values, observed = codec.encode(found.matched(next(parts), codec), modality)
-    if len(values) < len(table):
-        first, seen, start = values, observed, len(values)
-        values = np.empty((len(table), *first.shape[1:]), first.dtype)
-        observed = np.empty(len(table), dtype=bool)
-        values[:start], observed[:start] = first, seen
-        for part in parts:
-            own = slice(start, start + len(part))
-            values[own], observed[own] = codec.encode(found.matched(part, codec), modality)
-            start = own.stop
+    found, observed, start = Differences(modality), np.empty(len(table), dtype=bool), 0
+    values: Any = _coded_later(table, codec)
+    for part in _parts(table):
+        own = slice(start, start + len(part))
+        start = own.stop
+        coded, observed[own] = codec.encode(found.matched(part, codec), modality)
+        if values is None and len(part) == len(table):
+            values = coded
+        elif values is None:
+            values = np.empty((len(table), *coded.shape[1:]), coded.dtype)
+        if isinstance(values, np.ndarray) and values is not coded:
+            values[own] = coded
     for line in found.settle(codec):
         warnings.warn(line, stacklevel=3)
     return values, observed
+
+
+class CodedRows(NumberedRows):
+    """Rows of a large array of plain numbers, which are coded when they are read: no copy is held.
+
+    Args:
+        table: The array, (n, columns).
+        codec: How its rows become numbers.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, table: np.ndarray, codec: TableCodec) -> None:
+        self._table, self._codec, self.shape = table, codec, codec.input_shape
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._table)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows by their numbers, (n,) int64, as (n, *shape) float32."""
+        return self._codec.encode(self._table[rows])[0]
+
+
+def _coded_later(table: Any, codec: Codec) -> CodedRows | None:
+    """Return the rows of a large array, if they are nothing but finite or missing numbers."""
+    is_large = isinstance(table, np.ndarray) and table.size > MOST_NUMBERS
+    if not is_large or not isinstance(codec, TableCodec):
+        return None
+    are_plain = all(codec.plain_numbers(part) is not None for part in _parts(table))
+    return CodedRows(table, codec) if are_plain else None
 
 
 def _parts(table: Any) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import CellRows
 from cmvae.files.pixels import used_bits
-from cmvae.files.spool import Spool
+from cmvae.files.spool import NumberedRows
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
@@ -206,18 +206,18 @@ class Preprocessing(Settings):
     def dataset(self, rows: JoinedRows, labels: Any = None) -> "IncompleteDataset":
         """Return joined samples as a dataset; bytes stay bytes, and sparse values sparse.
 
-        Missing cells, NaN, are told by its ``cells``. What waits in files is read from there.
+        Missing cells, NaN, are told by its ``cells``. What is read later is read then.
         """
         from cmvae.data.datasets import IncompleteDataset
-        from cmvae.data.stored import CellsOnDisk, RowsOnDisk
+        from cmvae.data.stored import CellsReadLater, RowsReadLater
 
+        late = {name for name, own in rows.data.items() if isinstance(own, NumberedRows)}
         data = {
-            name: RowsOnDisk(own) if isinstance(own, Spool) else self.codecs[name].stored(own)
+            name: RowsReadLater(own) if name in late else self.codecs[name].stored(own)
             for name, own in rows.data.items()
         }
         cells = {
-            name: CellsOnDisk(own) if isinstance(own, Spool) else own
-            for name, own in rows.cells().items()
+            name: CellsReadLater(own) if name in late else own for name, own in rows.cells().items()
         }
         known = encode_covariates(self.covariates, rows.covariates) or None
         return IncompleteDataset(data, rows.masks, labels, cells, known)

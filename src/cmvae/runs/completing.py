@@ -138,7 +138,7 @@ def samples_table(
         probabilities: Those of all clusters, (n, clusters).
     """
     chosen = probabilities[np.arange(len(clusters)), clusters].round(6)
-    columns = {"id": rows.ids, "cluster": clusters, "probability": chosen}
+    columns = {"id": list(rows.ids), "cluster": clusters, "probability": chosen}
     return pd.DataFrame({**columns, "modalities": rows.patterns()})
 
 

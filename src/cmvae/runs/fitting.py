@@ -173,7 +173,7 @@ def _trained(
     partial, is_writer = partial_folder(folder), is_first(prepared.config.where.processes)
     earlier = partial / TRAINING / EARLIER_LOG
     try:
-        listing = partial / SAMPLES if prepared.rows.are_on_disk else None
+        listing = partial / SAMPLES if prepared.rows.are_read_later else None
         run = train_run(prepared, run_dir=partial / TRAINING, listing=listing, **options)
         run = with_decoders(run, prepared, partial / TRAINING, tell, **trainer_arguments)
         if not is_writer:

@@ -46,6 +46,7 @@ class Run(RunRecord):
     model: CMVAE
     refined: "DCMVAE | None" = None
 
+    @torch.inference_mode()
     def assign(self, data: IncompleteDataset) -> tuple[np.ndarray, np.ndarray]:
         """Return the clusters of n samples, (n,), and the probabilities of all, (n, clusters)."""
         rule, size = self.config.recipe.rule, self.model.rows_at_once

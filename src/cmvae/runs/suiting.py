@@ -51,7 +51,7 @@ def suited(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) ->
 def _images(preprocessing: Preprocessing, rows: JoinedRows) -> list[str]:
     """Return the modalities whose samples are images that differ; warn of those all alike."""
     found = []
-    if rows.are_on_disk:
+    if rows.are_read_later:
         rows = rows.drawn(LOOKED_AT)
     for name, codec in preprocessing.codecs.items():
         if codec.content != "images":
