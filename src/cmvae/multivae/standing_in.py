@@ -89,6 +89,16 @@ class CMVAE(OwnCMVAE):
     def device(self, device: torch.device | str) -> None:
         self.to(device)
 
+    @property
+    def r_logvars_priors(self) -> dict[str, Tensor]:
+        """The raw scales of the auxiliary priors by MultiVae's name: modality to (dim,)."""
+        return {m: prior.raw_scale for m, prior in self.private_priors.items()}
+
+    @property
+    def mean_clusters(self) -> list[Tensor]:
+        """The centres by MultiVae's name, (1, latent_dim) each: to read, ``cluster_centers`` is set."""
+        return list(self.cluster_centers.split(1))
+
     @classmethod
     def load_from_folder(
         cls, dir_path: str | Path, *, encoders: Supplied = None, decoders: Supplied = None
