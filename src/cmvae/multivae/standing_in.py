@@ -91,8 +91,8 @@ class CMVAE(OwnCMVAE):
 
     @property
     def r_logvars_priors(self) -> dict[str, Tensor]:
-        """The raw scales of the auxiliary priors by MultiVae's name: modality to (dim,)."""
-        return {m: prior.raw_scale for m, prior in self.private_priors.items()}
+        """The raw scales of the auxiliary priors by MultiVae's name: modality to (1, dim)."""
+        return {m: prior.raw_scale[None] for m, prior in self.private_priors.items()}
 
     @property
     def mean_clusters(self) -> list[Tensor]:
