@@ -30,7 +30,9 @@ def math_font() -> bytes:
     """Return the font as WOFF, with its larger forms of brackets and sums."""
     font = TTFont(BytesIO(FONT.read_bytes()), recalcTimestamp=False)
     subsetter = Subsetter(Options(flavor="woff", layout_features=["ssty", "flac", "dtls"]))
-    subsetter.populate(unicodes=[code for first, last in _RANGES for code in range(first, last + 1)])
+    subsetter.populate(
+        unicodes=[code for first, last in _RANGES for code in range(first, last + 1)]
+    )
     subsetter.subset(font)
     font.flavor = "woff"
     out = BytesIO()

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from mkdocs.utils import get_relative_url
 
+CHANGELOG = "changelog/"
 FOLDED_FROM = 40  # rows
 _TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 _TO_OBJECT = re.compile(r"\]\((?:\.\./)?(?:api/)?[\w-]+\.md#(cmvae\.[\w.]+)\)")
@@ -16,7 +19,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Name the version in the header of every page, and lead to what is new in its footer."""
     version = runpy.run_path(str(_root(config) / "src/cmvae/_version.py"))["__version__"]
     config.site_name = f"{config.site_name} {version}"
-    config.copyright = f'Version {version}: <a href="/changelog/">what is new</a>'
+    config.copyright = f'Version {version}: <a href="/{CHANGELOG}">what is new</a>'
     return config
 
 
@@ -36,6 +39,11 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 def on_page_content(content: str, **_: object) -> str:
     """Fold long tables: they open with a click, and when the browser searches in them."""
     return _TABLE.sub(_folded, content)
+
+
+def on_post_page(output: str, page: Page, **_: object) -> str:
+    """Let the footer's link lead from this page to the changelog, wherever the site lies."""
+    return output.replace(f'"/{CHANGELOG}"', f'"{get_relative_url(CHANGELOG, page.url)}"')
 
 
 def _folded(match: re.Match[str]) -> str:
