@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 
 NAME = "fonts/math.woff"
 FONT = files("ziamath.fonts") / "STIXTwoMath-Regular.ttf"
-# ASCII, accents, Greek, punctuation and primes, letter-like signs to operators, brackets, alphabets.
+# ASCII, accents, Greek, punctuation, letter-like signs to operators, brackets, alphabets.
 _RANGES = (
     *((0x20, 0xFF), (0x2B0, 0x36F), (0x370, 0x3FF), (0x2000, 0x206F)),
     *((0x2100, 0x23FF), (0x27C0, 0x27FF), (0x1D400, 0x1D7FF)),

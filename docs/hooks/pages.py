@@ -1,4 +1,4 @@
-"""What the site adds to its pages: the version, the changelog, folded tables, links into the API."""
+"""What the site adds: its version, the changelog as a page, folded tables, links into the API."""
 
 import re
 import runpy

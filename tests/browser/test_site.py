@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import cmvae
+
 pytest.importorskip("mkdocs")
 pytest.importorskip("ziamath")
 
@@ -17,7 +19,7 @@ MEASURE = "const root = document.documentElement; return [root.scrollWidth, root
 LIMITS = """
 await document.fonts.ready;
 const loaded = [...document.fonts].some((font) => font.status === "loaded");
-const sums = [...document.querySelectorAll("math[display=block] munder, math[display=block] munderover")];
+const sums = [...document.querySelectorAll("math[display=block] :is(munder, munderover)")];
 const apart = sums.map(({children: [sum, limit]}) =>
   limit.getBoundingClientRect().top - sum.getBoundingClientRect().bottom);
 return [loaded, apart];
@@ -72,8 +74,6 @@ def test_limits_of_sums_do_not_collide(browser, site):
 
 def test_every_page_says_which_version_it_is_of(browser, site):
     browser.get(site["questions"].as_uri())
-    from cmvae import __version__
-
-    assert __version__ in browser.find_element("css selector", "header").text
+    assert cmvae.__version__ in browser.find_element("css selector", "header").text
     link = browser.find_element("css selector", "footer .md-copyright a")
     assert link.get_property("href").endswith("/changelog/")
