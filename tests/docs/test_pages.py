@@ -16,6 +16,10 @@ SHORTENED = {
         r"```bash\ncmvae demo\n": "```bash\ncmvae demo --help\n",
         FEW: "CMVAEClusterer(3, max_epochs=1, random_state=0)",
     },
+    "tutorial.md": {
+        r"csv --out runs/wines\n": "csv --clusters 3 --epochs 4 --out runs/wines\n",
+        FEW: "CMVAEClusterer(3, max_epochs=4, random_state=0)",
+    },
     "tables.md": {
         r"parquet --out runs/patients": "parquet --epochs 10 --out runs/patients",
         FEW: "CMVAEClusterer(max_epochs=10, random_state=0)",
@@ -64,6 +68,7 @@ def test_only_installations_are_left_out():
         "uvicorn ",
         "pip install ",
         ".venv/bin/pip install ",
+        "source .venv/bin/activate",
         "python3 -m venv .venv",
     )
     for page in PAGES:
