@@ -298,6 +298,28 @@ def test_cells_of_another_file_are_read_by_the_names_of_variables(fitted, cells,
     assert seen["cmvae_cluster"].astype(int).tolist() == alone.loc[seen.index, "cluster"].tolist()
 
 
+def test_cells_that_lack_some_variables_are_in_their_clusters_and_fit(fitted, cells, tmp_path):
+    kept = np.random.default_rng(0).permutation(GENES)[:27]
+
+    def make():
+        rna = as_adata(scipy.sparse.csr_matrix(RNA_COUNTS[RNA][:, kept]), CELLS[RNA], "g")
+        rna.var_names = [f"g{i}" for i in kept]
+        return mudata.MuData({"rna": rna})
+
+    found = {}
+    for name, path in (("all", cells), ("few", write_mudata(tmp_path / "few.h5mu", make))):
+        given, out = ["--modality", f"rna={path}"], tmp_path / f"{name}.csv"
+        status, _, err = run("predict", fitted[0], *given, "--out", out)
+        assert status == 0, err
+        found[name] = pd.read_csv(out, index_col="id").drop(index="c20")
+    assert adjusted_rand_score(found["all"]["cluster"], found["few"]["cluster"]) > 0.9
+    fits = [own["fit_percentile"].median() for own in found.values()]
+    assert abs(fits[0] - fits[1]) < 15  # 39 away, were they read as zeros
+    refused(
+        "variables missing", "predict", fitted[0], *given, "--strict", "--out", tmp_path / "a.csv"
+    )
+
+
 def test_cells_are_generated_in_the_units_of_the_data(fitted, cells, tmp_path):
     out = tmp_path / "made"
     assert run("generate", fitted[0], "--samples", 30, "--draw", "--out", out)[0] == 0
@@ -378,7 +400,7 @@ def broken(folder, what):
             lambda: changed(protein=as_adata(PROTEIN_COUNTS, [f"x{i}" for i in range(N)], "p")),
         )
     elif what == "few variables":
-        write_mudata(path, lambda: changed(rna=as_adata(RNA_COUNTS[RNA][:, :27], CELLS[RNA], "g")))
+        write_mudata(path, lambda: changed(rna=as_adata(RNA_COUNTS[RNA][:, :14], CELLS[RNA], "g")))
     elif what == "others":
         write_mudata(path, lambda: mudata.MuData({"atac": make_mudata().mod["rna"]}))
     elif what == "fractions":
@@ -416,7 +438,10 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(tmp_path, what, m
     ("what", "message"),
     [
         *NO_H5MU.items(),
-        ("few variables", "modality 'rna' lacks 3 variables, such as 'g27', 'g28', 'g29'"),
+        (
+            "few variables",
+            "modality 'rna': 14 of the 30 variables that were learned: it lacks 'g14'",
+        ),
         (
             "others",
             "bad.h5mu has modalities 'atac'; those the run read from an .h5mu: 'rna', 'protein'",
