@@ -78,13 +78,21 @@ def train(
 
 @torch.no_grad()
 def number_clusters(
-    model: CMVAE, data: MultimodalBaseDataset, rule: str, drop_empty: bool
+    model: CMVAE, data: MultimodalBaseDataset, rule: str = "joint", drop_empty: bool = True
 ) -> np.ndarray:
     """Put the clusters in the order of their samples, most first; return their former places, (C,).
 
     The number of a cluster is then its place in the model. Of equals the one that has the earlier
     sample comes first, so that where a cluster started does not show. With ``drop_empty`` those
     without samples are deactivated; others that are active come after those with samples.
+
+    Args:
+        model: The trained model, whose mixture is put in order.
+        data: n samples.
+        rule: The assignment rule of ``CMVAE.predict_clusters``.
+        drop_empty: See above.
+
+    Runs and estimators have done so; after :func:`cmvae.fit` it is for the caller to do.
     """
     mixture, device = model.mixture, model.mixture.active.device
     counts = torch.zeros(len(mixture.active), dtype=torch.int64, device=device)
