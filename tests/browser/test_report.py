@@ -297,7 +297,9 @@ def test_what_sets_a_cluster_apart_is_told_in_numbers_and_drawn(page, report):
         assert len(rows) == len(cluster.differences) > 0
         for row, told in zip(rows, cluster.differences, strict=True):
             cells = [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")]
-            assert cells[0] == f"d {'+' if told.effect > 0 else '−'}{abs(told.effect):.2f}"
+            effect = f"d {'+' if told.effect > 0 else '−'}{abs(told.effect):.2f}"
+            p = "p < 0.0001" if told.p < 1e-4 else f"p {told.p:.4f}"
+            assert cells[0].split("\n") == [effect, p]
             heights = [
                 float(bar.get_attribute("height"))
                 for bar in row.find_elements(By.CSS_SELECTOR, ".histogram rect")

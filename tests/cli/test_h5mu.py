@@ -22,7 +22,9 @@ import cmvae.preprocessing.preprocessing as sizes
 from cmvae import CMVAE
 from cmvae.omics import from_mudata, to_mudata
 from cmvae.preprocessing import Preprocessing
+from cmvae.report import gather_report
 from cmvae.runs.folder import read_run
+from cmvae.runs.reading import read_files
 from made_files import contents, names, refused, run
 from made_mudata import (
     CELLS,
@@ -296,6 +298,28 @@ def test_cells_of_another_file_are_read_by_the_names_of_variables(fitted, cells,
     assert seen["cmvae_cluster"].astype(int).tolist() == alone.loc[seen.index, "cluster"].tolist()
 
 
+def test_cells_that_lack_some_variables_are_in_their_clusters_and_fit(fitted, cells, tmp_path):
+    kept = np.random.default_rng(0).permutation(GENES)[:27]
+
+    def make():
+        rna = as_adata(scipy.sparse.csr_matrix(RNA_COUNTS[RNA][:, kept]), CELLS[RNA], "g")
+        rna.var_names = [f"g{i}" for i in kept]
+        return mudata.MuData({"rna": rna})
+
+    found = {}
+    for name, path in (("all", cells), ("few", write_mudata(tmp_path / "few.h5mu", make))):
+        given, out = ["--modality", f"rna={path}"], tmp_path / f"{name}.csv"
+        status, _, err = run("predict", fitted[0], *given, "--out", out)
+        assert status == 0, err
+        found[name] = pd.read_csv(out, index_col="id").drop(index="c20")
+    assert adjusted_rand_score(found["all"]["cluster"], found["few"]["cluster"]) > 0.9
+    fits = [own["fit_percentile"].median() for own in found.values()]
+    assert abs(fits[0] - fits[1]) < 15  # 39 away, were they read as zeros
+    refused(
+        "variables missing", "predict", fitted[0], *given, "--strict", "--out", tmp_path / "a.csv"
+    )
+
+
 def test_cells_are_generated_in_the_units_of_the_data(fitted, cells, tmp_path):
     out = tmp_path / "made"
     assert run("generate", fitted[0], "--samples", 30, "--draw", "--out", out)[0] == 0
@@ -376,7 +400,7 @@ def broken(folder, what):
             lambda: changed(protein=as_adata(PROTEIN_COUNTS, [f"x{i}" for i in range(N)], "p")),
         )
     elif what == "few variables":
-        write_mudata(path, lambda: changed(rna=as_adata(RNA_COUNTS[RNA][:, :27], CELLS[RNA], "g")))
+        write_mudata(path, lambda: changed(rna=as_adata(RNA_COUNTS[RNA][:, :14], CELLS[RNA], "g")))
     elif what == "others":
         write_mudata(path, lambda: mudata.MuData({"atac": make_mudata().mod["rna"]}))
     elif what == "fractions":
@@ -414,7 +438,10 @@ def test_bad_files_are_told_in_one_line_and_nothing_is_written(tmp_path, what, m
     ("what", "message"),
     [
         *NO_H5MU.items(),
-        ("few variables", "modality 'rna' lacks 3 variables, such as 'g27', 'g28', 'g29'"),
+        (
+            "few variables",
+            "modality 'rna': 14 of the 30 variables that were learned: it lacks 'g14'",
+        ),
         (
             "others",
             "bad.h5mu has modalities 'atac'; those the run read from an .h5mu: 'rna', 'protein'",
@@ -523,3 +550,49 @@ def test_without_the_extra_it_is_named_and_nothing_is_written(
     given = ["fit"] if command == "fit" else ["predict", fitted[0]]
     refused("pip install 'cmvae[omics]'", *given, "--data", cells, "--out", tmp_path / "out.csv")
     assert names(tmp_path) == []
+
+
+def test_means_are_given_at_a_common_total(fitted, cells, tmp_path):
+    folder = fitted[0]
+    common = ("generate", folder, "--from", f"rna={cells}", "--to", "rna", "--to", "protein")
+    assert run(*common, "--library-size", 10_000, "--out", tmp_path / "at")[0] == 0
+    assert run(*common, "--out", tmp_path / "own")[0] == 0
+    at, own = (pd.read_csv(tmp_path / n / "rna.csv", index_col="id") for n in ("at", "own"))
+    assert at.sum(axis=1).to_numpy() == pytest.approx(10_000, rel=1e-4)
+    assert (at / own).to_numpy() == pytest.approx((at / own).iloc[0, 0], rel=1e-4)
+    assert contents(tmp_path / "at")["protein.csv"] == contents(tmp_path / "own")["protein.csv"]
+    assert json.loads((tmp_path / "at" / "generated.json").read_text())["library_size"] == 10_000
+    clusters = ("generate", folder, "--library-size", 500, "--to", "rna", "--samples", 3)
+    assert run(*clusters, "--out", tmp_path / "clusters")[0] == 0
+    drawn = pd.read_csv(tmp_path / "clusters" / "rna.csv").drop(columns=["id", "cluster"])
+    assert drawn.sum(axis=1).to_numpy() == pytest.approx(500, rel=1e-4)
+    for words, options in (
+        ("none of ['protein'] has counts", ["--to", "protein"]),
+        ("leave out --impute and --draw", ["--draw"]),
+    ):
+        more = ("--library-size", 10, *options, "--out", tmp_path / "no")
+        refused(words, "generate", folder, "--from", f"rna={cells}", *more)
+        assert not (tmp_path / "no").exists()
+
+
+def test_the_page_checks_the_counts_that_the_model_makes(fitted):
+    found = read_run(fitted[0])
+    content = gather_report(found, read_files(found.config.modalities, found.preprocessing)[1])
+    assert {check.modality for check in content.checks} == {"rna"}
+    assert [check.statistic for check in content.checks] == [
+        *("means", "zeros", "spreads", "correlations")
+    ]
+    means = content.checks[0]
+    assert means.data == pytest.approx(means.replicated, rel=0.1)
+    assert means.expected == pytest.approx(2 / 21)
+    lines = content.profiles
+    rna = lines[(lines["modality"] == "rna") & (lines["cluster"] == 0)]
+    assert rna["p_adjusted"].min() < 1e-4
+    assert (rna["p_adjusted"] >= rna["p_value"]).all()
+    assert rna["effect_size"].abs().loc[rna["p_value"].idxmin()] > 0.5
+    shown = content.clusters[0].differences[0]
+    assert shown.p == pytest.approx(
+        lines.set_index("column")
+        .query("cluster == 0")
+        .loc[content.modalities[shown.modality].features[shown.feature], "p_adjusted"]
+    )

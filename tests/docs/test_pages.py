@@ -25,13 +25,23 @@ SHORTENED = {
         FEW: "CMVAEClusterer(max_epochs=10, random_state=0)",
     },
     "single-cell.md": {"max_epochs=70": "max_epochs=36", "warmup_epochs=60": "warmup_epochs=30"},
+    "cells-to-figures.md": {"batch --out": "batch --clusters 3 --epochs 2 --out"},
     "covariates.md": {
         r"CMVAEClusterer\(max_epochs=20": "CMVAEClusterer(3, max_epochs=12",
         "--epochs 20": "--clusters 3 --epochs 2",
     },
+    "scikit-learn.md": {
+        r"max_epochs=5": "max_epochs=1, start='gmm'",
+        r"max_epochs=3": "max_epochs=1, start='gmm'",
+        r"max_epochs=2(?=.*set_fit_request)": "max_epochs=1, start='gmm'",
+        r"max_epochs=2(?=.*set_callbacks)": "max_epochs=1, start='gmm'",
+    },
     "model.md": {r"max_epochs=\d+, warmup_epochs=\d+": "max_epochs=2, warmup_epochs=1"},
 }
-NEEDED = {"serving.md": ("onnx", "onnxscript", "onnxruntime", "fastapi", "httpx2")}
+NEEDED = {
+    "serving.md": ("onnx", "onnxscript", "onnxruntime", "fastapi", "httpx2"),
+    "scanpy.md": ("scanpy", "igraph", "muon"),
+}
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from cmvae.base.words import UnseenError
 from cmvae.files.modality import ModalityFile
+from cmvae.files.mudata import CellRows
 from cmvae.preprocessing import learn_codec
+from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.differences import Differences
 
 RNG = np.random.default_rng(0)
@@ -156,3 +159,68 @@ def test_words_and_texts_are_found_by_name_too():
 def test_what_is_no_frame_is_left_to_the_codec():
     array = RNG.normal(size=(5, 2))
     assert Differences("t").matched(array, learn_codec(array, "t")) is array
+
+
+# Single cells
+# ------------------------------------------------------------------------------------------
+
+COUNTS = RNG.poisson(3.0, (8, 6))
+GENES = ("g0", "g1", "g2", "g3", "g4", "g5")
+
+
+def cells_of(names, form=scipy.sparse.csr_array, values=COUNTS):
+    columns = [GENES.index(name) if name in GENES else 0 for name in names]
+    cells = pd.Index([f"c{i}" for i in range(len(values))])
+    return CellRows(form(values[:, columns]), cells, tuple(names))
+
+
+CELLS = CellCodec.learn(cells_of(GENES), "t")
+
+
+def encoded_cells(rows, strict=None):
+    found = Differences("t", strict)
+    values, observed = CELLS.encode(found.matched(rows, CELLS), "t")
+    assert observed.all()
+    return values, found.settle(CELLS)
+
+
+@pytest.mark.parametrize("form", [scipy.sparse.csr_array, np.asarray])
+def test_variables_in_another_order_are_the_same_and_more_are_ignored(form):
+    values, said = encoded_cells(cells_of(["new", *GENES[::-1]], form))
+    assert scipy.sparse.issparse(values) == (form is not np.asarray)
+    dense = values.toarray() if scipy.sparse.issparse(values) else values
+    np.testing.assert_array_equal(dense, COUNTS)
+    assert said == ["modality 't': 1 variable unknown, 'new': ignored"]
+    assert not encoded_cells(cells_of(GENES[::-1], form), strict=True)[1]
+
+
+@pytest.mark.parametrize("form", [scipy.sparse.csr_array, np.asarray])
+def test_variables_that_are_not_there_are_missing_cells_not_zeros(form):
+    values, said = encoded_cells(cells_of(["g5", "g0", "g2"], form))
+    assert np.isnan(values).any(0).tolist() == [False, True, False, True, True, False]
+    np.testing.assert_array_equal(values[:, [0, 2, 5]], COUNTS[:, [0, 2, 5]])
+    assert said == ["modality 't': 3 variables missing, 'g1', 'g3', 'g4': taken as missing cells"]
+
+
+@pytest.mark.parametrize(
+    ("names", "strict", "error", "message"),
+    [
+        (
+            ["g1", "G3", "g0"],
+            None,
+            UnseenError,
+            "'t': 2 of the 6 variables that were learned: it lacks 'g2', .* has 'G3', which",
+        ),
+        (["G1"], False, ValueError, "'t': 0 of the 6 variables"),
+        ([*GENES, "g9"], True, ValueError, "1 variable unknown, 'g9'"),
+        (GENES[1:], True, ValueError, "1 variable missing, 'g0'"),
+        ([*GENES, "g1"], False, ValueError, "variables 'g1' occur more than once; make var_names"),
+    ],
+)
+def test_cells_of_other_variables_are_refused(names, strict, error, message):
+    with pytest.raises(error, match=message):
+        encoded_cells(cells_of(names), strict)
+
+
+def test_few_variables_are_taken_where_that_is_asked_for():
+    assert np.isnan(encoded_cells(cells_of(["g1", "g0"]), strict=False)[0]).sum() == 8 * 4

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from cmvae.base.arrays import BEYOND_FLOAT32, blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed, quoted, shown
-from cmvae.files.mudata import CellRows
+from cmvae.files.cell_places import CellRows
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 
 COUNTS = ("negative_binomial", "poisson")
@@ -25,7 +25,7 @@ class CellCodec(Codec):
 
     Attributes:
         var_names: The variables, in the order of the numbers.
-        layer: The layer they are read from; None: ``X``.
+        layer: The place they are read from (:mod:`cmvae.files.cell_places`); None: ``X``.
         dist: The likelihood.
         size: Of counts the median total of a cell; None: without library size.
         center: Of real numbers the variables' means, which are subtracted; else empty.
@@ -167,22 +167,57 @@ class CellCodec(Codec):
                 own["size"] = self.size
         return self.dist, {**own, **params}
 
+    def places_of(self, rows: CellRows, modality: str) -> np.ndarray:
+        """Return where each variable is among those of cells, (variables,), −1 where it is not.
+
+        Raises:
+            ValueError: For variables that occur more than once.
+        """
+        names = pd.Index(rows.var_names, dtype=object)
+        check_variables(names, modality)
+        return names.get_indexer(pd.Index(self.var_names, dtype=object))
+
+    def with_own_variables(self, rows: CellRows, places: np.ndarray) -> CellRows:
+        """Return cells with the variables that were learned, in their order.
+
+        Those that are not there become missing cells, NaN, which makes all of them dense: read as
+        zeros, they would say that nothing of them was counted.
+
+        Args:
+            rows: The cells.
+            places: As :meth:`places_of` returns them.
+        """
+        there = places >= 0
+        values = rows.values[:, places[there]]
+        if not there.all():
+            dtype = np.result_type(values.dtype, np.float32)
+            found = np.full((values.shape[0], len(places)), np.nan, dtype)
+            found[:, there] = values.toarray() if is_sparse(values) else values
+            values = found
+        return CellRows(values, rows.obs_names, self.var_names, rows.layer)
+
     def _own_variables(self, rows: CellRows, modality: str) -> CellRows:
         """Return cells with the variables that were learned, found by name."""
         if rows.var_names == self.var_names:
             return rows
-        names = pd.Index(rows.var_names)
-        if not names.is_unique:
-            repeated = quoted(names[names.duplicated()].unique()[:SHOWN])
-            raise ValueError(f"modality {modality!r}: variables {repeated} occur more than once")
-        columns = names.get_indexer(pd.Index(self.var_names))
-        lacking = [n for n, column in zip(self.var_names, columns, strict=True) if column < 0]
-        if lacking:
+        places = self.places_of(rows, modality)
+        if (places < 0).any():
+            lacking = [n for n, place in zip(self.var_names, places, strict=True) if place < 0]
             raise KeyError(
                 f"modality {modality!r} lacks {len(lacking)} variables, such as "
                 f"{quoted(lacking[:SHOWN])}"
             )
-        return CellRows(rows.values[:, columns], rows.obs_names, self.var_names, rows.layer)
+        return self.with_own_variables(rows, places)
+
+
+def check_variables(names: pd.Index, modality: str) -> None:
+    """Refuse names of variables that occur more than once, with a ``ValueError``."""
+    if not names.is_unique:
+        repeated = quoted(names[names.duplicated()].unique()[:SHOWN])
+        raise ValueError(
+            f"modality {modality!r}: variables {repeated} occur more than once; make var_names "
+            "unique"
+        )
 
 
 def _checked(rows: CellRows, modality: str, dist: str | None) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from cmvae.base.words import SHOWN, UnseenError, counted, listed, raise_all
+from cmvae.base.words import SHOWN, UnseenError, counted, listed, quoted, raise_all
+from cmvae.files.mudata import CellRows
+from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.kinds import as_frame
 from cmvae.preprocessing.tables import TableCodec
@@ -16,6 +18,7 @@ from cmvae.preprocessing.words import WordCodec
 
 TABLES = TableCodec | WordCodec | TextCodec
 
+_FEW = 0.5  # of the variables of cells: where fewer are there, these may be named in another way
 _MANY = 0.25  # of a column's cells: where so many are unknown, another coding is as likely
 FEWEST = 10  # cells from which that is told, and rows from which a column without any is named
 
@@ -27,7 +30,8 @@ class Differences:
     Attributes:
         modality: Its name.
         strict: True: every difference is refused; False: none is; None: those alone where a column
-            holds unknown values in more than a quarter of its cells, and in ten at least.
+            holds unknown values in more than a quarter of its cells, and in ten at least, and
+            fewer than half of the variables of cells.
         extra: Columns that were not learned.
         missing: Columns that were learned and are not there.
         renamed: Column to the one that it is read as, from which it differs in blanks or case.
@@ -35,6 +39,7 @@ class Differences:
         filled: Column to how many of its cells hold something, of those that hold unknown values.
         held: Learned columns with a cell that holds something.
         rows: How many rows there are.
+        what: What a column is called.
     """
 
     modality: str
@@ -46,16 +51,19 @@ class Differences:
     filled: "Counter[str]" = field(default_factory=Counter)
     held: set[str] = field(default_factory=set)
     rows: int = 0
+    what: str = "column"
 
     def matched(self, rows: Any, codec: Codec) -> Any:
         """Return rows with the columns that a codec learned; the others, and what is new, noted.
 
-        Columns are found by name. A missing one, and a value that was not learned, become missing
-        cells. What is no DataFrame is returned as it is.
+        Columns are found by name, variables of single cells too. A missing one, and a value that
+        was not learned, become missing cells. What is neither is returned as it is.
 
         Raises:
-            ValueError: If none of the columns is there.
+            ValueError: If none of the columns is there, or variables occur more than once.
         """
+        if isinstance(codec, CellCodec) and isinstance(rows, CellRows):
+            return self._variables(rows, codec)
         if not isinstance(codec, TABLES) or not isinstance(rows, pd.DataFrame):
             return rows
         self.rows += len(rows)
@@ -89,6 +97,22 @@ class Differences:
             frame = frame.reindex(columns=[*frame.columns, *self.missing])
             found |= {name: name for name in self.missing}
         return frame[[found[back.get(name, name)] for name in wanted]].set_axis(list(own), axis=1)
+
+    def _variables(self, rows: CellRows, codec: CellCodec) -> CellRows:
+        """Return cells with the variables that were learned, the others noted."""
+        if rows.var_names == codec.var_names:
+            return rows
+        own, places = set(codec.var_names), codec.places_of(rows, self.modality)
+        self.what = "variable"
+        self.missing = [n for n, place in zip(codec.var_names, places, strict=True) if place < 0]
+        self.extra = [name for name in rows.var_names if name not in own]
+        found = len(own) - len(self.missing)
+        if not found or (self.strict is None and found < _FEW * len(own)):
+            where = f"modality {self.modality!r}: {found} of the {counted(len(own), 'variable')}"
+            names = f"it lacks {quoted(self.missing[:SHOWN])}, and has {quoted(self.extra[:SHOWN])}"
+            error = UnseenError if found else ValueError
+            raise error(f"{where} that were learned: {names}, which training did not: rename them")
+        return codec.with_own_variables(rows, places)
 
     def _look_for_unknown(self, frame: pd.DataFrame, column: Any) -> None:
         cells = frame[column.name]
@@ -136,7 +160,7 @@ class Differences:
         ):
             if names:
                 shown = listed(map(repr, names), 2 * SHOWN)
-                yield f"{counted(len(names), 'column')} {what}, {shown}", done
+                yield f"{counted(len(names), self.what)} {what}, {shown}", done
 
     def _hollow(self, codec: Codec) -> Iterator[str]:
         """Yield which columns are there, but hold nothing in many rows; no difference to refuse."""
