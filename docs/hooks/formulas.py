@@ -12,7 +12,7 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
 _FINER = {
     "<mi>log</mi>": '<mi>log</mi><mspace width="0.17em"/>',
     "<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>",
-    "<mo>&#x0007C;</mo>": '<mo lspace="0" rspace="0">&#x0007C;</mo>',
+    '<mo stretchy="false">&#x0007C;</mo>': '<mo stretchy="false" lspace="0" rspace="0">|</mo>',
 }
 _LEFT_OVER = re.compile(r"\\[A-Za-z]+|<mi>&</mi>")
 
