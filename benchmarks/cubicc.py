@@ -15,7 +15,6 @@ those of this package. A run that was stopped goes on from its last epoch.
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from cmvae.metrics import clustering_by_subset, train_classifiers
 from cmvae.models.inference import evaluating
 from cmvae.training.checkpoints import last_checkpoint
 
-EPOCHS, BATCH, RATE, CLUSTERS = 300, 32, 1e-3, 35
+EPOCHS, BATCH, RATE = 300, 32, 1e-3
 SPLITS = ("train", "validation", "test")
 WAYS = ("paper", "ours")
 ALIGNMENT = (10, 10)
@@ -41,37 +40,19 @@ def build(data: dict[str, MultimodalBaseDataset], way: str, beta: float, seed: i
     captions = [own.data["caption"] for own in data.values()]
     image = tuple(data["train"].batch([0])["data"]["image"].shape[1:])
     words = captions[0].shape[1], 1 + max(int(own.max()) for own in captions)
-    weights = {"image": words[0] / math.prod(image), "caption": 5.0}
-    paper = {
-        "K": 10,
-        "loss": "dreg_looser",
-        "dreg_estimator": "published",
-        "decoder_dist_params": {"image": {"scale": 0.01}},
-        "uses_likelihood_rescaling": True,
-        "rescale_factors": weights,
-        "networks": {"image": "resnet"},
-        "prior_and_posterior_dist": "normal_with_softplus",
-    }
-    ours = {
-        "K": 1,
-        "loss": "iwae_looser",
-        "decoder_dist_params": {"image": {"scale": 0.25}},
-        "networks": {"image": "conv_residual"},
-        "prior_and_posterior_dist": "normal_with_softplus",
-        "covariance": "full",
-    }
-    return CMVAE(
-        CMVAEConfig(
-            n_modalities=2,
-            input_dims={"image": image, "caption": words},
-            latent_dim=64,
-            modalities_specific_dim=32,
-            number_of_clusters=CLUSTERS,
-            beta=beta,
-            decoders_dist={"image": "laplace", "caption": "categorical"},
-            **(paper if way == "paper" else ours),
-        )
-    )
+    shapes, config = {"image": image, "caption": words}, {"beta": beta}
+    if way == "ours":
+        config |= {
+            "K": 1,
+            "loss": "iwae_looser",
+            "dreg_estimator": "unbiased",
+            "decoder_dist_params": {"image": {"scale": 0.25}},
+            "uses_likelihood_rescaling": False,
+            "rescale_factors": None,
+            "networks": {"image": "conv_residual"},
+            "covariance": "full",
+        }
+    return CMVAE(CMVAEConfig.paper("cubicc", input_dims=shapes, **config))
 
 
 def run(

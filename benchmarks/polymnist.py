@@ -52,11 +52,10 @@ from cmvae.networks import (
 )
 from cmvae.training.callbacks import CosineDecay
 from cmvae.training.checkpoints import last_checkpoint
-from cmvae.training.fit import make_loader
+from cmvae.training.loaders import make_loader
 from cmvae.training.module import CMVAEModule
 from cmvae.training.start import Start
 
-CLUSTERS = 40
 MARKS = 8
 TIMED = 20  # steps
 # Half the channels of the default pair: on a CPU twice the steps are worth more.
@@ -128,7 +127,7 @@ WAYS = {
     "without-residual": replace(_OURS, networks="plain"),
     "without-normal": replace(_OURS, config={"prior_and_posterior_dist": "laplace_with_softmax"}),
     "without-sharp": replace(_OURS, scale=0.75),
-    "paper": Way({"prior_and_posterior_dist": "laplace_with_softmax"}, scale=0.75, start=None),
+    "paper": Way({}, scale=0.75, start=None),
 }
 _CPU = Size(3, SMALL, 10, (3, 2), 64, 2e-3, (0.6, 0.55, 0.55, 0.98, 0.9), (0.5, 0.95))
 SIZES = {
@@ -190,17 +189,10 @@ def build(size: Size, way: str, seed: int) -> CMVAE:
     torch.manual_seed(seed)
     shapes, chosen = {f"m{i}": (3, 28, 28) for i in range(size.modalities)}, WAYS[way]
     return CMVAE(
-        CMVAEConfig(
-            n_modalities=len(shapes),
+        CMVAEConfig.paper(
+            "polymnist",
             input_dims=shapes,
-            latent_dim=32,
-            modalities_specific_dim=32,
-            beta=2.5,
-            number_of_clusters=CLUSTERS,
-            decoders_dist=dict.fromkeys(shapes, "laplace"),
             decoder_dist_params={name: {"scale": chosen.scale} for name in shapes},
-            K=1,
-            loss="iwae_looser",
             networks=chosen.networks or size.networks,
             cross_modal_targets=size.cross,
             **chosen.config,

@@ -19,8 +19,9 @@ import cmvae
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cmvae"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Extras of which the newest versions are taken: for who builds the site or works on the package.
-NEW = {"dev", "docs"}
+# Extras of which the newest versions are taken: for who builds the site or works on the package,
+# and what the package itself never imports.
+NEW = {"dev", "docs", "scanpy"}
 
 
 def run(*command, folder):

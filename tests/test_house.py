@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "cmvae"
 ROOMS = (
     *("_version", "base", "likelihoods", "networks", "data", "datasets", "files", "models"),
     *("preprocessing", "clusters", "metrics", "multivae", "training", "diffusion", "omics"),
-    *("runs", "ray", "report", "estimator", "cli", "__main__"),
+    *("cells", "runs", "ray", "report", "estimator", "cli", "__main__"),
 )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cmvae.multivae import install_as_multivae
     from cmvae.networks import BaseDecoder, BaseMultilatentEncoder
     from cmvae.runs.exported import export, load_exported
+    from cmvae.training.clustering import number_clusters
     from cmvae.training.fit import fit
     from cmvae.training.initialization import initialize_clusters
     from cmvae.training.module import CMVAEModule, NonFiniteLossError
@@ -40,6 +41,7 @@ __all__ = [
     "initialize_clusters",
     "install_as_multivae",
     "load_exported",
+    "number_clusters",
 ]
 
 # Loaded when first asked for: importing Lightning or scikit-learn takes seconds, and many users
@@ -63,6 +65,7 @@ _HOMES = {
     "initialize_clusters": "cmvae.training.initialization",
     "install_as_multivae": "cmvae.multivae",
     "load_exported": "cmvae.runs.exported",
+    "number_clusters": "cmvae.training.clustering",
 }
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -35,6 +36,7 @@ from cmvae.runs.goodness import fit_percentiles, log_likelihoods
 from cmvae.runs.run import FEW_KEPT, Run, drawn_seed, prepare, train_run
 from cmvae.training.devices import Devices
 from cmvae.training.recipe import Recipe
+from cmvae.training.tasks import CallbackSupportMixin, EpochTasks, begin_tasks, with_callbacks
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ NONE_COMPARED = (
 )
 
 
-class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
+class CMVAEClusterer(CallbackSupportMixin, ClusterMixin, TransformerMixin, BaseEstimator):
     """Cluster samples seen through one or several tables, parts of them missing, with a CMVAE.
 
     Multimodal VAEs with one cluster are trained on the tables; the clusters start from the groups
@@ -67,6 +69,10 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     one of them lacks that modality; the order is that of first appearance (``index_``). Entries
     that are spelled in different ways are joined with a warning, or refused where this is not one
     to one; tables with pandas' default index are joined by row.
+
+    Methods return arrays. After ``set_output(transform="pandas")`` what they return of DataFrames,
+    or of a mapping of them, keeps the samples' index: Series, and DataFrames of several columns.
+    Callbacks of scikit-learn (``set_callbacks``, 1.9 and later) hear of every epoch.
 
     Args:
         n_clusters: How many clusters, or ``'auto'``: as many as the data show, at most
@@ -189,6 +195,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None, covariates: Any = None) -> Self:
         """Train on X; y is ignored.
 
@@ -216,7 +223,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         learned = learned.replace(covariates=known)
         for name, own in learned.understood.items():
             for line in own.say_left_out(name):
-                warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=2)
+                warnings.warn(f"{line}; kinds= takes a column as it is", stacklevel=3)
             for line in own.say_noted(name):
                 logger.info(line)
         config = RunConfig(
@@ -229,38 +236,58 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         kept = {name: own for name, own in frames.covariates(covariates).items() if name in known}
         prepared = prepare(config, learned, frames.encode(learned, kept))
         logger.info("joined: %s", prepared.rows.join)
-        run = train_run(prepared, seed=seed, enable_progress_bar=bool(self.verbose))
+        tasks = begin_tasks(self, X)
+        run = train_run(
+            prepared,
+            seed=seed,
+            enable_progress_bar=bool(self.verbose),
+            callbacks=[] if tasks is None else [EpochTasks(self, tasks)],
+        )
         tables = [n for n, table in frames.tables.items() if isinstance(table, pd.DataFrame)]
         self._adopt(run, frames.index, tables)
         self._report_collapse()
+        if tasks is not None:
+            tasks.call_on_fit_task_end(estimator=self, X=X)
         return self
 
-    def predict(self, X: Any, covariates: Any = None) -> np.ndarray:
+    def fit_predict(self, X: Any, y: Any = None, **parameters: Any) -> Any:
+        """Fit, and return the clusters of the samples, (n,)."""
+        return self._named(self.fit(X, y, **parameters).labels_, self.index_, "cluster")
+
+    def predict(self, X: Any, covariates: Any = None) -> Any:
         """Return the clusters of samples, (n,), from whichever modalities they have.
 
         ``covariates``, as for :meth:`fit`, are checked and change nothing: encoders do not see
         them.
         """
-        return self._assign(X, covariates)[0]
+        data, index = self._indexed(X, covariates)
+        return self._named(self._run.assign(data)[0], index, "cluster")
 
-    def predict_proba(self, X: Any, covariates: Any = None) -> np.ndarray:
+    def predict_proba(self, X: Any, covariates: Any = None) -> Any:
         """Return the probabilities of the clusters, (n, n_clusters_); as :meth:`predict`."""
-        return self._assign(X, covariates)[1]
+        data, index = self._indexed(X, covariates)
+        return self._named(self._run.assign(data)[1], index, "probability")
 
-    def transform(self, X: Any, covariates: Any = None) -> np.ndarray:
+    def transform(self, X: Any, covariates: Any = None) -> Any:
         """Return the joint embedding, the mean of q(z|X), (n, latent_dim); as :meth:`predict`."""
-        data = self._dataset(X, covariates)
-        return self._run.embed(data).astype(np.float64)
+        data, index = self._indexed(X, covariates)
+        return self._named(self._run.embed(data).astype(np.float64), index, "z")
 
-    def score_samples(self, X: Any, covariates: Any = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the embedding's columns, ``z0``, ``z1`` …, (latent_dim,)."""
+        check_is_fitted(self)
+        return np.array([f"z{i}" for i in range(self.model_.latent_dim)], dtype=object)
+
+    def score_samples(self, X: Any, covariates: Any = None) -> Any:
         """Return a bound of the log-likelihood of each sample's modalities, (n,).
 
         In nats of coded features, importance-sampled with the same draws each time; given the
         ``covariates`` that :meth:`fit` had, drawn where they are missing.
         """
-        return log_likelihoods(self.model_, self._dataset(X, covariates))
+        data, index = self._indexed(X, covariates)
+        return self._named(log_likelihoods(self.model_, data), index, "log_likelihood")
 
-    def fit_percentiles(self, X: Any, covariates: Any = None) -> np.ndarray:
+    def fit_percentiles(self, X: Any, covariates: Any = None) -> Any:
         """Return how well each sample fits, (n,): from 0 to 100, among the samples fitted.
 
         It is the percentile of its log-likelihood, for each number that is there, among those of
@@ -268,11 +295,12 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         samples fit worse than those that a model was trained on, the more so the fewer those were.
         Where the samples as a whole lie elsewhere than those of training, a warning says so.
         """
-        data = self._dataset(X, covariates)
+        data, index = self._indexed(X, covariates)
         drift = self._run.drift()
         drift.add(data)
         drift.warn()
-        return fit_percentiles(self.model_, self._run.reference, data)
+        found = fit_percentiles(self.model_, self._run.reference, data)
+        return self._named(found, index, "fit_percentile")
 
     def impute(self, X: Any, covariates: Any = None) -> Any:
         """Return the tables of samples, complete, in the units of the data: :meth:`CMVAE.impute`.
@@ -301,23 +329,29 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     @torch.no_grad()
     def score(self, X: Any, y: Any = None, covariates: Any = None) -> float:
-        """Return the mean bound of log p(X) per sample, in nats of coded features; y is ignored."""
-        data = self._dataset(X, covariates)
+        """Return the mean bound of log p(X) per sample, in nats of coded features; y is ignored.
+
+        It is that of training with β = 1, so that models of different ``beta`` can be compared, as
+        by ``GridSearchCV``, on samples held out.
+        """
+        data, _ = self._indexed(X, covariates)
         generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(0)
         with evaluating(self.model_):
             parts = iterate(data, 1024)
-            losses = [self.model_(part, K=10, generator=generator).loss_sum for part in parts]
+            how: dict[str, Any] = {"K": 10, "beta": 1.0, "generator": generator}
+            losses = [self.model_(part, **how).loss_sum for part in parts]
         return -float(torch.stack(losses).sum()) / len(data)
 
     @torch.no_grad()
     def sample(
         self,
         n_samples: int = 1,
-        cluster: int | None = None,
+        cluster: int | Sequence[int] | None = None,
         covariates: Mapping[str, Any] | None = None,
     ) -> tuple[Any, np.ndarray]:
         """Generate samples in the units of the data, and their clusters.
 
+        ``cluster`` is one, or several that share the samples evenly, in their order.
         ``covariates``, {name: a value}, are those to generate under, as if measured in that batch;
         others are drawn as they occurred in training, each by itself.
 
@@ -331,9 +365,11 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         positive_int("n_samples", n_samples)
-        if cluster is not None and not (_is_integer(cluster) and 0 <= cluster < self.n_clusters_):
-            last = self.n_clusters_ - 1
-            raise ValueError(f"cluster must be an integer from 0 to {last}, got {shown(cluster)}")
+        given: Any = cluster if isinstance(cluster, Sequence | np.ndarray) else [cluster]
+        right = [_is_integer(one) and 0 <= one < self.n_clusters_ for one in given]
+        if cluster is not None and not all(right):
+            allowed = f"an integer from 0 to {self.n_clusters_ - 1}, or a list of them"
+            raise ValueError(f"cluster must be {allowed}, got {shown(cluster)}")
         seed = drawn_seed(self.random_state)
         generator = torch.Generator(self.model_.cluster_centers.device).manual_seed(seed)
         chosen = chosen_covariates(self._run.preprocessing.covariates, covariates)
@@ -476,7 +512,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
                 X = {SINGLE: self._validated(X, fitting, least)}
         frames = read_frames(X)
         for remark in frames.matching.remarks:
-            warnings.warn(remark, stacklevel=3)
+            warnings.warn(remark, stacklevel=4)
         return frames
 
     def _validated(self, X: Any, fitting: bool, least: int) -> Any:
@@ -511,14 +547,20 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         known = X.shape[1] == getattr(self, "n_features_in_", None)
         return known and not hasattr(self, "feature_names_in_") and not np.isinf(X).any()
 
-    def _assign(self, X: Any, covariates: Any) -> tuple[np.ndarray, np.ndarray]:
-        data = self._dataset(X, covariates)
-        return self._run.assign(data)
-
-    def _dataset(self, X: Any, covariates: Any = None) -> IncompleteDataset:
+    def _indexed(self, X: Any, covariates: Any) -> tuple[IncompleteDataset, pd.Index | None]:
+        """Return samples as the model reads them, and their index, where they have one."""
         frames = self._read(X)
         learned = self._run.preprocessing
-        return learned.dataset(frames.encode(learned, covariates, tell=False))
+        return learned.dataset(frames.encode(learned, covariates, tell=False)), frames.index
+
+    def _named(self, values: np.ndarray, index: pd.Index | None, name: str) -> Any:
+        """Return values of samples with their index, where pandas is asked for and there is one."""
+        own = getattr(self, "_sklearn_output_config", {}).get("transform")
+        if index is None or (own or get_config()["transform_output"]) != "pandas":
+            return values
+        if values.ndim == 1:
+            return pd.Series(values, index, name=name)
+        return pd.DataFrame(values, index, [f"{name}{i}" for i in range(values.shape[1])])
 
     def _kinds_of(self, frames: Frames) -> dict[str, dict[str, str]]:
         """Return modality to {column: kind}, for every modality."""
@@ -552,7 +594,7 @@ class CMVAEClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         if self._run.metrics["still_falling"]:
             logger.info("the loss was still falling: a larger max_epochs may tell clusters apart")
         for category, text in self._doubts(in_use, units):
-            warnings.warn(text, category, stacklevel=3)
+            warnings.warn(text, category, stacklevel=4)
 
     def _doubts(self, in_use: int, units: int) -> Iterator[tuple[type[Warning], str]]:
         """Yield what is to be warned of."""

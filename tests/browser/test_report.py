@@ -2,15 +2,12 @@
 
 import base64
 import json
-import os
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import pdist, squareform
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -20,23 +17,6 @@ from cmvae.preprocessing.arrays import ImageCodec
 from cmvae.report import gather_report, write_report
 from made_runs import EVIDENCE, make_rows, make_run, numbers
 
-BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-OPTIONS = (
-    *(
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-sync",
-    ),
-    *(
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-    ),
-)
 HOSTILE = '<script>document.title="taken"</script>'
 IMAGE = '"><img src=x onerror=document.title="taken">'
 N = 60
@@ -74,24 +54,6 @@ def report(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(path, content)
     return path, content
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Start Chromium; without it tests are skipped, or fail if CMVAE_REQUIRE_BROWSER is set."""
-    if shutil.which(BROWSER) is None or shutil.which(DRIVER) is None:
-        reason = f"needs {BROWSER} and {DRIVER}: Debian's packages chromium and chromium-driver"
-        if os.environ.get("CMVAE_REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -335,7 +297,9 @@ def test_what_sets_a_cluster_apart_is_told_in_numbers_and_drawn(page, report):
         assert len(rows) == len(cluster.differences) > 0
         for row, told in zip(rows, cluster.differences, strict=True):
             cells = [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")]
-            assert cells[0] == f"d {'+' if told.effect > 0 else '−'}{abs(told.effect):.2f}"
+            effect = f"d {'+' if told.effect > 0 else '−'}{abs(told.effect):.2f}"
+            p = "p < 0.0001" if told.p < 1e-4 else f"p {told.p:.4f}"
+            assert cells[0].split("\n") == [effect, p]
             heights = [
                 float(bar.get_attribute("height"))
                 for bar in row.find_elements(By.CSS_SELECTOR, ".histogram rect")

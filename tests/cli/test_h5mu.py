@@ -22,7 +22,9 @@ import cmvae.preprocessing.preprocessing as sizes
 from cmvae import CMVAE
 from cmvae.omics import from_mudata, to_mudata
 from cmvae.preprocessing import Preprocessing
+from cmvae.report import gather_report
 from cmvae.runs.folder import read_run
+from cmvae.runs.reading import read_files
 from made_files import contents, names, refused, run
 from made_mudata import (
     CELLS,
@@ -548,3 +550,49 @@ def test_without_the_extra_it_is_named_and_nothing_is_written(
     given = ["fit"] if command == "fit" else ["predict", fitted[0]]
     refused("pip install 'cmvae[omics]'", *given, "--data", cells, "--out", tmp_path / "out.csv")
     assert names(tmp_path) == []
+
+
+def test_means_are_given_at_a_common_total(fitted, cells, tmp_path):
+    folder = fitted[0]
+    common = ("generate", folder, "--from", f"rna={cells}", "--to", "rna", "--to", "protein")
+    assert run(*common, "--library-size", 10_000, "--out", tmp_path / "at")[0] == 0
+    assert run(*common, "--out", tmp_path / "own")[0] == 0
+    at, own = (pd.read_csv(tmp_path / n / "rna.csv", index_col="id") for n in ("at", "own"))
+    assert at.sum(axis=1).to_numpy() == pytest.approx(10_000, rel=1e-4)
+    assert (at / own).to_numpy() == pytest.approx((at / own).iloc[0, 0], rel=1e-4)
+    assert contents(tmp_path / "at")["protein.csv"] == contents(tmp_path / "own")["protein.csv"]
+    assert json.loads((tmp_path / "at" / "generated.json").read_text())["library_size"] == 10_000
+    clusters = ("generate", folder, "--library-size", 500, "--to", "rna", "--samples", 3)
+    assert run(*clusters, "--out", tmp_path / "clusters")[0] == 0
+    drawn = pd.read_csv(tmp_path / "clusters" / "rna.csv").drop(columns=["id", "cluster"])
+    assert drawn.sum(axis=1).to_numpy() == pytest.approx(500, rel=1e-4)
+    for words, options in (
+        ("none of ['protein'] has counts", ["--to", "protein"]),
+        ("leave out --impute and --draw", ["--draw"]),
+    ):
+        more = ("--library-size", 10, *options, "--out", tmp_path / "no")
+        refused(words, "generate", folder, "--from", f"rna={cells}", *more)
+        assert not (tmp_path / "no").exists()
+
+
+def test_the_page_checks_the_counts_that_the_model_makes(fitted):
+    found = read_run(fitted[0])
+    content = gather_report(found, read_files(found.config.modalities, found.preprocessing)[1])
+    assert {check.modality for check in content.checks} == {"rna"}
+    assert [check.statistic for check in content.checks] == [
+        *("means", "zeros", "spreads", "correlations")
+    ]
+    means = content.checks[0]
+    assert means.data == pytest.approx(means.replicated, rel=0.1)
+    assert means.expected == pytest.approx(2 / 21)
+    lines = content.profiles
+    rna = lines[(lines["modality"] == "rna") & (lines["cluster"] == 0)]
+    assert rna["p_adjusted"].min() < 1e-4
+    assert (rna["p_adjusted"] >= rna["p_value"]).all()
+    assert rna["effect_size"].abs().loc[rna["p_value"].idxmin()] > 0.5
+    shown = content.clusters[0].differences[0]
+    assert shown.p == pytest.approx(
+        lines.set_index("column")
+        .query("cluster == 0")
+        .loc[content.modalities[shown.modality].features[shown.feature], "p_adjusted"]
+    )

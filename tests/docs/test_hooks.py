@@ -1,6 +1,7 @@
 """What turns formulas, docstrings and records into pages, and what runs the code of pages."""
 
 import importlib.util
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,3 +121,42 @@ def test_what_a_page_gets_wrong_is_told(tmp_path, monkeypatch, text, message):
 def test_what_is_shortened_must_be_there(tmp_path):
     with pytest.raises(AssertionError, match="occurs 0 times"):
         pages.run_page(page(tmp_path, "```python\n1\n```\n"), {"nothing": ""})
+
+
+def test_the_font_has_the_measures_and_signs_of_formulas():
+    pytest.importorskip("ziamath")
+    from fontTools.ttLib import TTFont
+
+    content = load("fonts").math_font()
+    font = TTFont(BytesIO(content))
+    assert content[:4] == b"wOFF"
+    assert len(content) < 500_000
+    assert font["MATH"].table.MathVariants.VertGlyphCoverage.glyphs
+    assert {ord(sign) for sign in "aπΣ∑∏∂∈≠∣′𝑥ℒ"} <= font.getBestCmap().keys()
+
+
+def test_long_tables_are_folded():
+    fold = load("pages").on_page_content
+    table = "<table><tr><th>a</th></tr>{}</table>"
+    short, long = (table.format("<tr><td>1</td></tr>" * n) for n in (39, 40))
+    assert fold(f"<p>{short}</p>") == f"<p>{short}</p>"
+    summary = "<summary>A table of 40 rows</summary>"
+    assert fold(short + long) == f"{short}<details>{summary}{long}</details>"
+
+
+def test_links_into_the_api_follow_its_objects():
+    link = load("pages").on_page_markdown
+    assert link("[`fit`](api/models.md#cmvae.fit), so") == "[`fit`][cmvae.fit], so"
+    assert link("[a](../api/x.md#cmvae.a.B_c)") == "[a][cmvae.a.B_c]"
+    for other in ("[a](api/models.md)", "[a](tables.md#names-for-clusters)"):
+        assert link(other) == other
+
+
+def test_the_footer_leads_to_the_changelog_from_every_page():
+    hook = load("pages").on_post_page
+    for url, wanted in {
+        "a/": "../changelog/",
+        "api/x/": "../../changelog/",
+        "": "changelog/",
+    }.items():
+        assert hook('<a href="/changelog/">', SimpleNamespace(url=url)) == f'<a href="{wanted}">'

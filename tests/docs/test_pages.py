@@ -16,18 +16,32 @@ SHORTENED = {
         r"```bash\ncmvae demo\n": "```bash\ncmvae demo --help\n",
         FEW: "CMVAEClusterer(3, max_epochs=1, random_state=0)",
     },
+    "tutorial.md": {
+        r"csv --out runs/wines\n": "csv --clusters 3 --epochs 4 --out runs/wines\n",
+        FEW: "CMVAEClusterer(3, max_epochs=4, random_state=0)",
+    },
     "tables.md": {
         r"parquet --out runs/patients": "parquet --epochs 10 --out runs/patients",
         FEW: "CMVAEClusterer(max_epochs=10, random_state=0)",
     },
     "single-cell.md": {"max_epochs=70": "max_epochs=36", "warmup_epochs=60": "warmup_epochs=30"},
+    "cells-to-figures.md": {"batch --out": "batch --clusters 3 --epochs 2 --out"},
     "covariates.md": {
         r"CMVAEClusterer\(max_epochs=20": "CMVAEClusterer(3, max_epochs=12",
         "--epochs 20": "--clusters 3 --epochs 2",
     },
+    "scikit-learn.md": {
+        r"max_epochs=5": "max_epochs=1, start='gmm'",
+        r"max_epochs=3": "max_epochs=1, start='gmm'",
+        r"max_epochs=2(?=.*set_fit_request)": "max_epochs=1, start='gmm'",
+        r"max_epochs=2(?=.*set_callbacks)": "max_epochs=1, start='gmm'",
+    },
     "model.md": {r"max_epochs=\d+, warmup_epochs=\d+": "max_epochs=2, warmup_epochs=1"},
 }
-NEEDED = {"serving.md": ("onnx", "onnxscript", "onnxruntime", "fastapi", "httpx2")}
+NEEDED = {
+    "serving.md": ("onnx", "onnxscript", "onnxruntime", "fastapi", "httpx2"),
+    "scanpy.md": ("scanpy", "igraph", "muon"),
+}
 
 
 @pytest.fixture
@@ -54,6 +68,7 @@ def test_only_installations_are_left_out():
         "uvicorn ",
         "pip install ",
         ".venv/bin/pip install ",
+        "source .venv/bin/activate",
         "python3 -m venv .venv",
     )
     for page in PAGES:

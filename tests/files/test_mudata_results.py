@@ -40,15 +40,17 @@ def table_of(path):
     found["obs"][0]["column-order"] = [
         name for name in found["obs"][0]["column-order"] if name[:5] != "cmvae"
     ]
-    own = ("obs/cmvae", "obsm/X_cmvae", "uns/cmvae")
+    own = ("obs/cmvae", "obsm/X_cmvae", "obsm/cmvae_probabilities", "uns/cmvae")
     return {name: value for name, value in found.items() if not name.startswith(own)}
 
 
 SOME = ["c07", "c00", "c89"]
+PROBABILITIES = np.zeros((3, 11))
+PROBABILITIES[[0, 1, 2], [10, 2, 10]] = [0.5, 0.75, 1.0]
 RESULTS = {
     "ids": SOME,
     "clusters": np.array([10, 2, 10]),
-    "probabilities": np.array([0.5, 0.75, 1.0]),
+    "probabilities": PROBABILITIES,
     "embedding": np.arange(6.0).reshape(3, 2),
     "account": {"rule": "joint", "active_clusters": np.array([4, 0])},
 }
@@ -65,6 +67,7 @@ def test_results_stand_at_their_cells_and_nothing_else_changes(path, tmp_path):
     assert list(mdata.obs["cmvae_cluster"].cat.categories) == ["2", "10"]
     assert "cmvae_cluster_name" not in mdata.obs
     assert mdata.obs["cmvae_probability"].iloc[rows].tolist() == [0.5, 0.75, 1.0]
+    np.testing.assert_array_equal(mdata.obsm["cmvae_probabilities"][rows], PROBABILITIES)
     assert mdata.obsm["X_cmvae"].dtype == np.float32
     assert mdata.obsm["X_cmvae"][rows].tolist() == [[0, 1], [2, 3], [4, 5]]
     assert (

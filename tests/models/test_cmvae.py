@@ -126,9 +126,9 @@ def bare(**fields):
             r"encoders\['a'\].*Module.*int",
         ),
         (
-            lambda: CMVAE(make_config(), networks({"a": (3,), "b": (4,)})[0]),
+            lambda: CMVAE(make_config(), networks({"a": (3,), "x": (4,)})[0]),
             ValueError,
-            "encoders.*'a', 'b'",
+            "encoders has modalities.*'a', 'x'",
         ),
         (
             lambda: CMVAE(bare(uses_likelihood_rescaling=True), *networks()),
@@ -492,14 +492,20 @@ def test_generation_from_a_chosen_cluster(cluster):
         model.generate_from_prior(5, cluster=cluster)
 
 
+def test_several_clusters_share_the_samples_evenly_in_their_order():
+    drawn = make_model().generate_from_prior(6, cluster=[2, 0])
+    assert drawn.clusters.tolist() == [2, 2, 2, 0, 0, 0]
+    assert drawn.z.shape[0] == 6
+
+
 def test_generation_from_a_cluster_per_sample():
     model = make_model()
     assert model.generate_from_prior(4, cluster=[3, 0, 0, 1]).clusters.tolist() == [3, 0, 0, 1]
     for cluster in (4, -1, [0, 1, 2, 9]):
         with pytest.raises(ValueError, match=r"cluster.*\[0, 1, 2, 3\]"):
             model.generate_from_prior(4, cluster=cluster)
-    for cluster in ([0, 1], 0.5, True, [[0, 1, 2, 3]]):
-        with pytest.raises(ValueError, match="cluster must be an index or 4"):
+    for cluster in ([0, 1, 2], [], 0.5, True, [[0, 1, 2, 3]]):
+        with pytest.raises(ValueError, match=r"or a list of them whose length divides .* 4"):
             model.generate_from_prior(4, cluster=cluster)
     for arguments, error in (({"n_samples": 0}, ValueError), ({"n_samples": 2.5}, TypeError)):
         with pytest.raises(error, match="n_samples"):

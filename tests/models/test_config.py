@@ -117,6 +117,17 @@ def test_frozen(field):
         setattr(config, field, 3)
 
 
+def test_frozen_settings_say_replace():
+    config = CMVAEConfig(**REQUIRED)
+    with pytest.raises(
+        ValueError, match=r"CMVAEConfig is frozen, beta .* settings\.replace\(beta="
+    ):
+        config.beta = 2.0
+    assert config.beta == 1.0
+    with pytest.raises(ValueError, match=r"no field latent_dims; it has .*'latent_dim'"):
+        config.latent_dims = 3
+
+
 def test_is_not_changed_by_a_model(config):
     settings = config()
     before = settings.to_json()

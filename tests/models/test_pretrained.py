@@ -118,6 +118,35 @@ def test_only_encoders_are_custom(tmp_path):
     assert_same(outputs(model), outputs(CMVAE.from_pretrained(tmp_path, encoders=networks()[0])))
 
 
+def test_one_decoder_is_custom_and_the_rest_is_built(tmp_path):
+    torch.manual_seed(0)
+    own = {"a": networks()[1]["a"]}
+    model = randomise(CMVAE(make_config(), decoders=own))
+    assert model.decoders["a"] is own["a"]
+    assert type(model.decoders["b"]) is type(built_in().decoders["b"])
+    assert model.model_config.custom_architectures == ["decoders.a"]
+    model.save_pretrained(tmp_path)
+    again = {"a": networks()[1]["a"]}
+    assert_same(outputs(model), outputs(CMVAE.from_pretrained(tmp_path, decoders=again)))
+    for given in ({}, {"decoders": networks()[1]}, {"decoders": {"b": networks()[1]["b"]}}):
+        with pytest.raises(
+            ValueError, match=r"custom decoders of \['a'\]: pass decoders= of these"
+        ):
+            CMVAE.from_pretrained(tmp_path, **given)
+
+
+def test_networks_of_some_modalities_need_shapes_and_names_that_are_there():
+    encoders, decoders = networks()
+    with pytest.raises(ValueError, match=r"decoders has modalities \['x'\], but input_dims has"):
+        CMVAE(make_config(), decoders={"x": decoders["a"]})
+    alone = make_config().replace(input_dims=None)
+    with pytest.raises(ValueError, match="encoders has modalities"):
+        CMVAE(alone, {"a": encoders["a"]}, decoders)
+    whole = CMVAE(make_config(), encoders, decoders).model_config
+    with pytest.raises(ValueError, match=r"custom_architectures names \['decoders'\]"):
+        CMVAE(whole, encoders, {"a": decoders["a"]})
+
+
 def test_the_error_says_what_to_pass(tmp_path):
     make_model().save_pretrained(tmp_path)
     encoders, decoders = networks()

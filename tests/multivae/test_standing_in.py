@@ -200,3 +200,15 @@ def test_samples_from_the_prior_are_decoded_under_their_covariates(data, flatten
     assert torch.equal(known, wanted if flatten else wanted.reshape(6, 2))
     asked = model.encode(samples, "b", 2, **options, covariates={"batch": 1}).covariates["batch"]
     assert (asked == 1).all()
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_priors_have_multivae_s_names_too(model, learned):
+    model = CMVAE(model.model_config.replace(learn_modality_prior=learned))
+    for m in SHAPES:
+        assert model.r_logvars_priors[m].shape == (1, 2)
+        assert model.r_logvars_priors[m].requires_grad == learned
+        assert torch.equal(model.r_logvars_priors[m][0], model.private_priors[m].raw_scale)
+    centers = model.mean_clusters
+    assert [own.shape for own in centers] == [(1, 3)] * 4
+    assert torch.equal(torch.cat(centers), model.cluster_centers)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from cmvae.files.mudata import CellRows
+from cmvae.files.cell_places import CellRows
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.cells import CellCodec
 

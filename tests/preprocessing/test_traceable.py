@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
+from cmvae.files.cell_places import CellRows
 from cmvae.files.modality import ModalityFile
-from cmvae.files.mudata import CellRows
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.differences import Differences
 from cmvae.preprocessing.traceable import codes_of, traceable_codec

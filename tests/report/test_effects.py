@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from cmvae.metrics.contrasts import log_fold_change
 from cmvae.preprocessing.codec import Entry
-from cmvae.report.effects import cohens_d, cohens_h, effect_sizes, kind_of, log_fold_change
+from cmvae.report.effects import cohens_d, cohens_h, effect_sizes, kind_of
 
 
 def test_shares_are_as_far_apart_as_their_angles():

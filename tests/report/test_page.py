@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cmvae.metrics.moments import Moments
 from cmvae.preprocessing.arrays import ImageCodec
 from cmvae.preprocessing.texts import PAD, UNKNOWN, TextCodec, Tokenizer
 from cmvae.report import gather_report, write_report
-from cmvae.report.counting import Moments
 from cmvae.report.page import THEMES, as_json, contrast
 from cmvae.report.pictures import as_bytes, as_sheet, thumbnails
 from made_runs import make_rows, make_run, numbers, pictures_of

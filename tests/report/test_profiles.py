@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import false_discovery_control, ttest_ind
 
 from cmvae.preprocessing import Preprocessing, encode_table
 from cmvae.report import Shown, gather_report, write_profiles
@@ -21,7 +22,7 @@ N = 300
 GROUPS = np.arange(N) % 3
 COLUMNS = [
     *("modality", "column", "value", "cluster", "value_there", "value_elsewhere"),
-    *("effect_size", "effect_kind", "n_there", "n_elsewhere"),
+    *("effect_size", "effect_kind", "p_value", "p_adjusted", "n_there", "n_elsewhere"),
 ]
 
 
@@ -271,3 +272,19 @@ def test_small_counts_leave_no_gaps_in_their_histograms():
     assert ends[:, 0].tolist() == [0, 32]
     assert np.ptp(many) <= 0.3 * many.mean()  # squares are even on this scale
     assert ends[:, 1] == pytest.approx([0, (N - 1) ** 2])
+
+
+def test_means_are_tested_on_the_scale_of_the_model_and_counts_by_their_logarithms(monkeypatch):
+    frame = mixed_table()
+    lines, _ = profiles_of(monkeypatch, frame)
+    own = GROUPS == 1
+    logs, height = np.log1p(frame["calls"]), frame["height"]
+    for column, values in (("calls", logs), ("height", height)):
+        expected = ttest_ind(values[own], values[~own], equal_var=False).pvalue
+        assert lines.loc[(column, "", 1), "p_value"] == pytest.approx(expected, rel=1e-3)
+    plan = (frame["plan"] == "b").astype(float)
+    expected = ttest_ind(plan[own], plan[~own], equal_var=False).pvalue
+    assert lines.loc[("plan", "b", 1), "p_value"] == pytest.approx(expected, rel=1e-3)
+    told = lines.xs(1, level="cluster")
+    corrected = false_discovery_control(told["p_value"])
+    assert told["p_adjusted"].to_numpy() == pytest.approx(corrected, rel=1e-6)

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from torch.utils.data import DataLoader
 
 from cmvae import ModelOutput, fit
-from cmvae.training.fit import make_loader
+from cmvae.training.loaders import make_loader
 from cmvae.training.module import ModelModule
 from cmvae.training.start import Start
 from training.cases import QUIET, StopAfter, data, model, train, weights

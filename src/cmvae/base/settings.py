@@ -82,6 +82,21 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise SettingsError(_parts(error)) from None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse it, and say how: settings are shared, and what was made from them would not see.
+
+        Raises:
+            SettingsError: Always, but for what is private.
+        """
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+            return
+        kind, known = type(self).__name__, list(type(self).model_fields)
+        if name not in known:
+            raise SettingsError([f"{kind} has no field {shortened(name)}; it has {known}"])
+        way = f"use settings = settings.replace({name}=…), which returns a changed copy"
+        raise SettingsError([f"{kind} is frozen, {name} cannot be set: {way}"])
+
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
         return type(self)(**{**self.fields(), **changes})

@@ -93,7 +93,6 @@ def run_demo(
         resume_from=last_checkpoint(folder) if resume else None,
         overwrite=True,
         devices=1,
-        enable_model_summary=False,
         **trainer_arguments,
     )
     number_clusters(model, data, "mean", drop_empty=True)

@@ -324,8 +324,8 @@ def what_is_left(out: Path | None) -> str:
 
 
 def training_bar() -> dict[str, Any]:
-    """Return the trainer's arguments: progress where someone looks on."""
-    return {"enable_progress_bar": console.is_terminal}
+    """Return the trainer's arguments: a bar where someone looks on, else a line now and then."""
+    return {"enable_progress_bar": not console.quiet}
 
 
 def show_clusters(run: "Run", out: Path) -> None:

@@ -51,6 +51,15 @@ def generate(
             "is the sample's own, or drawn as it occurred in training.",
         ),
     ] = None,
+    library_size: Annotated[
+        float | None,
+        typer.Option(
+            "--library-size",
+            min=1e-9,
+            help="Means of a cell's counts for this total, such as 10000, instead of the median "
+            "total of training: with --from NAME=FILE --to NAME expression without noise.",
+        ),
+    ] = None,
     to: Annotated[
         list[str] | None,
         typer.Option(help="A modality to write; by default all (of --from alone: the others)."),
@@ -95,6 +104,8 @@ def generate(
     Example: cmvae generate runs/mine --impute --out completed
 
     Example: cmvae generate runs/mine --set batch=2 --out as-in-batch-2
+
+    Example: cmvae generate runs/cells --from rna=cells.h5mu --to rna --library-size 10000 --out x
     """
     with one_line_errors():
         from cmvae.base.files import atomic_folder, link_target, sole_writer
@@ -102,6 +113,7 @@ def generate(
         from cmvae.runs.folder import load_model, read_record
         from cmvae.runs.generated import (
             check_generated,
+            check_library_size,
             generate_clusters,
             may_write_generated,
             translate_files,
@@ -118,6 +130,8 @@ def generate(
             raise ValueError("--from and --cluster exclude each other")
         if impute and (cluster or draw or refine):
             raise ValueError("--impute completes samples: leave out --cluster, --draw and --refine")
+        if library_size is not None and (impute or draw):
+            raise ValueError("--library-size is of means: leave out --impute and --draw")
         out = link_target(out)
         may_write_generated(out, overwrite)
         record = read_record(run, with_samples=False)
@@ -151,6 +165,8 @@ def generate(
                 with join_files(files, record.preprocessing, strict, covariates=own) as store:
                     say_join(store.join())
                     found = load_model(run, record, refine=refine)
+                    check_library_size(found, wanted, library_size)
+                    tables["library_size"] = library_size
                     translate_files(
                         found,
                         folder,
@@ -165,6 +181,8 @@ def generate(
                     )
             else:
                 found = load_model(run, record, refine=refine)
+                check_library_size(found, wanted, library_size)
+                tables["library_size"] = library_size
                 tables |= {"draw": draw, "seed": seed, "refine": refined, "covariates": chosen}
                 generate_clusters(found, folder, numbers, samples, wanted, **tables)
             check_generated(out, overwrite)  # others may have put something there meanwhile

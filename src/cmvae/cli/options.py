@@ -83,8 +83,9 @@ def data_files(
     """Return the modalities that --data FILE names.
 
     Args:
-        data: An .npz with an array for each modality, an .h5mu, an .h5ad, whose name without ending
-            is the modality's, or a YAML file that names them.
+        data: An .npz with an array for each modality, an .h5mu, an .h5ad, whose feature types are
+            modalities, or, of one type, whose name without ending is one, or a YAML file that names
+            them.
         id_column: What --id says, for all tables.
         like: Files of a run of the same modalities; an .h5mu is read as they were.
 
@@ -102,13 +103,28 @@ def data_files(
 
         return h5mu_files(data, like)
     if suffix == ANNDATA_SUFFIX:
-        alike = [n for n, own in (like or {}).items() if own.path and _is_anndata(own.path)]
-        name = alike[0] if len(alike) == 1 else data.stem
-        return modality_files([f"{name}={data}"], None, like)
+        return _h5ad_files(data, like or {})
     if suffix in (".yaml", ".yml"):
         files = _yaml_files(data)
         return {name: file.replace(id=file.id or id_column) for name, file in files.items()}
     raise ValueError(f"--data must be an .npz, .h5mu, .h5ad or .yaml file, got {data}")
+
+
+def _h5ad_files(data: Path, like: Mapping[str, ModalityFile]) -> Files:
+    """Return the modalities of an .h5ad: those of a run, or one, or one for each feature type."""
+    from cmvae.files.mudata import h5ad_types
+    from cmvae.omics.reading import default_places
+
+    alike = [name for name, own in like.items() if own.path and _is_anndata(own.path)]
+    if alike:
+        return modality_files([f"{name}={data}" for name in alike], None, like)
+    types = h5ad_types(data)
+    if len(types) < 2:
+        return modality_files([f"{data.stem}={data}"], None)
+    return {
+        name: ModalityFile(path=str(data.absolute()), layer=place)
+        for name, place in default_places(types).items()
+    }
 
 
 def given_files(

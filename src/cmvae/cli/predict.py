@@ -80,17 +80,18 @@ def predict(
     with one_line_errors():
         from cmvae.base.files import may_write_file
         from cmvae.cli.options import covariate_files, given_files, with_reading
-        from cmvae.files.suffixes import MUDATA_SUFFIX, TABLE_SUFFIXES
+        from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, TABLE_SUFFIXES
         from cmvae.runs.folder import read_record
         from cmvae.runs.manifest import read_manifest
         from cmvae.runs.predicting import predict_files, predict_h5mu
 
-        may_write_file(out, overwrite, (*TABLE_SUFFIXES, MUDATA_SUFFIX))
+        may_write_file(out, overwrite, (*TABLE_SUFFIXES, MUDATA_SUFFIX, ANNDATA_SUFFIX))
         check_spreadsheet(spreadsheet, out.suffix)
-        is_copy = out.suffix == MUDATA_SUFFIX
-        if is_copy and (data is None or data.suffix != MUDATA_SUFFIX):
+        is_copy = out.suffix in (MUDATA_SUFFIX, ANNDATA_SUFFIX)
+        if is_copy and (data is None or data.suffix != out.suffix):
             raise ValueError(
-                f"--out {out} is a copy of an .h5mu file with the results in it: pass one as --data"
+                f"--out {out} is a copy of an {out.suffix} file with the results in it: "
+                "pass one as --data"
             )
         record = read_record(run, with_samples=False)
         files = given_files(modality, data, id_column, record.config.modalities)

@@ -31,6 +31,7 @@ from cmvae.likelihoods import Categorical, Mixed
 from cmvae.models.build import Supplied
 from cmvae.models.cmvae import CMVAE
 from cmvae.models.config import CMVAEConfig
+from cmvae.models.hub import push_to_hub
 from cmvae.models.inference import Names, chosen_modalities, likelihood_of, read_batch
 from cmvae.models.pretrained import load_pretrained, model_folder, too_large
 
@@ -281,6 +282,10 @@ class DCMVAE(nn.Module):
         """Write the CMVAE, as it does itself, ``diffusion.json`` and ``diffusion.safetensors``."""
         with save_decoders(self.decoders, self.diffusion_configs, save_directory):
             self.cmvae.save_pretrained(save_directory)
+
+    def push_to_hub(self, repo_id: str, **card: Any) -> str:
+        """Upload the model with its decoders, as :meth:`cmvae.CMVAE.push_to_hub` does."""
+        return push_to_hub(self, repo_id, **card)
 
     @classmethod
     def from_pretrained(

@@ -48,7 +48,8 @@ class ModalityFile(Settings):
         id: The id column of a table; None: a Parquet file's stored index, else the first column.
         array: The array's name in an .npz, or the modality's in an .h5mu; None: the only array, the
             same name.
-        layer: The layer of an .h5mu's modality; None: ``X``.
+        layer: The place of the values of an .h5mu or .h5ad, a layer say
+            (:mod:`cmvae.files.cell_places`); None: ``X``.
         ids: A text file with the ids of an array, one a line.
         kinds: Column of a table to 'continuous', 'date', 'date+season', 'binary', 'count',
             'category', 'text' or 'ignore'.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 from cmvae.base.extras import from_extra
 from cmvae.base.unpacking import check_unpacked
 from cmvae.base.words import quoted, shortened
+from cmvae.files.cell_places import TYPES, CellPlace, CellRows, numbered_names
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, checked_ids
 from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, suffix_of
@@ -33,23 +33,6 @@ class DamagedError(ValueError):
     """What is wrong with a file, in words that are to be read."""
 
 
-@dataclass(frozen=True)
-class CellRows:
-    """Cells of one modality.
-
-    Attributes:
-        values: (n, variables) array, or CSR where they are stored sparse.
-        obs_names: The n cells.
-        var_names: The variables.
-        layer: The layer that the values are; None: ``X``.
-    """
-
-    values: Any
-    obs_names: pd.Index
-    var_names: tuple[str, ...]
-    layer: str | None = None
-
-
 class MuDataModality(Source):
     """Cells of one modality of an .h5mu file, or of an .h5ad, their names being the ids.
 
@@ -60,11 +43,11 @@ class MuDataModality(Source):
         path: The file.
         modality: Name for the errors.
         array: The modality's name in the file; None: ``modality``.
-        layer: The layer to read; None: ``X``.
+        layer: The place to read (:mod:`cmvae.files.cell_places`); None: ``X``.
 
     Raises:
         ImportError: If the extra ``omics`` is not installed.
-        KeyError: For a modality or a layer that is not there, with those that are.
+        KeyError: For a modality or a place that is not there, with those that are.
         ValueError: If the file is missing, damaged or something else, or the modality has no cells
             or variables.
         TypeError: For values that are no real numbers.
@@ -77,9 +60,10 @@ class MuDataModality(Source):
         self.array, self.layer = array or modality, layer
         with open_h5mu(path) as file:
             group = self._group(file)
-            node = self._node(group)
+            place = self._place(group)
+            node = self._node(group, place)
             self._ids = checked_ids(read_index(group["obs"]), self.where)
-            self._var_names = tuple(map(str, read_index(group["var"])))
+            self._var_names, self._columns = _variables(group, place, node)
             self._check(node)
 
     def read(self) -> CellRows:
@@ -93,19 +77,18 @@ class MuDataModality(Source):
     def chunks(self, rows: int, texts: Sequence[str] = ()) -> Iterator[tuple[list[str], CellRows]]:
         """Yield ids and rows; see ``Source``."""
         with open_h5mu(self.path) as file:
-            node = self._node(self._group(file))
-            whole = _by_columns(node) if _kind(node) == "csc_matrix" else None
+            group = self._group(file)
+            node = self._node(group, self._place(group))
+            whole = {"csc_matrix": _by_columns, "dataframe": _frame}.get(str(_kind(node)))
+            held = None if whole is None else whole(node)
             for start in range(0, len(self._ids), rows):
                 ids = self._ids[start : start + rows]
-                values = (
-                    _rows(node, start, start + len(ids))
-                    if whole is None
-                    else whole[start : start + len(ids)]
-                )
-                yield (
-                    ids,
-                    CellRows(values, pd.Index(ids, dtype=object), self._var_names, self.layer),
-                )
+                stop = start + len(ids)
+                values = _rows(node, start, stop) if held is None else held[start:stop]
+                if self._columns is not None:
+                    values = values[:, self._columns]
+                index = pd.Index(ids, dtype=object)
+                yield ids, CellRows(values, index, self._var_names, self.layer)
 
     def _group(self, file: Any) -> Any:
         """Return the modality in the file; an .h5ad is one by itself, whatever its name."""
@@ -118,39 +101,91 @@ class MuDataModality(Source):
             )
         return file["mod"][self.array]
 
-    def _node(self, group: Any) -> Any:
-        """Return the matrix in the file, nothing of it read."""
+    def _place(self, group: Any) -> CellPlace:
+        """Return the place in a modality of the file, nothing of it read."""
         if "mod" in group or "obs" not in group:
             raise ValueError(f"{self.where}: expected an AnnData as modality {self.array!r}")
-        layers = group.get("layers", {})
-        if self.layer is not None and self.layer not in layers:
-            raise KeyError(
-                f"{self.where}: unknown layer {self.layer!r}; there are {quoted(layers)}"
-            )
-        if self.layer is None and "X" not in group:
-            raise ValueError(f"{self.where}: it has no X; name one of its layers: {quoted(layers)}")
-        return group["X"] if self.layer is None else layers[self.layer]
+        layers, obsm = (group.get(name, {}) for name in ("layers", "obsm"))
+        return CellPlace.read(
+            self.layer, self.where, layers, obsm, types_of(group), "X" in group.get("raw", {})
+        )
+
+    def _node(self, group: Any, place: CellPlace) -> Any:
+        """Return the matrix in the file, nothing of it read."""
+        if place.kind in ("layers", "obsm"):
+            return group[place.kind][place.key]
+        if place.kind == "raw":
+            return group["raw"]["X"]
+        if "X" not in group:
+            layers = quoted(group.get("layers", {}))
+            raise ValueError(f"{self.where}: it has no X; name one of its layers: {layers}")
+        return group["X"]
 
     def _check(self, node: Any) -> None:
         kind = _kind(node)
-        if kind not in ("array", "csr_matrix", "csc_matrix"):
+        if kind not in ("array", "dataframe", "csr_matrix", "csc_matrix"):
             raise TypeError(
                 f"{self.where}: expected an array or a sparse matrix of numbers, got {kind!r}"
             )
+        if kind == "dataframe":
+            shape: tuple[int, ...] = len(self._ids), len(self._var_names)
+            _check_size(*node.values())
+        else:
+            shape = self._check_matrix(node, kind)
+        if 0 in shape:
+            raise ValueError(f"{self.where}: it is empty: {shape[0]} cells, {shape[1]} variables")
+
+    def _check_matrix(self, node: Any, kind: str) -> tuple[int, ...]:
+        """Return the shape of what is read of a matrix."""
         if lost := [part for part in SPARSE if kind != "array" and part not in node]:
             raise DamagedError(f"its sparse matrix lacks {quoted(lost)}")
         dtype = node.dtype if kind == "array" else node["data"].dtype
         if dtype.kind not in "biuf":
             raise TypeError(f"{self.where}: expected numbers, got dtype {dtype}")
         shape = tuple(map(int, node.shape if kind == "array" else node.attrs["shape"]))
-        if shape != (len(self._ids), len(self._var_names)):
+        width = len(self._var_names) if self._columns is None else shape[-1]
+        if shape != (len(self._ids), width):
             raise ValueError(
-                f"{self.where}: a matrix {shape} for {len(self._ids)} cells, "
-                f"{len(self._var_names)} names"
+                f"{self.where}: a matrix {shape} for {len(self._ids)} cells, {width} names"
             )
         _check_size(*([node] if kind == "array" else node.values()))
-        if 0 in shape:
-            raise ValueError(f"{self.where}: it is empty: {shape[0]} cells, {shape[1]} variables")
+        return len(self._ids), len(self._var_names)
+
+
+def types_of(group: Any) -> list[str]:
+    """Return the feature types of an AnnData in a file, in the order in which they first come."""
+    if TYPES not in group.get("var", {}):
+        return []
+    return list(dict.fromkeys(map(str, np.asarray(_read(group["var"][TYPES])))))
+
+
+def h5ad_types(path: Path) -> list[str]:
+    """Return the feature types of the variables of an .h5ad file, none where it does not say."""
+    with open_h5mu(path) as file:
+        return types_of(file)
+
+
+def _variables(group: Any, place: CellPlace, node: Any) -> tuple[tuple[str, ...], Any]:
+    """Return the names of the variables of a place, and which columns these are; None: all."""
+    if place.kind == "obsm":
+        if _kind(node) == "dataframe":
+            return tuple(map(str, node.attrs["column-order"])), None
+        width = node.attrs["shape"][1] if hasattr(node, "keys") else node.shape[-1]
+        return numbered_names(place.key, int(width)), None
+    table = group["raw"]["var"] if place.kind == "raw" else group["var"]
+    names = np.array(list(map(str, read_index(table))), dtype=object)
+    if place.kind != TYPES:
+        return tuple(names), None
+    columns = np.flatnonzero(np.asarray(_read(table[TYPES])).astype(str) == place.key)
+    return tuple(names[columns]), columns
+
+
+def _frame(node: Any) -> np.ndarray:
+    """Return a table in a file as numbers, (n, columns)."""
+    columns = [np.asarray(_read(node[name])) for name in node.attrs["column-order"]]
+    if odd := [own.dtype for own in columns if own.dtype.kind not in "biuf"]:
+        raise TypeError(f"{node.name}: expected numbers, got dtype {odd[0]}")
+    return np.stack(columns, 1)
 
 
 def h5mu_files(

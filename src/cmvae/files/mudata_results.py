@@ -1,4 +1,4 @@
-"""Results of cells, put back into a copy of their .h5mu file."""
+"""Results of cells, put back into a copy of their .h5mu or .h5ad file."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ def write_results(
     fit_percentiles: np.ndarray | None = None,
     cluster_names: Mapping[int, str] | None = None,
 ) -> None:
-    """Write a copy of an .h5mu file with results, named as ``cmvae.omics.to_mudata`` does.
+    """Write a copy of an .h5mu or .h5ad file with results, named as ``cmvae.omics.to_mudata`` does.
 
     Cells without results get NaN. Nothing else in the file changes, and its matrices are not read.
 
@@ -38,7 +38,7 @@ def write_results(
         target: The copy.
         ids: n cells.
         clusters: Their clusters, (n,).
-        probabilities: The probabilities of these, (n,).
+        probabilities: Those of all clusters, (n, clusters).
         embedding: The means of q(z|X), (n, d).
         account: What the results came from, for ``.uns``.
         fit_percentiles: How well the cells fit, (n,).
@@ -51,14 +51,16 @@ def write_results(
     io, h5py = library("anndata.io"), library("h5py")
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
-        reserve(temporary, ROOM + 2 * embedding.nbytes + BYTES_OF_CELL * len(ids))
+        room = 2 * (embedding.nbytes + probabilities.nbytes)
+        reserve(temporary, ROOM + room + BYTES_OF_CELL * len(ids))
         with (
             _told_as_system_errors(target),
             h5py.File(temporary, "r+", locking=False) as file,  # atomic_write holds it
         ):
             names = read_index(file["obs"])
             rows = cell_rows(names, ids, f"{source}: .obs")
-            columns, values = placed_results(rows, len(names), clusters, probabilities, embedding)
+            taken = probabilities[np.arange(len(ids)), clusters]
+            columns, values = placed_results(rows, len(names), clusters, taken, embedding)
             if fit_percentiles is not None:
                 columns["fit_percentile"] = np.full(len(names), np.nan)
                 columns["fit_percentile"][rows] = fit_percentiles
@@ -73,6 +75,8 @@ def write_results(
                 if group not in file:
                     io.write_elem(file, group, {})
             io.write_elem(file["obsm"], f"X_{KEY}", values)
+            every = placed(rows, len(names), probabilities)
+            io.write_elem(file["obsm"], f"{KEY}_probabilities", every)
             io.write_elem(file["uns"], KEY, dict(account))
 
 
@@ -114,11 +118,17 @@ def placed_results(
     occupied, numbers = np.unique(clusters, return_inverse=True)
     # Of objects: there are versions of anndata that cannot write the strings of pandas 3.
     categories = pd.Index([str(cluster) for cluster in occupied], dtype=object)
-    values = np.full((n, embedding.shape[1]), np.nan, dtype=np.float32)
     probability, codes = np.full(n, np.nan), np.full(n, -1)
-    values[rows], probability[rows], codes[rows] = embedding, probabilities, numbers
+    probability[rows], codes[rows] = probabilities, numbers
     cluster = pd.Categorical.from_codes(codes, categories)
-    return {"cluster": cluster, "probability": probability}, values
+    return {"cluster": cluster, "probability": probability}, placed(rows, n, embedding)
+
+
+def placed(rows: np.ndarray, n: int, values: np.ndarray) -> np.ndarray:
+    """Return values (r, k) at their rows (r,) of n, float32, NaN in the others."""
+    found = np.full((n, values.shape[1]), np.nan, dtype=np.float32)
+    found[rows] = values
+    return found
 
 
 @contextmanager

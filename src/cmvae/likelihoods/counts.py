@@ -154,6 +154,14 @@ class _Counts(Likelihood):
             return self._log_rate(reconstruction).exp()
         return self._log_shares(reconstruction).exp() * self.size
 
+    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw counts, floating; see ``Likelihood.sample``."""
+        return self.sample_of_rates(self.mean(reconstruction), generator)
+
+    @abstractmethod
+    def sample_of_rates(self, rates: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw counts of rates, floating, of their shape."""
+
     def check(
         self,
         target: Tensor,
@@ -215,9 +223,9 @@ class Poisson(_Counts):
         tensor([[-1.0000, -1.0000, -1.6931]])
     """
 
-    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw counts, floating; see ``Likelihood.sample``."""
-        return torch.poisson(self.mean(reconstruction), generator=generator)
+    def sample_of_rates(self, rates: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw counts of rates, floating, of their shape."""
+        return torch.poisson(rates, generator=generator)
 
     def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Any) -> Tensor:
         # log p(x) = −x ψ(log μ − log x) − e(x); of no event −μ.
@@ -277,13 +285,12 @@ class NegativeBinomial(_Counts):
         like = torch.zeros(()) if learned is None else learned
         return self._log_inverse_dispersion(like).detach().exp()
 
-    def sample(self, reconstruction: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw counts, floating, of rates μ g / r, g of Gamma(r); see ``Likelihood.sample``."""
-        mean = self.mean(reconstruction)
-        inverse_dispersion = self._log_inverse_dispersion(mean).exp().expand_as(mean)
+    def sample_of_rates(self, rates: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw counts of rates μ, floating, of their shape: Poisson of μ g / r, g of Gamma(r)."""
+        inverse_dispersion = self._log_inverse_dispersion(rates).exp().expand_as(rates)
         # PyTorch's only gamma sampler that takes a generator; torch.distributions.Gamma calls it.
         gamma = torch._standard_gamma(inverse_dispersion.contiguous(), generator=generator)
-        return torch.poisson(mean * gamma / inverse_dispersion, generator=generator)
+        return torch.poisson(rates * gamma / inverse_dispersion, generator=generator)
 
     def _log_inverse_dispersion(self, like: Tensor) -> Tensor:
         """Return log r of the dtype and device of ``like``, a scalar or of the input shape."""

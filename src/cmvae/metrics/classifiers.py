@@ -3,7 +3,6 @@
 import hashlib
 import json
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from cmvae.base.arguments import positive_float, positive_int
 from cmvae.base.files import atomic_write
+from cmvae.base.quiet import quiet_training
 from cmvae.base.reading import read_json
 from cmvae.base.words import message_of, shown
 from cmvae.data.loading import as_dataset, batch_at, batch_loader
@@ -200,8 +200,7 @@ class _Training(LightningModule):
 
 def _train(training: _Training, loader: Any, trainer_arguments: dict[str, Any]) -> None:
     names = ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar")
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    with tempfile.TemporaryDirectory() as scratch, quiet_training():
         own = {**dict.fromkeys(names, False), "default_root_dir": scratch}
         Trainer(**{**own, **trainer_arguments}).fit(training, loader)
 

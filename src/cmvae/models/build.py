@@ -51,7 +51,9 @@ def modality_names(
         n = config.n_modalities
         raise ValueError(f"{argument} has modalities {names}, but n_modalities is {n}")
     for other, others in given.items():
-        if set(others) != set(names):
+        # Networks that are not given are built, where the shapes of inputs are known.
+        fits = set(others) <= set(names) if "input_dims" in given else set(others) == set(names)
+        if not (fits and others):
             raise ValueError(f"{other} has modalities {others}, but {argument} has {names}")
     bad = [name for name in names if not isinstance(name, str) or name in ("", "all")]
     if bad:
@@ -61,27 +63,38 @@ def modality_names(
 
 
 def check_supplied(config: CMVAEConfig, encoders: Supplied, decoders: Supplied) -> list[str]:
-    """Return which of ``'encoders'`` and ``'decoders'`` the caller supplied, checked."""
-    supplied = {"encoders": encoders, "decoders": decoders}
+    """Return which of ``'encoders'`` and ``'decoders'`` the caller supplied, checked.
+
+    Of those of some modalities alone, ``'decoders.NAME'`` for each.
+    """
+    supplied, n = {"encoders": encoders, "decoders": decoders}, config.n_modalities
     for argument, networks in supplied.items():
-        if networks is None and argument in config.custom_architectures:
-            raise ValueError(f"custom_architectures names {argument!r}: pass {argument}= to CMVAE")
+        wanted, given = config.supplied(argument), set(networks or ())
+        if len(given) < n if wanted is None else set(wanted) - given:
+            own = [n for n in config.custom_architectures if n.startswith(argument)]
+            raise ValueError(f"custom_architectures names {own}: pass {argument}= to CMVAE")
         for m, network in (networks or {}).items():
             if not isinstance(network, nn.Module):
                 got = type(network).__name__
                 raise TypeError(f"{argument}[{m!r}] must be a torch.nn.Module, got {got}")
     for m in config.missing_cells:
-        if encoders is not None and not getattr(encoders.get(m), "sees_cells", False):
+        encoder = (encoders or {}).get(m)
+        if encoder is not None and not getattr(encoder, "sees_cells", False):
             way = "it needs sees_cells = True and forward(x, cells)"
             raise ValueError(f"missing_cells names {m!r}, whose encoder does not see cells: {way}")
-    if config.networks is not None and None not in supplied.values():
+    if config.networks is not None and all(len(own or ()) == n for own in supplied.values()):
         unused = f"networks is {config.networks!r}"
         raise ValueError(f"{unused}, but encoders and decoders are given: none are built")
     for m in config.decoders_dist or {}:
         if config.likelihood_is_missing(m):
             lost = f"decoders_dist[{m!r}] was a callable, which is not stored"
             raise ValueError(f"{lost}: pass decoders_dist= again")
-    return [argument for argument, networks in supplied.items() if networks is not None]
+    return [
+        name
+        for argument, networks in supplied.items()
+        if networks is not None
+        for name in ([argument] if len(networks) == n else [f"{argument}.{m}" for m in networks])
+    ]
 
 
 def warn_about_size_one(config: CMVAEConfig, modalities: tuple[str, ...]) -> None:
@@ -106,8 +119,8 @@ def build_parts(
     priors = build_private_priors(config, family, modalities)
     n_clusters, covariance = config.number_of_clusters, config.covariance
     return {
-        "encoders": ModalityDict(encoders or build_networks(config, likelihoods, "encoders")),
-        "decoders": ModalityDict(decoders or build_networks(config, likelihoods, "decoders")),
+        "encoders": ModalityDict(build_networks(config, likelihoods, "encoders", encoders)),
+        "decoders": ModalityDict(build_networks(config, likelihoods, "decoders", decoders)),
         "likelihoods": ModalityDict(likelihoods),
         "private_priors": ModalityDict(priors),
         "mixture": MixturePrior(n_clusters, config.latent_dim, family, covariance),
@@ -157,14 +170,23 @@ class _NoDraws(TorchFunctionMode):
 
 
 def build_networks(
-    config: CMVAEConfig, likelihoods: Mapping[str, Likelihood], part: str
+    config: CMVAEConfig, likelihoods: Mapping[str, Likelihood], part: str, supplied: Supplied = None
 ) -> dict[str, nn.Module]:
-    """Build the ``'encoders'`` or the ``'decoders'``; ``ValueError`` where that cannot be."""
+    """Build the ``'encoders'`` or the ``'decoders'`` that are not supplied, and return all.
+
+    ``ValueError`` where that cannot be.
+    """
+    given = dict(supplied or {})
+    if set(given) == set(likelihoods):
+        return given
     if config.input_dims is None:
         otherwise = f"pass it, or {part}= to CMVAE"
         raise ValueError(f"CMVAEConfig.input_dims is needed to build {part}; {otherwise}")
     built: dict[str, nn.Module] = {}
     for m, likelihood in likelihoods.items():
+        if m in given:
+            built[m] = given[m]
+            continue
         shape, name, (dist, _) = config.input_dims[m], config.network_of(m), config.likelihood_of(m)
         how = (dist if isinstance(dist, str) else "custom", config.hidden_dims, name)
         z, w, s = config.latent_dim, config.private_dim(m), sum(config.covariates.values())

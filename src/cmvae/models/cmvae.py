@@ -33,6 +33,7 @@ from cmvae.models.config import CMVAEConfig
 from cmvae.models.covariates import Covariates, refuse_covariates
 from cmvae.models.families import FAMILIES
 from cmvae.models.forgetting import forgetting_loss
+from cmvae.models.hub import push_to_hub
 from cmvae.models.imputation import fitted_means, impute_batch, residuals_of
 from cmvae.models.inference import Names, evaluating, experts_of, read_batch
 from cmvae.models.information import information_loss
@@ -65,7 +66,8 @@ class CMVAE(nn.Module):
 
     Args:
         model_config: The settings; the model keeps a copy of its own.
-        encoders: Modality to :class:`cmvae.BaseMultilatentEncoder`; by default built for you.
+        encoders: Modality to :class:`cmvae.BaseMultilatentEncoder`; those of modalities that it
+            does not name, by default all, are built for you.
         decoders: Modality to :class:`cmvae.BaseDecoder`; likewise.
 
     Attributes:
@@ -444,9 +446,10 @@ class CMVAE(nn.Module):
     ) -> ModelOutput:
         """Draw c ~ π, z ~ p(z|c), and w_m from the prior that ``reconstruction_option`` names.
 
-        Instead of c ~ π, ``cluster`` is an active cluster's index, or one for each sample. Of a
-        model with covariates these are drawn as they occurred in training, each by itself, but for
-        those that ``covariates`` names, {name: a value, or one for each sample}.
+        Instead of c ~ π, ``cluster`` is an active cluster's index, or several that share the
+        samples evenly, in their order: of six samples ``[0, 2]`` gives three each, six indices one
+        each. Of a model with covariates these are drawn as they occurred in training, each by
+        itself, but for those that ``covariates`` names, {name: a value, or one for each sample}.
 
         Returns:
             ``z`` (n_samples, latent_dim), ``modalities_z`` {modality: (n_samples, dim_m)},
@@ -584,3 +587,40 @@ class CMVAE(nn.Module):
         """
         folder = model_folder(pretrained_model_name_or_path, revision)
         return load_pretrained(cls, folder, encoders, decoders, decoders_dist)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str,
+        dataset: str,
+        metrics: Mapping[str, float] | None = None,
+        description: str = "",
+        revision: str | None = None,
+        private: bool = False,
+        message: str | None = None,
+    ) -> str:
+        """Upload the model to the Hugging Face Hub, with a card that says what it is.
+
+        The Hub's own client signs in: ``hf auth login``, or the variable ``HF_TOKEN``.
+
+        Args:
+            repo_id: ``owner/name``; made where it is missing.
+            license: Who may use the model, as the Hub names it: ``'mit'``, ``'cc-by-4.0'`` …
+            dataset: What it was trained on.
+            metrics: What was measured, name to number; shown on the card.
+            description: What else the card is to say, Markdown.
+            revision: The branch, made where it is missing; by default the main one.
+            private: Make a new repository private.
+            message: Of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ValueError: Without a licence or data, or where the Hub refuses or is not there.
+            ImportError: Without huggingface_hub (extra ``hub``).
+        """
+        own = {"license": license, "dataset": dataset, "metrics": metrics, "revision": revision}
+        more = {"description": description, "private": private, "message": message}
+        return push_to_hub(self, repo_id, **own, **more)

@@ -17,6 +17,7 @@ from cmvae.base.settings import (
     Weight,
 )
 from cmvae.likelihoods import build_likelihood
+from cmvae.models.published import paper_settings
 from cmvae.networks import check_network
 
 
@@ -46,9 +47,17 @@ def _networks(value: object) -> object:
     return value
 
 
+def _supplied(value: object) -> object:
+    part, dot, name = value.partition(".") if isinstance(value, str) else ("", "", "")
+    if part not in PARTS or (dot and not name):
+        raise ValueError("must be 'encoders' or 'decoders', or one of them, a dot and a modality")
+    return value
+
+
 Plain = Annotated[Any, BeforeValidator(_plain)]
 CustomLikelihood = Callable[..., Any]
 CUSTOM_PREFIX = "custom:"
+PARTS = ("encoders", "decoders")
 
 
 class CMVAEConfig(Settings):
@@ -70,7 +79,8 @@ class CMVAEConfig(Settings):
         decoder_dist_params: Modality to parameters of its likelihood, such as ``{'scale': 0.75}``,
             ``{'scale': 'learned'}``, ``{'library_size': True, 'size': 3000}`` or
             ``{'columns': [['normal', 3], ['categorical', 4]]}``; see :mod:`cmvae.likelihoods`.
-        custom_architectures: Which of ``'encoders'``, ``'decoders'`` were supplied; set by CMVAE.
+        custom_architectures: Which of ``'encoders'``, ``'decoders'`` were supplied, or
+            ``'decoders.NAME'`` where those of single modalities were; set by CMVAE.
         K: Importance samples in training.
         prior_and_posterior_dist: Latent family: ``'laplace_with_softmax'``,
             ``'normal_with_softplus'`` or ``'normal'``.
@@ -128,7 +138,9 @@ class CMVAEConfig(Settings):
     rescale_factors: dict[Name, Weight] | None = None
     decoders_dist: dict[Name, Annotated[Any, BeforeValidator(_likelihood)]] | None = None
     decoder_dist_params: dict[Name, dict[str, Plain]] | None = None
-    custom_architectures: list[Literal["encoders", "decoders"]] = Field(default_factory=list)
+    custom_architectures: list[Annotated[str, BeforeValidator(_supplied)]] = Field(
+        default_factory=list
+    )
     K: PositiveInt = 10
     prior_and_posterior_dist: Literal["laplace_with_softmax", "normal_with_softplus", "normal"] = (
         "laplace_with_softmax"
@@ -171,6 +183,26 @@ class CMVAEConfig(Settings):
                 build_likelihood(dist, params, modality, self.shape_of(modality))
         return self
 
+    @classmethod
+    def paper(cls, data: str, **changes: Any) -> Self:
+        """Return the settings of a published experiment (Palumbo et al., 2024).
+
+        They are those of :mod:`cmvae.models.published`, which says where they come from.
+
+        Args:
+            data: ``'polymnist'`` or ``'cubicc'``.
+            **changes: Fields to set otherwise; with other ``input_dims`` what depends on them
+                follows.
+
+        Raises:
+            ValueError: For another name.
+
+        Example:
+            >>> CMVAEConfig.paper("polymnist").number_of_clusters
+            40
+        """
+        return cls(**paper_settings(data, changes))
+
     def check_names(self, modalities: list[str] | None) -> None:
         """Refuse fields that name others than ``modalities`` (None: any ``n_modalities``)."""
         unknown = [m for m in self.missing_cells if modalities is not None and m not in modalities]
@@ -189,6 +221,13 @@ class CMVAEConfig(Settings):
                 raise ValueError(f"{field} names unknown modalities {unknown}; {allowed}")
             if len(given) > n or (field in whole and len(given) < n):
                 raise ValueError(f"{field} names {list(given)}, but n_modalities is {n}")
+
+    def supplied(self, part: str) -> list[str] | None:
+        """Return the modalities whose ``'encoders'`` or ``'decoders'`` are custom; None: all."""
+        if part in self.custom_architectures:
+            return None
+        own = f"{part}."
+        return [n.removeprefix(own) for n in self.custom_architectures if n.startswith(own)]
 
     def has_missing_cells(self, modality: str) -> bool:
         """Tell whether ``modality`` lacks single cells in training."""

@@ -144,19 +144,25 @@ def as_reconstruction(parts: Parts, modality: str, values: Any) -> Tensor:
 def choose_clusters(
     parts: Parts, cluster: Any, n_samples: int, generator: Generator | None = None
 ) -> Tensor:
-    """Return each sample's cluster, (n_samples,) int64: drawn for None, else given and active."""
+    """Return each sample's cluster, (n_samples,) int64: drawn for None, else given and active.
+
+    Several share the samples evenly, in their order: one for each sample is a special case.
+    """
     active, weights = parts.mixture.active, parts.mixture.log_weights.exp()
     if cluster is None:
         return torch.multinomial(weights, n_samples, replacement=True, generator=generator)
-    refusal = f"cluster must be an index or {n_samples} of them, got {shown(cluster)}"
+    refusal = (
+        f"cluster must be an index, or a list of them whose length divides n_samples = {n_samples}"
+        f", got {shown(cluster)}"
+    )
     try:
         clusters = torch.as_tensor(cluster, device=active.device)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise TypeError(refusal) from None
     integer = not (clusters.is_floating_point() or clusters.dtype == torch.bool)
-    if not integer or clusters.shape not in ((), (n_samples,)):
+    if not integer or clusters.ndim > 1 or not clusters.numel() or n_samples % clusters.numel():
         raise ValueError(refusal)
-    clusters, allowed = clusters.long().expand(n_samples), active.nonzero().squeeze(-1)
+    clusters, allowed = clusters.long().reshape(-1), active.nonzero().squeeze(-1)
     if not bool(torch.isin(clusters, allowed).all()):
         raise ValueError(f"cluster must be active, one of {allowed.tolist()}; got {shown(cluster)}")
-    return clusters
+    return clusters.repeat_interleave(n_samples // len(clusters))

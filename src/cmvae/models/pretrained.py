@@ -1,7 +1,6 @@
 """Saved models: a folder with config.json and model.safetensors, here or on the Hub; no pickle."""
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,11 +17,11 @@ from cmvae.base.reading import read_json
 from cmvae.base.words import message_of, shortened, shown
 from cmvae.models.build import Supplied
 from cmvae.models.config import CMVAEConfig
+from cmvae.models.hub import HUB_ID, hub_fault, is_of_hub
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors"]
 _FLOATING = ("F64", "F32", "F16", "BF16")  # as safetensors calls them
 _FEW = 1 << 24  # numbers that need no file
@@ -48,7 +47,7 @@ def model_folder(name: str | Path, revision: str | None = None) -> Path:
     path = as_path("pretrained_model_name_or_path", name)
     if revision is not None and not isinstance(revision, str):
         raise TypeError(f"revision must be a string or None, got {shown(revision)}")
-    if not isinstance(name, str) or path.exists() or not _HUB_ID.fullmatch(name):
+    if not isinstance(name, str) or path.exists() or not HUB_ID.fullmatch(name):
         if revision is not None:
             where = "models of the Hugging Face Hub"
             raise ValueError(f"revision is for {where}, but {str(name)!r} is a path")
@@ -57,9 +56,11 @@ def model_folder(name: str | Path, revision: str | None = None) -> Path:
     hub = from_extra("huggingface_hub", "hub", what)
     try:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not is_of_hub(error):
+            raise
         missing = "no such folder, and the Hugging Face Hub gives no model of this id"
-        raise ValueError(f"{name}: {missing}: {message_of(error)}") from None
+        raise ValueError(f"{name}: {missing}: {hub_fault(error)}") from None
 
 
 def need_files(*paths: Path, what: str) -> None:
@@ -95,10 +96,7 @@ def load_pretrained(
     stored = stored_tensors(weights_path)
     config = _read_config(config_path, decoders_dist, stored, weights_path)
     for part, networks in (("encoders", encoders), ("decoders", decoders)):
-        if (part in config.custom_architectures) != (networks is not None):
-            was = "custom" if networks is None else "built-in"
-            should = f"pass {part}= again" if networks is None else f"do not pass {part}="
-            raise ValueError(f"{config_path}: this model has {was} {part}: {should}")
+        _check_supplied(config, part, networks, config_path)
     try:
         with torch.device("meta"):  # which takes no memory, however large it is
             built = model_class(config, encoders, decoders)
@@ -108,6 +106,22 @@ def load_pretrained(
         raise ValueError(f"{config_path}: {too_large(error) or message_of(error)}") from None
     _load_weights(model, weights_path)
     return model.eval()
+
+
+def _check_supplied(config: CMVAEConfig, part: str, networks: Supplied, path: Path) -> None:
+    """Refuse networks that a model was not made with, and the lack of those that it was."""
+    wanted = config.supplied(part)
+    if wanted is None:
+        if networks is None:
+            raise ValueError(f"{path}: this model has custom {part}: pass {part}= again")
+        return
+    given = sorted(networks or {})
+    if given == sorted(wanted):
+        return
+    if not wanted:
+        raise ValueError(f"{path}: this model has built-in {part}: do not pass {part}=")
+    should = f"pass {part}= of these again, and of no others; got {given}"
+    raise ValueError(f"{path}: this model has custom {part} of {wanted}: {should}")
 
 
 def too_large(error: Exception) -> str:

@@ -161,10 +161,12 @@ class _Members:
 
     def load_from_folder(self, dir_path: str | Path) -> Any:
         """Return what :meth:`save` wrote, adapted; networks of one's own are those of this one."""
-        custom = self.own.model_config.custom_architectures
-        networks: dict[str, Any] = {
-            part: dict(deepcopy(getattr(self.own, part)).items()) for part in custom
-        }
+        networks: dict[str, Any] = {}
+        for part in ("encoders", "decoders"):
+            own, custom = getattr(self.own, part), self.own.model_config.supplied(part)
+            networks[part] = {
+                m: deepcopy(own[m]) for m in (own if custom is None else custom)
+            } or None
         return adapt(CMVAE.from_pretrained(dir_path, **networks))
 
 

@@ -106,11 +106,13 @@ def export(model: CMVAE, folder: str | Path, *, overwrite: bool = False) -> None
     config = model.model_config
     weights = {name: values.cpu() for name, values in priors_as_theirs(model).items()}
     fields = _settings_as_theirs(model)
-    built = [part for part in PARTS if part not in config.custom_architectures]
+    built = [part for part in PARTS if config.supplied(part) == []]
     for part in PARTS:
+        custom = config.supplied(part)
         for m, network in getattr(model, part).items():
             own = dict(network.state_dict())
-            own = as_theirs(part, m, config, own) if part in built else own
+            is_ours = custom is not None and m not in custom
+            own = as_theirs(part, m, config, own) if is_ours else own
             weights |= {f"{part}.{m}.{name}": values.cpu() for name, values in own.items()}
     default = built if all(is_default(m, config) for m in model.modalities) else []
     fields["custom_architectures"] = [part for part in PARTS if part not in default]

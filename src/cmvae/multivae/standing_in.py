@@ -11,7 +11,7 @@ from torch import Tensor
 from cmvae.base.outputs import ModelOutput
 from cmvae.models.build import Supplied
 from cmvae.models.cmvae import CMVAE as OwnCMVAE
-from cmvae.models.inference import Names, chosen_modalities
+from cmvae.models.inference import Names, chosen_modalities, private_priors
 from cmvae.multivae.converting import read_model
 from cmvae.multivae.folder import is_folder
 from cmvae.multivae.lenient import encode_or_draw
@@ -88,6 +88,17 @@ class CMVAE(OwnCMVAE):
     @device.setter
     def device(self, device: torch.device | str) -> None:
         self.to(device)
+
+    @property
+    def r_logvars_priors(self) -> dict[str, Tensor]:
+        """The raw scales of the auxiliary priors by MultiVae's name: modality to (1, dim)."""
+        scales = [prior.raw_scale[None] for prior in private_priors(self)]
+        return dict(zip(self.modalities, scales, strict=True))
+
+    @property
+    def mean_clusters(self) -> list[Tensor]:
+        """The centres by MultiVae's name, (1, latent_dim) each; ``cluster_centers`` sets them."""
+        return list(self.cluster_centers.split(1))
 
     @classmethod
     def load_from_folder(

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from cmvae.base.arrays import BEYOND_FLOAT32, blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed, quoted, shown
-from cmvae.files.mudata import CellRows
+from cmvae.files.cell_places import CellRows
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 
 COUNTS = ("negative_binomial", "poisson")
@@ -25,7 +25,7 @@ class CellCodec(Codec):
 
     Attributes:
         var_names: The variables, in the order of the numbers.
-        layer: The layer they are read from; None: ``X``.
+        layer: The place they are read from (:mod:`cmvae.files.cell_places`); None: ``X``.
         dist: The likelihood.
         size: Of counts the median total of a cell; None: without library size.
         center: Of real numbers the variables' means, which are subtracted; else empty.

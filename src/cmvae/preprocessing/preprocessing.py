@@ -12,10 +12,10 @@ from pydantic import Field, model_validator
 from cmvae.base.arrays import BEYOND_FLOAT32
 from cmvae.base.settings import Name, Settings
 from cmvae.base.words import SHOWN, listed, quoted, raise_all, shown
+from cmvae.files.cell_places import CellRows
 from cmvae.files.images import measure_bits, measure_images
 from cmvae.files.join import JoinedRows
 from cmvae.files.modality import ModalityFile
-from cmvae.files.mudata import CellRows
 from cmvae.files.pixels import used_bits
 from cmvae.files.spool import NumberedRows
 from cmvae.preprocessing.arrays import ArrayCodec, ImageCodec

@@ -56,6 +56,7 @@ class Difference:
     feature: int  # its place in the modality's ``features``
     effect: float  # infinite where neither side varies
     symbol: str  # of the effect size
+    p: float | None  # of a test of the means, adjusted; None where there is none
     is_share: bool  # whether the three numbers below are shares of samples
     inside: float  # the means in the cluster and of the others, in units of the data
     outside: float
@@ -133,6 +134,19 @@ class Covariate:
 
 
 @dataclass(frozen=True)
+class Check:
+    """A statistic of a modality's counts, of the data and of what the model makes in its place."""
+
+    modality: str
+    statistic: str  # of :class:`cmvae.metrics.predictive.PredictiveCheck`
+    data: float  # averages over counts, or pairs of them
+    replicated: float
+    error: float  # of one count, on average
+    outside: float  # the share of which data lie outside all replicates
+    expected: float  # that share of data that the model made
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that a report shows; see :func:`cmvae.report.gather_report`."""
 
@@ -152,3 +166,4 @@ class ReportContent:
     evidence: NumberEvidence | None  # for the number of clusters; None where it was given
     profiles: "pd.DataFrame" = field(compare=False, repr=False)  # what sets clusters apart
     covariates: tuple[Covariate, ...] = ()
+    checks: tuple[Check, ...] = ()

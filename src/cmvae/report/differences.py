@@ -59,11 +59,13 @@ class _Drawn:
 
     def difference(self, place: int, generated: np.ndarray, cluster: int, j: int) -> Difference:
         inside, outside = self.table.scaled.inside_and_outside(cluster)
+        p = float(self.table.p_values(cluster)[1][j])
         return Difference(
             modality=place,
             feature=j,
             effect=float(self.table.effects(cluster)[j]),
             symbol=SYMBOLS[OF_KIND[self.table.entries[j].kind]],
+            p=None if np.isnan(p) else p,
             is_share=self.is_share(j),
             inside=float(inside[j]),
             outside=float(outside[j]),

@@ -56,17 +56,6 @@ def cohens_h(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
     return np.asarray(angles[0] - angles[1])
 
 
-def log_fold_change(inside: np.ndarray, outside: np.ndarray, fewest: np.ndarray) -> np.ndarray:
-    """Return log₂ (a + ε) / (b + ε) of means a and b, (D,).
-
-    ε is one count in all ``fewest`` samples of the smaller side, (D,): a number is not called
-    telling for a few counts that happen to fall on one side.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        one = 1 / fewest
-        return np.asarray(np.log2((inside + one) / (outside + one)))
-
-
 def effect_sizes(entries: list[Entry], of: Callable[[str], np.ndarray]) -> np.ndarray:
     """Return the effect sizes of D numbers, each by that of its kind, (D,).
 

@@ -13,9 +13,10 @@ from cmvae.base.settings import PositiveInt, Settings
 from cmvae.data.checks import check_known
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
+from cmvae.metrics.predictive import checkable, predictive_check
 from cmvae.report.averages import mean_draws
 from cmvae.report.columns import LONGEST_NAME, describe_columns
-from cmvae.report.content import Cluster, Modality, ReportContent, Samples, Telling
+from cmvae.report.content import Check, Cluster, Modality, ReportContent, Samples, Telling
 from cmvae.report.counting import count_patterns, cross_covariates, read_labels, score_labels
 from cmvae.report.differences import find_differences
 from cmvae.report.drawing import project, shortened
@@ -34,6 +35,7 @@ N_TELLING = 5
 LONGEST_TEXT = 300
 MOST_COLUMNS = 200
 AT_ONCE = 256
+REPLICATES, MOST_CHECKED = 20, 500  # of samples whose counts are made again
 KINDS = {"table": "table", "array": "table", "images": "images", "text": "text"}  # by content
 
 
@@ -121,6 +123,7 @@ def gather_report(
         covariates=cross_covariates(
             run.preprocessing.covariates, rows, clusters, found.assigned.latents, run.n_clusters
         ),
+        checks=found.checks(),
     )
 
 
@@ -173,6 +176,21 @@ class _Gathering:
             place = list(lines).index("cluster") + 1
             lines.insert(place, "cluster_name", lines["cluster"].map(self.run.name_of))
         return lines
+
+    def checks(self) -> tuple[Check, ...]:
+        """Return how counts that the model makes of samples compare to theirs."""
+        enough = [
+            m
+            for place, m in enumerate(self.modalities)
+            if checkable(self.run.model, m) and self.assigned.observed[:, place].sum() > 1
+        ]
+        found = {m: self._check(m) for m in enough}
+        return tuple(Check(m, n, **own) for m, each in found.items() for n, own in each.items())
+
+    def _check(self, modality: str) -> dict[str, dict[str, float]]:
+        model, data, seed = self.run.model, self.data, self.shown.seed
+        how = {"replicates": REPLICATES, "most_samples": MOST_CHECKED, "seed": seed}
+        return predictive_check(model, data, modality, **how).summary()
 
     def _choose(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the samples that are shown, sorted, and those closest to each cluster's centre."""

@@ -8,7 +8,7 @@ from cmvae.files.writing import open_rows
 
 PROFILE = (
     *("modality", "column", "value", "cluster", "value_there", "value_elsewhere"),
-    *("effect_size", "effect_kind", "n_there", "n_elsewhere"),
+    *("effect_size", "effect_kind", "p_value", "p_adjusted", "n_there", "n_elsewhere"),
 )
 """Its columns; where the two values are shares, ``value`` is what they are shares of."""
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cmvae.base.arguments import seeded
 from cmvae.data.datasets import IncompleteDataset
+from cmvae.data.observed import coded_values
 from cmvae.preprocessing.codec import Codec
 from cmvae.runs.run import Run
 
@@ -39,24 +40,6 @@ def assign(run: Run, data: IncompleteDataset, size: int) -> Assigned:
     probability = probabilities[np.arange(len(clusters)), clusters]
     observed = torch.stack(masks, 1).numpy()
     return Assigned(clusters, probability, latents, np.concatenate(closeness), observed)
-
-
-def coded_values(
-    data: IncompleteDataset, modality: str, rows: np.ndarray, size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield places in ``rows``, (B,), whose samples have a modality, and its values, (B, *).
-
-    Values are as the model sees them, missing cells NaN, ``size`` samples at a time.
-    """
-    if modality not in data.data:
-        return
-    places = np.flatnonzero(data.masks[modality].numpy()[rows])
-    cells = data.cells.get(modality)
-    for start in range(0, len(places), size):
-        part = places[start : start + size]
-        chosen = torch.as_tensor(rows[part])
-        values = _array(data.data[modality][chosen])
-        yield part, values if cells is None else np.where(cells[chosen].numpy(), values, np.nan)
 
 
 def values_of(

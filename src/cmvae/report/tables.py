@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 
 from cmvae.data.datasets import IncompleteDataset
+from cmvae.data.observed import coded_values
+from cmvae.metrics.contrasts import adjusted, log_fold_change, welch_test
+from cmvae.metrics.moments import Moments
 from cmvae.models.inference import likelihood_of
 from cmvae.preprocessing.codec import Entry
-from cmvae.report.counting import Moments
 from cmvae.report.effects import (
     COHENS_D,
     COHENS_H,
@@ -19,10 +21,9 @@ from cmvae.report.effects import (
     cohens_h,
     effect_sizes,
     kind_of,
-    log_fold_change,
 )
 from cmvae.report.profiles import PROFILE
-from cmvae.report.samples import coded_values, readable
+from cmvae.report.samples import readable
 from cmvae.runs.run import Run
 
 ONE_UNIT = 10  # as many columns of counts alone are taken to count things of one kind
@@ -47,16 +48,21 @@ class TableSums:
         self.entries = self.codec.entries
         self.libraries = _libraries(run, modality, self.entries)
         self._data, self._clusters, self._size = data, clusters, size
-        self.plain, self.coded, scaled = (
-            Moments(run.n_clusters, len(self.entries)) for _ in range(3)
+        self.plain, self.coded, own_scaled, self.tested = (
+            Moments(run.n_clusters, len(self.entries)) for _ in range(4)
         )
-        self.scaled = scaled if self.libraries else self.plain
+        self.scaled = own_scaled if self.libraries else self.plain
+        self.is_count = np.array([OF_KIND[entry.kind] == FOLD for entry in self.entries])
         for part, coded in self._parts(np.arange(len(data))):
             values = flat(readable(self.codec, coded))
-            self.plain.add(values, clusters[part])
-            self.coded.add(flat(coded).astype(np.float64), clusters[part])
+            scaled, own = self.to_one_library(values), clusters[part]
+            self.plain.add(values, own)
+            self.coded.add(flat(coded).astype(np.float64), own)
             if self.libraries:
-                self.scaled.add(self.to_one_library(values), clusters[part])
+                self.scaled.add(scaled, own)
+            # Counts are tested by their logarithms.
+            logs = np.log1p(np.where(self.is_count, scaled, 0))
+            self.tested.add(np.where(self.is_count, logs, flat(coded)), own)
 
     @property
     def is_bent(self) -> np.ndarray:
@@ -97,6 +103,17 @@ class TableSums:
 
         return effect_sizes(self.entries, of)
 
+    def p_values(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return p-values of the differences of means, (D,), as they are and adjusted.
+
+        Of Welch's t-test on the scale of the model, of counts on that of log(1 + count); adjusted
+        for the numbers that are told.
+        """
+        found, told = welch_test(self.tested, cluster), self.told
+        corrected = np.full(len(found), np.nan)
+        corrected[told] = adjusted(found[told])
+        return found, corrected
+
     def kinds(self) -> list[str]:
         """Return the names of the effect sizes."""
         totals: dict[int, float] = {}
@@ -114,6 +131,7 @@ class TableSums:
             [self.entries[j].level for j in told],
             *(own[told] for own in (*means, self.effects(cluster))),
             [kinds[j] for j in told],
+            *(own[told] for own in self.p_values(cluster)),
             *(own[told].astype(int) for own in numbers),
             strict=True,
         )
@@ -132,7 +150,7 @@ class TableSums:
         Returns:
             Counts by cluster, (C, k, BINS), and the ends (2, k), in units of the data.
         """
-        is_count = np.array([OF_KIND[self.entries[j].kind] == FOLD for j in places], dtype=bool)
+        is_count = self.is_count[places]
         coded_ends, scaled_ends = self.coded.reach(WIDTH), self.scaled.reach(WIDTH)
         is_large = scaled_ends[1, places] > LARGE
         # So that each bin has as many whole numbers.

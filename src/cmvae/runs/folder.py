@@ -265,9 +265,9 @@ def save_run(folder: Path, run: "Run", overwrite: bool) -> None:
             raise
 
 
-def read_run(folder: Path) -> "Run":
+def read_run(folder: str | Path) -> "Run":
     """Read a run; arguments and errors as of :func:`read_record`."""
-    return load_model(folder, read_record(folder))
+    return load_model(Path(folder), read_record(Path(folder)))
 
 
 def load_model(folder: Path, record: RunRecord, *, refine: bool = False) -> "Run":

@@ -13,6 +13,7 @@ from cmvae._version import __version__
 from cmvae.base.arguments import seeded
 from cmvae.base.files import may_write_folder, moved_away, put_back, sole_writer
 from cmvae.base.reading import read_json
+from cmvae.cells.denoised import at_library_size, own_library_size
 from cmvae.files.join import RowStore
 from cmvae.networks.shapes import is_image
 from cmvae.preprocessing.codec import Writer
@@ -74,6 +75,7 @@ def generate_clusters(
     suffix: str = ".csv",
     refine: Sequence[str] = (),
     covariates: Mapping[str, float] | None = None,
+    library_size: float | None = None,
     **options: Any,
 ) -> None:
     """Write samples of clusters: ``NAME.csv`` or ``.parquet``, ``NAME/ID.png`` or ``NAME.npy``.
@@ -92,6 +94,7 @@ def generate_clusters(
         refine: Those of the modalities that the run's diffusion decoders refine.
         covariates: Name to the value, as the model has it, of what to generate under; others are
             drawn as they occurred in training.
+        library_size: The total that means of counts are given for; None: the median of training.
         **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
@@ -111,12 +114,14 @@ def generate_clusters(
             made = (run.refined or run.model).decode(drawn, list(modalities), **keywords)
             yield ids[start : start + rows], made, chosen
 
-    _write(run, folder, modalities, parts(), draw, generator, suffix, refine, **options)
+    how: dict[str, Any] = {"library_size": library_size, **options}
+    _write(run, folder, modalities, parts(), draw, generator, suffix, refine, **how)
     settings: dict[str, Any] = {"clusters": [int(c) for c in clusters], "samples": int(n_samples)}
     if run.names:
         settings["names"] = [run.name_of(c) for c in clusters]
     settings |= {"refined": list(refine)} if refine else {}
     settings |= _as_written(run, covariates)
+    settings |= {"library_size": library_size} if library_size else {}
     record_generated(folder, **settings, draw=draw, seed=int(seed))
 
 
@@ -144,6 +149,7 @@ def translate_files(
     sources: Mapping[str, str],
     refine: Sequence[str] = (),
     covariates: Mapping[str, float] | None = None,
+    library_size: float | None = None,
     **options: Any,
 ) -> None:
     """Write modalities of samples from others, as :func:`generate_clusters` does; ids stay.
@@ -161,6 +167,7 @@ def translate_files(
         sources: Modality to file of the samples, to be recorded.
         refine: As for :func:`generate_clusters`.
         covariates: Likewise; others are the samples' own, or drawn where they have none.
+        library_size: Likewise.
         **options: For :func:`open_writers`.
     """
     generator = seeded(seed)
@@ -179,9 +186,11 @@ def translate_files(
             )
             yield list(rows.ids), {name: values[:, 0] for name, values in made.items()}, None
 
-    _write(run, folder, modalities, parts(), draw, generator, suffix, refine, **options)
+    how: dict[str, Any] = {"library_size": library_size, **options}
+    _write(run, folder, modalities, parts(), draw, generator, suffix, refine, **how)
     settings: dict[str, Any] = {"refined": list(refine)} if refine else {}
     settings |= _as_written(run, covariates)
+    settings |= {"library_size": library_size} if library_size else {}
     record_generated(folder, sources=dict(sources), **settings, draw=draw, seed=int(seed))
 
 
@@ -201,6 +210,7 @@ def _write(
     generator: "Generator",
     suffix: str,
     refined: Sequence[str] = (),
+    library_size: float | None = None,
     **options: Any,
 ) -> None:
     """Write parts; what is refined are data already.
@@ -213,6 +223,8 @@ def _write(
         for ids, decoded, clusters in parts:
             plain = {name: own for name, own in decoded.items() if name not in refined}
             values = {**decoded, **_data(run, plain, draw, generator)}
+            if library_size is not None:
+                values |= _at_library_size(run, values, library_size)
             for name, write in writers.items():
                 rows = codecs[name].decode(values[name].detach().cpu().numpy(), draw)
                 if run.names and clusters is not None and isinstance(rows, pd.DataFrame):
@@ -254,6 +266,21 @@ def _data(
         sample = draw and not is_image(run.preprocessing.codecs[name].input_shape)
         found |= run.model.to_data({name: own}, sample, generator=generator)
     return found
+
+
+def _at_library_size(run: "Run", values: Mapping[str, Any], size: float) -> dict[str, Any]:
+    """Return those of the means that are counts of cells, for cells of another total."""
+    counts = [name for name in values if own_library_size(run.model, name) is not None]
+    return {name: at_library_size(run.model, name, values[name], size) for name in counts}
+
+
+def check_library_size(run: "Run", modalities: Sequence[str], size: float | None) -> None:
+    """Refuse a total where no modality has counts with a library size."""
+    if size is not None and not any(own_library_size(run.model, name) for name in modalities):
+        raise ValueError(
+            f"library size: none of {list(modalities)} has counts with a library size, which are "
+            "those of cells, in .h5mu and .h5ad files"
+        )
 
 
 def _add_names(rows: pd.DataFrame, names: list[str]) -> None:

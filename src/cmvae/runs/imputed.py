@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.arrays import is_sparse
+from cmvae.files.cell_places import CellRows
 from cmvae.files.modality import CovariateFile, ModalityFile
-from cmvae.files.mudata import CellRows
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.completing import complete_table
 from cmvae.runs.generated import open_writers, record_generated

@@ -121,13 +121,13 @@ def predict_h5mu(
     tell: Callable[[str], None] | None = None,
     covariates: Covariates | None = None,
 ) -> np.ndarray:
-    """Write a copy of an .h5mu file with embedding, clusters and their probabilities of its cells.
+    """Write a copy of an .h5mu or .h5ad file with embedding and clusters of its cells.
 
     Args:
         folder: The run folder.
         record: What was read of it.
         files: Modality to file, of any of the run's modalities.
-        source: The .h5mu file.
+        source: The file.
         out: The copy.
         strict: What is refused, see :func:`cmvae.runs.reading.join_files`.
         told: Takes how the cells were joined.
@@ -146,14 +146,14 @@ def predict_h5mu(
         for rows in store.batches(run.preprocessing.chunk_rows):
             data = run.preprocessing.dataset(rows)
             clusters, probabilities = run.assign(data)
-            chosen = probabilities[np.arange(len(clusters)), clusters]
             ids += rows.ids
             fits = fit_percentiles(run.model, run.reference, data)
             drift.add(data)
-            found.append((clusters, chosen, run.embed(data), fits))
-    clusters, chosen, embedding, fits = map(np.concatenate, zip(*found, strict=True))
+            found.append((clusters, probabilities, run.embed(data), fits))
+    clusters, probabilities, embedding, fits = map(np.concatenate, zip(*found, strict=True))
     account = account_of(run.model, run.preprocessing, run.config.recipe.rule, run.evidence)
-    write_results(source, out, ids, clusters, chosen, embedding, account, fits, record.names)
+    results = clusters, probabilities, embedding
+    write_results(source, out, ids, *results, account, fits, record.names)
     drift.warn()
     return np.bincount(clusters, minlength=run.n_clusters)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cmvae.base.processes import by_first
+from cmvae.base.quiet import quiet_training
 from cmvae.base.words import counted
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.dcmvae import DCMVAE
@@ -110,13 +111,11 @@ def _trained(
     """Return a model with one decoder, trained; the global generator is left alone."""
     from cmvae.runs.run import drawn_seed
     from cmvae.training.checkpoints import to_resume
-    from cmvae.training.clustering import quiet_training
     from cmvae.training.fit import ONE_AT_A_TIME, fit
 
     config, seed = prepared.config, drawn_seed(prepared.config.seed)
     where = config.where.resolve()
-    progress = bool(arguments.get("enable_progress_bar"))
-    with ONE_AT_A_TIME, quiet_training(progress), torch.random.fork_rng():
+    with ONE_AT_A_TIME, quiet_training(), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = refined_model(config.replace(diffusion=(name,)), run.model)
         fit(
@@ -129,7 +128,6 @@ def _trained(
             resume_from=by_first(where.processes, partial(to_resume, run_dir)),
             overwrite=True,
             gradient_clip_val=1.0,
-            enable_model_summary=False,
             **{**where.trainer_arguments(), "enable_progress_bar": False, **arguments},
         )
     return model

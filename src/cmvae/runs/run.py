@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from cmvae.base.processes import by_first
+from cmvae.base.quiet import quiet_training
 from cmvae.base.words import shown
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.join import JoinedRows
@@ -158,7 +159,7 @@ def train_run(
         listing: A .csv to which the samples are written as they come; the run itself has none.
         **trainer_arguments: For :func:`cmvae.fit`.
     """
-    from cmvae.training.clustering import quiet_training, train
+    from cmvae.training.clustering import train
     from cmvae.training.fit import ONE_AT_A_TIME
     from cmvae.training.processes import meet
 
@@ -166,8 +167,7 @@ def train_run(
     if seed is None:
         seed = drawn_seed(config.seed)
     where = config.where.resolve()
-    progress = bool(trainer_arguments.get("enable_progress_bar"))
-    with ONE_AT_A_TIME, quiet_training(progress), torch.random.fork_rng():
+    with ONE_AT_A_TIME, quiet_training(), torch.random.fork_rng():
         meet(where)
         # Where scikit-learn's global generator has drawn it, it is another one in each process.
         own = seed

@@ -21,6 +21,7 @@ from cmvae.training.initialization import collapse_clusters, initialize_clusters
 from cmvae.training.memberships import FewRows
 from cmvae.training.saving import EpochCheckpoints
 from cmvae.training.start import LEAST_GAIN, PHASES, Start, still_falling
+from cmvae.training.stopping import Patience
 
 logger = logging.getLogger(__name__)
 
@@ -132,15 +133,18 @@ class StartCallback(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clusters when their time has come; forget the losses of other objectives."""
-        epoch, checkpoints = trainer.current_epoch, trainer.checkpoint_callback
+        epoch, callbacks = trainer.current_epoch, vars(trainer)["callbacks"]
         if epoch >= self.before:
             self._start_clusters(trainer, pl_module)
             if self.start.restarts and epoch == self.before + 2 * self.start.reading:
                 self._start_clusters(trainer, pl_module, again=True)
-            other = epoch <= self.before + 2 * self.start.reading
-            if other and isinstance(checkpoints, EpochCheckpoints):
-                checkpoints.forget_best()
-        phase = float(PHASES.index(self.start.phase(epoch, self.started)))
+        if epoch <= self.before + 2 * self.start.reading:
+            kinds = (Patience, EpochCheckpoints) if epoch >= self.before else (Patience,)
+            for callback in callbacks:
+                if isinstance(callback, kinds):
+                    callback.forget_best()
+        pl_module.phase = self.start.phase(epoch, self.started)
+        phase = float(PHASES.index(pl_module.phase))
         pl_module.log("phase", phase, on_epoch=True, batch_size=1, sync_dist=True)
 
     def on_train_batch_start(

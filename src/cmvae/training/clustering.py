@@ -1,9 +1,6 @@
 """How a CMVAE is trained where nobody tunes it: what the estimator and the command line share."""
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +68,6 @@ def train(
         batch_size=where.share_of(recipe.samples_per_step(size)),
         learning_rate=recipe.step_size(size, warm),
         callbacks=[*([CosineDecay()] if recipe.decays(size, warm) else []), *callbacks],
-        enable_model_summary=False,
         **files,
         **{**where.trainer_arguments(), **trainer_arguments},
     )
@@ -82,13 +78,21 @@ def train(
 
 @torch.no_grad()
 def number_clusters(
-    model: CMVAE, data: MultimodalBaseDataset, rule: str, drop_empty: bool
+    model: CMVAE, data: MultimodalBaseDataset, rule: str = "joint", drop_empty: bool = True
 ) -> np.ndarray:
     """Put the clusters in the order of their samples, most first; return their former places, (C,).
 
     The number of a cluster is then its place in the model. Of equals the one that has the earlier
     sample comes first, so that where a cluster started does not show. With ``drop_empty`` those
     without samples are deactivated; others that are active come after those with samples.
+
+    Args:
+        model: The trained model, whose mixture is put in order.
+        data: n samples.
+        rule: The assignment rule of ``CMVAE.predict_clusters``.
+        drop_empty: See above.
+
+    Runs and estimators have done so; after :func:`cmvae.fit` it is for the caller to do.
     """
     mixture, device = model.mixture, model.mixture.active.device
     counts = torch.zeros(len(mixture.active), dtype=torch.int64, device=device)
@@ -118,19 +122,3 @@ def without_spare_clusters(model: CMVAE) -> CMVAE:
         state[name] = state[name][: len(value)] if name.startswith("mixture.") else state[name]
     smaller.load_state_dict(state)
     return smaller
-
-
-@contextmanager
-def quiet_training(verbose: bool = False) -> Iterator[None]:
-    """Keep Lightning's advice to itself, and unless progress is wanted its notices."""
-    notices = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
-    levels = [own.level for own in notices]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        for own in () if verbose else notices:
-            own.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for own, level in zip(notices, levels, strict=True):
-                own.setLevel(level)

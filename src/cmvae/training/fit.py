@@ -12,29 +12,33 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.files import sole_writer
 from cmvae.base.forks import at_fork
 from cmvae.base.processes import agreed
+from cmvae.base.quiet import quiet_training
 from cmvae.base.refused_writes import naming
-from cmvae.base.words import counted, quoted, shown
-from cmvae.data.loading import as_dataset, batch_loader
+from cmvae.base.words import quoted, shown
 from cmvae.models.cmvae import CMVAE
-from cmvae.training.callbacks import StartCallback
+from cmvae.training.callbacks import CosineDecay, StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, drop_training, training_folder
 from cmvae.training.companions import companions_of
 from cmvae.training.initialization import check_number
+from cmvae.training.loaders import make_loader, own_part
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
 from cmvae.training.processes import refuse_to_train_apart
+from cmvae.training.progress import TrainingProgress
 from cmvae.training.saving import CheckpointFiles, EpochCheckpoints
 from cmvae.training.start import Start
+from cmvae.training.stopping import Patience, hold_out
 from cmvae.training.streams import check_end, is_stream, samples_of
 
 # The global generators, log levels and warnings belong to the process, not to a thread.
@@ -48,6 +52,9 @@ def fit(
     train_data: Any,
     val_data: Any = None,
     *,
+    validation: float | None = None,
+    patience: int | None = None,
+    schedule: Literal["cosine"] | Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
     max_epochs: int = 100,
     warmup_epochs: int = 0,
     alignment_epochs: tuple[int, int] | None = None,
@@ -66,6 +73,8 @@ def fit(
 ) -> Trainer:
     """Train a CMVAE, or the diffusion decoders of a D-CMVAE; threads do so one after the other.
 
+    In a terminal or a notebook a bar shows how far it is, elsewhere a line every half minute
+    (``enable_progress_bar=False``: nothing).
     After every epoch the run folder gets ``checkpoints/last.ckpt``, whose forerunner stays beside
     it as ``before-last.ckpt``, the terms of the loss as CSV in
     ``logs`` and, when the loss (of validation, where there are data for it) is the lowest since the
@@ -79,6 +88,14 @@ def fit(
             clusters start (:mod:`cmvae.data.reservoirs`); of one without a length
             ``limit_train_batches`` says how many steps an epoch has.
         val_data: Likewise; evaluated after every epoch.
+        validation: Instead, the share of ``train_data`` that is held out for it, drawn by the seed;
+            not of a ``DataLoader`` or a stream.
+        patience: End early, once the loss (of validation, where there are data for it) has not been
+            lower for so many epochs with all clusters and β at its value. The model holds the last
+            weights; those of the lowest loss are in ``checkpoints/best.ckpt``.
+        schedule: How the learning rate falls: ``'cosine'``, along half a cosine to a twentieth, or
+            optimiser → scheduler of ``torch.optim.lr_scheduler``, stepped after every epoch, with
+            the loss where it asks for one. ``learning_rate`` is then logged.
         max_epochs: Epochs in all, a resumed run's first ones included.
         warmup_epochs: So many of them with a single cluster, after which the clusters start
             (:func:`initialize_clusters`); 0 trains them from where they are. Not for a D-CMVAE.
@@ -117,6 +134,14 @@ def fit(
         raise TypeError(f"model must be a CMVAE or DCMVAE, got {type(bare).__name__}")
     given = _checked(seed, optimizer, callbacks)
     module: ModelModule = make(model, learning_rate, optimizer)
+    if validation is not None:
+        if val_data is not None:
+            raise ValueError(
+                "validation holds out samples, and val_data are some: give one of both"
+            )
+        train_data, val_data = hold_out(train_data, validation, seed)
+    module.judged_by = "train/loss" if val_data is None else "val/loss"
+    given = [*_ending(module, patience, schedule), *given]
     positive_int("max_epochs", max_epochs)
     settings = {
         "warmup_epochs": warmup_epochs,
@@ -135,7 +160,7 @@ def fit(
         # Its batches do not say which samples they hold.
         plan = plan and plan.replace(keep=False, held_out=0.0)
     module.prepare(data)
-    with ONE_AT_A_TIME:
+    with ONE_AT_A_TIME, quiet_training():
         folder = training_folder(run_dir, overwrite, resume_from)
         if seed is not None:
             seed_everything(seed, verbose=False)
@@ -145,7 +170,10 @@ def fit(
             module.companions = companions_of(bare)
         own: list[Callback] = [*begin]
         if trainer_arguments.get("enable_checkpointing", True):
-            own.append(EpochCheckpoints(folder, "train/loss" if val_data is None else "val/loss"))
+            own.append(EpochCheckpoints(folder, module.judged_by))
+        bars = any(isinstance(callback, ProgressBar) for callback in given)
+        if trainer_arguments.get("enable_progress_bar", True) and not bars:
+            own.append(TrainingProgress())
         trainer_arguments["callbacks"] = [*own, *given]
         trainer = _trainer(folder, max_epochs=max_epochs, **trainer_arguments)
         if resume_from is not None:
@@ -155,9 +183,9 @@ def fit(
             module.seed_of_draws = int(torch.randint(2**62, ()))
             order = (plan and plan.seed) if seed is None else seed
             if not isinstance(train_data, DataLoader):
-                train_loader = _own_part(trainer, train_loader, order or 0)
+                train_loader = own_part(trainer, train_loader, order or 0)
             if val_loader is not None and not isinstance(val_data, DataLoader):
-                val_loader = _own_part(trainer, val_loader)
+                val_loader = own_part(trainer, val_loader)
         try:
             with _sole_training(trainer, folder), _interruptible(trainer), naming(folder):
                 # Another may have been there since it was looked at.
@@ -188,18 +216,24 @@ def _checked(seed: Any, optimizer: Any, callbacks: Any) -> list[Callback]:
     return found
 
 
-def make_loader(argument: str, data: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
-    """Return a loader of the batches of a dataset or mapping; a ``DataLoader`` is one already.
-
-    Data of another kind, or that give no batch, are refused by the name of the argument.
-    """
-    if not isinstance(data, DataLoader):
-        data = as_dataset(data, argument, with_length=False)
-        data = batch_loader(data, positive_int("batch_size", batch_size), shuffle=shuffle)
-    if hasattr(data.dataset, "__len__") and len(data) == 0:
-        why = "it holds no samples, or fewer than a whole batch is dropped"
-        raise ValueError(f"{argument} gives no batch: {why}")
-    return data
+def _ending(module: ModelModule, patience: Any, schedule: Any) -> list[Callback]:
+    """Return what ends a training early, and what lets its learning rate fall, checked."""
+    found: list[Callback] = []
+    if patience is not None:
+        found.append(Patience(module.judged_by, positive_int("patience", patience)))
+    if schedule is None:
+        return found
+    module.logs_rate = True
+    if isinstance(schedule, str) and schedule == "cosine":
+        return [*found, CosineDecay()]
+    allowed = "schedule must be 'cosine', or callable: optimiser → scheduler of its learning rate"
+    if not callable(schedule):
+        raise TypeError(f"{allowed}; got {shown(schedule)}")
+    made = schedule(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=module.learning_rate))
+    if not isinstance(made, LRScheduler):
+        raise TypeError(f"{allowed} (torch.optim.lr_scheduler); it returned {shown(made)}")
+    module.schedule = schedule
+    return found
 
 
 def _plan(
@@ -230,7 +264,8 @@ def _plan(
 def _trainer(folder: Path, **arguments: Any) -> Trainer:
     if "default_root_dir" in arguments:
         raise TypeError("default_root_dir is set by run_dir: pass that")
-    arguments = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **arguments}
+    usual = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_model_summary": False}
+    arguments = {**usual, **arguments}
     arguments.setdefault("logger", CSVLogger(folder, name=LOGS))
     _check_accelerator(arguments.get("accelerator", "auto"))
     try:
@@ -251,30 +286,6 @@ def _number_met(trainer: Trainer) -> int:
     distributed = torch.distributed
     is_met = distributed.is_available() and distributed.is_initialized()
     return int(trainer.world_size) if is_met else 1
-
-
-def _own_part(
-    trainer: Trainer, loader: DataLoader[Any], seed: int | None = None
-) -> DataLoader[Any]:
-    """Return a loader of the samples that this one of several processes takes.
-
-    With a seed they are shuffled, and some come twice in an epoch, so that all processes have the
-    same number of batches; without one each sample comes once.
-    """
-    data, number = loader.dataset, trainer.world_size
-    # Processes that are forked off later know their places only then: Lightning shares out.
-    is_late = getattr(trainer.strategy, "_start_method", "popen") != "popen"
-    if is_late or isinstance(data, IterableDataset):
-        return loader
-    own: dict[str, Any] = {"num_replicas": number, "rank": trainer.global_rank}
-    if seed is not None:
-        sampler: DistributedSampler[Any] = DistributedSampler(data, seed=seed, **own)
-    elif len(data) < number:  # type: ignore[arg-type]
-        few = counted(len(data), "sample")  # type: ignore[arg-type]
-        raise ValueError(f"val_data holds {few}, for {number} processes: give one to each at least")
-    else:
-        sampler = UnrepeatedDistributedSampler(data, shuffle=False, **own)
-    return DataLoader(data, loader.batch_size, sampler=sampler, collate_fn=loader.collate_fn)
 
 
 def _check_accelerator(name: Any) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, Subset
 
 from cmvae.base.arguments import positive_float
@@ -23,6 +25,7 @@ from cmvae.networks.shifted import shifts_of
 from cmvae.training.checkpoints import settings_of
 from cmvae.training.memberships import FewRows
 from cmvae.training.processes import end_together
+from cmvae.training.progress import TrainingProgress
 from cmvae.training.random_states import put_back, states_of_all
 
 KEEPING_WEIGHT = 10.0  # of the cross entropy with memberships, beside the objective
@@ -48,9 +51,18 @@ class ModelModule(LightningModule):
 
     Attributes:
         means: The terms of the last epoch of training, as they are logged.
+        last_loss: The loss of the last step, (), as a progress bar shows it.
+        phase: What the training is at, in a word, where it has phases.
+        schedule: Optimiser → scheduler of its learning rate, stepped after every epoch.
+        logs_rate: Whether the learning rate is logged, as ``learning_rate``.
+        judged_by: The loss that a schedule may look at.
     """
 
     amsgrad = False
+    phase = ""
+    schedule: Callable[[Optimizer], LRScheduler] | None = None
+    logs_rate = False
+    judged_by = "train/loss"
 
     @property
     def looks_at_data(self) -> bool:
@@ -69,6 +81,7 @@ class ModelModule(LightningModule):
         self._optimizer = optimizer
         self._sums: dict[str, dict[str, tuple[Any, int]]] = {"train": {}, "val": {}}
         self.means: dict[str, Any] = {}
+        self.last_loss: Tensor | None = None
         self._fault: Exception | None = None  # of validation
         self.seed_of_draws: int | None = None
 
@@ -76,6 +89,13 @@ class ModelModule(LightningModule):
         """Let each of several processes draw by itself; weights and order of samples are alike."""
         if self.seed_of_draws is not None:
             torch.manual_seed(self.seed_of_draws + self.trainer.global_rank)
+
+    def on_fit_start(self) -> None:
+        """Tell loggers the settings of the model; beside the CSV file they are in checkpoints."""
+        for logger in self.trainer.loggers:
+            if not isinstance(logger, CSVLogger):
+                known = {**settings_of(self.model), "learning_rate": self.learning_rate}
+                logger.log_hyperparams(known)
 
     def prepare(self, data: Any) -> None:
         """Learn from the training data what has to be known before the first step."""
@@ -92,7 +112,15 @@ class ModelModule(LightningModule):
         """Return loss and terms of a batch of validation."""
         return self.model(batch)
 
-    def configure_optimizers(self) -> Optimizer:
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser, with the schedule of its learning rate where there is one."""
+        optimizer = self.make_optimizer()
+        if self.schedule is None:
+            return optimizer
+        how = {"scheduler": self.schedule(optimizer), "monitor": self.judged_by}
+        return {"optimizer": optimizer, "lr_scheduler": how}
+
+    def make_optimizer(self) -> Optimizer:
         """Return the optimiser."""
         own = partial(Adam, lr=self.learning_rate, amsgrad=self.amsgrad)
         return (self._optimizer or own)(self.trained_parameters())
@@ -103,9 +131,10 @@ class ModelModule(LightningModule):
             output, fault = self._output(batch, lambda: self.train_output(batch))
         end_together(self.trainer, fault)
         assert output is not None
-        terms = self._add("train", batch, output)
-        if self.trainer.progress_bar_callback is not None:
-            self.log_dict(self._summary(terms), prog_bar=True, logger=False, batch_size=1)
+        self._add("train", batch, output)
+        self.last_loss = output.loss.detach()
+        if not isinstance(self.trainer.progress_bar_callback, TrainingProgress | None):
+            self.log("loss", self.last_loss, prog_bar=True, logger=False, batch_size=1)
         last = self.trainer.global_step + 1 == self.trainer.max_steps
         if self.trainer.is_last_batch or last:
             self.means = self._log_means("train")
@@ -140,8 +169,8 @@ class ModelModule(LightningModule):
         what = f"the loss is {float(output.loss.detach())} in epoch {self.current_epoch}"
         return None, self._nonfinite(f"{what}; terms that are not finite: {bad}")
 
-    def _add(self, stage: str, batch: Any, output: ModelOutput) -> dict[str, Tensor]:
-        """Add the terms of a batch to the sums of an epoch, and return them.
+    def _add(self, stage: str, batch: Any, output: ModelOutput) -> None:
+        """Add the terms of a batch to the sums of an epoch.
 
         Lightning's own means cost as much as the step of a small model.
         """
@@ -151,7 +180,6 @@ class ModelModule(LightningModule):
         for name, value in terms.items():
             total, weight = self._sums[stage].get(name, (0.0, 0))
             self._sums[stage][name] = total + value * size, weight + size
-        return terms
 
     def _log_means(self, stage: str) -> dict[str, Any]:
         """Log the means of an epoch's terms over the samples of all processes; return them."""
@@ -159,12 +187,10 @@ class ModelModule(LightningModule):
         if self.trainer.world_size > 1:
             sums = _added(sums, self.trainer.world_size)
         means = {f"{stage}/{name}": total / weight for name, (total, weight) in sums.items()}
+        if self.logs_rate and stage == "train":
+            means["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return means
-
-    def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return what the progress bar shows."""
-        return dict(terms)
 
     @torch.no_grad()
     def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:
@@ -233,7 +259,7 @@ class CMVAEModule(ModelModule):
         """Whether it is to be learned how covariates occur."""
         return self.model.covariates is not None
 
-    def configure_optimizers(self) -> Optimizer:
+    def make_optimizer(self) -> Optimizer:
         """Return the optimiser; the default one lets learned scales follow their residuals.
 
         What covariates add to columns has likewise far to go before anything else is learned.
@@ -242,7 +268,7 @@ class CMVAEModule(ModelModule):
         them here, and without amsgrad, which would remember the steepest step for ever.
         """
         if self._optimizer is not None:
-            return super().configure_optimizers()
+            return super().make_optimizer()
         scales = [*learned_scales(self), *shifts_of(self)]
         own = {id(scale) for scale in scales}
         others = [value for value in self.trained_parameters() if id(value) not in own]
@@ -333,15 +359,6 @@ class CMVAEModule(ModelModule):
     def _nonfinite_terms(self, batch: Any, output: ModelOutput) -> list[str]:
         """Name what is not finite; encoders come first, from which it spreads to every term."""
         return nonfinite_experts(self.model, batch) or super()._nonfinite_terms(batch, output)
-
-    def _summary(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the terms of the loss summed over modalities."""
-        names = ("loss", "alignment", "log_p_z", "log_q_z", "log_p_w", "log_q_w")
-        shown = {name: terms[name] for name in names if name in terms}
-        for kind in ("self", "cross"):
-            parts = [value for name, value in terms.items() if name.startswith(f"{kind}_log_")]
-            shown |= {kind: torch.stack(parts).sum()} if parts else {}
-        return shown
 
 
 def _added(sums: dict[str, tuple[Any, int]], number: int) -> dict[str, tuple[Any, int]]:

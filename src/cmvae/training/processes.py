@@ -12,6 +12,7 @@ from cmvae.base.processes import (
     launched,
     raise_together,
 )
+from cmvae.base.quiet import quiet_training
 
 if TYPE_CHECKING:
     from cmvae.training.devices import Devices
@@ -49,8 +50,6 @@ def meet(where: "Devices") -> None:
         return
     import torch
     from lightning.fabric import Fabric
-
-    from cmvae.training.clustering import quiet_training
 
     if torch.distributed.is_initialized():
         if (there := torch.distributed.get_world_size()) != where.processes:

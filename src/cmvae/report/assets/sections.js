@@ -220,7 +220,8 @@ function differences(cluster) {
   const rows = cluster.differences.map((d) => {
     const shown = (x) => (x === null ? "–" : d.is_share ? percent(x) : number(x));
     return el("tr", {}, el("th", { scope: "row" }, featureName(d.modality, d.feature)),
-      el("td", { class: "number" }, el("span", { class: "symbol" }, `${d.symbol} `), effectSize(d)),
+      el("td", { class: "number" }, el("span", { class: "symbol" }, `${d.symbol} `), effectSize(d),
+        d.p === null ? null : el("div", { class: "symbol" }, d.p < 1e-4 ? "p < 0.0001" : `p ${d.p.toFixed(4)}`)),
       el("td", {}, d.histogram ? histogram(d.histogram) : shares(d.inside, d.outside)),
       ...[d.inside, d.outside, d.generated].map((x) => el("td", { class: "number" }, shown(x))));
   });
@@ -233,7 +234,7 @@ function buildClusters() {
   const hasTable = data.clusters.some((cluster) => cluster.differences.length);
   byId("clusters-note").textContent = "Certainty is the mean probability with which members belong to their cluster."
     + (data.clusters.some((cluster) => cluster.stability !== null) ? ` Stability is how closely the competing partitions, from which the clusters started, agree on a cluster: 1 where all have the same samples in it; from ${STABLE} it is called stable.` : "")
-    + (hasTable ? " What sets a cluster apart is told by effect sizes of its mean beside that of all other samples: of numbers Cohen’s d, the difference in pooled standard deviations (of heavy tails after their transform); of shares Cohen’s h; of counts the logarithm of their ratio, log₂. “Generated” is the mean of what the model draws from the cluster. In the small pictures the cluster is filled and all others are a line; profiles.csv has all columns." : "")
+    + (hasTable ? " What sets a cluster apart is told by effect sizes of its mean beside that of all other samples: of numbers Cohen’s d, the difference in pooled standard deviations (of heavy tails after their transform); of shares Cohen’s h; of counts the logarithm of their ratio, log₂. p is of Welch’s t-test (of counts by their logarithms), adjusted for all columns of a modality after Benjamini and Hochberg; the clusters were found in these samples, so that it puts columns in an order and does not tell whether there is a cluster. “Generated” is the mean of what the model draws from the cluster. In the small pictures the cluster is filled and all others are a line; profiles.csv has all columns." : "")
     + data.modalities.filter((m) => m.scaled_to !== null).map((m) => ` Counts of ${m.name} are scaled to ${number(m.scaled_to)} in each sample.`).join("");
   byId("cards").append(...data.clusters.map(clusterCard));
 }
@@ -275,4 +276,13 @@ function buildCovariates() {
     const made = levels.length ? crossed(name, `samples by ${name} (rows) and cluster (columns)`, levels, counts) : table(`mean of ${name} by cluster`, head, rows, "cells");
     fill(region.id, made, `${name} by clusters`);
   }
+}
+
+function buildChecks() {
+  if (!data.checks.length) { byId("checks").remove(); return; }
+  const names = { means: "Mean", zeros: "Share of zeros", spreads: "Spread of log(1 + count)", correlations: "Correlations of pairs" };
+  const head = [{ text: "Modality" }, { text: "Statistic" }, { text: "Data", kind: "number" }, { text: "Made", kind: "number" }, { text: "Error of one", kind: "number" }, { text: "Outside", kind: "number" }, { text: "Outside by chance", kind: "number" }];
+  const rows = data.checks.map((c) => el("tr", {}, el("th", { scope: "row" }, c.modality), el("td", {}, names[c.statistic]),
+    ...[number(c.data), number(c.replicated), c.statistic === "means" || c.statistic === "spreads" ? percent(c.error) : number(c.error), percent(c.outside), percent(c.expected)].map((x) => el("td", { class: "number" }, x))));
+  fill("checks-table", table("counts of the data and counts that the model makes", head, rows), "Checks of counts");
 }

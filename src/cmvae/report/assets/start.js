@@ -22,6 +22,7 @@ buildMap();
 buildClusters();
 buildLabels();
 buildCovariates();
+buildChecks();
 buildTraining();
 buildSelection();
 buildFrame();

@@ -378,7 +378,7 @@ def test_results_survive_a_file(tmp_path):
     assert kept == {"chosen": 2, "share": 0.9, "strength": 0.125}
     assert account["active_clusters"].tolist() == model.active_clusters.nonzero().flatten().tolist()
     np.testing.assert_allclose(account["weights"], model.pc_params.detach().numpy())
-    assert set(account["versions"]) == {"cmvae", "torch", "mudata"}
+    assert set(account["versions"]) == {"cmvae", "torch", "anndata", "mudata"}
     assert account["rule"] == "joint"
 
 
@@ -617,7 +617,7 @@ REFUSED = {
         lambda: from_mudata(make().mod["rna"]),
         (
             TypeError,
-            r"mdata: expected a mudata.MuData, got AnnData; give mudata.MuData\({'NAME': adata}\)",
+            "mdata: expected a mudata.MuData, got AnnData; it goes to from_anndata and to_anndata",
         ),
     ),
     "a mapping": (
@@ -656,7 +656,7 @@ REFUSED = {
     ),
     "a column": (
         lambda: from_mudata(make(), labels="type"),
-        (KeyError, "labels: mdata.obs has no column 'type'; it has 'kind', 'donor'"),
+        (KeyError, "labels: obs has no column 'type'; it has 'kind', 'donor'"),
     ),
     "missing labels": (
         lambda: from_mudata(unlabelled(), labels="some"),

@@ -1,34 +1,27 @@
-"""MuData in and out: modalities and layers as a dataset, embedding and clusters back into it."""
+"""Cells of a MuData or an AnnData as a dataset."""
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.sparse import csr_array
 
-from cmvae._version import __version__
-from cmvae.base.arguments import positive_int
 from cmvae.base.arrays import is_sparse
 from cmvae.base.extras import from_extra
 from cmvae.base.words import listed, quoted
-from cmvae.clusters.evidence import NumberEvidence
 from cmvae.data.datasets import IncompleteDataset
+from cmvae.files.cell_places import TYPES, cells_of, feature_types, has_place
 from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
-from cmvae.files.mudata import CellRows
-from cmvae.files.mudata_results import cell_rows, placed_results
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.cells import LIKELIHOODS, CellCodec
 from cmvae.preprocessing.covariates import learn_covariates, warn_of_covariates
 from cmvae.preprocessing.differences import Differences
-
-if TYPE_CHECKING:
-    from cmvae.models.cmvae import CMVAE
 
 
 @dataclass(frozen=True)
@@ -112,14 +105,90 @@ def from_mudata(
         >>> cmvae.fit(model, cells.dataset, warmup_epochs=50)  # doctest: +SKIP
         >>> to_mudata(mdata, model, cells)  # doctest: +SKIP
     """
-    _check_mudata(mdata)
-    codecs = _known(mdata, modalities, layers, likelihoods, coding)
-    places = _joined({name: _places(mdata, name) for name in codecs}, mdata.obs_names)
+    check_mudata(mdata)
+    return _read(mdata, modalities, layers, likelihoods, labels, covariates, coding)
+
+
+def from_anndata(
+    adata: Any,
+    modalities: Mapping[str, str | None] | None = None,
+    *,
+    likelihoods: Mapping[str, str] | None = None,
+    labels: str | None = None,
+    covariates: Mapping[str, str] | Sequence[str] = (),
+    coding: Preprocessing | None = None,
+) -> OmicsData:
+    """Read the cells of an AnnData, whose modalities are places in it; it is not changed.
+
+    A place is the name of a layer, ``'raw'``, ``'obsm:KEY'`` (an array or a DataFrame),
+    ``'feature_types:TYPE'`` for the variables of one type, or None for ``X``. A cell all of whose
+    values are NaN in a place lacks that modality. All else is as in :func:`from_mudata`.
+
+    Args:
+        adata: An ``anndata.AnnData``, a view of one, or one that is backed.
+        modalities: Name to place; None: where ``.var["feature_types"]`` has several types, each of
+            them, ``'rna'``, ``'protein'`` and ``'atac'`` being those that 10x names; else ``X``,
+            as ``'rna'``.
+        likelihoods: Modality to likelihood, as there.
+        labels: Column of ``adata.obs`` with a label of every cell.
+        covariates: Columns of ``adata.obs`` that are not to make clusters, as there.
+        coding: That of an earlier call; modalities whose place is not there are unobserved.
+
+    Raises:
+        TypeError: For what is no AnnData.
+        KeyError: For a place that is not there, with those that are.
+        ValueError: As in :func:`from_mudata`.
+
+    Example:
+        >>> places = {"rna": "counts", "protein": "obsm:protein_expression"}  # doctest: +SKIP
+        >>> cells = from_anndata(adata, places, covariates=["batch"])  # doctest: +SKIP
+    """
+    check_anndata(adata)
+    if modalities is not None and not isinstance(modalities, Mapping):
+        got = type(modalities).__name__
+        raise TypeError(f"modalities: expected a mapping of names to places, got {got}")
+    if coding is None:
+        places = dict(default_places(feature_types(adata)) if modalities is None else modalities)
+        named = list(places)
+    else:
+        if modalities is not None:
+            raise ValueError("coding is given, which holds the places: leave modalities out")
+        known = {name: getattr(own, "layer", None) for name, own in coding.codecs.items()}
+        places = {name: own for name, own in known.items() if has_place(adata, own)}
+        named = None
+    # A MuData of one AnnData under several names.
+    cells = SimpleNamespace(
+        mod=dict.fromkeys(places, adata), obs=adata.obs, obs_names=adata.obs_names
+    )
+    layers = None if coding is not None else places
+    return _read(cells, named, layers, likelihoods, labels, covariates, coding)
+
+
+def default_places(types: Sequence[str]) -> dict[str, str | None]:
+    """Return the modalities of an AnnData by its feature types: name to place."""
+    if len(types) < 2:
+        return {"rna": None}
+    known = {"Gene Expression": "rna", "Antibody Capture": "protein", "Peaks": "atac"}
+    return {known.get(own, own): f"{TYPES}:{own}" for own in types}
+
+
+def _read(
+    cells: Any,
+    modalities: Sequence[str] | None,
+    layers: Mapping[str, str | None] | None,
+    likelihoods: Mapping[str, str] | None,
+    labels: str | None,
+    covariates: Mapping[str, str] | Sequence[str],
+    coding: Preprocessing | None,
+) -> OmicsData:
+    """Read what has ``mod``, ``obs`` and ``obs_names``, as a MuData has."""
+    codecs = _known(cells, modalities, layers, likelihoods, coding)
+    places = _joined({name: _places(cells, name) for name in codecs}, cells.obs_names)
     kept = np.any([rows >= 0 for rows in places.values()], axis=0)
     learned, data, masks = {}, {}, {}
     for name, codec in codecs.items():
         layer = (layers or {}).get(name) if codec is None else codec.layer
-        rows = _rows(mdata, name, layer)
+        rows = cells_of(cells.mod[name], layer, f"modality {name!r}")
         learned[name] = codec or CellCodec.learn(rows, name, (likelihoods or {}).get(name))
         own, met = places[name][kept], Differences(name)
         values, observed = learned[name].encode(met.matched(rows, learned[name]), name)
@@ -127,9 +196,9 @@ def from_mudata(
             warnings.warn(remark, stacklevel=2)
         data[name] = _in_order(values, own)
         masks[name] = (own >= 0) & observed[own]
-    known = {name: column[kept] for name, column in _covariates(mdata, covariates).items()}
-    own_labels = None if labels is None else _labels(mdata, labels, kept)
-    names = tuple(map(str, mdata.obs_names[kept]))
+    known = {name: column[kept] for name, column in _covariates(cells, covariates).items()}
+    own_labels = None if labels is None else _labels(cells, labels, kept)
+    names = tuple(map(str, cells.obs_names[kept]))
     if coding is None:
         codings = learn_covariates(known)
         known = {name: column for name, column in known.items() if name in codings}
@@ -138,58 +207,6 @@ def from_mudata(
     warn_of_covariates(found.covariates, joined)
     dataset = found.dataset(joined, own_labels)
     return OmicsData(dataset, names, found)
-
-
-def to_mudata(
-    mdata: Any,
-    model: "CMVAE",
-    cells: OmicsData,
-    *,
-    key: str = "cmvae",
-    rule: str = "joint",
-    evidence: NumberEvidence | None = None,
-    copy: bool = False,
-    batch_size: int = 1024,
-) -> Any:
-    """Write a model's embedding and clusters of cells into their MuData, and nothing else.
-
-    ``.obsm["X_cmvae"]``: the mean of q(z|X), float32; ``.obs["cmvae_cluster"]``: the cluster, as
-    categorical of the model's numbers, of which those without cells are left out;
-    ``.obs["cmvae_probability"]``: its probability; ``.uns["cmvae"]``: ``config`` and ``coding``
-    (JSON), ``rule``, ``versions``, ``active_clusters`` (their numbers), ``weights`` (π of all
-    clusters) and ``evidence``. Cells of ``mdata`` that ``cells`` does not have get NaN.
-
-    Args:
-        mdata: The MuData that ``cells`` was read from, or one with at least these cells.
-        model: The trained model.
-        cells: What :func:`from_mudata` returned.
-        key: What the names start with, in place of ``cmvae``.
-        rule: The assignment rule of ``CMVAE.predict_clusters``.
-        evidence: What spoke for the number of clusters, to be kept: of a run, say
-            (``CMVAEClusterer.number_evidence_``).
-        copy: Write into a copy instead.
-        batch_size: So many cells are made dense at a time.
-
-    Returns:
-        The copy, or None where ``mdata`` itself was written into.
-
-    Raises:
-        ImportError: If mudata is not installed.
-        TypeError: For what is not a MuData.
-        ValueError: For cells that ``mdata`` does not have, cells named twice, or an unknown rule.
-    """
-    _check_mudata(mdata)
-    cell_rows(mdata.obs_names, cells.obs_names, "mdata")
-    found = _assigned(model, cells.dataset, rule, positive_int("batch_size", batch_size))
-    target = mdata.copy() if copy else mdata
-    # Copies of views may be in another order.
-    rows = cell_rows(target.obs_names, cells.obs_names, "mdata")
-    columns, embedding = placed_results(rows, target.n_obs, *found)
-    target.obsm[f"X_{key}"] = embedding
-    for name, values in columns.items():
-        target.obs[f"{key}_{name}"] = values
-    target.uns[key] = account_of(model, cells.coding, rule, evidence)
-    return target if copy else None
 
 
 def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
@@ -218,13 +235,21 @@ def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
         ) from error
 
 
-def _check_mudata(mdata: Any) -> None:
+def check_anndata(adata: Any) -> None:
+    """Refuse what is no AnnData, and cells named twice."""
+    kind = from_extra("anndata", "omics", "AnnData").AnnData
+    if not isinstance(adata, kind):
+        way = "; a MuData goes to from_mudata and to_mudata" * hasattr(adata, "mod")
+        raise TypeError(f"adata: expected an anndata.AnnData, got {type(adata).__name__}{way}")
+    _check_unique("adata", adata.obs_names)
+
+
+def check_mudata(mdata: Any) -> None:
+    """Refuse what is no MuData of modalities that share cells, and cells named twice."""
     kind = from_extra("mudata", "omics", "MuData").MuData
     if not isinstance(mdata, kind):
-        wrapped = (
-            "; give mudata.MuData({'NAME': adata})" if type(mdata).__name__ == "AnnData" else ""
-        )
-        raise TypeError(f"mdata: expected a mudata.MuData, got {type(mdata).__name__}{wrapped}")
+        way = "; it goes to from_anndata and to_anndata" * (type(mdata).__name__ == "AnnData")
+        raise TypeError(f"mdata: expected a mudata.MuData, got {type(mdata).__name__}{way}")
     if mdata.axis == 1:
         raise ValueError(
             "mdata: expected modalities that share cells (axis=0), got axis=1, where they share "
@@ -312,32 +337,6 @@ def _joined(places: dict[str, np.ndarray], obs_names: pd.Index) -> dict[str, np.
     return places
 
 
-def _rows(mdata: Any, name: str, layer: str | None) -> CellRows:
-    """Return X or a layer of a modality, its cells in its own order."""
-    adata = mdata.mod[name]
-    if not hasattr(adata, "layers"):
-        raise TypeError(f"modality {name!r}: expected an AnnData, got {type(adata).__name__}")
-    if layer is not None and layer not in adata.layers:
-        raise KeyError(
-            f"modality {name!r}: unknown layer {layer!r}; there are {quoted(adata.layers)}"
-        )
-    values = adata.X if layer is None else adata.layers[layer]
-    if values is None:
-        raise ValueError(
-            f"modality {name!r} has no X; give one of its layers: {quoted(adata.layers)}"
-        )
-    # A sparse matrix that is still in its file.
-    values = values.to_memory() if hasattr(values, "to_memory") else values
-    values = values.tocsr() if is_sparse(values) else np.asarray(values)
-    if values.dtype.kind not in "biuf":
-        raise TypeError(f"modality {name!r}: expected numbers, got dtype {values.dtype}")
-    if 0 in values.shape:
-        raise ValueError(
-            f"modality {name!r} is empty: {values.shape[0]} cells, {values.shape[1]} variables"
-        )
-    return CellRows(values, adata.obs_names, tuple(map(str, adata.var_names)), layer)
-
-
 def _in_order(values: Any, rows: np.ndarray) -> Any:
     """Return values in the order of the cells, (n,) of their rows; absent cells hold anything."""
     if np.array_equal(rows, np.arange(values.shape[0])):
@@ -354,8 +353,7 @@ def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
     """Return a column of obs as labels of the cells that are kept."""
     if column not in mdata.obs:
         raise KeyError(
-            f"labels: mdata.obs has no column {column!r}; "
-            f"it has {quoted(map(str, mdata.obs.columns))}"
+            f"labels: obs has no column {column!r}; it has {quoted(map(str, mdata.obs.columns))}"
         )
     labels = mdata.obs[column][kept]
     if labels.isna().any():
@@ -385,44 +383,3 @@ def _covariates(mdata: Any, columns: Mapping[str, str] | Sequence[str]) -> dict[
         values = table[column].reindex(mdata.obs_names)
         found[name] = values.astype(object).where(values.notna(), None).to_numpy()
     return found
-
-
-@torch.no_grad()
-def _assigned(
-    model: "CMVAE", dataset: IncompleteDataset, rule: str, batch_size: int
-) -> list[np.ndarray]:
-    """Return cluster (n,), its probability (n,) and embedding (n, d), some cells at a time."""
-    parts = []
-    for start in range(0, len(dataset), batch_size):
-        # Made dense once, for both.
-        batch = dataset.batch(range(start, min(start + batch_size, len(dataset))))
-        found = model.predict_clusters(batch, rule=rule)
-        probability = found.probabilities.gather(-1, found.clusters[:, None])[:, 0]
-        z = model.encode(batch, return_mean=True).z[:, 0]
-        parts.append((found.clusters, probability, z))
-    return [torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True)]
-
-
-def account_of(
-    model: "CMVAE", coding: Preprocessing, rule: str, evidence: NumberEvidence | None
-) -> dict[str, Any]:
-    """Return what the results came from, of kinds that HDF5 can hold."""
-    versions = {
-        "cmvae": __version__,
-        "torch": str(torch.__version__),
-        "mudata": from_extra("mudata", "omics", "MuData").__version__,
-    }
-    account: dict[str, Any] = {
-        "config": model.model_config.to_json(),
-        "coding": coding.to_json(),
-        "rule": rule,
-        "versions": versions,
-        "active_clusters": model.active_clusters.nonzero().flatten().cpu().numpy(),
-        "weights": model.pc_params.detach().double().cpu().numpy(),
-    }
-    if evidence is not None:
-        known = {name: value for name, value in asdict(evidence).items() if value is not None}
-        lists = {"numbers": np.int64, "scores": np.float64}
-        arrays = {name: np.array(known[name], dtype=kind) for name, kind in lists.items()}
-        account["evidence"] = known | arrays
-    return account
