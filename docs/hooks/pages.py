@@ -11,6 +11,7 @@ from mkdocs.utils import get_relative_url
 
 CHANGELOG = "changelog/"
 FOLDED_FROM = 40  # rows
+_CHANGES = re.compile(r"^### (?!Added)(.+)\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 _TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 _TO_OBJECT = re.compile(r"\]\((?:\.\./)?(?:api/)?[\w-]+\.md#(cmvae\.[\w.]+)\)")
 
@@ -24,8 +25,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the changelog of the repository as a page."""
+    """Add the changelog of the repository as a page, what was added open and the rest folded."""
     text = (_root(config) / "CHANGELOG.md").read_text(encoding="utf-8")
+    fold = '<details markdown="1"><summary>\\1</summary>\n\\2\n</details>\n\n'
+    text = _CHANGES.sub(fold, text)
     page = "---\nhide: [toc]\n---\n" + text.replace("](docs/", "](")
     files.append(File.generated(config, "changelog.md", content=page))
     return files
