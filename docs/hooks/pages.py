@@ -11,7 +11,7 @@ from mkdocs.utils import get_relative_url
 
 CHANGELOG = "changelog/"
 FOLDED_FROM = 40  # rows
-_CHANGES = re.compile(r"^### (?!Added)(.+)\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
+_CHANGES = re.compile(r'(<h3 id="(?!added).*?</h3>)(.*?)(?=<h[23]|\Z)', re.DOTALL)
 _TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 _TO_OBJECT = re.compile(r"\]\((?:\.\./)?(?:api/)?[\w-]+\.md#(cmvae\.[\w.]+)\)")
 
@@ -25,10 +25,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the changelog of the repository as a page, what was added open and the rest folded."""
+    """Add the changelog of the repository as a page."""
     text = (_root(config) / "CHANGELOG.md").read_text(encoding="utf-8")
-    fold = '<details markdown="1"><summary>\\1</summary>\n\\2\n</details>\n\n'
-    text = _CHANGES.sub(fold, text)
     page = "---\nhide: [toc]\n---\n" + text.replace("](docs/", "](")
     files.append(File.generated(config, "changelog.md", content=page))
     return files
@@ -39,8 +37,10 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     return _TO_OBJECT.sub(r"][\1]", markdown)
 
 
-def on_page_content(content: str, **_: object) -> str:
-    """Fold long tables: they open with a click, and when the browser searches in them."""
+def on_page_content(content: str, page: Page, **_: object) -> str:
+    """Fold long tables, and the changelog but for what is new: a click or a search opens them."""
+    if page.url == CHANGELOG:
+        content = _CHANGES.sub(r"<details><summary>\1</summary>\2</details>", content)
     return _TABLE.sub(_folded, content)
 
 

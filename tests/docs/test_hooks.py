@@ -139,12 +139,12 @@ def test_the_font_has_the_measures_and_signs_of_formulas():
 
 
 def test_long_tables_are_folded():
-    fold = load("pages").on_page_content
+    hook, page = load("pages").on_page_content, SimpleNamespace(url="a/")
     table = "<table><tr><th>a</th></tr>{}</table>"
     short, long = (table.format("<tr><td>1</td></tr>" * n) for n in (39, 40))
-    assert fold(f"<p>{short}</p>") == f"<p>{short}</p>"
+    assert hook(f"<p>{short}</p>", page) == f"<p>{short}</p>"
     summary = "<summary>A table of 40 rows</summary>"
-    assert fold(short + long) == f"{short}<details>{summary}{long}</details>"
+    assert hook(short + long, page) == f"{short}<details>{summary}{long}</details>"
 
 
 def test_links_into_the_api_follow_its_objects():
@@ -163,3 +163,12 @@ def test_the_footer_leads_to_the_changelog_from_every_page():
         "": "changelog/",
     }.items():
         assert hook('<a href="/changelog/">', SimpleNamespace(url=url)) == f'<a href="{wanted}">'
+
+
+def test_of_the_changelog_what_is_new_is_open():
+    hook = load("pages").on_page_content
+    added, fixed = '<h3 id="added">Added</h3><p>a</p>', '<h3 id="fixed">Fixed</h3>'
+    text = f"{added}{fixed}<p>b</p><h2>0</h2>"
+    assert hook(text, SimpleNamespace(url="a/")) == text
+    folded = f"<details><summary>{fixed}</summary><p>b</p></details>"
+    assert hook(text, SimpleNamespace(url="changelog/")) == f"{added}{folded}<h2>0</h2>"
