@@ -17,7 +17,6 @@ import argparse
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -58,9 +57,7 @@ def by_ours(whole: mudata.MuData, seed: int) -> dict:
     own, points = run.samples["cluster"].to_numpy(), run.embed(data)
     seconds = time.process_time() - start
     found = {"own": own, "Leiden": leiden(points, seed)}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    row = scored(whole, run.samples["id"].tolist(), found)
-    return {**row, "CPU s": seconds, "peak MiB": peak}
+    return {**scored(whole, run.samples["id"].tolist(), found), "CPU s": seconds}
 
 
 def by_theirs(python: str, method: str, whole: mudata.MuData, seed: int, number: int) -> dict:
@@ -76,8 +73,7 @@ def by_theirs(python: str, method: str, whole: mudata.MuData, seed: int, number:
     points = got["points"]
     kmeans = KMeans(number, n_init=10, random_state=seed).fit_predict(points)
     found = {"Leiden": leiden(points, seed), "k-means": kmeans}
-    row = scored(whole, got["names"].tolist(), found)
-    return {**row, "CPU s": float(got["seconds"]), "peak MiB": float(got["peak"])}
+    return {**scored(whole, got["names"].tolist(), found), "CPU s": float(got["seconds"])}
 
 
 def measure(rows: list[dict], python: str, setting: str, seed: int, method: str) -> dict:
@@ -99,7 +95,7 @@ def write(rows: list[dict], command: str) -> None:
     named = [{**row, "setting": f"{row['setting']}: {row['method']}"} for row in order]
     middle = medians([{k: v for k, v in row.items() if k != "method"} for row in named])
     seeds = len({row["seed"] for row in rows})
-    lines = [f"Median of {seeds} seeds, and their range.", ""]
+    lines = [f"Median of {seeds} seeds, of MultiVI of as many as are there, and their range.", ""]
     lines += table(middle, list(dict.fromkeys(name for row in middle for name in row)))
     write_record("cell-peers", command, rows, lines)
 

@@ -68,8 +68,10 @@ def test_the_layer_has_the_cells_and_the_variables_in_their_places():
 
 
 def test_what_there_is_not_is_refused():
-    _, cells = cells_of(["batch"])
+    mdata, cells = cells_of(["batch"])
     model = model_of(cells)
+    with pytest.raises(TypeError, match="from_mudata returns, got MuData"):
+        denoised(model, mdata, "rna")
     for words, error, how in (
         ("unknown 'x'; there are 'rna'", KeyError, {"modality": "x"}),
         ("'rna' has no 'g9'", KeyError, {"features": ["g0", "g9"]}),

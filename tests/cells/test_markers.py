@@ -69,13 +69,15 @@ def test_shares_have_fold_changes_and_real_numbers_have_none():
 
 
 def test_cells_without_a_cluster_are_passed_over_and_others_refused():
-    _, cells = cells_of()
+    mdata, cells = cells_of()
     clusters = pd.Series(GROUPS, NAMES).where(GROUPS != 2)
     found = markers(cells, clusters, modalities=["rna"])
     assert found["cluster"].unique().tolist() == [0, 1]
     assert (found["n_in"] + found["n_out"] == 60).all()
     with pytest.raises(ValueError, match="expected those of 90 cells, got 3"):
         markers(cells, [0, 1, 2])
+    with pytest.raises(TypeError, match=r"cmvae\.omics\.from_mudata returns, got MuData"):
+        markers(mdata, GROUPS)
     with pytest.raises(ValueError, match="give at least two"):
         markers(cells, np.zeros(N))
     with pytest.raises(KeyError, match="unknown 'protein'; there are 'rna', 'atac', 'image'"):

@@ -89,5 +89,7 @@ def test_what_is_no_counts_is_refused():
     )
     with pytest.raises(ValueError, match="'rna' is not counts"):
         predictive_check(model, data_of(), "rna")
+    with pytest.raises(TypeError, match=r"such as cells\.dataset, got dict"):
+        predictive_check(model, {"rna": torch.zeros(3, WIDTH)}, "rna")
     with pytest.raises(KeyError, match="unknown 'x'"):
         predictive_check(model, data_of(), "x")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.words import quoted, shown
+from cmvae.cells.arguments import check_cells
 from cmvae.files.mudata_results import cell_rows
 from cmvae.models.inference import likelihood_of
 from cmvae.omics import OmicsData
@@ -53,10 +54,12 @@ def denoised(
         A frame of float32, by the names of cells and variables.
 
     Raises:
+        TypeError: For cells that are none, such as a MuData.
         KeyError: For an unknown modality, variable or covariate.
         ValueError: For a total that is not positive, or of a modality that has none, and for an
             unknown category.
     """
+    check_cells(cells)
     if modality not in cells.coding.codecs or modality not in model.modalities:
         raise KeyError(f"modality: unknown {modality!r}; there are {quoted(model.modalities)}")
     names = list(cells.coding.codecs[modality].names)

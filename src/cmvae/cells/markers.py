@@ -8,6 +8,7 @@ import pandas as pd
 
 from cmvae.base.arguments import positive_int
 from cmvae.base.words import quoted
+from cmvae.cells.arguments import check_cells
 from cmvae.data.observed import coded_values
 from cmvae.metrics.contrasts import adjusted, log_fold_change, welch_test
 from cmvae.metrics.moments import Moments
@@ -53,9 +54,11 @@ def markers(
         ``log2_fold_change``, ``p_value``, ``p_adjusted``, ``n_in``, ``n_out``.
 
     Raises:
+        TypeError: For cells that are none, such as a MuData.
         KeyError: For a modality that ``cells`` does not have.
         ValueError: For clusters of another number of cells, or fewer than two clusters.
     """
+    check_cells(cells)
     names, places = _read_clusters(cells, clusters)
     known = list(cells.dataset.data)
     chosen = known if modalities is None else list(dict.fromkeys(modalities))

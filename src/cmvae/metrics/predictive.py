@@ -100,9 +100,13 @@ def predictive_check(
         seed: Of the draws.
 
     Raises:
+        TypeError: For what is no dataset of samples that may lack modalities.
         KeyError: For a modality that is not there.
         ValueError: For a modality that is not counts, or that fewer than two samples have.
     """
+    if not isinstance(data, IncompleteDataset):
+        what = "an IncompleteDataset, such as cells.dataset"
+        raise TypeError(f"data: expected {what}, got {type(data).__name__}")
     if modality not in model.modalities or modality not in data.data:
         raise KeyError(f"modality: unknown {modality!r}; there are {list(data.data)}")
     if not checkable(model, modality):
