@@ -884,3 +884,18 @@ def test_covariates_that_are_not_there_are_refused():
     mdata.obs["batch"] = "three"
     with pytest.raises(ValueError, match="unknown 'three'"):
         from_mudata(mdata, covariates=["batch"], coding=data.coding)
+
+
+def test_cells_of_a_batch_that_training_did_not_have_are_in_the_same_clusters_without_it():
+    mdata = cells_of_batches()
+    data = from_mudata(mdata, covariates=["batch"])
+    model = CMVAE(CMVAEConfig(modalities_specific_dim=2, **data.coding.settings))
+    before = model.encode(data.dataset, return_mean=True).z
+    mdata.obs["batch"] = "three"
+    unseen = from_mudata(mdata, coding=data.coding)
+    assert torch.equal(model.encode(unseen.dataset, return_mean=True).z, before)
+    few = mudata.MuData({"rna": mdata["rna"][:, 1:].copy()})
+    with pytest.warns(UserWarning, match="modality 'rna': 1 variable missing, 'g0': taken as mis"):
+        lacking = from_mudata(few, coding=data.coding)
+    assert (~lacking.dataset.cells["rna"]).sum(0).tolist() == [20, 0, 0, 0, 0, 0, 0]
+    assert model.encode(lacking.dataset, return_mean=True).z.isfinite().all()
