@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -94,8 +95,9 @@ def write(rows: list[dict], command: str) -> None:
     order = sorted(rows, key=lambda row: (TOLD.index(row["setting"]), METHODS.index(row["method"])))
     named = [{**row, "setting": f"{row['setting']}: {row['method']}"} for row in order]
     middle = medians([{k: v for k, v in row.items() if k != "method"} for row in named])
-    seeds = len({row["seed"] for row in rows})
-    lines = [f"Median of {seeds} seeds, of MultiVI of as many as are there, and their range.", ""]
+    seeds = Counter(row["setting"] for row in named)
+    middle = [{"setting": row["setting"], "seeds": seeds[row["setting"]], **row} for row in middle]
+    lines = ["Medians, and ranges, of as many seeds as are there.", ""]
     lines += table(middle, list(dict.fromkeys(name for row in middle for name in row)))
     write_record("cell-peers", command, rows, lines)
 
