@@ -7,11 +7,12 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-# What the converter leaves to the reader's eye: the space after a function's name, and a relation's
-# own sign.
+# What the converter leaves to the reader's eye: the space after a function's name, a relation's own
+# sign, and bars close to what they hold.
 _FINER = {
     "<mi>log</mi>": '<mi>log</mi><mspace width="0.17em"/>',
     "<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>",
+    '<mo stretchy="false">&#x0007C;</mo>': '<mo stretchy="false" lspace="0" rspace="0">|</mo>',
 }
 _LEFT_OVER = re.compile(r"\\[A-Za-z]+|<mi>&</mi>")
 

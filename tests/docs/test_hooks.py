@@ -32,6 +32,9 @@ def test_formulas_become_mathml():
     assert '<mi>log</mi><mspace width="0.17em"/>' in convert(
         r'<div class="arithmatex">\[\log p\]</div>', "page"
     )
+    assert '<mo stretchy="false" lspace="0" rspace="0">|</mo><mi>S</mi>' in convert(
+        r'<div class="arithmatex">\[|S| - 1\]</div>', "page"
+    )
     assert "<mo>&#x0223C;</mo>" in convert(r'<div class="arithmatex">\[a \sim b\]</div>', "page")
 
 

@@ -699,9 +699,9 @@ REFUSED = {
         lambda: from_mudata(changed(-1), likelihoods={"rna": "negative_binomial"}),
         (ValueError, "'negative_binomial' needs counts, .*; got -1 in cell 'c2'"),
     ),
-    "counts told to be binary": (
-        lambda: from_mudata(changed(1), likelihoods={"rna": "bernoulli"}),
-        (ValueError, "'bernoulli' needs 0 and 1; got 2 in cell 'c0'"),
+    "fractions told to be binary": (
+        lambda: from_mudata(changed(0.5), likelihoods={"rna": "bernoulli"}),
+        (ValueError, "'bernoulli' needs 0 and 1, or counts, .*; got 0.5 in cell 'c2'"),
     ),
     "only zeros": (
         lambda: from_mudata(with_rna(np.zeros((3, 2))), likelihoods={"rna": "poisson"}),

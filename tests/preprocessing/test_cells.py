@@ -112,3 +112,35 @@ def test_missing_values_are_passed_over_and_coded_as_nan():
     gaps[:, 2] = np.nan
     with pytest.raises(ValueError, match="'m': no values in variables r"):
         CellCodec.learn(CellRows(gaps, names, variables), "m")
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
+def test_counts_of_peaks_become_binary_where_that_is_asked_for(form):
+    values = np.array([[0, 2, 1], [4, 0, 0]])
+    with pytest.warns(UserWarning, match="'a': counts, such as 2, are read as 'bernoulli': 1 wh"):
+        codec = CellCodec.learn(rows_of(form(values)), "a", "bernoulli")
+    rows = rows_of(form(values))
+    encoded, _ = codec.encode(rows, "a")
+    assert scipy.sparse.issparse(encoded) == scipy.sparse.issparse(rows.values)
+    np.testing.assert_array_equal(codec.stored(encoded)[:], values > 0)
+    kept = rows.values.toarray() if scipy.sparse.issparse(rows.values) else rows.values
+    np.testing.assert_array_equal(kept, values)  # what was given is as it was
+    with pytest.raises(
+        ValueError, match=r"'bernoulli' needs 0 and 1, or counts.*got -1 in cell 'c0'"
+    ):
+        codec.encode(rows_of(form(-(values > 0).astype(int))), "a")
+
+
+def test_binary_peaks_are_taken_without_a_copy():
+    peaks = scipy.sparse.csr_array(np.array([[0, 1, 1], [1, 0, 0]], dtype=np.float32))
+    codec = CellCodec.learn(rows_of(peaks), "a")
+    assert codec.dist == "bernoulli"
+    assert np.shares_memory(codec.encode(rows_of(peaks), "a")[0].data, peaks.data)
+
+
+def test_variables_named_twice_are_refused_and_cells_without_counts_told():
+    values = np.array([[1, 2, 0], [0, 0, 0], [3, 1, 2]])
+    with pytest.raises(ValueError, match="'a': variables 'y' occur more than once; make var_names"):
+        CellCodec.learn(rows_of(values, "xyy"), "a")
+    with pytest.warns(UserWarning, match="'a': no counts in 1 cell, such as 'c1': nothing tells"):
+        assert CellCodec.learn(rows_of(values), "a").size == 4.5

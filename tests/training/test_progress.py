@@ -107,7 +107,9 @@ def test_a_bar_of_one_s_own_takes_its_place(terminal, tmp_path):
 def test_lightning_is_silent_and_speaks_up_again_afterwards(tmp_path, monkeypatch):
     notices, filters, said = logging.getLogger("lightning.pytorch"), list(warnings.filters), []
     notices.setLevel(logging.INFO)
-    monkeypatch.setattr(notices, "handle", said.append)
+    handler = logging.Handler()
+    handler.emit = said.append
+    monkeypatch.setattr(notices, "handlers", [handler])
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         trained(tmp_path, enable_progress_bar=False)

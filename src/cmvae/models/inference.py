@@ -18,6 +18,7 @@ from cmvae.likelihoods import Likelihood
 from cmvae.models.config import CMVAEConfig
 from cmvae.models.covariates import Covariates
 from cmvae.models.families import Family, scale_each
+from cmvae.models.filling import filled
 from cmvae.models.marginal import estimate_log_marginal
 from cmvae.models.mixture import MixturePrior
 from cmvae.models.objectives import Bound, Draws, draw_latents, dreg_bound, iwae_bound
@@ -203,16 +204,8 @@ def encode_observed(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return location and raw scale of z and of w from observed rows of a modality, (R, *)."""
     dims = (parts.model_config.latent_dim, parts.model_config.private_dim(modality))
-    seen = _filled(parts, modality, x, cells)
+    seen = filled(parts, modality, x, cells)
     return run_encoder(parts.encoders[modality], seen, modality, *dims, cells)
-
-
-def _filled(parts: Parts, modality: str, x: Tensor, cells: Tensor | None) -> Tensor:
-    """Return values (R, *) as an encoder sees them: missing cells hold their filling."""
-    if cells is None:
-        return x
-    filling = torch.as_tensor(likelihood_of(parts, modality).filling).to(parts.mixture.centers)
-    return torch.where(cells, x, filling)
 
 
 def decode_latents(

@@ -1,5 +1,6 @@
 """Cells of a MuData or an .h5mu file: counts, binary or real values of variables found by name."""
 
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
@@ -9,7 +10,7 @@ from pydantic import Field, model_validator
 
 from cmvae.base.arrays import BEYOND_FLOAT32, blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
-from cmvae.base.words import SHOWN, listed, quoted, shown
+from cmvae.base.words import SHOWN, counted, listed, quoted, shown
 from cmvae.files.cell_places import CellRows
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 
@@ -62,13 +63,14 @@ class CellCodec(Codec):
 
         Raises:
             ValueError: For an unknown likelihood, values that it does not allow, counts that are
-                all 0, or variables without a value.
+                all 0, variables without a value, or that are named twice.
         """
         if dist is not None and dist not in LIKELIHOODS:
             raise ValueError(
                 f"modality {modality!r}: likelihood must be one of {quoted(LIKELIHOODS)}, "
                 f"got {shown(dist)}"
             )
+        check_variables(pd.Index(rows.var_names, dtype=object), modality)
         dist = _checked(rows, modality, dist)
         if hollow := _without_values(rows):
             raise ValueError(f"modality {modality!r}: no values in variables {listed(hollow)}")
@@ -81,11 +83,18 @@ class CellCodec(Codec):
                 scaler.partial_fit(block)
             center, spread = (tuple(map(float, f)) for f in (scaler.mean_, scaler.scale_))
             return cls(**own, center=center, spread=spread)
+        if dist == "bernoulli" and (above := _first_not(rows.values, _is_binary)) is not None:
+            what = f"modality {modality!r}: counts, such as {above[1]:.6g}, are read as 'bernoulli'"
+            warnings.warn(f"{what}: 1 where anything was counted", stacklevel=2)
         if dist == "bernoulli" or len(rows.var_names) < 2:
             return cls(**own)
         totals = _totals(rows.values)
         if not totals.any():
             raise ValueError(f"modality {modality!r}: all its counts are 0")
+        if len(empty := rows.obs_names[(totals == 0) & _observed(rows.values)]):
+            what = f"modality {modality!r}: no counts in {counted(len(empty), 'cell')}"
+            why = "nothing tells their cluster; leave them out"
+            warnings.warn(f"{what}, such as {listed(map(repr, empty))}: {why}", stacklevel=2)
         # A cell without counts says nothing of how much is counted where something is.
         return cls(**own, size=float(np.median(totals[totals > 0])))
 
@@ -119,9 +128,9 @@ class CellCodec(Codec):
             )
         rows = self._own_variables(rows, modality)
         _checked(rows, modality, self.dist)
-        observed = np.ones(rows.values.shape[0], dtype=bool)
-        if not is_sparse(rows.values):
-            observed = ~np.isnan(rows.values).all(1)
+        observed = _observed(rows.values)
+        if self.dist == "bernoulli":
+            return _binary(rows.values), observed
         if is_sparse(rows.values) or not self.center:
             return rows.values.astype(np.float32, copy=False), observed
         values = np.empty(rows.values.shape, dtype=np.float32)
@@ -252,8 +261,28 @@ def _checked(rows: CellRows, modality: str, dist: str | None) -> str:
         counts = f"{dist!r} needs counts, whole numbers of at least 0: another layer or likelihood"
         refuse(lambda entries: _is_whole(entries) & _is_nonnegative(entries), counts)
     if dist == "bernoulli":
-        refuse(_is_binary, "'bernoulli' needs 0 and 1")
+        binary = "'bernoulli' needs 0 and 1, or counts, which become 1 where they are above 0"
+        refuse(lambda entries: _is_whole(entries) & _is_nonnegative(entries), binary)
     return dist
+
+
+def _observed(values: Any) -> np.ndarray:
+    """Return which cells have any value, (n,) boolean."""
+    if is_sparse(values):
+        return np.ones(values.shape[0], dtype=bool)
+    return np.asarray(~np.isnan(values).all(1))
+
+
+def _binary(values: Any) -> Any:
+    """Return counts (n, variables) as 0 and 1, float32; zeros and ones are not copied."""
+    if _first_not(values, _is_binary) is None:
+        return values.astype(np.float32, copy=False)
+    if not is_sparse(values):
+        return np.minimum(values, 1).astype(np.float32)
+    found = values.astype(np.float32)
+    found.sum_duplicates()
+    np.minimum(found.data, 1, out=found.data)
+    return found
 
 
 def _without_values(rows: CellRows) -> list[str]:

@@ -31,6 +31,7 @@ from cmvae.models.cmvae import CMVAE
 from cmvae.training.callbacks import CosineDecay, StartCallback
 from cmvae.training.checkpoints import LOGS, check_checkpoint, drop_training, training_folder
 from cmvae.training.companions import companions_of
+from cmvae.training.compiling import Compile, check_compile, compiled, pays
 from cmvae.training.initialization import check_number
 from cmvae.training.loaders import make_loader, own_part
 from cmvae.training.module import CMVAEModule, ModelModule, checkpoint_of
@@ -69,6 +70,7 @@ def fit(
     resume_from: str | Path | None = None,
     overwrite: bool = False,
     callbacks: Iterable[Callback] | None = None,
+    compile: Compile = False,
     **trainer_arguments: Any,
 ) -> Trainer:
     """Train a CMVAE, or the diffusion decoders of a D-CMVAE; threads do so one after the other.
@@ -116,6 +118,9 @@ def fit(
             with ``weights_only=True``: nothing but tensors and plain values is unpickled.
         overwrite: Allow a ``run_dir`` that holds the checkpoints of another run.
         callbacks: Lightning callbacks beside those of this function.
+        compile: Whether the model is compiled for the training (``torch.compile``), which takes a
+            minute on a CPU; ``'auto'``: where that is earned back, from 10,000 steps on, if there
+            is a compiler of C++. A model that is compiled already stays so.
         **trainer_arguments: Anything that ``lightning.pytorch.Trainer`` takes.
 
     Returns:
@@ -133,6 +138,7 @@ def fit(
     if make is None:
         raise TypeError(f"model must be a CMVAE or DCMVAE, got {type(bare).__name__}")
     given = _checked(seed, optimizer, callbacks)
+    check_compile(compile)
     module: ModelModule = make(model, learning_rate, optimizer)
     if validation is not None:
         if val_data is not None:
@@ -160,6 +166,8 @@ def fit(
         # Its batches do not say which samples they hold.
         plan = plan and plan.replace(keep=False, held_out=0.0)
     module.prepare(data)
+    is_long = compile == "auto" and pays(train_loader, max_epochs, trainer_arguments)
+    is_compiled = bare is model and (compile is True or is_long)
     with ONE_AT_A_TIME, quiet_training():
         folder = training_folder(run_dir, overwrite, resume_from)
         if seed is not None:
@@ -187,7 +195,12 @@ def fit(
             if val_loader is not None and not isinstance(val_data, DataLoader):
                 val_loader = own_part(trainer, val_loader)
         try:
-            with _sole_training(trainer, folder), _interruptible(trainer), naming(folder):
+            with (
+                _sole_training(trainer, folder),
+                _interruptible(trainer),
+                naming(folder),
+                compiled(bare, is_compiled),
+            ):
                 # Another may have been there since it was looked at.
                 training_folder(folder, overwrite, resume_from)
                 if resume_from is None and trainer.is_global_zero:

@@ -1,0 +1,51 @@
+"""Whether a model is compiled for its training."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from torch import nn
+
+from cmvae.base.words import shown
+
+Compile = bool | Literal["auto"]
+
+PAYS_FROM = (
+    10_000  # steps, after which a minute of compiling is earned back (docs/benchmarks-cost.md)
+)
+COMPILERS = ("c++", "g++", "clang++", "cl")
+
+
+def check_compile(value: Compile) -> None:
+    """Refuse what is neither True, False nor ``'auto'``."""
+    if not (value is True or value is False or value == "auto"):
+        raise ValueError(f"compile must be True, False or 'auto', got {shown(value)}")
+
+
+def pays(loader: Any, epochs: int, arguments: Mapping[str, Any]) -> bool:
+    """Tell whether a training is so long, and there is a compiler of C++.
+
+    Args:
+        loader: Its batches.
+        epochs: How many passes it takes.
+        arguments: Those of Lightning's trainer.
+    """
+    limit = arguments.get("limit_train_batches")
+    batches = len(loader) if hasattr(loader, "__len__") else 0
+    if isinstance(limit, int) and limit > 0:
+        batches = min(limit, batches) or limit
+    return epochs * batches >= PAYS_FROM and any(map(shutil.which, COMPILERS))
+
+
+@contextmanager
+def compiled(model: nn.Module, is_wanted: bool) -> Iterator[None]:
+    """Compile the forward pass of a model inside the block; it is the same object."""
+    if not is_wanted:
+        yield
+        return
+    model.compile()
+    try:
+        yield
+    finally:
+        model._compiled_call_impl = None
