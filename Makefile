@@ -5,7 +5,7 @@
 # make bench  what every operation costs, against its floor, and many rows (an hour, 8 GB of disk);
 #             make bench-peer: against MultiVae
 # make peer-test  what MultiVae itself says of converted, exported and adapted models
-# make bench-gpu images of five modalities and their diffusion decoders, on one recent GPU
+# make bench-gpu images of five modalities, their diffusion decoders, and what steps cost, on one recent GPU
 # make attack what is promised of errors, under kill, full disks, signals, hostile files and odd calls;
 #             SHARE=0.1 makes a tenth of the tries
 # Needs only Python (3.11 or newer) and make.
@@ -74,6 +74,7 @@ bench: $(VENV)/.installed
 bench-gpu: $(VENV)/.installed
 	$(BIN)/python benchmarks/polymnist.py gpu --work runs/gpu
 	$(BIN)/python benchmarks/diffusion.py gpu --cmvae runs/gpu/polymnist-gpu/seed-*/model --work runs/gpu
+	$(BIN)/python benchmarks/gpu_cost.py
 
 attack: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attack --share $(SHARE)
