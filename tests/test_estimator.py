@@ -992,7 +992,11 @@ ODD_DATA = [
     ({"a": ROWS + 1j}, TypeError, "^modality 'a' .*complex128$"),
     ({"a": [[1.0, 2.0], [3.0]]}, TypeError, "^modality 'a' .*rows that differ in length$"),
     ({"a": [[10**400, 1]] * 30}, TypeError, "^modality 'a': column 0 holds .*beyond 1e308"),
-    ({"a": pd.DataFrame({"x": [10**400, 2] * 15})}, TypeError, "column 'x' holds .*beyond 1e308"),
+    (
+        {"a": pd.DataFrame({"x": [10**400, 2] * 15}, dtype=object)},
+        TypeError,
+        "column 'x' holds .*beyond 1e308",
+    ),
     ({"a": torch.ones(30, 2).to_sparse()}, TypeError, "^modality 'a' .*a tensor that is not dense"),
     ({"a": torch.empty(30, 2, device="meta")}, TypeError, "^modality 'a' .*not dense, or holds"),
     ({"": ROWS}, ValueError, "^modality names must not be empty"),

@@ -85,7 +85,7 @@ def test_samples_of_some_modalities_are_predicted_a_part_at_a_time(
         (["--modality", "a=MORE", "--strict"], "modality 'a': 1 column unknown, 'more'"),
         (
             ["--modality", "a=A", "--out", "found.txt"],
-            "--out must end in .csv, .tsv, .parquet, .h5mu, got found.txt",
+            "--out must end in .csv, .tsv, .parquet, .h5mu, .h5ad, got found.txt",
         ),
         (
             ["--modality", "a=A", "--out", "old.csv"],

@@ -168,7 +168,7 @@ def test_variables_of_cells(make):
         "open": (rng.random((N, 5)) < 0.4).astype(float),
         "reals": rng.normal(3, 2, (N, 5)),
     }[make]
-    names = [f"c{i}" for i in range(N)]
+    names = pd.Index([f"c{i}" for i in range(N)])
     rows = CellRows(values, names, tuple("vwxyz"), None)
     codec = learned(rows)
     values[3], values[4, 0] = np.nan, np.nan

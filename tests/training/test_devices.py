@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 from cmvae import CMVAEClusterer
 from cmvae.base.processes import by_first
 from cmvae.runs.config import RunConfig
-from cmvae.training import callbacks, fit
+from cmvae.training import callbacks, loaders
 from cmvae.training.clustering import train
 from cmvae.training.devices import Devices
 from cmvae.training.processes import meet
@@ -135,7 +135,7 @@ def fitted(place):
             super().__init__(*arguments, **keywords)
             orders.append(self.seed)
 
-    fit.DistributedSampler = Watched
+    loaders.DistributedSampler = Watched
     np.random.seed(7 + place)  # noqa: NPY002  another in each process, and in the next fit
     tables = {m: x.numpy() for m, x in data(60).data.items()}
     settings = {"device": "cpu", "devices": 2, "max_epochs": 3}

@@ -164,6 +164,6 @@ def _batches(reader: Any) -> Iterator[Any]:
 
 
 def _is_codes(column: "pd.Series[Any]") -> bool:
-    if not pd.api.types.is_string_dtype(column):
+    if pd.api.types.infer_dtype(column, skipna=True) != "string":
         return False
     return all(map(_CODE.fullmatch, column.dropna().unique()))

@@ -104,6 +104,7 @@ class DelimitedText:
             na_values=MISSING,
             keep_default_na=False,
             decimal=self._numbers.decimal,
+            float_precision="round_trip",
             low_memory=False,
             chunksize=rows,
         )

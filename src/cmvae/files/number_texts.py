@@ -100,7 +100,8 @@ class NumberTexts:
         changed: dict[str, Any] = {}
         for name, dtype in frame.dtypes.items():
             is_number = pd.api.types.is_numeric_dtype(dtype)
-            if not is_number and pd.api.types.is_string_dtype(frame[name]):
+            # Not the type: pandas 2 has texts beside missing cells as objects.
+            if not is_number and pd.api.types.infer_dtype(frame[name], skipna=True) == "string":
                 changed[str(name)] = self._cells(frame[name], str(name), kept, first)
         for name, form in self.forms.items():
             if form.mark == "%" and name in frame and name not in changed:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
 
 from cmvae.base.arrays import is_sparse
 from cmvae.base.extras import from_extra
@@ -343,6 +342,8 @@ def _in_order(values: Any, rows: np.ndarray) -> Any:
         return values
     if not is_sparse(values):
         return values[rows]
+    from scipy.sparse import csr_array  # slow to import
+
     seen = rows >= 0
     ones, bounds = np.ones(int(seen.sum()), dtype=values.dtype), np.append(0, np.cumsum(seen))
     chosen: Any = csr_array((ones, rows[seen], bounds), shape=(len(rows), values.shape[0]))

@@ -1,6 +1,7 @@
 """What kind each column of a table is: continuous, binary, count or category."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -195,13 +196,14 @@ def as_frame(table: Any, modality: str) -> pd.DataFrame:
             raise ValueError(
                 f"modality {modality!r}: a table has rows and columns; got the shape {values.shape}"
             )
-        table = pd.DataFrame(values)
+        table = pd.DataFrame(values, dtype=values.dtype if values.dtype == object else None)
     if not table.shape[1]:
         raise ValueError(f"modality {modality!r}: the table has no columns")
     if not table.columns.is_unique:
         repeated = table.columns[table.columns.duplicated()].unique()[:SHOWN].tolist()
         raise ValueError(f"modality {modality!r}: columns {repeated} occur more than once")
-    table = table.infer_objects()
+    with suppress(OverflowError):  # pandas 2, of whole numbers that are refused below
+        table = table.infer_objects()
     odd = {dtype for dtype in set(table.dtypes) if getattr(dtype, "kind", "") in ("c", "O")}
     for place in [p for p, dtype in enumerate(table.dtypes) if dtype in odd] if odd else ():
         if what := _odd_numbers(table.iloc[:, place]):
