@@ -46,10 +46,10 @@ lint: $(VENV)/.installed
 
 test: lint pytest
 
-# The examples first: they take seconds.
+# The examples first: they take seconds. Neighbouring tests go to one process: they share what they fit.
 pytest: $(VENV)/.installed
 	$(BIN)/python -m pytest --doctest-modules src/cmvae
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 dist: $(VENV)/.installed
 	rm -rf dist
