@@ -46,10 +46,10 @@ lint: $(VENV)/.installed
 
 test: lint pytest
 
-# The examples first: they take seconds. Neighbouring tests go to one process: they share what they fit.
+# The examples first: they take seconds.
 pytest: $(VENV)/.installed
 	$(BIN)/python -m pytest --doctest-modules src/cmvae
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2
 
 dist: $(VENV)/.installed
 	rm -rf dist
