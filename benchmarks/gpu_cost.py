@@ -3,7 +3,7 @@
 Minutes in all. Training steps, the optimiser's included, in float32, TF32 and bfloat16, bare and
 compiled, in turns; then fits of an epoch by Lightning, with DDP on one device beside none; then one
 row and 500 rows through the exported model by ONNX Runtime and `torch.export`. On a machine without
-a GPU it says so, and measures the same on its CPU, which is what a test does of it; `--rounds 2` is
+a GPU it says so, and measures the same on its CPU, to see that it runs; `--rounds 2` is
 enough for that. Nothing is recorded then.
 """
 
