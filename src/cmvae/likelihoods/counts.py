@@ -129,7 +129,9 @@ class _Counts(Likelihood):
     @property
     def filling(self) -> Tensor | float:
         """The means, where there are any."""
-        return 0.0 if self.log_means is None else self.log_means.exp()
+        if self.log_means is None:
+            return 0.0
+        return self.log_means.new_tensor(self.means).view_as(self.log_means)
 
     def _log_prob(
         self, reconstruction: Tensor, target: Tensor, cells: Tensor | None = None
