@@ -103,10 +103,13 @@ def test_models_are_built_without_the_compiler():
     program = """
 import sys
 from cmvae import CMVAE, CMVAEConfig
-shapes = {"image": (3, 28, 28), "text": (5, 30), "peaks": 12, "counts": 4, "table": 3}
-likelihoods = {"table": "mixed", "text": "categorical", "peaks": "bernoulli", "counts": "negative_binomial"}
+shapes = {"image": (3, 28, 28), "text": (5, 30), "peaks": 12, "counts": 4}
+shapes["table"] = 3
+likelihoods = {"table": "mixed"}
+likelihoods |= {"text": "categorical", "peaks": "bernoulli", "counts": "negative_binomial"}
 columns = [["normal", 1], ["negative_binomial", 2, {"means": [3.0, 50.0]}]]
-CMVAE(CMVAEConfig(n_modalities=5, decoder_dist_params={"table": {"columns": columns}}, input_dims=shapes, decoders_dist=likelihoods,
+CMVAE(CMVAEConfig(n_modalities=5,
+    decoder_dist_params={"table": {"columns": columns}}, input_dims=shapes, decoders_dist=likelihoods,
     modalities_specific_dim=2, covariates={"batch": 3, "age": 1}, covariance="full",
     prior_and_posterior_dist="normal"))
 print("torch._dynamo" in sys.modules)
