@@ -109,7 +109,8 @@ likelihoods = {"table": "mixed"}
 likelihoods |= {"text": "categorical", "peaks": "bernoulli", "counts": "negative_binomial"}
 columns = [["normal", 1], ["negative_binomial", 2, {"means": [3.0, 50.0]}]]
 CMVAE(CMVAEConfig(n_modalities=5,
-    decoder_dist_params={"table": {"columns": columns}}, input_dims=shapes, decoders_dist=likelihoods,
+    decoder_dist_params={"table": {"columns": columns}}, input_dims=shapes,
+    decoders_dist=likelihoods,
     modalities_specific_dim=2, covariates={"batch": 3, "age": 1}, covariance="full",
     prior_and_posterior_dist="normal"))
 print("torch._dynamo" in sys.modules)
