@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from safetensors.torch import load_file
+from torch.distributions import Laplace
 from torch.utils.data import DataLoader, IterableDataset
 
 from cmvae import (
@@ -138,6 +139,25 @@ def test_what_is_refined_is_what_the_cmvae_gives_with_the_same_seed():
         assert torch.equal(given[m].reshape(own[m].shape), own[m])
         assert found[m].shape == own[m].shape
         assert bool((found[m] == 7).all())
+
+
+def test_of_several_candidates_the_one_is_kept_whose_posterior_makes_z_likeliest():
+    whole, samples = refined(), make_data(n=6)
+    latents = whole.encode(samples, "a", generator=generator())
+    drawn = [torch.rand(6, *SHAPES["b"], generator=generator(seed)) for seed in range(3)]
+    fits = []
+    for x in drawn:
+        own = whole.cmvae.encoders["b"](x)
+        scale = own.log_covariance.softmax(-1) * whole.latent_dim + 1e-6
+        fits.append(Laplace(own.embedding, scale).log_prob(latents.z[:, 0]).sum(-1))
+    best = torch.stack(fits).argmax(0)
+    assert len(best.unique()) > 1
+    rest = iter(drawn)
+    whole.decoders["b"].sample = lambda *_: next(rest)
+    found = whole.decode(latents, "b", candidates=3, batch_size=4).b
+    assert torch.equal(found[:, 0], torch.stack(drawn)[best, torch.arange(6)])
+    with pytest.raises(ValueError, match="candidates must be"):
+        whole.predict(samples, "a", "b", candidates=0)
 
 
 def test_latents_from_the_prior_and_from_a_cluster_are_refined_in_any_shape():

@@ -9,12 +9,13 @@ from typing import Any, Self, Unpack
 import torch
 from torch import Generator, Tensor, nn
 
-from cmvae.base.arguments import seeded
+from cmvae.base.arguments import positive_int, seeded
 from cmvae.base.modality_dict import ModalityDict
 from cmvae.base.outputs import ModelOutput
 from cmvae.base.words import message_of, shown
 from cmvae.data.batches import Batch, iterate
 from cmvae.data.checks import as_tensor
+from cmvae.diffusion.candidates import closest
 from cmvae.diffusion.conditions import draw_conditions
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.decoder import DiffusionDecoder
@@ -198,6 +199,7 @@ class DCMVAE(nn.Module):
         modalities: Names = "all",
         *,
         refine: Refine = True,
+        candidates: int = 1,
         seed: int | None = None,
         generator: Generator | None = None,
         **sampling: Unpack[SamplingOptions],
@@ -205,25 +207,30 @@ class DCMVAE(nn.Module):
         """Decode latents as :meth:`cmvae.CMVAE.decode`, and refine what it gives.
 
         With ``refine`` True all, False none, or those that it names, by noise from a ``generator``
-        or ``seed``. Other keywords are those of :class:`cmvae.diffusion.sampling.Sampler`.
+        or ``seed``. Of so many ``candidates`` of each sample, which take as many times as long, the
+        one is kept whose q(z | x_m) makes the sample's z likeliest. Other keywords are those of
+        :class:`cmvae.diffusion.sampling.Sampler`.
 
         Returns:
             {modality: (..., *input shape)}. What is refined are data, without gradients; the rest
             is the decoders' output.
 
         Raises:
-            ValueError: If a modality to be refined has no diffusion decoder.
+            ValueError: If a modality to be refined has no diffusion decoder; for odd values.
             TypeError: For an unknown option, or both a seed and a generator.
         """
         names = chosen_modalities(self.cmvae, "modalities", modalities)
         refined, sampler = self._refined(names, refine), Sampler(**sampling)
+        positive_int("candidates", candidates)
         generator = self._generator(seed, generator)
         decoded = self.cmvae.decode(embedding, names)
         for m, decoder in self.named_decoders():
             if m in refined:
                 mean = self.cmvae.to_data({m: decoded[m]})[m]
-                rows, z = mean.reshape(-1, *decoder.shape), as_tensor(embedding["z"], "z").to(mean)
-                drawn = decoder.sample(rows, sampler, generator, z.reshape(-1, z.shape[-1]))
+                x_hat, z = mean.reshape(-1, *decoder.shape), as_tensor(embedding["z"], "z").to(mean)
+                z = z.reshape(-1, z.shape[-1])
+                tries = [decoder.sample(x_hat, sampler, generator, z) for _ in range(candidates)]
+                drawn = closest(self.cmvae, m, tries, z, sampler.batch_size)
                 decoded[m] = drawn.reshape(mean.shape)
         return decoded
 
@@ -239,6 +246,7 @@ class DCMVAE(nn.Module):
         return_mean: bool = False,
         covariates: Mapping[str, Any] | None = None,
         refine: Refine = True,
+        candidates: int = 1,
         seed: int | None = None,
         generator: Generator | None = None,
         **sampling: Unpack[SamplingOptions],
@@ -251,7 +259,8 @@ class DCMVAE(nn.Module):
         generator = self._generator(seed, generator)
         keywords = {"flatten": flatten, "covariates": covariates, "generator": generator}
         drawn = self.encode(inputs, cond_mod, N, return_mean, **keywords)
-        return self.decode(drawn, gen_mod, refine=refine, generator=generator, **sampling)
+        how: Any = {"refine": refine, "candidates": candidates, "generator": generator, **sampling}
+        return self.decode(drawn, gen_mod, **how)
 
     def _refined(self, names: list[str], refine: Refine) -> list[str]:
         """Return which of the modalities ``names`` to refine."""
