@@ -92,8 +92,8 @@ _CPU = Size(
     epochs=6,
     batch_size=64,
     learning_rate=2e-3,
-    sampling={"sampler": "sde-dpm++", "steps": 12},
-    n_samples=1000,
+    sampling={"sampler": "sde-dpm++", "steps": 12, "candidates": 4},
+    n_samples=500,
     targets=(0.75, 0.7, 0.15),
 )
 SIZES = {

@@ -21,7 +21,7 @@ from cmvae.metrics import (
 from cmvae.metrics.coherence import ConditionalCoherence
 
 WAYS = ("self", "cross", "prior")
-GUIDANCES, STRENGTHS = (2.0, 3.0, 5.0), (0.7, 0.85, 1.0)
+GUIDANCES, STRENGTHS = (1.0, 1.5, 2.0, 3.0), (0.85, 1.0)
 CONDITIONAL, UNCONDITIONAL = "conditional coherence", "unconditional coherence"
 RATIO = "distance, refined / unrefined"
 
@@ -97,8 +97,10 @@ def choose(model: DCMVAE, held: Any, options: Mapping[str, Any]) -> list[dict[st
     Fréchet joint distance (DeVries et al., "On the Evaluation of Conditional GANs", 2019) of (z,
     features of the refined image) from (z, features of the tuple's own), relative to that of the
     unrefined one, and averaged over modalities: it counts how real images are and whether they go
-    with what z says. Features are the means of the CMVAE's own posteriors: no label is seen.
+    with what z says. Features are the means of the CMVAE's own posteriors: no label is seen. Pairs
+    are compared by one candidate for each image.
     """
+    options = {**options, "candidates": 1}
     plain = _joint_distances(model, held, {"refine": False})
     rows = []
     for guidance, strength in product(GUIDANCES, STRENGTHS):
