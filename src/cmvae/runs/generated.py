@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from cmvae.runs.run import Run
 
-SAMPLING: dict[str, Any] = {"sampler": "sde-dpm++", "guidance": 3.0}  # of diffusion decoders
+# Of diffusion decoders, as benchmarks/diffusion.py chooses it.
+SAMPLING: dict[str, Any] = {"sampler": "sde-dpm++", "steps": 12, "guidance": 2.0, "candidates": 4}
 GENERATED = "generated.json"  # settings and files; it marks a folder that may be replaced
 
 Part = tuple[list[str], Any, np.ndarray | None]  # ids, what is decoded, and clusters or None
