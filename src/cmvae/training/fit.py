@@ -166,8 +166,6 @@ def fit(
         # Its batches do not say which samples they hold.
         plan = plan and plan.replace(keep=False, held_out=0.0)
     module.prepare(data)
-    is_long = compile == "auto" and pays(train_loader, max_epochs, trainer_arguments)
-    is_compiled = bare is model and (compile is True or is_long)
     with ONE_AT_A_TIME, quiet_training():
         folder = training_folder(run_dir, overwrite, resume_from)
         if seed is not None:
@@ -194,6 +192,8 @@ def fit(
                 train_loader = own_part(trainer, train_loader, order or 0)
             if val_loader is not None and not isinstance(val_data, DataLoader):
                 val_loader = own_part(trainer, val_loader)
+        is_long = compile == "auto" and pays(train_loader, max_epochs, trainer_arguments)
+        is_compiled = bare is model and (compile is True or is_long)
         try:
             with (
                 _sole_training(trainer, folder),
