@@ -85,20 +85,27 @@ def test_numbers_of_rows_are_no_ids(tmp_path):
     with pytest.raises(ValueError, match=r"3.parquet: its index goes on .* say which column has"):
         opened(tmp_path)
     assert opened(tmp_path, id="id").read().index.tolist() == list("012345")
+    for place in (0, 3):  # an index that does not begin at 0 is one of ids, as of one table
+        own = frame(place).drop(columns="id").set_index(pd.RangeIndex(7 + place, 10 + place))
+        own.to_parquet(tmp_path / f"{place}.parquet")
+    assert opened(tmp_path).read().index.tolist() == ["7", "8", "9", "10", "11", "12"]
 
 
 @pytest.mark.parametrize(
     ("first", "second", "cells"),
     [
         (["01", "02"], ["11", "12"], ["01", "02", "11", "12"]),  # codes
+        (["11", "12"], ["01", "02"], ["11", "12", "01", "02"]),
         (["1", "2"], ["u", "v", "w"], ["1", "2", "u", "v", "w"]),
         (["True", "False"], ["maybe", "True"], ["True", "False", "maybe", "True"]),
         (["1", "2"], ["", ""], [1, 2, None, None]),
         (["1,5", "2"], ["3", "4"], [1.5, 2, 3, 4]),
         (["1,5", "2"], ["0", "1.234,5"], [1.5, 2, 0, 1234.5]),
         (["$5", "$6"], ["7", "8"], [5, 6, 7, 8]),
+        (["1.5", "2"], [], [1.5, 2]),
     ],
 )
+@pytest.mark.filterwarnings("error::FutureWarning")
 def test_cells_are_read_as_those_of_one_table(tmp_path, first, second, cells):
     (tmp_path / "shards").mkdir()
     tables = [
@@ -109,7 +116,9 @@ def test_cells_are_read_as_those_of_one_table(tmp_path, first, second, cells):
         table.to_csv(tmp_path / "shards" / f"{number}.csv", index=False)
     pd.concat(tables).to_csv(tmp_path / "one.csv", index=False)
     for place in ("shards", "one.csv"):
-        found = opened(tmp_path / place).read()["x"]
+        source = opened(tmp_path / place)
+        assert source.codes == ({"x"} if "01" in cells else set())
+        found = source.read()["x"]
         assert found.astype(object).where(found.notna(), None).tolist() == cells
 
 
