@@ -261,6 +261,39 @@ def test_a_network_that_cannot_be_exported_is_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_no_export_wrote_is_no_model(tmp_path):
+    for name in ("a.onnx", "a.pt2"):
+        if name == "a.onnx":
+            pytest.importorskip("onnxruntime")
+        with pytest.raises(ValueError, match=f"no such file: .*{name}"):
+            load_exported(tmp_path / name)
+        (tmp_path / name).write_bytes(b"else")
+        with pytest.raises(ValueError, match=f"{name} is damaged, or no file that cmvae.export"):
+            load_exported(str(tmp_path / name))
+    with pytest.raises(ValueError, match=r"path must end in .onnx, .pt2, got .*a.bin"):
+        load_exported(tmp_path / "a.bin")
+
+
+def test_other_inputs_are_refused_by_name(exported):
+    inputs = {
+        own["name"]: np.zeros((4, *own["shape"]), own["dtype"]) for own in exported.about["inputs"]
+    }
+    assert list(exported.run(inputs, ["cluster"])) == ["cluster"]
+    table = inputs["table"]
+    for change, error, message in (
+        ({"table": table.astype(np.float32)}, TypeError, r"'table' must be float64 .*got float32"),
+        ({"table": table[:, 1:]}, ValueError, r"of the shape \('n', 5\), got \(4, 4\)"),
+        ({"table": table[0]}, ValueError, r"got \(5,\)"),
+        ({"waves": inputs["waves"][1:]}, ValueError, "n being 4 as of those before it, got 3"),
+    ):
+        with pytest.raises(error, match=message):
+            exported.run({**inputs, **change})
+    with pytest.raises(KeyError, match=r"no input 'waves'; there are .*'table'"):
+        exported.run({name: own for name, own in inputs.items() if name != "waves"})
+    with pytest.raises(KeyError, match=r"outputs must be some of .*, got \['label'\]"):
+        exported.run(inputs, ["label"])
+
+
 def test_texts_are_refused_before_anything_is_written(tmp_path, run):
     texts = Preprocessing.learn(
         {"note": pd.DataFrame({"note": ["a b", "b c", "c"]})},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -210,7 +211,14 @@ class Exported:
     session: Any
 
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Any:
-        """Return {output: array} of {input: array}."""
+        """Return {output: array} of {input: array}.
+
+        Raises:
+            KeyError: For an input that is missing, or an output that there is not.
+            TypeError: For an input of another dtype.
+            ValueError: For one of another shape, or of other samples than the others.
+        """
+        self._check(inputs, outputs)
         if not isinstance(self.session, nn.Module):
             names = list(outputs or [own["name"] for own in self.about["outputs"]])
             return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
@@ -219,18 +227,55 @@ class Exported:
             found = self.session(*given)
         return {name: found[name].numpy() for name in outputs or found}
 
+    def _check(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None) -> None:
+        known = [own["name"] for own in self.about["outputs"]]
+        if unknown := [name for name in outputs or () if name not in known]:
+            raise KeyError(f"outputs must be some of {known}, got {unknown}")
+        n = None
+        for own in self.about["inputs"]:
+            name, shape, dtype = own["name"], own["shape"], own["dtype"]
+            if name not in inputs:
+                raise KeyError(f"no input {name!r}; there are {list(inputs)}")
+            values = np.asarray(inputs[name])
+            wanted = f"input {name!r} must be {dtype} of the shape {('n', *shape)}"
+            if values.dtype != dtype:
+                raise TypeError(f"{wanted}, got {values.dtype}")
+            if values.ndim != 1 + len(shape) or list(values.shape[1:]) != shape:
+                raise ValueError(f"{wanted}, got {values.shape}")
+            n = len(values) if n is None else n
+            if len(values) != n:
+                raise ValueError(f"{wanted}, n being {n} as of those before it, got {len(values)}")
+
 
 def load_exported(path: str | Path) -> Exported:
     """Read a file that :func:`export` wrote, with one thread.
 
     Raises:
         ValueError: For another file.
+        ImportError: If ONNX Runtime is not installed, naming the extra.
     """
-    if Path(path).suffix == TORCH:
-        files = {JSON: ""}
-        with _quiet():
-            program = torch.export.load(path, extra_files=files)
-        return Exported(json.loads(files[JSON]), program.module())
+    own = as_path("path", path)
+    if own.suffix not in SUFFIXES:
+        raise ValueError(f"path must end in {', '.join(SUFFIXES)}, got {own}")
+    if not own.is_file():
+        raise ValueError(f"path: no such file: {own}")
+    read = _read_torch if own.suffix == TORCH else _read_onnx
+    try:
+        return read(own)
+    except ImportError:
+        raise
+    except Exception as error:  # whatever zip, protocol buffers and the two runtimes raise
+        raise ValueError(f"path: {own} is damaged, or no file that cmvae.export wrote") from error
+
+
+def _read_torch(path: Path) -> Exported:
+    files = {JSON: ""}
+    with _quiet():
+        program = torch.export.load(path, extra_files=files)
+    return Exported(json.loads(files[JSON]), program.module())
+
+
+def _read_onnx(path: Path) -> Exported:
     runtime = from_extra("onnxruntime", "onnx", "an ONNX file")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
