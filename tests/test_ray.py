@@ -96,6 +96,8 @@ def test_what_cannot_be_predicted_is_refused_before_any_worker_starts(place):
     ):
         with pytest.raises(ValueError, match=message):
             predict(place / "run", rows, **options)
+    with pytest.raises(ValueError, match=r"no id column 'id'; the columns of the dataset are \[\]"):
+        predict(place / "run", mock.Mock(columns=lambda: None))
     with pytest.raises(ValueError, match="no such run folder"):
         predict(place / "none", rows)
     rows.map_batches.assert_not_called()

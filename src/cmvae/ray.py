@@ -64,7 +64,7 @@ def predict(
     read_record(
         Path(run), with_samples=False
     )  # a wrong folder is told here, not by each of the workers
-    names = dataset.columns()
+    names = dataset.columns() or []  # None of a dataset without rows
     if id_column not in names:
         raise ValueError(f"no id column {id_column!r}; the columns of the dataset are {names}")
     ids = None if done is None else _ids_in(Path(done), id_column)

@@ -320,6 +320,8 @@ def test_bad_arguments_are_refused(tmp_path, run):
         export({}, tmp_path / "model.pt2")
     with pytest.raises(ValueError, match="rule must be one of"):
         export(make_model(), tmp_path / "model.pt2", rule="best")
+    with pytest.raises(ValueError, match="rule is for a model, and a run has its own: leave it"):
+        export(run, tmp_path / "model.pt2", rule="vote")
     assert [path.name for path in tmp_path.iterdir()] == ["there.onnx"]
 
 

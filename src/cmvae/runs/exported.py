@@ -35,7 +35,7 @@ def export(
     out: str | Path,
     *,
     outputs: Sequence[str] | None = None,
-    rule: str = "mean",
+    rule: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a run or a model as one file that runs without this package, on any number of samples.
@@ -60,12 +60,12 @@ def export(
             ``torch.export.load``.
         outputs: Those that are wanted, by default all; the last two cost several times as much
             as the others together.
-        rule: The assignment rule of a model; a run has its own.
+        rule: The assignment rule of a model, by default 'mean'; a run has its own.
         overwrite: Replace a file that is there.
 
     Raises:
-        ValueError: For another suffix, a file that is there, a modality or a network that cannot
-            be exported, naming it.
+        ValueError: For another suffix, a file that is there, a rule for a run, a modality or a
+            network that cannot be exported, naming it.
         ImportError: If a package of the extra is not installed, naming the extra.
         TypeError: For another source.
     """
@@ -76,7 +76,9 @@ def export(
         for package in ("onnx", "onnxscript", "onnxruntime"):
             from_extra(package, "onnx", "export to ONNX")
     if isinstance(source, CMVAE):
-        module = traceable_model(source, rule)
+        module = traceable_model(source, "mean" if rule is None else rule)
+    elif isinstance(source, Run | str | Path) and rule is not None:
+        raise ValueError(f"rule is for a model, and a run has its own: leave it out, got {rule!r}")
     elif isinstance(source, Run):
         module = traceable_run(source)
     elif isinstance(source, str | Path):
