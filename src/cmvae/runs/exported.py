@@ -102,13 +102,9 @@ def _write(module: TraceableRun, path: Path) -> None:
         with _quiet():
             torch.export.save(program, path, extra_files={JSON: about})
     else:
-        with _quiet():
-            found = torch.onnx.export(
-                _for_onnx(program), dynamo=True, verbose=False, **_names(module)
-            )
-            assert found is not None
-            found.model.metadata_props[KEY] = about
-            found.save(path, external_data=False)
+        found = _as_onnx(module, program)
+        found.model.metadata_props[KEY] = about
+        found.save(path, external_data=False)
     exported = load_exported(path)
     for n in (1, 5):
         inputs = module.example(n)
@@ -147,25 +143,53 @@ def _trace(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Any:
                 module, inputs, dynamic_shapes=(shapes,) if is_many else shapes
             )
     except Exception as error:
-        said = " ".join(str(error).split()[:60])
         raise ValueError(
-            f"{what} cannot be exported, {type(error).__name__}: {said}; its operations must not "
-            "depend on values, nor on len(x), which is x.shape[0]"
+            f"{what} cannot be exported, {_said(error)}; its operations must not depend on values, "
+            "nor on len(x), which is x.shape[0]"
         ) from error
 
 
-def _for_onnx(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Return a program without the gamma function, which ONNX lacks."""
-    lacking = torch.ops.aten.lgamma.default
-    if all(node.target is not lacking for node in program.graph.nodes):
+def _as_onnx(module: TraceableRun, program: torch.export.ExportedProgram) -> Any:
+    """Convert what was traced; ``ValueError`` that names the network which ONNX does not know."""
+    names = {"input_names": module.names_in, "output_names": list(module.chosen)}
+    try:
+        return _converted(program, "the model", **names)
+    except ValueError:
+        for what, part, own in module.networks(_TRACED):
+            _converted(_trace(part, own, what), what)
+        raise
+
+
+def _converted(program: torch.export.ExportedProgram, what: str, **names: Any) -> Any:
+    try:
+        with _quiet():
+            return torch.onnx.export(for_onnx(program), dynamo=True, verbose=False, **names)
+    except Exception as error:
+        cause = error.__cause__ or error  # which names the operation; the error itself is a page
+        raise ValueError(
+            f"{what} cannot be exported to ONNX, {_said(cause)}; .pt2 files know all operations"
+        ) from error
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()[:60])}"
+
+
+def for_onnx(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Return a program without the operations that ONNX lacks and this package has."""
+    own: dict[Any, Any] = {
+        torch.ops.aten.lgamma.default: log_gamma,
+        torch.ops.aten._cdist_forward.default: distances,
+    }
+    if all(node.target not in own for node in program.graph.nodes):
         return program  # a second tracing takes seconds
-    table = torch.export.default_decompositions()
-    table[lacking] = log_gamma
-    return program.run_decompositions(table)
+    return program.run_decompositions({**torch.export.default_decompositions(), **own})
 
 
-def _names(module: TraceableRun) -> dict[str, Any]:
-    return {"input_names": module.names_in, "output_names": list(module.chosen)}
+def distances(x: Tensor, y: Tensor, p: float, mode: int | None = None) -> Tensor:
+    """Return what ``torch.cdist`` does, (*, N, C), of points (*, N, d) and others (*, C, d)."""
+    gaps = (x.unsqueeze(-2) - y.unsqueeze(-3)).abs()
+    return gaps.sum(-1) if p == 1 else gaps.pow(p).sum(-1).pow(1 / p)
 
 
 def log_gamma(x: Tensor) -> Tensor:
