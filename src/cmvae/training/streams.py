@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from cmvae.data.datasets import MultimodalBaseDataset
 from cmvae.data.reservoirs import drawn_from
-from cmvae.training.processes import end_together
 
 ENDS = ("max_steps", "max_time", "fast_dev_run")  # arguments that end a training within an epoch
 
@@ -39,7 +38,7 @@ class Passes(Callback):
         self._batches["val_data"] += 1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Raise ``ValueError`` in all processes of which one had no batch."""
+        """Raise ``ValueError`` where there was no batch."""
         self._check(trainer, "train_data")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -47,14 +46,12 @@ class Passes(Callback):
         self._check(trainer, "val_data")
 
     def _check(self, trainer: Trainer, argument: str) -> None:
-        fault = None
         if not self._batches[argument]:
-            fault = ValueError(
+            raise ValueError(
                 f"{argument} gave no batch in epoch {trainer.current_epoch}: each time that a "
                 "stream is iterated over it must begin anew, also after the pass in which samples "
                 "are drawn for the start of the clusters; make its iterator in __iter__"
             )
-        end_together(trainer, fault)
 
 
 def passes_of(*loaders: DataLoader[Any] | None) -> list[Passes]:
