@@ -130,6 +130,12 @@ def test_another_modality_is_a_column_of_arrays(tmp_path):
     rows = pd.DataFrame({"id": range(40), "v": cells})
     found = RowPredictor(tmp_path / "run", with_fit=False)(rows)
     assert found["cluster"].tolist() == run.samples["cluster"].tolist()
-    lacking = rows.assign(v=[None, *cells[1:]])
-    with pytest.raises(ValueError, match="nothing observed: '0'"):
-        RowPredictor(tmp_path / "run")(lacking)
+    predictor = RowPredictor(tmp_path / "run", with_fit=False)
+    pd.testing.assert_frame_equal(predictor(rows.rename(columns={"v": "v.v"})), found)
+    for few, message in (
+        ([None, *cells[1:]], "nothing observed: '0'"),
+        ([None] * 40, "nothing observed: '0', '1'"),
+        ([cells[0][:2], *cells[1:]], r"modality 'v': its arrays differ in shape: \(2, 1, 1\), \(3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predictor(rows.assign(v=few))

@@ -150,12 +150,16 @@ class RowPredictor:
             for line in met.settle(codec):
                 warnings.warn(line, stacklevel=4)
             return values, seen
-        cells = rows[modality]
+        (cells,) = (rows[column] for column in found.values())
         there = cells.notna().to_numpy(copy=True)
-        own, seen = codec.encode(np.stack([np.asarray(c) for c in cells[there]]), modality)
-        values = np.zeros((len(rows), *own.shape[1:]), own.dtype)
-        values[there] = own
-        there[there] = seen
+        kind: Any = np.uint8 if codec.content == "images" else np.float32
+        values = np.zeros((len(rows), *codec.input_shape), kind)
+        if there.any():
+            arrays = [np.asarray(cell) for cell in cells[there]]
+            if len(shapes := {own.shape for own in arrays}) > 1:
+                shown = listed(sorted(shapes))
+                raise ValueError(f"modality {modality!r}: its arrays differ in shape: {shown}")
+            values[there], there[there] = codec.encode(np.stack(arrays), modality)
         return values, there
 
     def _own(self, modality: str) -> Sequence[str]:
