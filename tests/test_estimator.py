@@ -1022,7 +1022,13 @@ def test_large_arrays_are_clustered_as_small_ones_without_a_copy(monkeypatch):
     monkeypatch.setattr("cmvae.preprocessing.frames.MOST_NUMBERS", 10)
     large = CMVAEClusterer(**settings).fit(arrays)
     np.testing.assert_array_equal(large.labels_, small.labels_)
-    np.testing.assert_allclose(large.transform(arrays), small.transform(arrays), atol=1e-5)
+    for ask in ("transform", "score_samples", "fit_percentiles", "predict_proba"):
+        one, two = (getattr(model, ask)(arrays) for model in (small, large))
+        np.testing.assert_allclose(two, one, atol=1e-5, err_msg=ask)
+    assert large.score(arrays) == pytest.approx(small.score(arrays), abs=1e-5)
+    completed = [model.impute(arrays) for model in (small, large)]
+    for name, values in completed[0].items():
+        np.testing.assert_allclose(completed[1][name], values, atol=1e-5)
 
 
 def test_huge_numbers_are_clustered_or_refused_without_a_word_of_numpy():

@@ -3,6 +3,8 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet as pq
 import pytest
 
 from cmvae.files.modality import ModalityFile
@@ -72,6 +74,19 @@ def test_results_that_are_not_whole_are_named(place, tmp_path):
         predict(place / "run", rows, id_column="key", done=tmp_path)
 
 
+def test_results_of_several_types_are_one(place, tmp_path):
+    """As engines write parts without rows, and texts of either length."""
+    pytest.importorskip("ray")
+    rows = mock.Mock(columns=lambda: ["key", "p"])
+    kinds = (pyarrow.null(), pyarrow.string(), pyarrow.large_string())
+    for place_of, kind in enumerate(kinds):
+        ids = pyarrow.array([] if place_of == 0 else [f"s{place_of}"], kind)
+        pq.write_table(pyarrow.table({"key": ids}), tmp_path / f"{place_of}.parquet")
+    predict(place / "run", rows, id_column="key", done=tmp_path)
+    (*_, done) = rows.map_batches.call_args.kwargs["fn_constructor_args"]
+    assert done.to_pylist() == ["s1", "s2"]
+
+
 def test_what_cannot_be_predicted_is_refused_before_any_worker_starts(place):
     pytest.importorskip("ray")
     rows = mock.Mock(columns=lambda: ["id", "p"])
@@ -81,6 +96,8 @@ def test_what_cannot_be_predicted_is_refused_before_any_worker_starts(place):
     ):
         with pytest.raises(ValueError, match=message):
             predict(place / "run", rows, **options)
+    with pytest.raises(ValueError, match=r"no id column 'id'; the columns of the dataset are \[\]"):
+        predict(place / "run", mock.Mock(columns=lambda: None))
     with pytest.raises(ValueError, match="no such run folder"):
         predict(place / "none", rows)
     rows.map_batches.assert_not_called()

@@ -64,7 +64,7 @@ def predict(
     read_record(
         Path(run), with_samples=False
     )  # a wrong folder is told here, not by each of the workers
-    names = dataset.columns()
+    names = dataset.columns() or []  # None of a dataset without rows
     if id_column not in names:
         raise ValueError(f"no id column {id_column!r}; the columns of the dataset are {names}")
     ids = None if done is None else _ids_in(Path(done), id_column)
@@ -87,19 +87,20 @@ class _Worker(RowPredictor):
         self.done = pd.Index([] if done is None else done.to_pandas())
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        left = rows[~rows[self.id_column].isin(self.done)]
-        # Of no rows the columns still have their types.
-        return super().__call__(left) if len(left) else super().__call__(rows[:1])[:0]
+        return super().__call__(rows[~rows[self.id_column].isin(self.done)])
 
 
 def _ids_in(folder: Path, id_column: str) -> Any:
     """Return the ids of results, None where there are none."""
-    found = []
+    found: Any = None
     for path in sorted(folder.rglob("*.parquet")):
         try:
-            found.append(pq.read_table(path, columns=[id_column])[id_column])
+            own = pq.read_table(path, columns=[id_column], partitioning=None).select([id_column])
+            # A part without rows may have no type, and texts have two.
+            tables = [own] if found is None else [found, own]
+            found = pyarrow.concat_tables(tables, promote_options="permissive")
         except (pyarrow.ArrowException, KeyError, OSError) as error:
             raise ValueError(
                 f"done: {path} is no whole file of results with ids {id_column!r}: remove it"
             ) from error
-    return pyarrow.concat_arrays([c for own in found for c in own.chunks]) if found else None
+    return None if found is None else found[id_column]

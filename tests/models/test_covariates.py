@@ -263,3 +263,21 @@ def test_what_has_bounds_is_not_shifted_beyond_them(data, known):
     ]
     assert all(((own > 0) & (own < 1)).all() for own in made)
     assert not torch.equal(*made)
+
+
+@pytest.mark.parametrize("sizes", [{"batch": 3}, {"age": 1}, {"age": 1, "batch": 2}])
+def test_what_is_usual_can_be_exported(sizes, tmp_path):
+    class Usual(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.own = Covariates(sizes)
+
+        def forward(self, values):
+            return self.own.usual(values)
+
+    module, values = Usual(), torch.full((2, len(sizes)), torch.nan)
+    module.own.levels += 0.5
+    torch.export.save(torch.export.export(module, (values,)), tmp_path / "usual.pt2")
+    found = torch.export.load(tmp_path / "usual.pt2").module()(values)
+    expected = [0.0 if size > 1 else 0.5 for size in sizes.values()]
+    assert found.tolist() == [expected, expected]

@@ -140,9 +140,9 @@ def test_words_are_weighted_and_scaled():
     assert codec.type == "words"
     words[1, 2:9], words[2] = np.nan, np.nan
     check_same(codec, words, words)
-    words[4, 0] = -1
+    words[4, 0], words[6, 1], words[7, 2] = -1, np.inf, -np.inf
     found = traceable_codec(codec, "a")(torch.from_numpy(words))
-    assert found.refused.nonzero().flatten().tolist() == [4]
+    assert found.refused.nonzero().flatten().tolist() == [4, 6, 7]
 
 
 def test_arrays_and_images():
@@ -160,19 +160,27 @@ def test_arrays_and_images():
     assert torch.equal(found.values, codec.stored(codec.encode(images, "a")[0])[:])
 
 
-@pytest.mark.parametrize("make", ["counts", "open", "reals"])
+@pytest.mark.parametrize("make", ["counts", "peaks", "open", "reals"])
 def test_variables_of_cells(make):
     rng = np.random.default_rng(0)
     values = {
         "counts": rng.poisson(2, (N, 5)).astype(float),
+        "peaks": rng.poisson(1, (N, 5)).astype(float),
         "open": (rng.random((N, 5)) < 0.4).astype(float),
         "reals": rng.normal(3, 2, (N, 5)),
     }[make]
     names = pd.Index([f"c{i}" for i in range(N)])
     rows = CellRows(values, names, tuple("vwxyz"), None)
-    codec = learned(rows)
+    codec = learned(rows, likelihood="bernoulli" if make == "peaks" else None)
     values[3], values[4, 0] = np.nan, np.nan
+    if make in ("counts", "peaks"):
+        values[5, 0] = 1e7
     check_same(codec, values, rows)
+    if make == "reals":
+        return
+    values[6:9, 1] = -1, 0.5, np.inf
+    found = traceable_codec(codec, "a")(torch.from_numpy(values))
+    assert found.refused.nonzero().flatten().tolist() == [6, 7, 8]
 
 
 def test_texts_and_seasons_are_refused_by_name(table):

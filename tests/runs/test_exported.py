@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from cmvae import CMVAE, IncompleteDataset, export, load_exported
 from cmvae.files.modality import ModalityFile
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.frames import read_frames
-from cmvae.runs.exported import log_gamma
+from cmvae.runs.exported import for_onnx, log_gamma
 from cmvae.runs.goodness import log_likelihoods, measure_reference
 from cmvae.runs.reference import FitReference
 from cmvae.runs.traceable import Percentiles, traceable_model
@@ -261,6 +262,39 @@ def test_a_network_that_cannot_be_exported_is_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_no_export_wrote_is_no_model(tmp_path):
+    for name in ("a.onnx", "a.pt2"):
+        if name == "a.onnx":
+            pytest.importorskip("onnxruntime")
+        with pytest.raises(ValueError, match=f"no such file: .*{name}"):
+            load_exported(tmp_path / name)
+        (tmp_path / name).write_bytes(b"else")
+        with pytest.raises(ValueError, match=f"{name} is damaged, or no file that cmvae.export"):
+            load_exported(str(tmp_path / name))
+    with pytest.raises(ValueError, match=r"path must end in .onnx, .pt2, got .*a.bin"):
+        load_exported(tmp_path / "a.bin")
+
+
+def test_other_inputs_are_refused_by_name(exported):
+    inputs = {
+        own["name"]: np.zeros((4, *own["shape"]), own["dtype"]) for own in exported.about["inputs"]
+    }
+    assert list(exported.run(inputs, ["cluster"])) == ["cluster"]
+    table = inputs["table"]
+    for change, error, message in (
+        ({"table": table.astype(np.float32)}, TypeError, r"'table' must be float64 .*got float32"),
+        ({"table": table[:, 1:]}, ValueError, r"of the shape \('n', 5\), got \(4, 4\)"),
+        ({"table": table[0]}, ValueError, r"got \(5,\)"),
+        ({"waves": inputs["waves"][1:]}, ValueError, "n being 4 as of those before it, got 3"),
+    ):
+        with pytest.raises(error, match=message):
+            exported.run({**inputs, **change})
+    with pytest.raises(KeyError, match=r"no input 'waves'; there are .*'table'"):
+        exported.run({name: own for name, own in inputs.items() if name != "waves"})
+    with pytest.raises(KeyError, match=r"outputs must be some of .*, got \['label'\]"):
+        exported.run(inputs, ["label"])
+
+
 def test_texts_are_refused_before_anything_is_written(tmp_path, run):
     texts = Preprocessing.learn(
         {"note": pd.DataFrame({"note": ["a b", "b c", "c"]})},
@@ -287,6 +321,8 @@ def test_bad_arguments_are_refused(tmp_path, run):
         export({}, tmp_path / "model.pt2")
     with pytest.raises(ValueError, match="rule must be one of"):
         export(make_model(), tmp_path / "model.pt2", rule="best")
+    with pytest.raises(ValueError, match="rule is for a model, and a run has its own: leave it"):
+        export(run, tmp_path / "model.pt2", rule="vote")
     assert [path.name for path in tmp_path.iterdir()] == ["there.onnx"]
 
 
@@ -319,6 +355,43 @@ def test_percentiles_are_those_of_the_reference():
 def test_log_gamma():
     x = torch.cat([torch.logspace(-6, 9, 200), torch.arange(1.0, 40)]).double()
     torch.testing.assert_close(log_gamma(x), torch.lgamma(x), rtol=1e-10, atol=1e-10)
+
+
+class Lacking(nn.Module):
+    """Operations that ONNX lacks."""
+
+    def forward(self, x, y):
+        return torch.cdist(x, y, p=1.0) + torch.cdist(x, y, p=3.0), torch.lgamma(x.exp())
+
+
+def test_operations_that_onnx_lacks_are_made_of_others():
+    x, y = torch.randn(5, 4), torch.randn(3, 4)
+    made = for_onnx(torch.export.export(Lacking(), (x, y)))
+    names = {str(node.target) for node in made.graph.nodes}
+    assert not any("cdist" in name or "lgamma" in name for name in names)
+    torch.testing.assert_close(made.module()(x, y), Lacking()(x, y))
+
+
+def test_a_network_that_onnx_does_not_know_is_named(tmp_path, monkeypatch):
+    class Odd(Encoder):
+        def forward(self, x):
+            return super().forward(torch.special.bessel_j0(x))
+
+    def convert(program, **_):  # as the converter does, which takes long
+        if any("bessel" in str(node.target) for node in program.graph.nodes):
+            raise RuntimeError("a page of words") from LookupError("no function for bessel_j0")
+        return program
+
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    monkeypatch.setattr(torch.onnx, "export", convert)
+    encoders, decoders = networks()
+    encoders["b"] = Odd((4,))
+    model = CMVAE(make_config(), encoders, decoders)
+    words = "encoder of modality 'b' cannot be exported to ONNX, LookupError: no function for bess"
+    with pytest.raises(ValueError, match=f"{words}.*; .pt2 files know all operations"):
+        export(model, tmp_path / "model.onnx", outputs=["cluster"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_metadata_are_json(exported):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,12 +68,38 @@ def test_missing_columns_are_missing_cells_and_an_order_is_none(predictor):
             lambda t: t.assign(**{c: t[c].where(t.index > 1) for c in t if c != "id"}),
             "rows with nothing observed: '.*', '.*': leave them out",
         ),
+        (lambda t: pd.concat([t, t[["y"]]], axis=1), "columns 'y' occur more than once"),
         (lambda t: t.assign(colour="purple"), "'colour' .category. holds unknown values in 60"),
     ],
 )
 def test_rows_that_cannot_be_used_are_refused(predictor, change, message):
     with pytest.raises(ValueError, match=message):
         predictor(change(table_a()))
+
+
+def test_of_no_rows_there_are_columns_of_the_same_types(predictor, run):
+    one = predictor(table_a()[:1])
+    nothing = predictor(table_a()[:0])
+    pd.testing.assert_frame_equal(nothing, one[:0], check_column_type=False)
+    named = RowPredictor.__new__(RowPredictor)
+    vars(named).update(vars(predictor), run=replace(predictor.run, names={0: "first"}))
+    pd.testing.assert_frame_equal(named(table_a()[:0]), named(table_a()[:1])[:0])
+    with pytest.raises(ValueError, match="no id column 'id'"):
+        predictor(pd.DataFrame())
+
+
+def test_a_column_that_two_modalities_may_have_is_refused(predictor):
+    codecs = predictor.run.preprocessing.codecs
+    twice = predictor.run.preprocessing.replace(codecs={**codecs, "c": codecs["a"]})
+    shared = RowPredictor.__new__(RowPredictor)
+    vars(shared).update(vars(predictor), run=replace(predictor.run, preprocessing=twice))
+    rows = table_a()
+    with pytest.raises(ValueError, match=r"'x' may be that of several modalities, 'a', 'c': name"):
+        shared(rows)
+    with pytest.raises(ValueError, match="column 'smokes' may be that of several modalities"):
+        shared(rows.rename(columns={name: f"a.{name}" for name in ("x", "y", "colour")}))
+    prefixed = rows.rename(columns=lambda name: name if name == "id" else f"a.{name}")
+    pd.testing.assert_frame_equal(predictor(prefixed), predictor(rows))
 
 
 def test_strict_refuses_a_missing_column(files, run):
@@ -102,6 +130,12 @@ def test_another_modality_is_a_column_of_arrays(tmp_path):
     rows = pd.DataFrame({"id": range(40), "v": cells})
     found = RowPredictor(tmp_path / "run", with_fit=False)(rows)
     assert found["cluster"].tolist() == run.samples["cluster"].tolist()
-    lacking = rows.assign(v=[None, *cells[1:]])
-    with pytest.raises(ValueError, match="nothing observed: '0'"):
-        RowPredictor(tmp_path / "run")(lacking)
+    predictor = RowPredictor(tmp_path / "run", with_fit=False)
+    pd.testing.assert_frame_equal(predictor(rows.rename(columns={"v": "v.v"})), found)
+    for few, message in (
+        ([None, *cells[1:]], "nothing observed: '0'"),
+        ([None] * 40, "nothing observed: '0', '1'"),
+        ([cells[0][:2], *cells[1:]], r"modality 'v': its arrays differ in shape: \(2, 1, 1\), \(3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predictor(rows.assign(v=few))

@@ -5,12 +5,24 @@ import shutil
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
 
-from cmvae import CMVAE, CMVAEConfig, fit
+from cmvae import CMVAE, CMVAEConfig, ModelOutput, fit
 from cmvae.training import compiling
 from cmvae.training.compiling import PAYS_FROM, pays
+from helpers import make_config
 
 DATA = {"a": torch.randn(12, 3), "b": torch.randn(12, 2)}
+
+
+class Unending(IterableDataset):
+    """The samples again and again."""
+
+    def __iter__(self):
+        while True:
+            yield from (ModelOutput(data={m: x[i] for m, x in DATA.items()}) for i in range(12))
+
+
 QUIET = {
     "max_epochs": 2,
     "batch_size": 6,
@@ -68,21 +80,36 @@ def test_a_long_training_is_compiled_without_being_told(calls, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("length", "epochs", "limit", "expected"),
+    ("length", "epochs", "arguments", "expected"),
     [
-        (PAYS_FROM, 1, None, True),
-        (PAYS_FROM - 1, 1, None, False),
-        (PAYS_FROM, 1, 10, False),
-        (None, 100, PAYS_FROM // 100, True),
-        (None, 100, None, False),
-        (50, PAYS_FROM // 50, 1.0, True),
+        (PAYS_FROM, 1, {}, True),
+        (PAYS_FROM - 1, 1, {}, False),
+        (PAYS_FROM, 1, {"limit_train_batches": 10}, False),
+        (10, PAYS_FROM // 20, {"limit_train_batches": 20}, False),
+        (None, 100, {"limit_train_batches": PAYS_FROM // 100}, True),
+        (None, 100, {"limit_train_batches": PAYS_FROM // 100 - 1}, False),
+        (None, PAYS_FROM, {}, False),
+        (50, PAYS_FROM // 50, {"limit_train_batches": 1.0}, True),
+        (50, PAYS_FROM // 50, {"limit_train_batches": 0.98}, False),
+        (PAYS_FROM, 1, {"max_steps": PAYS_FROM - 1}, False),
+        (PAYS_FROM, 1, {"max_steps": PAYS_FROM}, True),
+        (PAYS_FROM, 1, {"max_steps": -1}, True),
+        (PAYS_FROM, 1, {"fast_dev_run": True}, False),
     ],
 )
-def test_steps_are_counted(monkeypatch, length, epochs, limit, expected):
+def test_steps_are_counted(monkeypatch, length, epochs, arguments, expected):
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    loader = iter(()) if length is None else range(length)
-    arguments = {} if limit is None else {"limit_train_batches": limit}
+    loader = DataLoader(Unending() if length is None else range(length), 1)
     assert pays(loader, epochs, arguments) is expected
+
+
+def test_a_stream_without_a_length_is_counted_by_its_limit(calls, monkeypatch):
+    monkeypatch.setattr(compiling, "PAYS_FROM", 4)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    model = CMVAE(make_config({"a": (3,), "b": (2,)}))
+    for limit in (1, 2):
+        fit(model, Unending(), **QUIET, limit_train_batches=limit, compile="auto")
+    assert calls == [CMVAE]
 
 
 @pytest.mark.parametrize("value", ["always", None, 1])

@@ -69,6 +69,30 @@ def test_without_a_start_a_stream_is_read_once_an_epoch_in_its_order():
     torch.testing.assert_close(weights(one), weights(two))
 
 
+class Once(Sized):
+    """A stream that gives its samples a single time, as a queue or a generator does."""
+
+    def __init__(self, samples):
+        super().__init__(samples)
+        self.left = super().__iter__()
+
+    def __iter__(self):
+        return self.left
+
+
+@pytest.mark.parametrize("wrap", [as_it_is, loader])
+def test_a_stream_that_gives_nothing_more_is_refused(tmp_path, wrap):
+    told = r"train_data gave no batch in epoch {}: each time that a stream is iterated over it must"
+    with pytest.raises(ValueError, match=told.format(1)):
+        train(model(), wrap(Once(data(60))), max_epochs=3, run_dir=tmp_path)
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()  # of the epoch that it did give
+    with pytest.raises(ValueError, match=told.format(0)):
+        train(model(), wrap(Once(data(60))), max_epochs=3, warmup_epochs=1)
+    with pytest.raises(ValueError, match="val_data gave no batch in epoch 1"):
+        fit(model(), data(60), wrap(Once(data(60))), max_epochs=2, run_dir=tmp_path / "v", **QUIET)
+    assert train(model(), wrap(Once(data(60))), max_epochs=1).global_step == 3
+
+
 @pytest.mark.parametrize("wrap", [as_it_is, loader])
 def test_a_stream_without_an_end_is_refused_before_anything_is_read(tmp_path, wrap):
     stream, run_dir = Endless(data(60)), tmp_path / "run"
@@ -123,12 +147,32 @@ def test_a_short_stream_is_kept_whole_and_in_order():
         assert torch.equal(kept.masks[name], samples.masks[name])
 
 
+def test_whole_numbers_that_come_first_cut_no_others():
+    halves = torch.full((4, 1), 0.5)
+    reservoir = Reservoir(6, seed=0)
+    for batch in (torch.ones(4, 1, dtype=torch.int64), halves, halves, halves):
+        reservoir.add({"a": batch})
+    kept = reservoir.dataset().data["a"].flatten()
+    assert set(kept.tolist()) == {0.5, 1.0}
+    assert (len(kept), kept.dtype) == (6, torch.float32)
+
+
 @pytest.mark.parametrize(
     ("batches", "error", "message"),
     [
         ([], ValueError, "the stream holds no samples"),
         ([[1, 2]], TypeError, "its batches must be mappings of modalities, got list"),
         ([{"a": torch.zeros(2, 1)}, {"b": torch.zeros(2, 1)}], ValueError, "batches differ"),
+        (
+            [{"a": torch.zeros(3, 1), "b": torch.zeros(2, 1)}],
+            ValueError,
+            "number of samples: 'data of a' has 3, 'data of b' has 2",
+        ),
+        (
+            [{"a": torch.zeros(2, 1)}, {"a": torch.zeros(2, 4)}],
+            ValueError,
+            r"batches differ, data of a have samples \(1,\) and \(4,\)",
+        ),
     ],
 )
 def test_other_streams_are_refused(batches, error, message):

@@ -1,11 +1,25 @@
 """The values that samples have of a modality, some samples at a time."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from cmvae.data.datasets import IncompleteDataset
+from cmvae.data.stored import CellsReadLater
+
+
+def numbers_there(data: IncompleteDataset) -> np.ndarray:
+    """Return how many numbers samples have, of all modalities that they have, (n,) int64."""
+    total = np.zeros(len(data), dtype=np.int64)
+    for name, values in data.data.items():
+        cells, each = data.cells.get(name), np.array(math.prod(values.shape[1:]))
+        if cells is not None:
+            own = cells.counts() if isinstance(cells, CellsReadLater) else cells.sum(1)
+            each = own.cpu().numpy()
+        total += data.masks[name].cpu().numpy() * each
+    return total
 
 
 def coded_values(

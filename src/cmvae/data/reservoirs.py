@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmvae.data.checks import as_tensor, check_names
+from cmvae.data.checks import as_tensor, check_lengths, check_names
 from cmvae.data.datasets import MultimodalBaseDataset, dataset_of
 from cmvae.data.loading import parts_of
 
@@ -48,7 +48,7 @@ class Reservoir:
         if self._kept and self._kept.keys() != values.keys():
             shown = [" of ".join(own) for own in values.keys() ^ self._kept.keys()]
             raise ValueError(f"train_data: batches differ, some lack the {sorted(shown)}")
-        n = len(next(iter(values.values())))
+        n = check_lengths({" of ".join(key): own for key, own in values.items()})
         places = np.arange(self.seen, self.seen + n)
         # Algorithm R: sample i takes one of i + 1 places, of which the first ones are kept.
         late = places >= self._most
@@ -64,12 +64,16 @@ class Reservoir:
 
     def _put(self, key: tuple[str, str], values: Tensor, places: np.ndarray) -> Tensor:
         held = self._kept.get(key)
-        size = 0 if held is None else len(held)
-        new = places >= size
-        if held is not None:
-            held[torch.from_numpy(places[~new])] = values[torch.from_numpy(~new)].to(held.dtype)
-        added = values[torch.from_numpy(new)]
-        return added.clone() if held is None else torch.cat([held, added.to(held.dtype)])
+        if held is None:
+            return values.clone()
+        if held.shape[1:] != values.shape[1:]:
+            field, name = key
+            shapes = f"{tuple(held.shape[1:])} and {tuple(values.shape[1:])}"
+            raise ValueError(f"train_data: batches differ, {field} of {name} have samples {shapes}")
+        dtype = torch.promote_types(held.dtype, values.dtype)  # of 1 and then 0.5
+        held, values, new = held.to(dtype), values.to(dtype), torch.from_numpy(places >= len(held))
+        held[torch.from_numpy(places)[~new]] = values[~new]
+        return torch.cat([held, values[new]])
 
     def dataset(self) -> MultimodalBaseDataset:
         """Return the samples that are kept; ``ValueError`` where there were none."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cmvae.base.arrays import is_sparse, standardise
-from cmvae.data.checks import CHUNK_ENTRIES, any_cell, as_tensor, nonfinite_samples
+from cmvae.data.checks import CHUNK_ENTRIES, as_tensor, nonfinite_samples
 
 
 class Stored(ABC):
@@ -228,8 +228,13 @@ class CellsReadLater(RowsReadLater):
 
     def any_cell(self) -> Tensor:
         """Return which rows have any cell, (n,) bool, read so many entries at a time."""
+        return self.counts() > 0
+
+    def counts(self) -> Tensor:
+        """Return how many cells rows have, (n,) int64, read so many entries at a time."""
         step = max(1, CHUNK_ENTRIES // max(1, math.prod(self.shape[1:])))
-        return torch.cat([any_cell(self[i : i + step]) for i in range(0, len(self), step)])
+        parts = (self[i : i + step] for i in range(0, len(self), step))
+        return torch.cat([own.flatten(1).sum(1) for own in parts])
 
 
 def as_values(value: Any, what: str) -> Tensor | Stored:

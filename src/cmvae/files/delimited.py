@@ -63,7 +63,7 @@ class DelimitedText:
         cells = {name: own for name, own in columns if name not in passed_over}
         clear = self.layout.delimiter != ";"
         self._numbers = NumberTexts(self.where, modality, options, cells, clear)
-        self.codes = self._numbers.codes
+        self.codes, self.written = self._numbers.codes, self._numbers.written
         self.reading, self.notes = self._account()
 
     def frames(

@@ -55,6 +55,7 @@ class ExcelSheet:
         self._unnamed = {n for n in empty if n.startswith("Unnamed: ")} - {self.names[0]}
         self._all, self.names = self.names, [n for n in self.names if n not in self._unnamed]
         self._numbers = NumberTexts(self.where, modality, options, texts)
+        self.codes, self.written = self._numbers.codes, self._numbers.written
         self.reading = {"format": "xlsx", "sheet": self._sheet}
         self.notes += self._numbers.words
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from cmvae.base.unpacking import check_unpacked
 from cmvae.base.words import SHOWN, counted, listed
 from cmvae.files.source import ReadingError, Source
-from cmvae.files.suffixes import IMAGE_SUFFIXES
+from cmvae.files.suffixes import IMAGE_SUFFIXES, READ_TABLE_SUFFIXES, suffix_of
 
 BACKGROUND = "white"
 """What is seen through transparent pixels."""
@@ -52,6 +52,12 @@ class ImageFolder(Source):
         if not self.paths:
             suffixes = ", ".join(IMAGE_SUFFIXES)
             below = f"; {len(deeper)} are in subfolders: subfolders=yes" if deeper else ""
+            tables = [p for p in every if p.parent != path and suffix_of(p) in READ_TABLE_SUFFIXES]
+            if tables and not deeper:
+                below = (
+                    f", and {counted(len(tables), 'table')} in subfolders alone, which are not "
+                    "read: put shards of one table into one folder"
+                )
             raise ValueError(f"{self.where}: the folder holds no images ({suffixes}){below}")
         self._ids = [own.relative_to(path).with_suffix("").as_posix() for own in self.paths]
         odd = [name for name in self._ids if any("\ud800" <= sign <= "\udfff" for sign in name)]

@@ -35,6 +35,7 @@ class NumberTexts:
     Attributes:
         forms: Column to how its numbers are written.
         codes: Columns of digits with zeros in front.
+        written: Column to what its first cells show: decimal sign, empty where none, and mark.
         decimal: The decimal sign of most columns.
         forced: Columns that a parser with this sign would misread.
     """
@@ -135,6 +136,10 @@ class NumberTexts:
                 self._refused[name] = error
             else:
                 self.forms[name] = own
+        self.written = {
+            name: (form.decimal if form.shown_by(shown[name]) else "", form.mark)
+            for name, form in self.forms.items()
+        }
         commas = sum(form.decimal == "," for form in self.forms.values())
         points = sum(
             form.is_plain and any("." in cell for cell in shown[name])

@@ -76,9 +76,19 @@ class TableFile(Source):
         return self._numbers is None and self.id_column.startswith("Unnamed: ")
 
     @property
+    def has_range(self) -> bool:
+        """Whether ids are a stored index of evenly spaced numbers, and no column."""
+        return self._numbers is not None
+
+    @property
     def codes(self) -> set[str]:
         """See ``Source``."""
         return set(getattr(self._table, "codes", ()))
+
+    @property
+    def written(self) -> dict[str, tuple[str, str]]:
+        """Column of texts that are numbers to their decimal sign, where it is seen, and mark."""
+        return dict(getattr(self._table, "written", {}))
 
     @property
     def numbers(self) -> int | None:
@@ -87,11 +97,17 @@ class TableFile(Source):
             return int(rows) * len(self.columns)
         return self.path.stat().st_size // (2 if self.path.suffix.lower() in COMPRESSED else 8)
 
-    def read(self) -> pd.DataFrame:
-        """Return the whole table, its index the ids."""
-        parts = list(self._table.frames(None, self.id_column, (), self.columns))
+    def read(self, texts: Sequence[str] = (), columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the whole table, its index the ids.
+
+        Args:
+            texts: Columns that are texts, whatever they look like.
+            columns: Those that are read, in their order; None: all.
+        """
+        columns = self.columns if columns is None else columns
+        parts = list(self._table.frames(None, self.id_column, texts, columns))
         if not parts:
-            return pd.DataFrame(columns=self.columns)
+            return pd.DataFrame(columns=list(columns))
         # Columns that lie together are looked at much faster.
         return self._indexed(*parts[0]).copy()
 

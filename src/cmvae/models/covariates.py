@@ -55,7 +55,7 @@ class Covariates(nn.Module):
 
     def draw(self, n_samples: int, generator: Generator | None = None) -> Tensor:
         """Draw values (n_samples, C), each covariate by itself, as they occurred in training."""
-        shares, levels, columns = self._shares(), iter(self.levels), []
+        shares, levels, columns = self._shares(), self._levels(), []
         for size in self.sizes.values():
             options: dict[str, Any] = generator_keyword(generator)
             if size > 1:
@@ -84,7 +84,7 @@ class Covariates(nn.Module):
 
         Of numbers the median.
         """
-        shares, levels = self._shares(), iter(self.levels)
+        shares, levels = self._shares(), self._levels()
         usual = [
             next(shares).argmax().to(values) if size > 1 else next(levels)[LEVELS // 2].to(values)
             for size in self.sizes.values()
@@ -94,7 +94,7 @@ class Covariates(nn.Module):
     @torch.no_grad()
     def fit(self, values: Iterable[Tensor]) -> None:
         """Learn how they occurred, from values (n, C) in parts; missing ones do not count."""
-        shares, levels = self._shares(), iter(self.levels)
+        shares, levels = self._shares(), self._levels()
         found = torch.cat(list(values)).to(self.levels)
         for column, size in zip(found.unbind(1), self.sizes.values(), strict=True):
             own, kept = column[~column.isnan()], next(shares if size > 1 else levels)
@@ -121,8 +121,13 @@ class Covariates(nn.Module):
         """Return values (*, C) by name."""
         return dict(zip(self.sizes, values.unbind(-1), strict=True))
 
+    # To cut a tensor into no parts can be exported, but not be read again.
     def _shares(self) -> Any:
-        return iter(self.shares.split([size for size in self.sizes.values() if size > 1]))
+        sizes = [size for size in self.sizes.values() if size > 1]
+        return iter(self.shares.split(sizes)) if sizes else iter(())
+
+    def _levels(self) -> Any:
+        return iter(self.levels) if len(self.levels) else iter(())
 
 
 def refuse_covariates(chosen: Any) -> None:

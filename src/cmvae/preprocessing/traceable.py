@@ -1,6 +1,6 @@
 """Codecs as modules without checks: raw tensors in, a model's numbers out, for exporters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -69,7 +69,8 @@ def traceable_codec(codec: Codec, modality: str) -> TraceableCodec:
             return TraceableTable(codec.columns)
         why = f"the season of dates, columns {seasons}, takes a calendar"
     elif isinstance(codec, CellCodec):
-        return TraceableTable(_variables(codec))
+        blocks = {"count": _AnyCounted} if codec.dist == "bernoulli" else {}
+        return TraceableTable(_variables(codec), blocks)
     elif isinstance(codec, WordCodec):
         return TraceableWords(codec)
     elif isinstance(codec, ArrayCodec):
@@ -90,11 +91,13 @@ class TraceableTable(TraceableCodec):
     Numbers are as they are in the table, dates days since 1970. Categories and binary columns are
     the ``codes`` of their values; other codes are missing cells, as unknown values are. Rows that
     hold numbers beyond float32, or no counts where counts should be, are refused.
+
+    Args:
+        columns: The columns.
+        blocks: Kind to what codes neighbouring columns of it, where that is not the usual.
     """
 
-    order: Tensor
-
-    def __init__(self, columns: Sequence[Any]) -> None:
+    def __init__(self, columns: Sequence[Any], blocks: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.shape = (len(columns),)
         self.columns = [_described(column) for column in columns]
@@ -102,7 +105,8 @@ class TraceableTable(TraceableCodec):
         places = sorted(range(len(columns)), key=lambda j: KINDS.index(columns[j].kind))
         self.blocks = nn.ModuleList()
         for kind, group in groupby(places, key=lambda j: str(columns[j].kind)):
-            self.blocks.append(_BLOCKS[kind](own := list(group), [columns[j] for j in own]))
+            make = {**_BLOCKS, **(blocks or {})}[kind]
+            self.blocks.append(make(own := list(group), [columns[j] for j in own]))
 
     def forward(self, raw: Tensor) -> Coded:
         """Code rows (B, columns); NaN becomes 0."""
@@ -123,7 +127,7 @@ class TraceableWords(TraceableCodec):
         self.register_buffer("weights", torch.tensor(codec.weights, dtype=torch.float64))
 
     def forward(self, raw: Tensor) -> Coded:
-        """Code rows (B, columns); rows with numbers below 0 are refused."""
+        """Code rows (B, columns); rows with numbers below 0, or infinite ones, are refused."""
         there = ~raw.isnan()
         seen = raw.masked_fill(~there, 0)
         largest = seen.amax(1, keepdim=True)
@@ -131,7 +135,7 @@ class TraceableWords(TraceableCodec):
         lengths = seen.square().sum(1, keepdim=True).sqrt()
         full = there.sum(1, keepdim=True).to(raw.dtype).sqrt()
         values = seen * (full / torch.where(lengths > 0, lengths, 1))
-        values = values.masked_fill(raw < 0, torch.inf)  # which is refused
+        values = values.masked_fill((raw < 0) | raw.isinf(), torch.inf)  # which is refused
         return _coded(values.masked_fill(~there, torch.nan))
 
 
@@ -219,6 +223,14 @@ class _Counts(nn.Module):
         return x.masked_fill((x < 0) | (x.round() != x) & ~x.isnan(), torch.inf)
 
 
+class _AnyCounted(_Counts):
+    """Whole numbers from 0, which become 1 where anything was counted."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        x = super().forward(raw)
+        return torch.where(is_finite(x), x.clamp_max(1), x)
+
+
 class _Codes(nn.Module):
     """Categories, one-hot, or binary columns as they are; unknown codes are missing cells."""
 
@@ -279,11 +291,10 @@ def _typical(column: Any) -> float:
 
 def _variables(codec: CellCodec) -> list[Any]:
     """Return the variables of cells as the columns of a table."""
-    kind = ENTRIES.get(codec.dist, ("continuous", ""))[0]
-    if kind == "continuous":
-        scales = zip(codec.var_names, codec.center, codec.spread, strict=True)
-        return [Continuous(name=name, center=c, spread=s) for name, c, s in scales]
-    return [(Count if kind == "count" else Binary)(name=name) for name in codec.var_names]
+    if codec.dist in ENTRIES:
+        return [Count(name=name) for name in codec.var_names]
+    scales = zip(codec.var_names, codec.center, codec.spread, strict=True)
+    return [Continuous(name=name, center=c, spread=s) for name, c, s in scales]
 
 
 def is_finite(values: Tensor) -> Tensor:

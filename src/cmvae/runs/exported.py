@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ def export(
     out: str | Path,
     *,
     outputs: Sequence[str] | None = None,
-    rule: str = "mean",
+    rule: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a run or a model as one file that runs without this package, on any number of samples.
@@ -59,12 +60,12 @@ def export(
             ``torch.export.load``.
         outputs: Those that are wanted, by default all; the last two cost several times as much
             as the others together.
-        rule: The assignment rule of a model; a run has its own.
+        rule: The assignment rule of a model, by default 'mean'; a run has its own.
         overwrite: Replace a file that is there.
 
     Raises:
-        ValueError: For another suffix, a file that is there, a modality or a network that cannot
-            be exported, naming it.
+        ValueError: For another suffix, a file that is there, a rule for a run, a modality or a
+            network that cannot be exported, naming it.
         ImportError: If a package of the extra is not installed, naming the extra.
         TypeError: For another source.
     """
@@ -75,7 +76,9 @@ def export(
         for package in ("onnx", "onnxscript", "onnxruntime"):
             from_extra(package, "onnx", "export to ONNX")
     if isinstance(source, CMVAE):
-        module = traceable_model(source, rule)
+        module = traceable_model(source, "mean" if rule is None else rule)
+    elif isinstance(source, Run | str | Path) and rule is not None:
+        raise ValueError(f"rule is for a model, and a run has its own: leave it out, got {rule!r}")
     elif isinstance(source, Run):
         module = traceable_run(source)
     elif isinstance(source, str | Path):
@@ -99,13 +102,9 @@ def _write(module: TraceableRun, path: Path) -> None:
         with _quiet():
             torch.export.save(program, path, extra_files={JSON: about})
     else:
-        with _quiet():
-            found = torch.onnx.export(
-                _for_onnx(program), dynamo=True, verbose=False, **_names(module)
-            )
-            assert found is not None
-            found.model.metadata_props[KEY] = about
-            found.save(path, external_data=False)
+        found = _as_onnx(module, program)
+        found.model.metadata_props[KEY] = about
+        found.save(path, external_data=False)
     exported = load_exported(path)
     for n in (1, 5):
         inputs = module.example(n)
@@ -144,25 +143,53 @@ def _trace(module: nn.Module, inputs: tuple[Tensor, ...], what: str) -> Any:
                 module, inputs, dynamic_shapes=(shapes,) if is_many else shapes
             )
     except Exception as error:
-        said = " ".join(str(error).split()[:60])
         raise ValueError(
-            f"{what} cannot be exported, {type(error).__name__}: {said}; its operations must not "
-            "depend on values, nor on len(x), which is x.shape[0]"
+            f"{what} cannot be exported, {_said(error)}; its operations must not depend on values, "
+            "nor on len(x), which is x.shape[0]"
         ) from error
 
 
-def _for_onnx(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Return a program without the gamma function, which ONNX lacks."""
-    lacking = torch.ops.aten.lgamma.default
-    if all(node.target is not lacking for node in program.graph.nodes):
+def _as_onnx(module: TraceableRun, program: torch.export.ExportedProgram) -> Any:
+    """Convert what was traced; ``ValueError`` that names the network which ONNX does not know."""
+    names = {"input_names": module.names_in, "output_names": list(module.chosen)}
+    try:
+        return _converted(program, "the model", **names)
+    except ValueError:
+        for what, part, own in module.networks(_TRACED):
+            _converted(_trace(part, own, what), what)
+        raise
+
+
+def _converted(program: torch.export.ExportedProgram, what: str, **names: Any) -> Any:
+    try:
+        with _quiet():
+            return torch.onnx.export(for_onnx(program), dynamo=True, verbose=False, **names)
+    except Exception as error:
+        cause = error.__cause__ or error  # which names the operation; the error itself is a page
+        raise ValueError(
+            f"{what} cannot be exported to ONNX, {_said(cause)}; .pt2 files know all operations"
+        ) from error
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()[:60])}"
+
+
+def for_onnx(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Return a program without the operations that ONNX lacks and this package has."""
+    own: dict[Any, Any] = {
+        torch.ops.aten.lgamma.default: log_gamma,
+        torch.ops.aten._cdist_forward.default: distances,
+    }
+    if all(node.target not in own for node in program.graph.nodes):
         return program  # a second tracing takes seconds
-    table = torch.export.default_decompositions()
-    table[lacking] = log_gamma
-    return program.run_decompositions(table)
+    return program.run_decompositions({**torch.export.default_decompositions(), **own})
 
 
-def _names(module: TraceableRun) -> dict[str, Any]:
-    return {"input_names": module.names_in, "output_names": list(module.chosen)}
+def distances(x: Tensor, y: Tensor, p: float, mode: int | None = None) -> Tensor:
+    """Return what ``torch.cdist`` does, (*, N, C), of points (*, N, d) and others (*, C, d)."""
+    gaps = (x.unsqueeze(-2) - y.unsqueeze(-3)).abs()
+    return gaps.sum(-1) if p == 1 else gaps.pow(p).sum(-1).pow(1 / p)
 
 
 def log_gamma(x: Tensor) -> Tensor:
@@ -210,7 +237,14 @@ class Exported:
     session: Any
 
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Any:
-        """Return {output: array} of {input: array}."""
+        """Return {output: array} of {input: array}.
+
+        Raises:
+            KeyError: For an input that is missing, or an output that there is not.
+            TypeError: For an input of another dtype.
+            ValueError: For one of another shape, or of other samples than the others.
+        """
+        self._check(inputs, outputs)
         if not isinstance(self.session, nn.Module):
             names = list(outputs or [own["name"] for own in self.about["outputs"]])
             return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
@@ -219,18 +253,55 @@ class Exported:
             found = self.session(*given)
         return {name: found[name].numpy() for name in outputs or found}
 
+    def _check(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None) -> None:
+        known = [own["name"] for own in self.about["outputs"]]
+        if unknown := [name for name in outputs or () if name not in known]:
+            raise KeyError(f"outputs must be some of {known}, got {unknown}")
+        n = None
+        for own in self.about["inputs"]:
+            name, shape, dtype = own["name"], own["shape"], own["dtype"]
+            if name not in inputs:
+                raise KeyError(f"no input {name!r}; there are {list(inputs)}")
+            values = np.asarray(inputs[name])
+            wanted = f"input {name!r} must be {dtype} of the shape {('n', *shape)}"
+            if values.dtype != dtype:
+                raise TypeError(f"{wanted}, got {values.dtype}")
+            if values.ndim != 1 + len(shape) or list(values.shape[1:]) != shape:
+                raise ValueError(f"{wanted}, got {values.shape}")
+            n = len(values) if n is None else n
+            if len(values) != n:
+                raise ValueError(f"{wanted}, n being {n} as of those before it, got {len(values)}")
+
 
 def load_exported(path: str | Path) -> Exported:
     """Read a file that :func:`export` wrote, with one thread.
 
     Raises:
         ValueError: For another file.
+        ImportError: If ONNX Runtime is not installed, naming the extra.
     """
-    if Path(path).suffix == TORCH:
-        files = {JSON: ""}
-        with _quiet():
-            program = torch.export.load(path, extra_files=files)
-        return Exported(json.loads(files[JSON]), program.module())
+    own = as_path("path", path)
+    if own.suffix not in SUFFIXES:
+        raise ValueError(f"path must end in {', '.join(SUFFIXES)}, got {own}")
+    if not own.is_file():
+        raise ValueError(f"path: no such file: {own}")
+    read = _read_torch if own.suffix == TORCH else _read_onnx
+    try:
+        return read(own)
+    except ImportError:
+        raise
+    except Exception as error:  # whatever zip, protocol buffers and the two runtimes raise
+        raise ValueError(f"path: {own} is damaged, or no file that cmvae.export wrote") from error
+
+
+def _read_torch(path: Path) -> Exported:
+    files = {JSON: ""}
+    with _quiet():
+        program = torch.export.load(path, extra_files=files)
+    return Exported(json.loads(files[JSON]), program.module())
+
+
+def _read_onnx(path: Path) -> Exported:
     runtime = from_extra("onnxruntime", "onnx", "an ONNX file")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -8,6 +8,7 @@ import numpy as np
 
 from cmvae.base.arrays import joined_names
 from cmvae.data.datasets import IncompleteDataset
+from cmvae.data.observed import numbers_there
 from cmvae.models.cmvae import CMVAE
 from cmvae.runs.drift import measure_margins
 from cmvae.runs.reference import FitReference
@@ -71,12 +72,7 @@ def log_likelihoods(model: CMVAE, data: IncompleteDataset) -> np.ndarray:
 
 def per_number(model: CMVAE, data: IncompleteDataset) -> np.ndarray:
     """Return log p(X_S) of samples, (n,), divided by how many numbers are there."""
-    total = np.zeros(len(data))
-    for name, values in data.data.items():
-        size: Any = int(np.prod(values.shape[1:]))
-        there = data.cells[name].sum(1).cpu().numpy() if name in data.cells else size
-        total += data.masks[name].cpu().numpy() * there
-    return log_likelihoods(model, data) / np.maximum(total, 1)
+    return log_likelihoods(model, data) / np.maximum(numbers_there(data), 1)
 
 
 def _only(data: IncompleteDataset, modalities: Sequence[str]) -> IncompleteDataset:

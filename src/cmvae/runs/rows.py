@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.arrays import is_sparse
-from cmvae.base.words import listed, raise_all
+from cmvae.base.words import listed, quoted, raise_all
 from cmvae.files.join import JoinedRows
 from cmvae.files.source import checked_ids
 from cmvae.preprocessing.codec import Codec
@@ -27,10 +27,11 @@ class RowPredictor:
 
     Ids stay as they are, under the name of their column.
 
-    Columns of tables are found by name, or by ``MODALITY.COLUMN``, which several modalities of one
-    name for a column need. Another modality is one column of its name, of arrays. What a row lacks
-    is a missing cell, and what no row has, a modality that is not observed. Covariates of the run
-    are columns of their names, or ``covariate.NAME``; the fit is drawn over those that lack.
+    Columns of tables are found by name, or by ``MODALITY.COLUMN``, which all but one of several
+    modalities need that have columns of one name. Another modality is one column of its name, of
+    arrays. What a row lacks is a missing cell, and what no row has, a modality that is not
+    observed. Covariates of the run are columns of their names, or ``covariate.NAME``; the fit is
+    drawn over those that lack.
 
     Args:
         run: The run folder, which every worker must be able to read.
@@ -60,15 +61,19 @@ class RowPredictor:
         return [*own, *self.run.preprocessing.covariates]
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the results of n rows, in their order.
+        """Return the results of n rows, in their order; of none a table without rows.
 
         Raises:
             ValueError, TypeError: For rows without an id, without any column that was learned or
-                with nothing observed, and for values unlike those learned from.
+                with nothing observed, for a column that several modalities may have or that occurs
+                more than once, and for values unlike those learned from.
         """
         if self.id_column not in rows:
             got = list(map(str, rows.columns))
             raise ValueError(f"no id column {self.id_column!r}; the columns are {listed(got)}")
+        self._check_columns(rows)
+        if not len(rows):
+            return self._nothing(rows)
         ids = checked_ids(rows[self.id_column].tolist(), "rows")
         joined = self._joined(ids, rows)
         data = self.run.preprocessing.dataset(joined)
@@ -77,6 +82,32 @@ class RowPredictor:
         if self.with_fit:
             table["fit_percentile"] = fit_percentiles(self.run.model, self.run.reference, data)
         return table
+
+    def _check_columns(self, rows: pd.DataFrame) -> None:
+        """Refuse columns of which it is not known which modality has them."""
+        known = {name: self._own(name) for name in self.run.preprocessing.codecs}
+        owners: dict[str, list[str]] = {}
+        for name, columns in known.items():
+            for column in columns:
+                if self._in(rows, name, column) == column:
+                    owners.setdefault(column, []).append(name)
+        for column, names in owners.items():
+            if len(names) > 1:
+                raise ValueError(
+                    f"column {column!r} may be that of several modalities, {quoted(names)}: name "
+                    f"it {names[0]}.{column}, or that of the others likewise"
+                )
+        repeated = rows.columns[rows.columns.duplicated()].intersection([self.id_column, *owners])
+        if len(repeated):
+            raise ValueError(f"columns {listed(map(repr, repeated))} occur more than once")
+
+    def _nothing(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the results of no rows, whose columns have the types of others."""
+        types = {"cluster": np.int64, **({"cluster_name": object} if self.run.names else {})}
+        types |= {"probability": np.float64, "modalities": object}
+        types |= {"fit_percentile": np.float64} if self.with_fit else {}
+        found = {name: np.zeros(0, dtype=kind) for name, kind in types.items()}
+        return pd.DataFrame({self.id_column: rows[self.id_column].to_numpy(), **found})
 
     def _joined(self, ids: list[str], rows: pd.DataFrame) -> JoinedRows:
         data, masks, errors = {}, {}, list[Exception]()
@@ -119,12 +150,16 @@ class RowPredictor:
             for line in met.settle(codec):
                 warnings.warn(line, stacklevel=4)
             return values, seen
-        cells = rows[modality]
+        (cells,) = (rows[column] for column in found.values())
         there = cells.notna().to_numpy(copy=True)
-        own, seen = codec.encode(np.stack([np.asarray(c) for c in cells[there]]), modality)
-        values = np.zeros((len(rows), *own.shape[1:]), own.dtype)
-        values[there] = own
-        there[there] = seen
+        kind: Any = np.uint8 if codec.content == "images" else np.float32
+        values = np.zeros((len(rows), *codec.input_shape), kind)
+        if there.any():
+            arrays = [np.asarray(cell) for cell in cells[there]]
+            if len(shapes := {own.shape for own in arrays}) > 1:
+                shown = listed(sorted(shapes))
+                raise ValueError(f"modality {modality!r}: its arrays differ in shape: {shown}")
+            values[there], there[there] = codec.encode(np.stack(arrays), modality)
         return values, there
 
     def _own(self, modality: str) -> Sequence[str]:

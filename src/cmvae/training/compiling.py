@@ -31,11 +31,22 @@ def pays(loader: Any, epochs: int, arguments: Mapping[str, Any]) -> bool:
         epochs: How many passes it takes.
         arguments: Those of Lightning's trainer.
     """
-    limit = arguments.get("limit_train_batches")
-    batches = len(loader) if hasattr(loader, "__len__") else 0
-    if isinstance(limit, int) and limit > 0:
-        batches = min(limit, batches) or limit
-    return epochs * batches >= PAYS_FROM and any(map(shutil.which, COMPILERS))
+    steps = epochs * _batches(loader, arguments.get("limit_train_batches"))
+    if (most := arguments.get("max_steps", -1)) >= 0:
+        steps = min(steps, most)
+    is_trial = bool(arguments.get("fast_dev_run"))
+    return steps >= PAYS_FROM and not is_trial and any(map(shutil.which, COMPILERS))
+
+
+def _batches(loader: Any, limit: int | float | None) -> float:
+    """Return how many batches an epoch has, where Lightning takes so many or such a share."""
+    try:
+        whole = len(loader)
+    except TypeError:  # a stream without a length
+        return limit if isinstance(limit, int) else 0
+    if isinstance(limit, int):
+        return min(limit, whole)
+    return whole if limit is None else int(limit * whole)
 
 
 @contextmanager

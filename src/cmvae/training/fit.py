@@ -40,7 +40,7 @@ from cmvae.training.progress import TrainingProgress
 from cmvae.training.saving import CheckpointFiles, EpochCheckpoints
 from cmvae.training.start import Start
 from cmvae.training.stopping import Patience, hold_out
-from cmvae.training.streams import check_end, is_stream, samples_of
+from cmvae.training.streams import check_end, is_stream, passes_of, samples_of
 
 # The global generators, log levels and warnings belong to the process, not to a thread.
 ONE_AT_A_TIME = threading.RLock()
@@ -87,8 +87,8 @@ def fit(
         model: The model; its networks are set to training mode, those of a frozen CMVAE excepted.
         train_data: A dataset, {modality: tensor}, or a ``DataLoader``. Of a stream
             (``IterableDataset``) samples are drawn in a pass before the first epoch, from which
-            clusters start (:mod:`cmvae.data.reservoirs`); of one without a length
-            ``limit_train_batches`` says how many steps an epoch has.
+            clusters start (:mod:`cmvae.data.reservoirs`); each pass begins anew. Of one without a
+            length ``limit_train_batches`` says how many steps an epoch has.
         val_data: Likewise; evaluated after every epoch.
         validation: Instead, the share of ``train_data`` that is held out for it, drawn by the seed;
             not of a ``DataLoader`` or a stream.
@@ -166,8 +166,6 @@ def fit(
         # Its batches do not say which samples they hold.
         plan = plan and plan.replace(keep=False, held_out=0.0)
     module.prepare(data)
-    is_long = compile == "auto" and pays(train_loader, max_epochs, trainer_arguments)
-    is_compiled = bare is model and (compile is True or is_long)
     with ONE_AT_A_TIME, quiet_training():
         folder = training_folder(run_dir, overwrite, resume_from)
         if seed is not None:
@@ -176,7 +174,7 @@ def fit(
         begin = [StartCallback(plan, data, **(start_options or {}))] if plan else []
         if plan and plan.takes_companions and isinstance(module, CMVAEModule):
             module.companions = companions_of(bare)
-        own: list[Callback] = [*begin]
+        own: list[Callback] = [*passes_of(train_loader, val_loader), *begin]
         if trainer_arguments.get("enable_checkpointing", True):
             own.append(EpochCheckpoints(folder, module.judged_by))
         bars = any(isinstance(callback, ProgressBar) for callback in given)
@@ -194,6 +192,8 @@ def fit(
                 train_loader = own_part(trainer, train_loader, order or 0)
             if val_loader is not None and not isinstance(val_data, DataLoader):
                 val_loader = own_part(trainer, val_loader)
+        is_long = compile == "auto" and pays(train_loader, max_epochs, trainer_arguments)
+        is_compiled = bare is model and (compile is True or is_long)
         try:
             with (
                 _sole_training(trainer, folder),
