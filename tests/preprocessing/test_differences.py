@@ -4,8 +4,8 @@ import pytest
 import scipy.sparse
 
 from cmvae.base.words import UnseenError
+from cmvae.files.cell_places import CellRows
 from cmvae.files.modality import ModalityFile
-from cmvae.files.mudata import CellRows
 from cmvae.preprocessing import learn_codec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.differences import Differences

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cmvae.base.words import SHOWN, UnseenError, counted, listed, quoted, raise_all
-from cmvae.files.mudata import CellRows
+from cmvae.files.cell_places import CellRows
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.kinds import as_frame
