@@ -75,7 +75,7 @@ def test_what_there_is_not_is_refused():
     for words, error, how in (
         ("unknown 'x'; there are 'rna'", KeyError, {"modality": "x"}),
         ("'rna' has no 'g9'", KeyError, {"features": ["g0", "g9"]}),
-        ("must be positive and finite, got 0", ValueError, {"library_size": 0}),
+        ("must be a positive finite number, got 0", ValueError, {"library_size": 0}),
         ("unknown 'c'; training had 'a', 'b'", ValueError, {"covariates": {"batch": "c"}}),
         ("must be a mapping", TypeError, {"covariates": "batch"}),
         (

@@ -216,7 +216,7 @@ REFUSED = {
         "its rows end where it has no numbers",
     ),
     "no modalities": (without_modalities, {}, ValueError, "it holds no modalities"),
-    "a layer": (None, {"layer": "counts"}, KeyError, "unknown layer 'counts'; there are none"),
+    "a layer": (None, {"layer": "counts"}, KeyError, "unknown layer 'counts'; there are 'X'"),
     "a modality": (
         None,
         {"array": "atac"},

@@ -55,7 +55,7 @@ def test_it_comes_back_from_json():
     [
         ([None, np.nan], None, "no sample has a value"),
         (["a", "b", "c", "d"], None, "4 different values in 4 samples are an id"),
-        (["a", "b", "a", "b"], "number", "a number was expected, got 'a'"),
+        (["a", "b", "a", "b"], "number", "a finite number was expected, got 'a'"),
     ],
 )
 def test_what_is_no_covariate_is_refused(values, kind, words):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cmvae.base.extras import from_extra
 from cmvae.base.unpacking import check_unpacked
@@ -71,10 +72,7 @@ def open_h5mu(path: Path) -> Iterator[Any]:
             is_anndata = suffix_of(path) == ANNDATA_SUFFIX
             needed = ("obs", "var") if is_anndata else ("mod", "obs")
             if not all(hasattr(file.get(name), "keys") for name in needed):
-                what = (
-                    "no cells" if is_anndata else "no modalities (an .h5ad holds one: name it so)"
-                )
-                raise DamagedError(f"it holds {what}")
+                raise DamagedError(_what_it_lacks(file, is_anndata))
             _check_own(file)
             if not (is_anndata or len(file["mod"])):
                 raise DamagedError("it holds no modalities")
@@ -90,6 +88,15 @@ def open_h5mu(path: Path) -> Iterator[Any]:
         reason = str(error) if isinstance(error, DamagedError) else "it is damaged, or no such file"
         kind = suffix_of(path)
         raise ValueError(f"{path}: not an {kind} file that can be read: {reason}") from error
+
+
+def _what_it_lacks(file: Any, is_anndata: bool) -> str:
+    if not is_anndata:
+        return "it holds no modalities (an .h5ad holds one: name it so)"
+    if getattr(getattr(file.get("obs"), "dtype", None), "names", None):
+        way = "anndata.read_h5ad(PATH).write_h5ad(ANOTHER)"
+        return f"its tables are of anndata before 0.7; write it anew: {way}"
+    return "it holds no cells"
 
 
 def read_rows(node: Any, start: int, stop: int) -> Any:
@@ -147,4 +154,8 @@ def read_node(node: Any) -> Any:
             f"{node.name} is stored as {kind!r}, not as one of {', '.join(READABLE)}"
         )
     check_size(*(node.values() if hasattr(node, "values") else [node]))
-    return library("anndata.io").read_elem(node)
+    own = library("anndata.io").read_elem(node)
+    if "categories" not in node.attrs:
+        return own
+    # Of anndata 0.7: codes, which refer to their names.
+    return pd.Categorical.from_codes(own, read_node(node.file[node.attrs["categories"]]))

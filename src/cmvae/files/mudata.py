@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.words import quoted
-from cmvae.files.cell_places import TYPES, CellPlace, CellRows, numbered_names
+from cmvae.files.cell_places import (
+    TYPES,
+    CellPlace,
+    CellRows,
+    distinct_types,
+    named_places,
+    numbered_names,
+)
 from cmvae.files.hdf5 import (
     DamagedError,
     check_size,
@@ -98,10 +105,7 @@ class MuDataModality(Source):
         """Return the place in a modality of the file, nothing of it read."""
         if "mod" in group or "obs" not in group:
             raise ValueError(f"{self.where}: expected an AnnData as modality {self.array!r}")
-        layers, obsm = (group.get(name, {}) for name in ("layers", "obsm"))
-        return CellPlace.read(
-            self.layer, self.where, layers, obsm, types_of(group), "X" in group.get("raw", {})
-        )
+        return CellPlace.read(self.layer, self.where, _places_in(group))
 
     def _node(self, group: Any, place: CellPlace) -> Any:
         """Return the matrix in the file, nothing of it read."""
@@ -147,9 +151,14 @@ class MuDataModality(Source):
 
 def types_of(group: Any) -> list[str]:
     """Return the feature types of an AnnData in a file, in the order in which they first come."""
-    if TYPES not in group.get("var", {}):
-        return []
-    return list(dict.fromkeys(map(str, np.asarray(read_node(group["var"][TYPES])))))
+    return distinct_types(read_node(group["var"][TYPES])) if TYPES in group.get("var", {}) else []
+
+
+def _places_in(group: Any) -> dict[str, CellPlace]:
+    """Return the places of an AnnData in a file by their names."""
+    layers, obsm = (group.get(name, {}) for name in ("layers", "obsm"))
+    has = {"has_raw": "X" in group.get("raw", {}), "has_x": "X" in group}
+    return named_places(layers, obsm, types_of(group), **has)
 
 
 def h5ad_types(path: Path) -> list[str]:
@@ -217,6 +226,32 @@ def h5mu_files(
             f"those the run read from an .h5mu: {quoted(places)}"
         )
     return found
+
+
+def h5ad_files(path: Path, like: Mapping[str, ModalityFile]) -> dict[str, ModalityFile]:
+    """Return the modalities of a run, read from .h5ad files, that lie in an .h5ad file too.
+
+    Args:
+        path: The file.
+        like: Modalities of a run. Those whose place the file does not have are left out.
+
+    Raises:
+        ImportError: If the extra ``omics`` is not installed.
+        ValueError: If the file is none, has none of the places, or one that several modalities had
+            in files of their own.
+    """
+    with open_h5mu(path) as file:
+        there = _places_in(file)
+    found = {name: own for name, own in like.items() if (own.layer or "X") in there}
+    if not found:
+        wanted = quoted(own.layer or "X" for own in like.values())
+        raise ValueError(f"{path} has {quoted(there)}; the run read {wanted} from an .h5ad")
+    layers = [own.layer or "X" for own in found.values()]
+    if shared := [name for name, at in zip(found, layers, strict=True) if layers.count(at) > 1]:
+        what = f"{quoted(shared)} of the run were of one place in files of their own"
+        raise ValueError(f"{path}: {what}; say which of them it holds, NAME=PATH")
+    where = str(path.absolute())
+    return {name: ModalityFile(path=where, layer=own.layer) for name, own in found.items()}
 
 
 def read_obs_column(path: Path, column: str | None, what: str) -> "pd.Series[str]":
