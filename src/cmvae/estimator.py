@@ -34,6 +34,7 @@ from cmvae.preprocessing.frames import (
     read_frames,
     split_columns,
 )
+from cmvae.preprocessing.kinds import as_frame
 from cmvae.preprocessing.libraries import as_pandas
 from cmvae.runs.checks import check_extras
 from cmvae.runs.config import RunConfig
@@ -511,6 +512,7 @@ class CMVAEClusterer(CallbackSupportMixin, ClusterMixin, TransformerMixin, BaseE
             if self.modalities is not None:
                 X = split_columns(X, self.modalities)
             elif isinstance(X, pd.DataFrame):
+                as_frame(X.iloc[:0], SINGLE)  # in our words, columns named twice
                 if fitting or SINGLE not in self._tables:  # else columns are found by name
                     validate_data(self, X, reset=fitting, skip_check_array=True)
                 X = {SINGLE: X}

@@ -65,11 +65,11 @@ def _of_categories(
     from sklearn.model_selection import cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
 
-    scores = {
-        "NMI": normalized_mutual_info_score(values, clusters),
-        "AMI": adjusted_mutual_info_score(values, clusters),
-    }
     found, counts = np.unique(values, return_counts=True)
+    scores = {"NMI": 0.0, "AMI": 0.0}  # of a single category, all that were drawn, they would be 1
+    if len(found) > 1:
+        scores["NMI"] = normalized_mutual_info_score(values, clusters)
+        scores["AMI"] = adjusted_mutual_info_score(values, clusters)
     if (counts >= FOLDS).sum() > 1:  # else what few tell is all there is
         rows = np.isin(values, found[counts >= FOLDS])
         values, latents = values[rows], latents[rows]

@@ -51,14 +51,23 @@ def covariates_of_cells(
 def _column(mdata: Any, column: Any, places: Mapping[str, np.ndarray]) -> np.ndarray:
     if not isinstance(column, str):
         raise TypeError(f"covariates: expected names of columns of obs, got {shown(column)}")
-    (modality, _, own), table, rows = column.partition(":"), mdata.obs, None
-    if own and column not in table and modality in mdata.mod:
+    (modality, _, own), tables = column.partition(":"), dict(mdata.mod)
+    in_modality = bool(own) and modality in tables and own in tables[modality].obs
+    if column not in mdata.obs and not in_modality:
+        table = tables[modality].obs if own and modality in tables else mdata.obs
+        name, there = (own if modality in tables else column), quoted(map(str, table.columns))
+        raise KeyError(f"covariates: obs has no column {name or column!r}; it has {there}")
+    found: Any = np.full(len(mdata.obs_names), None, dtype=object)
+    if in_modality and modality in places:
         # By their rows: modalities may spell the names of cells in different ways.
-        table, column, rows = mdata.mod[modality].obs, own, places.get(modality)
-    if column not in table:
-        there = quoted(map(str, table.columns))
-        raise KeyError(f"covariates: obs has no column {column!r}; it has {there}")
-    values = table[column].astype(object).where(table[column].notna(), None)
-    if rows is None:
-        return values.reindex(mdata.obs_names, fill_value=None).to_numpy()
-    return np.array([*values, None], dtype=object)[rows]
+        found = np.array([*_objects(tables[modality].obs[own]), None])[places[modality]]
+    elif in_modality:
+        found = _objects(tables[modality].obs[own]).reindex(mdata.obs_names, fill_value=None)
+    if column not in mdata.obs:
+        return np.asarray(found)
+    values = _objects(mdata.obs[column])
+    return np.where(values.notna(), values, found)
+
+
+def _objects(column: pd.Series) -> pd.Series:
+    return column.astype(object).where(column.notna(), None)
