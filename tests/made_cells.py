@@ -15,8 +15,10 @@ GROUPS = np.arange(N) % 3
 NAMES = [f"c{i}" for i in range(N)]
 
 
-def as_adata(values, names, variables):
-    return anndata.AnnData(values, pd.DataFrame(index=names), pd.DataFrame(index=variables))
+def as_adata(values, names, variables, **layers):
+    """Return an AnnData of values, with the names of cells and variables."""
+    obs, var = (pd.DataFrame(index=list(own)) for own in (names, variables))
+    return anndata.AnnData(values, obs, var, layers=layers)
 
 
 def cells_of(covariates=()):

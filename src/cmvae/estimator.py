@@ -27,7 +27,14 @@ from cmvae.metrics.covariates import is_known
 from cmvae.models.inference import evaluating
 from cmvae.preprocessing.completing import complete_table
 from cmvae.preprocessing.covariates import chosen_covariates, learn_covariates
-from cmvae.preprocessing.frames import Frames, check_no_list, read_frames, split_columns
+from cmvae.preprocessing.frames import (
+    Frames,
+    check_no_cells,
+    check_no_list,
+    read_frames,
+    split_columns,
+)
+from cmvae.preprocessing.kinds import as_frame
 from cmvae.preprocessing.libraries import as_pandas
 from cmvae.runs.checks import check_extras
 from cmvae.runs.config import RunConfig
@@ -491,6 +498,7 @@ class CMVAEClusterer(CallbackSupportMixin, ClusterMixin, TransformerMixin, BaseE
     def _read(self, X: Any, fitting: bool = False) -> Frames:
         if not (fitting or hasattr(self, "_run")):
             check_is_fitted(self)
+        check_no_cells(X)
         X = as_pandas(X)
         check_no_list(X)
         # Some sparse matrices are mappings too; scikit-learn's check refuses them by name.
@@ -504,6 +512,7 @@ class CMVAEClusterer(CallbackSupportMixin, ClusterMixin, TransformerMixin, BaseE
             if self.modalities is not None:
                 X = split_columns(X, self.modalities)
             elif isinstance(X, pd.DataFrame):
+                as_frame(X.iloc[:0], SINGLE)  # in our words, columns named twice
                 if fitting or SINGLE not in self._tables:  # else columns are found by name
                     validate_data(self, X, reset=fitting, skip_check_array=True)
                 X = {SINGLE: X}

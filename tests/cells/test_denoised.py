@@ -8,7 +8,11 @@ from cmvae.cells import add_denoised, denoised
 
 pytest.importorskip("mudata")
 
-from made_cells import NAMES, N, cells_of, model_of
+import anndata
+import mudata
+
+from cmvae.omics import from_anndata, from_mudata
+from made_cells import NAMES, N, as_adata, cells_of, model_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -67,6 +71,48 @@ def test_the_layer_has_the_cells_and_the_variables_in_their_places():
         add_denoised(mdata, model, cells, "image", features=["size"])
 
 
+def test_variables_that_the_modality_lacks_get_nothing():
+    mdata, cells = cells_of()
+    model = model_of(cells)
+    known = mdata["image"][:, ["shape"]].copy()
+    more = np.hstack([np.ones((len(known), 1)), known.X])
+    other = mudata.MuData({"image": as_adata(more, known.obs_names, ["new", "shape"])})
+    own = from_mudata(other, coding=cells.coding)
+    add_denoised(other, model, own, "image")
+    layer = other["image"].layers["cmvae_denoised"]
+    assert np.isnan(layer[:, 0]).all()
+    assert layer[:, 1] == pytest.approx(denoised(model, own, "image")["shape"].to_numpy())
+    assert denoised(model, own, "atac").shape == (N - 6, 3)  # which these cells lack
+    with pytest.raises(KeyError, match="mdata has no 'atac' but 'image'; denoised"):
+        add_denoised(other, model, own, "atac")
+
+
+def test_modalities_of_an_anndata_share_a_layer_or_have_a_table(tmp_path):
+    mdata, _ = cells_of()
+    adata = mdata["rna"].copy()
+    adata.var["feature_types"] = [*["Gene Expression"] * 3, *["Antibody Capture"] * 2]
+    adata.var_names = ["CD4", "CD8", "g2", "CD4", "CD8"]  # of genes and of proteins
+    adata.obsm["peaks"] = mdata["atac"].X
+    adata.raw = adata[:, 2:3].copy()
+    places = {"rna": "feature_types:Gene Expression", "protein": "feature_types:Antibody Capture"}
+    cells = from_anndata(adata, {**places, "atac": "obsm:peaks", "few": "raw"})
+    model = model_of(cells)
+    few = adata[5:].copy()
+    for name in ("rna", "protein", "atac", "few"):
+        add_denoised(adata, model, cells, name, batch_size=50)
+    layer, found = adata.layers["cmvae_denoised"], denoised(model, cells, "rna")
+    assert layer[:, :3] == pytest.approx(found.to_numpy())
+    assert layer[:, 3:] == pytest.approx(denoised(model, cells, "protein").to_numpy())
+    assert list(adata.obsm["cmvae_denoised_atac"]) == ["peaks_0", "peaks_1", "peaks_2"]
+    assert adata.obsm["cmvae_denoised_few"].shape == (N, 1)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    again = anndata.read_h5ad(tmp_path / "a.h5ad")
+    assert again.layers["cmvae_denoised"] == pytest.approx(layer)
+    assert again.obsm["cmvae_denoised_few"].equals(adata.obsm["cmvae_denoised_few"])
+    with pytest.raises(ValueError, match="lacks 5 cells"):
+        add_denoised(few, model, cells, "rna")
+
+
 def test_what_there_is_not_is_refused():
     mdata, cells = cells_of(["batch"])
     model = model_of(cells)
@@ -75,9 +121,12 @@ def test_what_there_is_not_is_refused():
     for words, error, how in (
         ("unknown 'x'; there are 'rna'", KeyError, {"modality": "x"}),
         ("'rna' has no 'g9'", KeyError, {"features": ["g0", "g9"]}),
-        ("must be positive and finite, got 0", ValueError, {"library_size": 0}),
+        ("must be a positive finite number, got 0", ValueError, {"library_size": 0}),
         ("unknown 'c'; training had 'a', 'b'", ValueError, {"covariates": {"batch": "c"}}),
         ("must be a mapping", TypeError, {"covariates": "batch"}),
+        ("no values are given of 'batch'", ValueError, {"covariates": {"batch": []}}),
+        ("must be a positive number, got '10'", TypeError, {"library_size": "10"}),
+        ("features: expected a sequence of names, got", TypeError, {"features": "g1"}),
         (
             "'image' has no counts with a library size",
             ValueError,

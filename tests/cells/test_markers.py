@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import false_discovery_control, ttest_ind
 
 from cmvae.cells import markers
@@ -46,6 +47,9 @@ def test_markers_are_means_fold_changes_and_tests_of_normalised_counts():
     assert lines["p_value"].to_numpy() == pytest.approx(p, rel=1e-4)
     assert lines["p_adjusted"].to_numpy() == pytest.approx(false_discovery_control(p), rel=1e-4)
     assert (lines["n_in"] == 30).all()
+    pd.testing.assert_frame_equal(
+        markers(cells, torch.as_tensor(GROUPS)), found, check_dtype=False, rtol=1e-6
+    )
     ordered = found[(found["modality"] == "rna") & (found["cluster"] == 0)]["p_value"]
     assert ordered.is_monotonic_increasing
 
@@ -80,6 +84,14 @@ def test_cells_without_a_cluster_are_passed_over_and_others_refused():
         markers(mdata, GROUPS)
     with pytest.raises(ValueError, match="give at least two"):
         markers(cells, np.zeros(N))
+    with pytest.raises(TypeError, match="modalities: expected a sequence of names, got the string"):
+        markers(cells, GROUPS, modalities="rna")
+    with pytest.raises(ValueError, match="library_size must be a positive finite number, got -1"):
+        markers(cells, GROUPS, library_size=-1)
+    with pytest.raises(ValueError, match="clusters: the cells 'c0' are named more than once"):
+        markers(cells, pd.Series([*GROUPS, 0], [*NAMES, "c0"]))
+    with pytest.raises(TypeError, match="clusters: expected one for each cell, got None"):
+        markers(cells, None)
     with pytest.raises(KeyError, match="unknown 'protein'; there are 'rna', 'atac', 'image'"):
         markers(cells, GROUPS, modalities=["protein"])
 

@@ -110,6 +110,25 @@ def test_predictions_fit_under_the_covariates_that_are_given(made, tmp_path):
     assert "unknown covariates ['site']; those of training are ['batch', 'age']" in words
 
 
+def test_an_unknown_batch_is_left_empty(made, tmp_path):
+    folder, _ = made
+    rows = pd.read_csv(folder / "first.csv").assign(batch=None)
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    given = ("--modality", f"first={tmp_path / 'new.csv'}")
+    known = ("--covariate", f"batch={tmp_path / 'new.csv'}:batch")
+    call("predict", folder / "run", *given, *known, "--out", tmp_path / "told.csv")
+    call("predict", folder / "run", *given, "--out", tmp_path / "not.csv")
+    assert (tmp_path / "told.csv").read_text() == (tmp_path / "not.csv").read_text()
+    words = call("fit", *given, *known, "--check", fails=True)
+    assert "covariate 'batch': no sample has a value" in words
+    words = call(
+        *("generate", folder / "run", "--covariate", "batch=two", "--out", tmp_path / "x"),
+        fails=True,
+    )
+    assert "to generate as if all had a value pass --set NAME=VALUE" in words
+    assert not (tmp_path / "x").exists()
+
+
 def test_rows_side_by_side_fit_under_the_covariates_that_they_hold(made, tmp_path):
     folder, _ = made
     rows = pd.read_csv(folder / "first.csv")

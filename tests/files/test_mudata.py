@@ -11,12 +11,13 @@ import scipy.sparse
 
 pytest.importorskip("mudata")
 
+import anndata
 import h5py
 
 from cmvae.files import open_source
 from cmvae.files.labels import read_labels
 from cmvae.files.modality import ModalityFile
-from cmvae.files.mudata import MuDataModality, h5mu_files
+from cmvae.files.mudata import MuDataModality, h5ad_files, h5mu_files
 from made_mudata import (
     CELLS,
     GENES,
@@ -88,6 +89,47 @@ def test_arrays_that_do_not_say_so_are_read(path, tmp_path):
     )
     np.testing.assert_array_equal(old.values, new.values)
     assert (list(old.obs_names), old.var_names) == (list(new.obs_names), new.var_names)
+
+
+def test_categories_of_old_files_are_their_names(path, tmp_path):
+    shutil.copy(path, tmp_path / "old.h5mu")
+    with h5py.File(tmp_path / "old.h5mu", "r+") as file:
+        obs = file["obs"]
+        codes, names = (obs["group"][part][()] for part in ("codes", "categories"))
+        codes[3] = -1
+        del obs["group"]
+        held = obs.create_dataset("__categories/group", data=names, dtype=h5py.string_dtype())
+        obs["group"] = codes
+        obs["group"].attrs["categories"] = held.ref
+        obs.attrs["encoding-version"] = "0.1.0"
+        theirs = anndata.io.read_elem(obs)["group"].dropna()
+    ours = read_labels(tmp_path / "old.h5mu", column="group")
+    assert ours.to_dict() == theirs.astype(str).to_dict()
+    assert set(ours) == {"group 0", "group 1", "group 2"}
+
+
+def test_tables_before_groups_are_told_with_the_way_out(tmp_path):
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        for name in ("obs", "var"):
+            file[name] = np.array([(b"c0", 1.0)], dtype=[("index", "S2"), ("n", "f8")])
+    with pytest.raises(ValueError, match=r"anndata before 0\.7; write it anew: anndata\.read"):
+        read_labels(tmp_path / "old.h5ad", column="n")
+
+
+def test_of_an_h5ad_the_places_of_a_run_are_read_that_are_there(tmp_path):
+    with plain_strings():
+        make_mudata().mod["protein"].write_h5ad(tmp_path / "c.h5ad")
+    like = {
+        "a": ModalityFile(path="o.h5ad", layer="raw"),
+        "b": ModalityFile(path="o.h5ad", layer="obsm:pca"),
+        "c": ModalityFile(path="o.h5ad"),
+    }
+    found = h5ad_files(tmp_path / "c.h5ad", like)
+    assert {name: file.layer for name, file in found.items()} == {"a": "raw", "c": None}
+    with pytest.raises(ValueError, match=r"'X'; the run read 'obsm:pca' from an \.h5ad"):
+        h5ad_files(tmp_path / "c.h5ad", {"b": like["b"]})
+    with pytest.raises(ValueError, match="'c', 'd' of the run were of one place in files of their"):
+        h5ad_files(tmp_path / "c.h5ad", {**like, "d": ModalityFile(path="p.h5ad", layer="X")})
 
 
 def test_modalities_are_in_the_order_of_the_mudata(path):
@@ -216,7 +258,7 @@ REFUSED = {
         "its rows end where it has no numbers",
     ),
     "no modalities": (without_modalities, {}, ValueError, "it holds no modalities"),
-    "a layer": (None, {"layer": "counts"}, KeyError, "unknown layer 'counts'; there are none"),
+    "a layer": (None, {"layer": "counts"}, KeyError, "unknown layer 'counts'; there are 'X'"),
     "a modality": (
         None,
         {"array": "atac"},

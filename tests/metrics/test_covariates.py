@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
-from cmvae.metrics.covariates import covariate_scores, is_known
+from cmvae.metrics.covariates import (
+    MOST_SAMPLES,
+    covariate_scores,
+    drawn_samples,
+    is_known,
+)
 
 N = 200
 
@@ -42,6 +47,24 @@ def test_a_category_of_one_sample_is_not_told(rng):
     batch[0] = 1
     scores = covariate_scores(batch, np.zeros(N, int), rng.normal(size=(N, 2)))
     assert scores["accuracy"] == scores["chance"] == 0.5
+
+
+def test_categories_of_few_samples_hide_nothing_of_the_others(rng):
+    batch = rng.integers(0, 2, N)
+    latents = rng.normal(size=(N, 2)) + 9 * np.eye(2)[batch]
+    batch[:3] = [2, 3, 3]
+    scores = covariate_scores(batch, batch, latents)
+    assert scores["accuracy"] > 0.95
+    assert scores["chance"] == 0.5
+    assert scores["NMI"] == pytest.approx(1)
+
+
+def test_a_category_that_is_not_among_those_drawn_is_not_known(rng):
+    batch = np.zeros(MOST_SAMPLES + 1, int)
+    batch[np.setdiff1d(np.arange(len(batch)), drawn_samples(len(batch)))] = 1
+    scores = covariate_scores(batch, np.zeros(len(batch), int), rng.normal(size=(len(batch), 2)))
+    assert scores["AMI"] == scores["NMI"] == 0
+    assert is_known(scores) == (False, False)
 
 
 def test_of_a_number_the_variance_explained_counts(rng):

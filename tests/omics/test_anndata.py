@@ -7,7 +7,9 @@ import scipy.sparse
 import torch
 
 from cmvae import CMVAE, CMVAEConfig, number_clusters
+from cmvae.cli.options import data_files
 from cmvae.data import SparseRows
+from cmvae.files import open_source
 from cmvae.files.cell_places import cells_of
 from cmvae.files.mudata import MuDataModality
 from cmvae.omics import from_anndata, from_mudata, to_anndata, to_mudata
@@ -103,6 +105,50 @@ def test_a_coding_reads_other_cells_from_the_same_places():
     assert list(from_anndata(others, coding=cells.coding).dataset.data) == ["rna"]
 
 
+def test_what_of_a_coding_is_not_there_is_unobserved():
+    adata = make()
+    counts = adata.layers["counts"]
+    rna = anndata.AnnData(counts[:, :8], adata.obs[[]], adata.var[:8])
+    protein = anndata.AnnData(counts[:, 8:], adata.obs[[]], adata.var[8:])
+    coding = from_mudata(mudata.MuData({"rna": rna, "protein": protein})).coding
+    alone = from_anndata(rna, coding=coding)  # both were in X, each in one of its own
+    assert list(alone.dataset.data) == ["rna"]
+    assert list(from_anndata(protein, coding=coding).dataset.data) == ["protein"]
+    np.testing.assert_array_equal(values_of(alone, "rna"), counts[:, :8].toarray())
+    to_anndata(rna, trained(alone), alone, impute=["protein"])
+    assert rna.obsm["cmvae_protein"].shape == (N, 4)
+    assert list(rna.obsm["cmvae_protein"]) == GENES[8:]
+    places = from_anndata(adata[:60].copy(), {"protein": "obsm:protein"}).coding
+    with pytest.raises(KeyError, match="'X'; the coding's modalities lie in 'obsm:protein'"):
+        from_anndata(rna, coding=places)
+
+
+def test_x_is_a_place_by_its_name():
+    adata = make()
+    one, two = (from_anndata(adata, {"rna": place}) for place in (None, "X"))
+    np.testing.assert_array_equal(values_of(one, "rna"), values_of(two, "rna"))
+    adata.layers["X"] = adata.layers["counts"]
+    own = from_anndata(adata, {"rna": "X"})  # a layer comes before all others
+    np.testing.assert_array_equal(values_of(own, "rna"), adata.layers["counts"].toarray())
+
+
+def test_variables_of_two_types_may_have_one_name(tmp_path):
+    adata = make()
+    adata.X = adata.layers["counts"]
+    types = pd.Categorical(["Gene Expression"] * 6 + [None] + ["Antibody Capture"] * 5)
+    adata.var["feature_types"] = types.rename_categories(types.categories.astype(object))
+    adata.var_names = pd.Index([*GENES[:7], *GENES[:5]], dtype=object)
+    cells = from_anndata(adata)
+    assert cells.var_names == {"rna": tuple(GENES[:6]), "protein": tuple(GENES[:5])}
+    expected = adata.X.toarray()[:, 7:]
+    np.testing.assert_array_equal(values_of(cells, "protein"), expected)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    files = data_files(tmp_path / "cells.h5ad", None)
+    assert list(files) == ["rna", "protein"]  # what has no type is of none
+    own = open_source("protein", files["protein"]).read()
+    np.testing.assert_array_equal(own.values.toarray(), expected)
+
+
 def test_backed_cells_are_those_in_memory(tmp_path):
     adata = make()
     adata.write_h5ad(tmp_path / "cells.h5ad")
@@ -172,6 +218,8 @@ def test_mudata_and_anndata_get_the_same():
             "unknown key of obsm 'adt'; .*raw",
         ),
         (lambda a: from_anndata(a, {"r": "feature_types:X"}), KeyError, "unknown feature type 'X'"),
+        (lambda a: from_anndata(a, {"r": 3}), TypeError, "'r': a place is named by a text.*got 3"),
+        (lambda a: from_anndata(a, {}), ValueError, "at least one name and its place, got none"),
         (lambda a: from_anndata(a, ["rna"]), TypeError, "expected a mapping of names to places"),
         (lambda a: from_anndata(mudata.MuData({"r": a})), TypeError, "got MuData; a MuData goes"),
         (lambda a: from_anndata(a[:, []]), ValueError, "'rna' is empty: 90 cells, 0 variables"),
@@ -227,6 +275,14 @@ def test_a_file_of_several_types_goes_from_fit_to_a_copy_of_it(tmp_path, monkeyp
     assert copy.obs["batch"].tolist() == adata.obs["batch"].tolist()
     status, _, err = run(*fit, "--layer", "rna=obsm:protein", "--out", "other")
     assert status == 0, err
+    genes = adata[:, :8].copy()  # of one type, the other being lacked
+    genes.write_h5ad("genes.h5ad")
+    for options in (["--data", "genes.h5ad"], ["--modality", "rna=genes.h5ad"]):
+        given = ["predict", "run", *options, "--out", f"{len(options[0])}.csv"]
+        status, _, err = run(*given)
+        assert status == 0, err
+    assert pd.read_csv("6.csv").equals(pd.read_csv("10.csv"))
+    assert set(pd.read_csv("6.csv")["modalities"]) == {"rna"}
     status, _, err = run("fit", "--data", "cells.h5ad", "--layer", "rna=norm", "--out", "third")
     assert status == 2
     assert "unknown layer 'norm'; there are 'counts', 'raw', 'obsm:" in err

@@ -19,6 +19,7 @@ from cmvae.metrics import clustering_scores
 from cmvae.omics import from_mudata, read_h5mu, to_mudata
 from cmvae.preprocessing import Preprocessing
 from helpers import assert_same_snapshot, snapshot
+from made_cells import as_adata
 
 mudata = pytest.importorskip("mudata")
 anndata = pytest.importorskip("anndata")
@@ -38,11 +39,6 @@ def _plain_strings():
     """Keep strings as objects: anndata below 0.13 cannot write those of pandas 3."""
     with pd.option_context("future.infer_string", False):
         yield
-
-
-def as_adata(values, names, var_names, **layers):
-    obs, var = pd.DataFrame(index=list(names)), pd.DataFrame(index=list(var_names))
-    return anndata.AnnData(values, obs=obs, var=var, layers=layers)
 
 
 def tables(seed=0):
@@ -654,6 +650,10 @@ REFUSED = {
             "likelihoods: expected 'negative_binomial', 'poisson', 'bernoulli', 'normal', 'lap",
         ),
     ),
+    "layers by one name": (
+        lambda: from_mudata(make(), layers="norm"),
+        (TypeError, "layers: expected a mapping of modalities to names, got 'norm'"),
+    ),
     "a column": (
         lambda: from_mudata(make(), labels="type"),
         (KeyError, "labels: obs has no column 'type'; it has 'kind', 'donor'"),
@@ -874,12 +874,37 @@ def test_covariates_come_from_obs_and_go_to_the_settings():
     assert list(from_mudata(mdata, covariates=["batch"]).dataset.covariates) == ["batch"]
 
 
+def test_covariates_of_a_modality_are_those_of_its_cells_however_they_are_named():
+    mdata = cells_of_batches()
+    protein = mdata["protein"].copy()
+    protein.obs_names = [f"{name}-1" for name in protein.obs_names]
+    protein.obs["lane"] = ["left", "right"] * 5
+    other = mudata.MuData({"rna": mdata["rna"].copy(), "protein": protein})
+    data = from_mudata(other, covariates={"lane": "protein:lane"})
+    told = dict(zip(data.obs_names, data.dataset.covariates["lane"].tolist(), strict=True))
+    expected = {f"c{2 * i}": float(i % 2) for i in range(10)}
+    assert {name: own for name, own in told.items() if not np.isnan(own)} == expected
+
+
+def test_nothing_is_said_of_what_new_cells_cannot_teach():
+    mdata = cells_of_batches()
+    coding = from_mudata(mdata, covariates=["batch"]).coding
+    mdata.obs.loc["c1", "batch"] = None
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        from_mudata(mdata, covariates=["batch"], coding=coding)
+    assert not [own for own in said if "covariate" in str(own.message)]
+
+
 def test_covariates_that_are_not_there_are_refused():
     mdata = cells_of_batches()
     with pytest.raises(KeyError, match="covariates: obs has no column 'day'"):
         from_mudata(mdata, covariates=["day"])
-    with pytest.raises(TypeError, match="covariates: expected a list"):
-        from_mudata(mdata, covariates="batch")
+    for given in ("batch", mdata.obs[["batch"]]):
+        with pytest.raises(TypeError, match="covariates: expected a list"):
+            from_mudata(mdata, covariates=given)
+    with pytest.raises(TypeError, match="covariates: expected names of columns of obs, got 3"):
+        from_mudata(mdata, covariates={"batch": 3})
     data = from_mudata(mdata, covariates=["batch"])
     mdata.obs["batch"] = "three"
     with pytest.raises(ValueError, match="unknown 'three'"):

@@ -138,9 +138,13 @@ def test_binary_peaks_are_taken_without_a_copy():
     assert np.shares_memory(codec.encode(rows_of(peaks), "a")[0].data, peaks.data)
 
 
-def test_variables_named_twice_are_refused_and_cells_without_counts_told():
+def test_variables_named_twice_are_refused_and_cells_without_counts_found():
     values = np.array([[1, 2, 0], [0, 0, 0], [3, 1, 2]])
     with pytest.raises(ValueError, match="'a': variables 'y' occur more than once; make var_names"):
         CellCodec.learn(rows_of(values, "xyy"), "a")
-    with pytest.warns(UserWarning, match="'a': no counts in 1 cell, such as 'c1': nothing tells"):
-        assert CellCodec.learn(rows_of(values), "a").size == 4.5
+    codec = CellCodec.learn(rows_of(values), "a")
+    assert codec.size == 4.5
+    lacking = np.where([[False], [False], [True]], np.nan, values)
+    for own in (scipy.sparse.csr_array(values), lacking):
+        assert codec.without_counts(rows_of(own)) == ["c1"]
+    assert not CellCodec.learn(rows_of(values), "a", "normal").without_counts(rows_of(values))

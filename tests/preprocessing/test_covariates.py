@@ -55,12 +55,31 @@ def test_it_comes_back_from_json():
     [
         ([None, np.nan], None, "no sample has a value"),
         (["a", "b", "c", "d"], None, "4 different values in 4 samples are an id"),
-        (["a", "b", "a", "b"], "number", "a number was expected, got 'a'"),
+        ([1.0, 2.0, np.inf, 1.0] * 3, None, "a finite number was expected, got inf"),
+        ([1.0, 2.0, np.inf, 1.0] * 3, "number", "a finite number was expected, got inf"),
+        ([True, False, True, False], "number", "a finite number was expected, got True"),
+        (["a", "b", "a", "b"], "number", "a finite number was expected, got 'a'"),
     ],
 )
 def test_what_is_no_covariate_is_refused(values, kind, words):
     with pytest.raises(ValueError, match=f"covariate 'batch': {words}"):
         learn(values, kind)
+
+
+def test_whole_numbers_are_the_same_categories_however_they_are_written():
+    for values in ([1.0, 2.0] * 2, ["1.0", "2.0"] * 2, ["1", "2.00"] * 2):
+        codec = learn(values)
+        assert codec.categories == ("1", "2")
+        assert codec.encode([2, "2.0", "1", 1.0], "batch").tolist() == [1, 1, 0, 0]
+    assert learn(["v1.0", "1.0.0"] * 2).categories == ("1.0.0", "v1.0")
+    kept = CovariateCodec(categories=("1.0", "2.0"))  # of a run of before
+    assert kept.encode(["1", 2.0], "batch").tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("values", [["1", "1.0", "1"], ["0.5", "0.50"] * 2, ["a", "a "] * 2])
+def test_one_that_is_constant_but_for_its_spelling_is_left_out(values):
+    with pytest.warns(UserWarning, match="for all samples that have it: it is left out"):
+        assert learn_covariates({"batch": values}) == {}
 
 
 def test_a_constant_one_is_left_out_with_a_warning():

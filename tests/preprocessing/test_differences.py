@@ -4,8 +4,8 @@ import pytest
 import scipy.sparse
 
 from cmvae.base.words import UnseenError
+from cmvae.files.cell_places import CellRows
 from cmvae.files.modality import ModalityFile
-from cmvae.files.mudata import CellRows
 from cmvae.preprocessing import learn_codec
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.differences import Differences
@@ -224,3 +224,17 @@ def test_cells_of_other_variables_are_refused(names, strict, error, message):
 
 def test_few_variables_are_taken_where_that_is_asked_for():
     assert np.isnan(encoded_cells(cells_of(["g1", "g0"]), strict=False)[0]).sum() == 8 * 4
+
+
+def test_cells_without_counts_are_told_of_training_and_of_new_cells():
+    values = np.random.default_rng(0).poisson(3.0, (12, 3))
+    values[[2, 7]] = 0
+    rows = CellRows(values, pd.Index([f"c{i}" for i in range(12)]), ("x", "y", "z"))
+    codec, found = CellCodec.learn(rows, "rna"), Differences("rna")
+    for part in (slice(0, 5), slice(5, 12)):
+        own = CellRows(values[part, ::-1], rows.obs_names[part], ("z", "y", "x"))
+        found.matched(own, codec)
+    (said,) = found.settle(codec)
+    assert said.startswith(
+        "modality 'rna': no counts in 2 cells, such as 'c2', 'c7': nothing tells"
+    )

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pyarrow
@@ -5,8 +7,15 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
+from cmvae import CMVAEClusterer
 from cmvae.preprocessing import Preprocessing
-from cmvae.preprocessing.frames import CodedRows, check_no_list, read_frames, split_columns
+from cmvae.preprocessing.frames import (
+    CodedRows,
+    check_no_cells,
+    check_no_list,
+    read_frames,
+    split_columns,
+)
 
 FRAME = pd.DataFrame({"p": [1.0, 2.0, 3.5], "q": [4.0, 6.0, 5.5]}, index=["x", "y", "z"])
 
@@ -199,6 +208,20 @@ def test_a_list_of_tables_has_no_names(tables, message):
     with pytest.raises(TypeError, match=message):
         check_no_list(tables)
     check_no_list([[1.0, 2.0], [3.0, 4.0]])  # rows
+
+
+def test_cells_and_columns_named_twice_are_refused_by_the_estimator():
+    mudata, anndata = pytest.importorskip("mudata"), pytest.importorskip("anndata")
+    adata = anndata.AnnData(np.ones((3, 2), dtype=np.float32))
+    with pytest.raises(TypeError, match=r"X is AnnData, .*cmvae\.omics\.from_anndata"):
+        check_no_cells(adata)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of mudata's next version
+        mdata = mudata.MuData({"rna": adata})
+    with pytest.raises(TypeError, match=r"X is MuData, .*cmvae\.omics\.from_mudata"):
+        CMVAEClusterer().fit(mdata)
+    with pytest.raises(ValueError, match=r"columns \['a'\] occur more than once"):
+        CMVAEClusterer().fit(pd.DataFrame(np.ones((3, 2)), columns=["a", "a"]))
 
 
 def test_other_things_that_hold_matrices_are_refused_by_what_they_are():

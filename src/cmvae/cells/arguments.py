@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cmvae.base.words import shown
 from cmvae.omics import OmicsData
 
 
@@ -11,3 +12,9 @@ def check_cells(cells: Any) -> None:
         raise TypeError(
             f"cells: expected what cmvae.omics.from_mudata returns, got {type(cells).__name__}"
         )
+
+
+def check_names(argument: str, names: Any) -> None:
+    """Refuse a single name where several are asked for, whose letters would be taken for names."""
+    if isinstance(names, str):
+        raise TypeError(f"{argument}: expected a sequence of names, got the string {shown(names)}")

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cmvae.base.arguments import positive_int
+from cmvae.base.arguments import positive_float, positive_int
 from cmvae.base.words import quoted, shown
-from cmvae.cells.arguments import check_cells
+from cmvae.cells.arguments import check_cells, check_names
+from cmvae.files.cell_places import CellPlace, columns_at, places_in, variables_at
 from cmvae.files.mudata_results import cell_rows
 from cmvae.models.inference import likelihood_of
 from cmvae.omics import OmicsData
@@ -60,6 +61,7 @@ def denoised(
             unknown category.
     """
     check_cells(cells)
+    check_names("features", features)
     if modality not in cells.coding.codecs or modality not in model.modalities:
         raise KeyError(f"modality: unknown {modality!r}; there are {quoted(model.modalities)}")
     names = list(cells.coding.codecs[modality].names)
@@ -82,27 +84,48 @@ def denoised(
 def add_denoised(
     mdata: Any, model: "CMVAE", cells: OmicsData, modality: str, *, key: str = "cmvae", **how: Any
 ) -> None:
-    """Write :func:`denoised` into the layer ``cmvae_denoised`` of a modality of a MuData.
+    """Write :func:`denoised` into the layer ``cmvae_denoised`` of a MuData's modality.
+
+    Or of an AnnData. Of modalities that lie in ``raw`` or ``obsm``, whose variables are not those
+    of layers, it is the DataFrame ``.obsm["cmvae_denoised_MODALITY"]``.
 
     Args:
-        mdata: The MuData that the cells were read from; its cells that ``cells`` lacks get NaN.
+        mdata: The MuData or AnnData that the cells were read from. Its cells that ``cells`` lacks
+            get NaN, and so do variables that the modality lacks; those of other modalities of the
+            AnnData stay as they are in the layer.
         model: The trained model.
-        cells: What :func:`cmvae.omics.from_mudata` returned.
+        cells: What :func:`cmvae.omics.from_mudata` or ``from_anndata`` returned.
         modality: Which.
         key: What the layer's name starts with.
         **how: As for :func:`denoised`; ``features`` are not among them.
 
     Raises:
         TypeError: For ``features``: a layer has all variables.
-        KeyError, ValueError: As :func:`denoised`.
+        KeyError: As :func:`denoised`, and for a modality that the MuData lacks.
+        ValueError: As :func:`denoised`.
     """
     if "features" in how:
         raise TypeError("features: a layer has all variables; leave it out, or use denoised()")
-    target, found = mdata.mod[modality], denoised(model, cells, modality, **how)
+    found = denoised(model, cells, modality, **how)
+    if modality not in getattr(mdata, "mod", {modality}):
+        there = quoted(mdata.mod)
+        raise KeyError(f"modality: mdata has no {modality!r} but {there}; denoised() returns it")
+    target = mdata.mod[modality] if hasattr(mdata, "mod") else mdata
     # The cells' names may be spelt as another modality spells them.
     places = cell_rows(mdata.obs_names, cells.obs_names, "mdata")
     whole = found.set_axis(mdata.obs_names[places]).reindex(target.obs_names)
-    target.layers[f"{key}_denoised"] = whole[list(target.var_names)].to_numpy()
+    layer = getattr(cells.coding.codecs[modality], "layer", None)
+    place = CellPlace.read(layer, f"modality {modality!r}", places_in(target))
+    columns, name = columns_at(target, place), f"{key}_denoised"
+    if columns is None:
+        # Of objects: there are versions of anndata that cannot write the strings of pandas 3.
+        named = whole.set_axis(pd.Index(list(found), dtype=object), axis=1)
+        target.obsm[f"{name}_{modality}"] = named
+        return
+    held = target.layers[name] if name in target.layers else np.full(target.shape, np.nan)
+    values = np.array(held, dtype=np.float32)
+    values[:, columns] = whole.reindex(columns=variables_at(target, place)).to_numpy()
+    target.layers[name] = values
 
 
 def at_library_size(
@@ -115,8 +138,7 @@ def at_library_size(
     """
     if library_size is None:
         return means
-    if not 0 < library_size < float("inf"):
-        raise ValueError(f"library_size must be positive and finite, got {shown(library_size)}")
+    library_size = positive_float("library_size", library_size)
     size = own_library_size(model, modality)
     if size is None:
         raise ValueError(f"library_size: modality {modality!r} has no counts with a library size")
@@ -137,6 +159,8 @@ def _settings(cells: OmicsData, chosen: Mapping[str, Any] | None) -> Iterator[di
         n: [v] if isinstance(v, str) or np.ndim(v) == 0 else list(v)
         for n, v in (chosen or {}).items()
     }
+    if empty := [name for name, own in lists.items() if not own]:
+        raise ValueError(f"covariates: no values are given of {quoted(empty)}; leave it out")
     for values in product(*lists.values()):
         own = chosen_covariates(cells.coding.covariates, dict(zip(lists, values, strict=True)))
         yield own or {}

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from cmvae.base.arguments import positive_int
-from cmvae.base.words import quoted
-from cmvae.cells.arguments import check_cells
+from cmvae.base.arguments import positive_float, positive_int
+from cmvae.base.words import SHOWN, quoted, shown
+from cmvae.cells.arguments import check_cells, check_names
 from cmvae.data.observed import coded_values
 from cmvae.metrics.contrasts import adjusted, log_fold_change, welch_test
 from cmvae.metrics.moments import Moments
@@ -54,11 +55,15 @@ def markers(
         ``log2_fold_change``, ``p_value``, ``p_adjusted``, ``n_in``, ``n_out``.
 
     Raises:
-        TypeError: For cells that are none, such as a MuData.
+        TypeError: For cells that are none, such as a MuData, and clusters that are no values.
         KeyError: For a modality that ``cells`` does not have.
-        ValueError: For clusters of another number of cells, or fewer than two clusters.
+        ValueError: For clusters of another number of cells, or fewer than two clusters, and for a
+            total that is not positive.
     """
     check_cells(cells)
+    check_names("modalities", modalities)
+    if library_size is not None:
+        library_size = positive_float("library_size", library_size)
     names, places = _read_clusters(cells, clusters)
     known = list(cells.dataset.data)
     chosen = known if modalities is None else list(dict.fromkeys(modalities))
@@ -78,7 +83,14 @@ def _read_clusters(cells: OmicsData, clusters: Any) -> tuple[list[Any], np.ndarr
     """Return the names of clusters, and the place of each cell's among them, −1 of none."""
     n = len(cells.obs_names)
     if isinstance(clusters, pd.Series):
+        if not clusters.index.is_unique:
+            twice = quoted(clusters.index[clusters.index.duplicated()].unique()[:SHOWN])
+            raise ValueError(f"clusters: the cells {twice} are named more than once")
         clusters = clusters.reindex(list(cells.obs_names))
+    if isinstance(clusters, torch.Tensor):
+        clusters = clusters.cpu().numpy()
+    if isinstance(clusters, str) or not hasattr(clusters, "__len__"):
+        raise TypeError(f"clusters: expected one for each cell, got {shown(clusters)}")
     if len(clusters) != n:
         raise ValueError(f"clusters: expected those of {n} cells, got {len(clusters)}")
     found = pd.Categorical(clusters).remove_unused_categories()

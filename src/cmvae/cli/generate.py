@@ -143,6 +143,9 @@ def generate(
             if unknown := [name for name, file in files.items() if file.path is None]:
                 way = "pass the files of its samples with --from NAME=PATH"
                 raise ValueError(f"--impute: the run has no files of {unknown}; {way}")
+        if covariate and not files:
+            way = "to generate as if all had a value pass --set NAME=VALUE"
+            raise ValueError(f"--covariate is of the samples of --from or --impute: {way}")
         own = covariate_files(covariate, id_column, {} if files_given else record.covariate_files)
         chosen = chosen_values(setting, record.preprocessing.covariates)
         if impute and chosen:

@@ -112,12 +112,12 @@ def data_files(
 
 def _h5ad_files(data: Path, like: Mapping[str, ModalityFile]) -> Files:
     """Return the modalities of an .h5ad: those of a run, or one, or one for each feature type."""
-    from cmvae.files.mudata import h5ad_types
+    from cmvae.files.mudata import h5ad_files, h5ad_types
     from cmvae.omics.reading import default_places
 
-    alike = [name for name, own in like.items() if own.path and _is_anndata(own.path)]
+    alike = {name: own for name, own in like.items() if own.path and _is_anndata(own.path)}
     if alike:
-        return modality_files([f"{name}={data}" for name in alike], None, like)
+        return h5ad_files(data, alike)
     types = h5ad_types(data)
     if len(types) < 2:
         return modality_files([f"{data.stem}={data}"], None)

@@ -69,9 +69,9 @@ def predict(
 
     However many there are; broken off, the same command goes on where it stopped. Columns are found
     by name; fit_percentile tells how well a sample fits, among those of training. Or, of an .h5mu
-    file, a copy with .obsm["X_cmvae"], .obs["cmvae_cluster"], .obs["cmvae_probability"],
-    .obs["cmvae_fit_percentile"] and .uns["cmvae"]. Where clusters have names, which cmvae report
-    --names gives them, these stand beside their numbers.
+    file, a copy with .obsm["X_cmvae"], .obsm["cmvae_probabilities"], .obs["cmvae_cluster"],
+    .obs["cmvae_probability"], .obs["cmvae_fit_percentile"] and .uns["cmvae"]. Where clusters have
+    names, which cmvae report --names gives them, these stand beside their numbers.
 
     Example: cmvae predict runs/mine --modality rna=new.csv --out clusters.csv
 

@@ -1,10 +1,10 @@
 """Where the values of cells lie in an AnnData: in X, a layer, raw, obsm, or X of one feature type.
 
-A place is named by a text, as ``--layer`` takes it: the name of a layer, ``raw``, ``obsm:KEY`` or
-``feature_types:TYPE``; None is ``X``.
+A place is named by a text, as ``--layer`` takes it: the name of a layer, ``raw``, ``obsm:KEY``,
+``feature_types:TYPE`` or ``X``, which None is too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cmvae.base.arrays import is_sparse
-from cmvae.base.words import quoted
+from cmvae.base.words import quoted, shown
 
 TYPES = "feature_types"  # the column of .var that 10x and muon write
 
@@ -47,34 +47,44 @@ class CellPlace:
     key: str = ""
 
     @classmethod
-    def read(
-        cls,
-        text: str | None,
-        where: str,
-        layers: Iterable[str],
-        obsm: Iterable[str] = (),
-        types: Iterable[str] = (),
-        has_raw: bool = False,
-    ) -> "CellPlace":
-        """Read a place among those that there are; a layer comes before all others.
+    def read(cls, text: str | None, where: str, there: Mapping[str, "CellPlace"]) -> "CellPlace":
+        """Read a place among those that :func:`named_places` returns.
 
         Raises:
+            TypeError: For what is no text.
             KeyError: For one that is not there, with those that are.
         """
         if text is None:
             return cls("X")
-        kind, _, key = text.partition(":")
-        there = {
-            **{name: cls("layers", name) for name in layers},
-            **({"raw": cls("raw")} if has_raw else {}),
-            **{f"obsm:{name}": cls("obsm", name) for name in obsm},
-            **{f"{TYPES}:{name}": cls(TYPES, name) for name in types},
-        }
+        if not isinstance(text, str):
+            raise TypeError(
+                f"{where}: a place is named by a text, or None for X; got {shown(text)}"
+            )
         if text in there:
             return there[text]
+        kind, _, key = text.partition(":")
         what = {"obsm": "key of obsm", TYPES: "feature type"}.get(kind, "layer")
-        shown = key if kind in ("obsm", TYPES) else text
-        raise KeyError(f"{where}: unknown {what} {shown!r}; there are {quoted(there)}")
+        name = key if kind in ("obsm", TYPES) else text
+        raise KeyError(f"{where}: unknown {what} {name!r}; there are {quoted(there)}")
+
+
+def named_places(
+    layers: Iterable[str],
+    obsm: Iterable[str],
+    types: Iterable[str],
+    *,
+    has_raw: bool,
+    has_x: bool = True,
+) -> dict[str, CellPlace]:
+    """Return the places of an AnnData by their names; a layer comes before all others."""
+    places = {
+        **({"raw": CellPlace("raw")} if has_raw else {}),
+        **{f"obsm:{name}": CellPlace("obsm", name) for name in obsm},
+        **{f"{TYPES}:{name}": CellPlace(TYPES, name) for name in types if has_x},
+        **({"X": CellPlace("X")} if has_x else {}),
+    }
+    own = {name: CellPlace("layers", name) for name in layers}
+    return own | {name: place for name, place in places.items() if name not in own}
 
 
 def numbered_names(key: str, width: int) -> tuple[str, ...]:
@@ -84,23 +94,42 @@ def numbered_names(key: str, width: int) -> tuple[str, ...]:
 
 def feature_types(adata: Any) -> list[str]:
     """Return the feature types of an AnnData's variables, in the order in which they first come."""
-    if TYPES not in adata.var:
-        return []
-    return list(map(str, adata.var[TYPES].dropna().unique()))
+    return distinct_types(adata.var[TYPES]) if TYPES in adata.var else []
 
 
-def has_place(adata: Any, text: str | None) -> bool:
-    """Tell whether an AnnData has a place."""
-    try:
-        _place_in(adata, text, "")
-    except KeyError:
-        return False
-    return True
+def distinct_types(column: Any) -> list[str]:
+    """Return the feature types in a column, without missing ones."""
+    return list(map(str, pd.Series(column).dropna().unique()))
 
 
-def _place_in(adata: Any, text: str | None, where: str) -> CellPlace:
-    types = feature_types(adata)
-    return CellPlace.read(text, where, adata.layers, adata.obsm, types, adata.raw is not None)
+def places_in(adata: Any) -> dict[str, CellPlace]:
+    """Return the places of an AnnData by their names."""
+    has = {"has_raw": adata.raw is not None, "has_x": adata.X is not None}
+    return named_places(adata.layers, adata.obsm, feature_types(adata), **has)
+
+
+def columns_at(adata: Any, place: CellPlace) -> np.ndarray | None:
+    """Return which of an AnnData's variables a place has; None where it has variables of its own.
+
+    These are raw and obsm.
+    """
+    if place.kind in ("raw", "obsm"):
+        return None
+    own = adata.var[TYPES].astype(str) == place.key if place.kind == TYPES else None
+    return np.arange(adata.n_vars) if own is None else np.flatnonzero(own)
+
+
+def variables_at(adata: Any, place: CellPlace) -> pd.Index:
+    """Return the names of the variables of a place."""
+    columns = columns_at(adata, place)
+    if columns is not None:
+        return adata.var_names[columns]
+    if place.kind == "raw":
+        return adata.raw.var_names
+    values = adata.obsm[place.key]
+    if isinstance(values, pd.DataFrame):
+        return values.columns
+    return pd.Index(numbered_names(place.key, getattr(values, "shape", (0, 0))[-1]))
 
 
 def cells_of(adata: Any, text: str | None, where: str) -> CellRows:
@@ -118,17 +147,14 @@ def cells_of(adata: Any, text: str | None, where: str) -> CellRows:
     """
     if not hasattr(adata, "layers"):
         raise TypeError(f"{where}: expected an AnnData, got {type(adata).__name__}")
-    place = _place_in(adata, text, where)
-    names: Any = adata.var_names
+    place = CellPlace.read(text, where, places_in(adata))
+    names = variables_at(adata, place)
     values: Any
     if place.kind == "raw":
-        values, names = adata.raw.X, adata.raw.var_names
+        values = adata.raw.X
     elif place.kind == "obsm":
         values = adata.obsm[place.key]
-        if isinstance(values, pd.DataFrame):
-            names, values = values.columns, values.to_numpy()
-        elif len(getattr(values, "shape", ())) == 2:
-            names = numbered_names(place.key, values.shape[1])
+        values = values.to_numpy() if isinstance(values, pd.DataFrame) else values
     else:
         values = adata.layers[place.key] if place.kind == "layers" else adata.X
     if values is None:
@@ -141,8 +167,7 @@ def cells_of(adata: Any, text: str | None, where: str) -> CellRows:
     if values.ndim != 2:
         raise ValueError(f"{where}: expected (cells, variables), got shape {values.shape}")
     if place.kind == TYPES:
-        own = (adata.var[TYPES].astype(str) == place.key).to_numpy()
-        values, names = values[:, np.flatnonzero(own)], names[own]
+        values = values[:, columns_at(adata, place)]
     if 0 in values.shape:
         raise ValueError(f"{where} is empty: {values.shape[0]} cells, {values.shape[1]} variables")
     return CellRows(values, adata.obs_names, tuple(map(str, names)), text)

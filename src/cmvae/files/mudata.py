@@ -1,36 +1,36 @@
 """MuData files (.h5mu): their modalities, cells and columns, the matrices a part at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cmvae.base.extras import from_extra
-from cmvae.base.unpacking import check_unpacked
-from cmvae.base.words import quoted, shortened
-from cmvae.files.cell_places import TYPES, CellPlace, CellRows, numbered_names
+from cmvae.base.words import quoted
+from cmvae.files.cell_places import (
+    TYPES,
+    CellPlace,
+    CellRows,
+    distinct_types,
+    named_places,
+    numbered_names,
+)
+from cmvae.files.hdf5 import (
+    DamagedError,
+    check_size,
+    kind_of,
+    open_h5mu,
+    read_by_columns,
+    read_index,
+    read_node,
+    read_rows,
+)
 from cmvae.files.modality import ModalityFile
 from cmvae.files.source import Source, checked_ids
-from cmvae.files.suffixes import ANNDATA_SUFFIX, MUDATA_SUFFIX, suffix_of
-
-READABLE = (
-    "array",
-    "string-array",
-    "nullable-string-array",
-    "categorical",
-    "nullable-integer",
-    "nullable-boolean",
-)
-
+from cmvae.files.suffixes import MUDATA_SUFFIX
 
 SPARSE = ("data", "indices", "indptr")  # the parts of a sparse matrix
-
-
-class DamagedError(ValueError):
-    """What is wrong with a file, in words that are to be read."""
 
 
 class MuDataModality(Source):
@@ -79,12 +79,12 @@ class MuDataModality(Source):
         with open_h5mu(self.path) as file:
             group = self._group(file)
             node = self._node(group, self._place(group))
-            whole = {"csc_matrix": _by_columns, "dataframe": _frame}.get(str(_kind(node)))
+            whole = {"csc_matrix": read_by_columns, "dataframe": _frame}.get(str(kind_of(node)))
             held = None if whole is None else whole(node)
             for start in range(0, len(self._ids), rows):
                 ids = self._ids[start : start + rows]
                 stop = start + len(ids)
-                values = _rows(node, start, stop) if held is None else held[start:stop]
+                values = read_rows(node, start, stop) if held is None else held[start:stop]
                 if self._columns is not None:
                     values = values[:, self._columns]
                 index = pd.Index(ids, dtype=object)
@@ -105,10 +105,7 @@ class MuDataModality(Source):
         """Return the place in a modality of the file, nothing of it read."""
         if "mod" in group or "obs" not in group:
             raise ValueError(f"{self.where}: expected an AnnData as modality {self.array!r}")
-        layers, obsm = (group.get(name, {}) for name in ("layers", "obsm"))
-        return CellPlace.read(
-            self.layer, self.where, layers, obsm, types_of(group), "X" in group.get("raw", {})
-        )
+        return CellPlace.read(self.layer, self.where, _places_in(group))
 
     def _node(self, group: Any, place: CellPlace) -> Any:
         """Return the matrix in the file, nothing of it read."""
@@ -122,14 +119,14 @@ class MuDataModality(Source):
         return group["X"]
 
     def _check(self, node: Any) -> None:
-        kind = _kind(node)
+        kind = kind_of(node)
         if kind not in ("array", "dataframe", "csr_matrix", "csc_matrix"):
             raise TypeError(
                 f"{self.where}: expected an array or a sparse matrix of numbers, got {kind!r}"
             )
         if kind == "dataframe":
             shape: tuple[int, ...] = len(self._ids), len(self._var_names)
-            _check_size(*node.values())
+            check_size(*node.values())
         else:
             shape = self._check_matrix(node, kind)
         if 0 in shape:
@@ -148,15 +145,20 @@ class MuDataModality(Source):
             raise ValueError(
                 f"{self.where}: a matrix {shape} for {len(self._ids)} cells, {width} names"
             )
-        _check_size(*([node] if kind == "array" else node.values()))
+        check_size(*([node] if kind == "array" else node.values()))
         return len(self._ids), len(self._var_names)
 
 
 def types_of(group: Any) -> list[str]:
     """Return the feature types of an AnnData in a file, in the order in which they first come."""
-    if TYPES not in group.get("var", {}):
-        return []
-    return list(dict.fromkeys(map(str, np.asarray(_read(group["var"][TYPES])))))
+    return distinct_types(read_node(group["var"][TYPES])) if TYPES in group.get("var", {}) else []
+
+
+def _places_in(group: Any) -> dict[str, CellPlace]:
+    """Return the places of an AnnData in a file by their names."""
+    layers, obsm = (group.get(name, {}) for name in ("layers", "obsm"))
+    has = {"has_raw": "X" in group.get("raw", {}), "has_x": "X" in group}
+    return named_places(layers, obsm, types_of(group), **has)
 
 
 def h5ad_types(path: Path) -> list[str]:
@@ -168,7 +170,7 @@ def h5ad_types(path: Path) -> list[str]:
 def _variables(group: Any, place: CellPlace, node: Any) -> tuple[tuple[str, ...], Any]:
     """Return the names of the variables of a place, and which columns these are; None: all."""
     if place.kind == "obsm":
-        if _kind(node) == "dataframe":
+        if kind_of(node) == "dataframe":
             return tuple(map(str, node.attrs["column-order"])), None
         width = node.attrs["shape"][1] if hasattr(node, "keys") else node.shape[-1]
         return numbered_names(place.key, int(width)), None
@@ -176,13 +178,13 @@ def _variables(group: Any, place: CellPlace, node: Any) -> tuple[tuple[str, ...]
     names = np.array(list(map(str, read_index(table))), dtype=object)
     if place.kind != TYPES:
         return tuple(names), None
-    columns = np.flatnonzero(np.asarray(_read(table[TYPES])).astype(str) == place.key)
+    columns = np.flatnonzero(np.asarray(read_node(table[TYPES])).astype(str) == place.key)
     return tuple(names[columns]), columns
 
 
 def _frame(node: Any) -> np.ndarray:
     """Return a table in a file as numbers, (n, columns)."""
-    columns = [np.asarray(_read(node[name])) for name in node.attrs["column-order"]]
+    columns = [np.asarray(read_node(node[name])) for name in node.attrs["column-order"]]
     if odd := [own.dtype for own in columns if own.dtype.kind not in "biuf"]:
         raise TypeError(f"{node.name}: expected numbers, got dtype {odd[0]}")
     return np.stack(columns, 1)
@@ -226,6 +228,32 @@ def h5mu_files(
     return found
 
 
+def h5ad_files(path: Path, like: Mapping[str, ModalityFile]) -> dict[str, ModalityFile]:
+    """Return the modalities of a run, read from .h5ad files, that lie in an .h5ad file too.
+
+    Args:
+        path: The file.
+        like: Modalities of a run. Those whose place the file does not have are left out.
+
+    Raises:
+        ImportError: If the extra ``omics`` is not installed.
+        ValueError: If the file is none, has none of the places, or one that several modalities had
+            in files of their own.
+    """
+    with open_h5mu(path) as file:
+        there = _places_in(file)
+    found = {name: own for name, own in like.items() if (own.layer or "X") in there}
+    if not found:
+        wanted = quoted(own.layer or "X" for own in like.values())
+        raise ValueError(f"{path} has {quoted(there)}; the run read {wanted} from an .h5ad")
+    layers = [own.layer or "X" for own in found.values()]
+    if shared := [name for name, at in zip(found, layers, strict=True) if layers.count(at) > 1]:
+        what = f"{quoted(shared)} of the run were of one place in files of their own"
+        raise ValueError(f"{path}: {what}; say which of them it holds, NAME=PATH")
+    where = str(path.absolute())
+    return {name: ModalityFile(path=where, layer=own.layer) for name, own in found.items()}
+
+
 def read_obs_column(path: Path, column: str | None, what: str) -> "pd.Series[str]":
     """Return a column of the cells of an .h5mu file as strings, its index their names.
 
@@ -252,134 +280,10 @@ def read_obs_column(path: Path, column: str | None, what: str) -> "pd.Series[str
         if column not in columns:
             raise ValueError(f"{what} {path}: .obs has no column {column!r}; it has {columns[:10]}")
         index = pd.Index(list(map(str, read_index(table))), dtype=object)
-        return pd.Series(_read(table[column]), index).dropna().astype(str)
-
-
-def _rows(node: Any, start: int, stop: int) -> Any:
-    """Return some rows of an array or of a CSR matrix in a file."""
-    if _kind(node) == "array":
-        return node[start:stop]
-    from scipy.sparse import csr_array
-
-    width = int(node.attrs["shape"][1])
-    return csr_array(_compressed(node, start, stop, width), shape=(stop - start, width))
-
-
-def _by_columns(node: Any) -> Any:
-    """Return a CSC matrix in a file as CSR."""
-    from scipy.sparse import csc_array
-
-    height, width = map(int, node.attrs["shape"])
-    return csc_array(_compressed(node, 0, width, height), shape=(height, width)).tocsr()
-
-
-def _compressed(node: Any, start: int, stop: int, width: int) -> tuple[Any, Any, Any]:
-    """Return values, places and bounds of some rows (of a CSC: columns) of a sparse matrix.
-
-    Not through anndata's own slices, which do not work with every SciPy. SciPy reads and writes
-    wherever a damaged file says: so all of it is looked at before.
-    """
-    bounds = np.asarray(node["indptr"][start : stop + 1]).astype(np.int64)
-    ends = [len(node["data"]), len(node["indices"])]
-    rises = len(bounds) == stop - start + 1 and bool((np.diff(bounds) >= 0).all())
-    if not (rises and bounds[0] >= 0 and bounds[-1] <= min(ends)):
-        raise DamagedError("its sparse matrix is damaged: its rows end where it has no numbers")
-    entries = slice(int(bounds[0]), int(bounds[-1]))
-    places = np.asarray(node["indices"][entries])
-    if len(places) and not 0 <= places.min() <= places.max() < width:
-        raise DamagedError(f"its sparse matrix is damaged: it has numbers beyond its {width} names")
-    return node["data"][entries], places, bounds - bounds[0]
-
-
-def _kind(node: Any) -> str | None:
-    """Return what something in a file is stored as; arrays of some writers do not say so."""
-    kind = node.attrs.get("encoding-type", None if hasattr(node, "keys") else "array")
-    return None if kind is None else str(kind)
-
-
-def read_index(table: Any) -> Any:
-    """Return the index of a table in a file."""
-    return _read(table[table.attrs["_index"]])
-
-
-def _read(node: Any) -> Any:
-    """Return something in a file as the object that it is."""
-    kind = _kind(node)
-    if kind not in READABLE:
-        raise DamagedError(
-            f"{node.name} is stored as {kind!r}, not as one of {', '.join(READABLE)}"
-        )
-    _check_size(*(node.values() if hasattr(node, "values") else [node]))
-    return library("anndata.io").read_elem(node)
+        return pd.Series(read_node(table[column]), index).dropna().astype(str)
 
 
 def _modality_names(file: Any) -> list[str]:
     """Return the modalities of an open file, in the order of the MuData."""
     names, order = list(file["mod"]), [str(name) for name in file["mod"].attrs.get("mod-order", ())]
     return order if sorted(order) == sorted(names) else names
-
-
-def library(name: str) -> Any:
-    """Return a module of the extra ``omics``; ``ImportError`` where it is not installed."""
-    return from_extra(name, "omics", "MuData")
-
-
-def _check_own(file: Any) -> None:
-    """Refuse links to other files, and matrices whose numbers lie in others."""
-    h5py = library("h5py")
-
-    def check(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset):
-            if node.is_virtual or node.external:
-                raise DamagedError(f"{shortened(name)} lies in other files, which are not read")
-            return
-        for own in node:
-            if isinstance(node.get(own, getlink=True), h5py.ExternalLink):
-                raise DamagedError(f"{shortened(own)} is a link to another file, which is not read")
-
-    check("", file)
-    file.visititems(check)
-
-
-def _check_size(*nodes: Any) -> None:
-    """Refuse arrays that say they are far larger than their file."""
-    for node in nodes:
-        if hasattr(node, "nbytes"):
-            check_unpacked(int(node.nbytes), Path(node.file.filename))
-
-
-@contextmanager
-def open_h5mu(path: Path) -> Iterator[Any]:
-    """Open an .h5mu or .h5ad file for reading; what is wrong with it is told with its name.
-
-    Raises:
-        ImportError: If the extra ``omics`` is not installed.
-        ValueError: If the file is missing, damaged or something else.
-    """
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    h5py = library("h5py")
-    try:
-        with h5py.File(path, "r") as file:
-            is_anndata = suffix_of(path) == ANNDATA_SUFFIX
-            needed = ("obs", "var") if is_anndata else ("mod", "obs")
-            if not all(hasattr(file.get(name), "keys") for name in needed):
-                what = (
-                    "no cells" if is_anndata else "no modalities (an .h5ad holds one: name it so)"
-                )
-                raise DamagedError(f"it holds {what}")
-            _check_own(file)
-            if not (is_anndata or len(file["mod"])):
-                raise DamagedError("it holds no modalities")
-            if file.attrs.get("axis", 0) == 1:
-                raise DamagedError(
-                    "its modalities share variables (axis=1); "
-                    "expected some that share cells (axis=0)"
-                )
-            yield file
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
-        if str(path) in str(error) and not isinstance(error, OSError):
-            raise
-        reason = str(error) if isinstance(error, DamagedError) else "it is damaged, or no such file"
-        kind = suffix_of(path)
-        raise ValueError(f"{path}: not an {kind} file that can be read: {reason}") from error

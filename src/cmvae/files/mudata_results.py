@@ -12,7 +12,7 @@ import pandas as pd
 from cmvae.base.files import atomic_write
 from cmvae.base.refused_writes import reserve
 from cmvae.base.words import SHOWN, quoted
-from cmvae.files.mudata import library, read_index
+from cmvae.files.hdf5 import library, read_index
 
 ROOM, BYTES_OF_CELL = 1 << 20, 200  # that results take in a file, at most
 KEY = "cmvae"  # what the names of results start with, as in cmvae.omics.to_mudata

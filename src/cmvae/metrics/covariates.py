@@ -24,7 +24,8 @@ def covariate_scores(values: Any, clusters: Any, latents: np.ndarray) -> dict[st
         the entropies; ``'AMI'``, the same adjusted for chance (Vinh, Epps and Bailey, 2010);
         ``'accuracy'``, the balanced accuracy, over held-out folds, of the better of two classifiers
         that see the latents, a logistic regression and one of 15 nearest neighbours; ``'chance'``,
-        that of the majority. Of a number ``'R2 clusters'`` and ``'R2'``, the share of its variance
+        that of the majority. Both are of the categories with 5 samples or more, where there are
+        several. Of a number ``'R2 clusters'`` and ``'R2'``, the share of its variance
         that the clusters' means and a ridge regression on the latents explain in held-out folds,
         at least 0. Of more than 5000 samples so many are drawn.
     """
@@ -48,8 +49,8 @@ def is_known(scores: Mapping[str, float]) -> tuple[bool, bool]:
     """Return whether clusters, and latents, tell much of a covariate, by its scores."""
     if "R2" in scores:
         return scores["R2 clusters"] > HIGH_CLUSTERS, scores["R2"] > HIGH_LATENTS
-    gained = (scores["accuracy"] - scores["chance"]) / (1 - scores["chance"])
-    return scores["AMI"] > HIGH_CLUSTERS, gained > HIGH_LATENTS
+    gained = scores["accuracy"] - scores["chance"]
+    return scores["AMI"] > HIGH_CLUSTERS, gained > HIGH_LATENTS * (1 - scores["chance"])
 
 
 def _of_categories(
@@ -65,12 +66,15 @@ def _of_categories(
     from sklearn.neighbors import KNeighborsClassifier
 
     found, counts = np.unique(values, return_counts=True)
-    scores = {
-        "NMI": normalized_mutual_info_score(values, clusters),
-        "AMI": adjusted_mutual_info_score(values, clusters),
-        "chance": 1 / len(found),
-        "accuracy": 1 / len(found),
-    }
+    scores = {"NMI": 0.0, "AMI": 0.0}  # of a single category, all that were drawn, they would be 1
+    if len(found) > 1:
+        scores["NMI"] = normalized_mutual_info_score(values, clusters)
+        scores["AMI"] = adjusted_mutual_info_score(values, clusters)
+    if (counts >= FOLDS).sum() > 1:  # else what few tell is all there is
+        rows = np.isin(values, found[counts >= FOLDS])
+        values, latents = values[rows], latents[rows]
+        found, counts = np.unique(values, return_counts=True)
+    scores["accuracy"] = scores["chance"] = 1 / len(found)
     folds = min(FOLDS, int(counts.min()))
     if len(found) > 1 and folds > 1:
         points, near = _standardised(latents), min(NEIGHBOURS, len(values) // 2)

@@ -12,13 +12,20 @@ import pandas as pd
 
 from cmvae.base.arrays import is_sparse
 from cmvae.base.extras import from_extra
-from cmvae.base.words import listed, quoted
 from cmvae.data.datasets import IncompleteDataset
-from cmvae.files.cell_places import TYPES, cells_of, feature_types, has_place
+from cmvae.files.cell_places import TYPES, cells_of, feature_types
 from cmvae.files.ids import match_ids
 from cmvae.files.join import JoinedRows
+from cmvae.omics.objects import (
+    check_anndata,
+    check_mudata,
+    check_unique,
+    known_modalities,
+    known_places,
+)
+from cmvae.omics.obs import covariates_of_cells, labels_of_cells
 from cmvae.preprocessing import Preprocessing
-from cmvae.preprocessing.cells import LIKELIHOODS, CellCodec
+from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.covariates import learn_covariates, warn_of_covariates
 from cmvae.preprocessing.differences import Differences
 
@@ -120,8 +127,9 @@ def from_anndata(
     """Read the cells of an AnnData, whose modalities are places in it; it is not changed.
 
     A place is the name of a layer, ``'raw'``, ``'obsm:KEY'`` (an array or a DataFrame),
-    ``'feature_types:TYPE'`` for the variables of one type, or None for ``X``. A cell all of whose
-    values are NaN in a place lacks that modality. All else is as in :func:`from_mudata`.
+    ``'feature_types:TYPE'`` for the variables of one type, or ``'X'``, which None is too. A cell
+    all of whose values are NaN in a place lacks that modality. All else is as in
+    :func:`from_mudata`.
 
     Args:
         adata: An ``anndata.AnnData``, a view of one, or one that is backed.
@@ -131,7 +139,8 @@ def from_anndata(
         likelihoods: Modality to likelihood, as there.
         labels: Column of ``adata.obs`` with a label of every cell.
         covariates: Columns of ``adata.obs`` that are not to make clusters, as there.
-        coding: That of an earlier call; modalities whose place is not there are unobserved.
+        coding: That of an earlier call, of :func:`from_mudata` too; modalities whose place, or
+            none of whose variables, is there are unobserved.
 
     Raises:
         TypeError: For what is no AnnData.
@@ -148,13 +157,13 @@ def from_anndata(
         raise TypeError(f"modalities: expected a mapping of names to places, got {got}")
     if coding is None:
         places = dict(default_places(feature_types(adata)) if modalities is None else modalities)
+        if not places:
+            raise ValueError("modalities: expected at least one name and its place, got none")
         named = list(places)
     else:
         if modalities is not None:
             raise ValueError("coding is given, which holds the places: leave modalities out")
-        known = {name: getattr(own, "layer", None) for name, own in coding.codecs.items()}
-        places = {name: own for name, own in known.items() if has_place(adata, own)}
-        named = None
+        places, named = known_places(adata, coding), None
     # A MuData of one AnnData under several names.
     cells = SimpleNamespace(
         mod=dict.fromkeys(places, adata), obs=adata.obs, obs_names=adata.obs_names
@@ -181,7 +190,7 @@ def _read(
     coding: Preprocessing | None,
 ) -> OmicsData:
     """Read what has ``mod``, ``obs`` and ``obs_names``, as a MuData has."""
-    codecs = _known(cells, modalities, layers, likelihoods, coding)
+    codecs = known_modalities(cells, modalities, layers, likelihoods, coding)
     places = _joined({name: _places(cells, name) for name in codecs}, cells.obs_names)
     kept = np.any([rows >= 0 for rows in places.values()], axis=0)
     learned, data, masks = {}, {}, {}
@@ -195,17 +204,18 @@ def _read(
             warnings.warn(remark, stacklevel=2)
         data[name] = _in_order(values, own)
         masks[name] = (own >= 0) & observed[own]
-    known = {name: column[kept] for name, column in _covariates(cells, covariates).items()}
-    own_labels = None if labels is None else _labels(cells, labels, kept)
-    names = tuple(map(str, cells.obs_names[kept]))
-    if coding is None:
+    given = covariates_of_cells(cells, covariates, places)
+    known = {name: column[kept] for name, column in given.items()}
+    own_labels = None if labels is None else labels_of_cells(cells, labels, kept)
+    names, found = tuple(map(str, cells.obs_names[kept])), coding
+    if found is None:
         codings = learn_covariates(known)
         known = {name: column for name, column in known.items() if name in codings}
-        coding = Preprocessing(codecs=dict(learned), covariates=codings)
-    found, joined = coding, JoinedRows(list(names), data, masks, covariates=known)
-    warn_of_covariates(found.covariates, joined)
-    dataset = found.dataset(joined, own_labels)
-    return OmicsData(dataset, names, found)
+        found = Preprocessing(codecs=dict(learned), covariates=codings)
+    joined = JoinedRows(list(names), data, masks, covariates=known)
+    if coding is None:
+        warn_of_covariates(found.covariates, joined)
+    return OmicsData(found.dataset(joined, own_labels), names, found)
 
 
 def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
@@ -234,84 +244,10 @@ def read_h5mu(path: str | Path, *, backed: bool = False) -> Any:
         ) from error
 
 
-def check_anndata(adata: Any) -> None:
-    """Refuse what is no AnnData, and cells named twice."""
-    kind = from_extra("anndata", "omics", "AnnData").AnnData
-    if not isinstance(adata, kind):
-        way = "; a MuData goes to from_mudata and to_mudata" * hasattr(adata, "mod")
-        raise TypeError(f"adata: expected an anndata.AnnData, got {type(adata).__name__}{way}")
-    _check_unique("adata", adata.obs_names)
-
-
-def check_mudata(mdata: Any) -> None:
-    """Refuse what is no MuData of modalities that share cells, and cells named twice."""
-    kind = from_extra("mudata", "omics", "MuData").MuData
-    if not isinstance(mdata, kind):
-        way = "; it goes to from_anndata and to_anndata" * (type(mdata).__name__ == "AnnData")
-        raise TypeError(f"mdata: expected a mudata.MuData, got {type(mdata).__name__}{way}")
-    if mdata.axis == 1:
-        raise ValueError(
-            "mdata: expected modalities that share cells (axis=0), got axis=1, where they share "
-            "variables"
-        )
-    _check_unique("mdata", mdata.obs_names)
-
-
-def _known(
-    mdata: Any,
-    modalities: Sequence[str] | None,
-    layers: Mapping[str, str | None] | None,
-    likelihoods: Mapping[str, str] | None,
-    coding: Preprocessing | None,
-) -> dict[str, CellCodec | None]:
-    """Return the modalities to read, with their coding where it is known already."""
-    available = list(mdata.mod)
-    if coding is not None:
-        if modalities is not None or layers is not None or likelihoods is not None:
-            raise ValueError(
-                "coding is given, which holds modalities, layers and likelihoods: leave these out"
-            )
-        codings: Any = {n: codec for n, codec in coding.codecs.items() if n in available}
-        if not codings:
-            raise KeyError(
-                f"mdata has modalities {quoted(available)}, coding others: {quoted(coding.codecs)}"
-            )
-        return dict(codings)
-    if isinstance(modalities, str):
-        raise TypeError(f"modalities: expected a sequence of names, got the string {modalities!r}")
-    chosen = available if modalities is None else list(dict.fromkeys(modalities))
-    if not chosen:
-        raise ValueError(f"modalities: expected at least one of {quoted(available)}, got none")
-    for argument, names in (
-        ("modalities", chosen),
-        ("layers", layers or {}),
-        ("likelihoods", likelihoods or {}),
-    ):
-        allowed = available if argument == "modalities" else chosen
-        unknown = [name for name in names if name not in allowed]
-        if unknown:
-            raise KeyError(
-                f"{argument}: unknown modalities {quoted(unknown)}; there are {quoted(allowed)}"
-            )
-    wrong = [name for name in (likelihoods or {}).values() if name not in LIKELIHOODS]
-    if wrong:
-        raise ValueError(f"likelihoods: expected {quoted(LIKELIHOODS)}, got {quoted(wrong)}")
-    return dict.fromkeys(chosen)
-
-
-def _check_unique(what: str, names: pd.Index) -> None:
-    if not names.is_unique:
-        repeated = names[names.duplicated()].unique()
-        shown = listed(map(repr, repeated))
-        raise ValueError(
-            f"{what}: the cells {shown} are named more than once; make obs_names unique"
-        )
-
-
 def _places(mdata: Any, name: str) -> np.ndarray:
     """Return for every cell its row in a modality, (n,) int64, −1 where it is absent."""
     names = mdata.mod[name].obs_names
-    _check_unique(f"modality {name!r}", names)
+    check_unique(f"modality {name!r}", names)
     # Names, not mdata.obsmap, which is out of date when a modality was changed.
     strangers = names.difference(mdata.obs_names, sort=False)
     if len(strangers):
@@ -348,39 +284,3 @@ def _in_order(values: Any, rows: np.ndarray) -> Any:
     ones, bounds = np.ones(int(seen.sum()), dtype=values.dtype), np.append(0, np.cumsum(seen))
     chosen: Any = csr_array((ones, rows[seen], bounds), shape=(len(rows), values.shape[0]))
     return chosen @ values
-
-
-def _labels(mdata: Any, column: str, kept: np.ndarray) -> Any:
-    """Return a column of obs as labels of the cells that are kept."""
-    if column not in mdata.obs:
-        raise KeyError(
-            f"labels: obs has no column {column!r}; it has {quoted(map(str, mdata.obs.columns))}"
-        )
-    labels = mdata.obs[column][kept]
-    if labels.isna().any():
-        lacking = labels.index[labels.isna()]
-        raise ValueError(
-            f"labels: {column!r} has no value for {len(lacking)} cells, such as {lacking[0]!r}"
-        )
-    if pd.api.types.is_numeric_dtype(labels.dtype):
-        return np.asarray(labels.tolist())
-    return [str(label) for label in labels]
-
-
-def _covariates(mdata: Any, columns: Mapping[str, str] | Sequence[str]) -> dict[str, np.ndarray]:
-    """Return columns of obs by the names of covariates, (n,) of all cells; None where missing."""
-    if isinstance(columns, str):
-        raise TypeError(f"covariates: expected a list of columns of obs, got {columns!r}")
-    named = columns if isinstance(columns, Mapping) else {name: name for name in columns}
-    found = {}
-    for name, column in named.items():
-        modality, _, own = column.partition(":")
-        table = mdata.obs
-        if own and column not in table and modality in mdata.mod:
-            table, column = mdata.mod[modality].obs, own
-        if column not in table:
-            there = quoted(map(str, table.columns))
-            raise KeyError(f"covariates: obs has no column {column!r}; it has {there}")
-        values = table[column].reindex(mdata.obs_names)
-        found[name] = values.astype(object).where(values.notna(), None).to_numpy()
-    return found

@@ -15,7 +15,8 @@ from cmvae.base.words import quoted
 from cmvae.clusters.evidence import NumberEvidence
 from cmvae.data.datasets import IncompleteDataset
 from cmvae.files.mudata_results import cell_rows, placed, placed_results
-from cmvae.omics.reading import OmicsData, check_anndata, check_mudata
+from cmvae.omics.objects import check_anndata, check_mudata
+from cmvae.omics.reading import OmicsData
 from cmvae.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -125,8 +126,9 @@ def _write(
 ) -> Any:
     """Write into what has ``obs_names``, ``obs``, ``obsm`` and ``uns``."""
     chosen = [impute] if isinstance(impute, str) else list(impute)
-    if unknown := [own for own in chosen if own not in cells.dataset.data]:
-        there = quoted(cells.dataset.data)
+    # Of all that the model knows: cells may lack a modality altogether.
+    if unknown := [own for own in chosen if own not in cells.coding.codecs]:
+        there = quoted(cells.coding.codecs)
         raise KeyError(f"impute: unknown modalities {quoted(unknown)}; there are {there}")
     cell_rows(given.obs_names, cells.obs_names, name)
     size = positive_int("batch_size", batch_size)
@@ -175,7 +177,8 @@ def _completed(model: "CMVAE", cells: OmicsData, modality: str, batch_size: int)
         batch = cells.dataset.batch(range(start, min(start + batch_size, len(cells.dataset))))
         values = model.impute(batch)[modality].cpu().numpy()
         parts.append(cells.coding.restore(modality, values))
-    return pd.DataFrame(np.concatenate(parts), cells.obs_names, cells.var_names[modality])
+    names = cells.coding.codecs[modality].names
+    return pd.DataFrame(np.concatenate(parts), cells.obs_names, names)
 
 
 def account_of(

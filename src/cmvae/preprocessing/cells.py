@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from cmvae.base.arrays import BEYOND_FLOAT32, blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
-from cmvae.base.words import SHOWN, counted, listed, quoted, shown
+from cmvae.base.words import SHOWN, listed, quoted, shown
 from cmvae.files.cell_places import CellRows
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 
@@ -91,10 +91,6 @@ class CellCodec(Codec):
         totals = _totals(rows.values)
         if not totals.any():
             raise ValueError(f"modality {modality!r}: all its counts are 0")
-        if len(empty := rows.obs_names[(totals == 0) & _observed(rows.values)]):
-            what = f"modality {modality!r}: no counts in {counted(len(empty), 'cell')}"
-            why = "nothing tells their cluster; leave them out"
-            warnings.warn(f"{what}, such as {listed(map(repr, empty))}: {why}", stacklevel=2)
         # A cell without counts says nothing of how much is counted where something is.
         return cls(**own, size=float(np.median(totals[totals > 0])))
 
@@ -204,6 +200,12 @@ class CellCodec(Codec):
             found[:, there] = values.toarray() if is_sparse(values) else values
             values = found
         return CellRows(values, rows.obs_names, self.var_names, rows.layer)
+
+    def without_counts(self, rows: CellRows) -> list[str]:
+        """Return the cells that have the modality, of whose library size nothing was counted."""
+        if self.dist not in COUNTS or self.size is None:
+            return []
+        return list(rows.obs_names[(_totals(rows.values) == 0) & _observed(rows.values)])
 
     def _own_variables(self, rows: CellRows, modality: str) -> CellRows:
         """Return cells with the variables that were learned, found by name."""

@@ -1,6 +1,7 @@
 """Covariates as they are written, a batch's name or an age, to the numbers of a model and back."""
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
@@ -50,17 +51,18 @@ class CovariateCodec(Settings):
         there = column.dropna()
         if not len(there):
             raise ValueError(f"covariate {name!r}: no sample has a value")
-        if there.nunique() == 1:
+        numbers = _numbers(there)
+        odd = _odd_one(there, kind)
+        if odd is not None:
+            raise ValueError(f"covariate {name!r}: a finite number was expected, got {shown(odd)}")
+        texts = there.map(_text)
+        if texts.nunique() == 1 or (numbers is not None and numbers.nunique() == 1):
             what = f"covariate {name!r} is {shown(there.iloc[0])} for all samples that have it"
             warnings.warn(f"{what}: it is left out", stacklevel=2)
             return None
-        numbers = _numbers(there)
-        if kind == NUMBER or (kind is None and numbers is not None and _are_measured(numbers)):
-            if numbers is None:
-                odd = there[pd.to_numeric(there, errors="coerce").isna()].iloc[0]
-                raise ValueError(f"covariate {name!r}: a number was expected, got {shown(odd)}")
+        if numbers is not None and (kind == NUMBER or (kind is None and _are_measured(numbers))):
             return cls(center=float(numbers.mean()), spread=float(numbers.std()))
-        counts = there.map(_text).value_counts(sort=False).sort_index()
+        counts = texts.value_counts(sort=False).sort_index()
         if len(there) < FEWEST_EACH * len(counts):
             what = f"{len(counts)} different values in {counted(len(there), 'sample')}"
             raise ValueError(f"covariate {name!r}: {what} are an id, not a category")
@@ -88,11 +90,10 @@ class CovariateCodec(Settings):
             bad = numbers.isna() & column.notna() | np.isinf(numbers)
             if bad.any():
                 odd = shown(column[bad].iloc[0])
-                raise ValueError(f"covariate {name!r}: a number was expected, got {odd}")
+                raise ValueError(f"covariate {name!r}: a finite number was expected, got {odd}")
             return ((numbers - self.center) / self.spread).to_numpy(np.float32)
-        found = pd.Index(self.categories).get_indexer(
-            pd.Index(column.map(_text, na_action="ignore"))
-        )
+        own = pd.Index(list(map(_text, self.categories)))
+        found = own.get_indexer(pd.Index(column.map(_text, na_action="ignore")))
         unknown = column[(found < 0) & column.notna().to_numpy()]
         if len(unknown):
             odd = listed(map(repr, unknown.map(_text).unique()))
@@ -179,15 +180,29 @@ def _numbers(column: pd.Series) -> pd.Series | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
+def _odd_one(column: pd.Series, kind: Kind | None) -> Any:
+    """Return the first value that is no finite number, where all were to be numbers; else None.
+
+    So they are where that was said, or where they are but for infinity.
+    """
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    if kind == CATEGORY or (kind is None and numbers.isna().any()):
+        return None
+    is_flag = column.map(lambda value: isinstance(value, bool | np.bool_)) & (kind == NUMBER)
+    odd = column[is_flag | ~np.isfinite(numbers)]
+    return odd.iloc[0] if len(odd) else None
+
+
 def _are_measured(numbers: pd.Series) -> bool:
     whole = bool((numbers == numbers.round()).all())
     return not whole or numbers.nunique() > MOST_WHOLE
 
 
 def _text(value: Any) -> str:
-    """Return a category as it is written: 1.0 as 1."""
+    """Return a category as it is written: 1.0 as 1, the text too, as files write numbers."""
     is_float = isinstance(value, float | np.floating)
-    return str(int(value)) if is_float and float(value).is_integer() else str(value).strip()
+    own = str(int(value)) if is_float and float(value).is_integer() else str(value).strip()
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", own)
 
 
 def _in_order(names: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cmvae.base.words import SHOWN, UnseenError, counted, listed, quoted, raise_all
-from cmvae.files.mudata import CellRows
+from cmvae.files.cell_places import CellRows
 from cmvae.preprocessing.cells import CellCodec
 from cmvae.preprocessing.codec import Codec
 from cmvae.preprocessing.kinds import as_frame
@@ -40,6 +40,7 @@ class Differences:
         held: Learned columns with a cell that holds something.
         rows: How many rows there are.
         what: What a column is called.
+        empty: Cells of whose counts all are 0.
     """
 
     modality: str
@@ -52,6 +53,7 @@ class Differences:
     held: set[str] = field(default_factory=set)
     rows: int = 0
     what: str = "column"
+    empty: list[str] = field(default_factory=list)
 
     def matched(self, rows: Any, codec: Codec) -> Any:
         """Return rows with the columns that a codec learned; the others, and what is new, noted.
@@ -63,7 +65,9 @@ class Differences:
             ValueError: If none of the columns is there, or variables occur more than once.
         """
         if isinstance(codec, CellCodec) and isinstance(rows, CellRows):
-            return self._variables(rows, codec)
+            own = self._variables(rows, codec)
+            self.empty += codec.without_counts(own)
+            return own
         if not isinstance(codec, TABLES) or not isinstance(rows, pd.DataFrame):
             return rows
         self.rows += len(rows)
@@ -144,6 +148,10 @@ class Differences:
         lines = [f"{fact}: {done}" for fact, done in self._of_columns()]
         lines += [f"{line}: taken as missing cells" for line in unknown.values()]
         lines += [f"{fact}: taken as missing cells" for fact in self._hollow(codec)]
+        if self.empty:
+            what = f"no counts in {counted(len(self.empty), 'cell')}"
+            why = "nothing tells their cluster; leave them out"
+            lines.append(f"{what}, such as {listed(map(repr, self.empty))}: {why}")
         return [f"{where}: {line}" for line in lines]
 
     def _are_many(self, column: str) -> bool:

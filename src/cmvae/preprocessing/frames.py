@@ -265,6 +265,21 @@ def check_no_list(tables: Any) -> None:
         )
 
 
+def check_no_cells(tables: Any) -> None:
+    """Refuse a MuData or an AnnData, which are no tables.
+
+    Raises:
+        TypeError: Saying where they go.
+    """
+    if hasattr(tables, "obs_names"):
+        kind = type(tables).__name__
+        way = "from_mudata" if hasattr(tables, "mod") else "from_anndata"
+        raise TypeError(
+            f"X is {kind}, which this estimator does not read: cmvae.omics.{way} and cmvae.fit do, "
+            f"or the command line, cmvae fit; a table of it is a DataFrame of its X"
+        )
+
+
 def split_columns(table: Any, modalities: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Cut one array or DataFrame (n, features) into modalities by column indices or names.
 

@@ -251,7 +251,7 @@ def learn_codec(rows: Any, modality: str, options: ModalityFile | None = None) -
             where neither kinds nor a likelihood are chosen and the rows are words
             (:func:`cmvae.preprocessing.words.are_words`) or shares, as such; bytes
             (n, H, W), (n, C, H, W) or (n, H, W, C), which are images; another array (n, *); paths
-            of images; or :class:`cmvae.files.mudata.CellRows`.
+            of images; or :class:`cmvae.files.cell_places.CellRows`.
         modality: Name for the errors.
         options: How they are to be read.
 

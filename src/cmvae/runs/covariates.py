@@ -30,7 +30,7 @@ def read_covariate_files(
         try:
             own = read_labels(path, file.id, file.column, f"covariate {name!r}")
             found[name] = labels_of(own, ids)[0].reindex(list(ids))
-            if found[name].isna().all():
+            if len(own) and found[name].isna().all():  # without a value: a batch that is not known
                 first = f"the first ids are {own.index[:3].tolist()} and {list(ids[:3])}"
                 raise ValueError(f"covariate {name!r}: {path} shares no id with the data; {first}")
         except (ValueError, KeyError) as error:
