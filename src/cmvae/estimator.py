@@ -601,7 +601,9 @@ class CMVAEClusterer(CallbackSupportMixin, ClusterMixin, TransformerMixin, BaseE
         possible = counted(self.model_.latent_dim, "latent unit")
         logger.info(text, units, possible, counted(in_use, "cluster"))
         if self._run.metrics["still_falling"]:
-            logger.info("the loss was still falling: a larger max_epochs may tell clusters apart")
+            aligned = "alignment" in self._run.metrics["epochs"]
+            more = "alignment_epochs" if aligned else "max_epochs"
+            logger.info("the loss was still falling: more %s may tell clusters apart", more)
         for category, text in self._doubts(in_use, units):
             warnings.warn(text, category, stacklevel=4)
 

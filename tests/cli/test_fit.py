@@ -647,6 +647,20 @@ def test_clusters_without_samples_have_no_stability_and_samples_that_left_groups
     assert "25 % of the samples ended in other clusters than the groups they started in" in out
 
 
+def test_encoders_that_were_still_learning_are_told_of(tmp_path, capsys):
+    metrics = {"sizes": [9, 9], "stability": [None, None], "still_falling": True, "kept": None}
+    record = SimpleNamespace(
+        metrics={**metrics, "epochs": {"alignment": 88, "clusters": 20}},
+        config=SimpleNamespace(recipe=Recipe()),
+        evidence=None,
+        refined=None,
+    )
+    show_clusters(record, tmp_path)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "were still learning what modalities share" in out
+    assert "(--alignment-epochs)" in out
+
+
 @pytest.mark.parametrize(("chosen", "said"), [(1, True), (4, False)])
 def test_one_cluster_is_no_finding_where_others_were_found_and_lost(tmp_path, capsys, chosen, said):
     scores = () if chosen == 1 else (0.0, 0.5, 1.0)

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback
 
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
 from cmvae.metrics import clustering_accuracy
-from cmvae.training.callbacks import CosineDecay
+from cmvae.training.callbacks import CosineDecay, StartCallback
 from cmvae.training.initialization import initialize_clusters
 from cmvae.training.start import ALIGNMENT_WEIGHT, Start
 from training.cases import StopAfter, data, model, train, weights
@@ -310,6 +310,18 @@ def test_the_second_start_has_no_fewer_clusters_than_were_seen_held_out(
     train(trained, shares_the_group_alone(60), max_epochs=4, start=Start(**plan, seed=0))
     assert wanted == ["auto", "auto"] + [3] * (held_out > 0)
     assert trained.n_clusters == last
+
+
+@pytest.mark.parametrize("plan", [{"warmup_epochs": 10}, {"alignment_epochs": (10, 1)}])
+@pytest.mark.parametrize(("losses", "falls"), [(range(20, 0, -1), True), ([9] + [5] * 19, False)])
+def test_it_is_known_whether_the_loss_still_fell_when_clusters_started(
+    monkeypatch, plan, losses, falls
+):
+    start = Start(**plan, initial_clusters=3, seed=0)
+    arguments = {"max_epochs": 14, "batch_size": 600, "callbacks": [give(monkeypatch, losses)]}
+    trainer = train(aligned_model(), shares_the_group_alone(), start=start, **arguments)
+    begin = next(own for own in trainer.callbacks if isinstance(own, StartCallback))
+    assert begin.still_falling == falls
 
 
 @pytest.mark.parametrize(

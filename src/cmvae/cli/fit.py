@@ -42,6 +42,10 @@ NONE_COMPARED = (
     "two of them different: give a number (--clusters)."
 )
 STILL_FALLING = "more (--epochs) may tell clusters apart better."
+STILL_ALIGNING = (
+    "Encoders were still learning what modalities share when the clusters started: more epochs of "
+    "it (--alignment-epochs) may tell clusters apart better."
+)
 
 
 def fit(
@@ -360,8 +364,9 @@ def _doubts(run: "Run") -> Iterator[str]:
         elif evidence is None or evidence.chosen == 1:  # none that ended without samples
             yield ONE_CLUSTER
     if run.metrics["still_falling"]:
-        epochs = run.metrics["epochs"]["warm-up"]
-        yield f"The loss was still falling after {counted(epochs, 'epoch')}: {STILL_FALLING}"
+        epochs = run.metrics["epochs"].get("warm-up")
+        what = f"The loss was still falling after {counted(epochs or 0, 'epoch')}: {STILL_FALLING}"
+        yield what if epochs else STILL_ALIGNING
     if kept is not None and kept < FEW_KEPT:
         left = f"{1 - kept:.0%}".replace("%", " %")
         what = f"{left} of the samples ended in other clusters than the groups they started in"

@@ -62,7 +62,7 @@ class StartCallback(Callback):
         self.ended: int | None = None  # how many epochs there were before the clusters, once known
         self.started = False
         self.least, self.waited = math.inf, 0
-        self.losses: list[float] = []  # of the warm-up's epochs
+        self.losses: list[float] = []  # of the epochs before the clusters start
         self._frozen: list[nn.Parameter] = []
 
     @property
@@ -72,8 +72,8 @@ class StartCallback(Callback):
 
     @property
     def still_falling(self) -> bool:
-        """Whether the warm-up has ended by its number of epochs while its loss still fell."""
-        planned = self.start.warmup_epochs
+        """Whether the clusters started by the number of epochs while the loss still fell."""
+        planned = self.start.before_clusters
         return 0 < planned == len(self.losses) and still_falling(self.losses)
 
     def state_dict(self) -> dict[str, Any]:
@@ -160,12 +160,12 @@ class StartCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """End the warm-up where it has not improved for long."""
-        if self.started or not self.start.warmup_epochs:
+        if self.started or not self.before:
             return
         loss = float(trainer.callback_metrics["train/loss"])
         self.losses.append(loss)
         if self.still_falling:
-            logger.info("the loss was still falling when the warm-up ended: try more epochs")
+            logger.info("the loss was still falling when clusters were to start: try more epochs")
         if self.start.patience is None:
             return
         if loss + LEAST_GAIN < self.least:
