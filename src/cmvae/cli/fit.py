@@ -364,9 +364,10 @@ def _doubts(run: "Run") -> Iterator[str]:
         elif evidence is None or evidence.chosen == 1:  # none that ended without samples
             yield ONE_CLUSTER
     if run.metrics["still_falling"]:
-        epochs = run.metrics["epochs"].get("warm-up")
-        what = f"The loss was still falling after {counted(epochs or 0, 'epoch')}: {STILL_FALLING}"
-        yield what if epochs else STILL_ALIGNING
+        if epochs := run.metrics["epochs"].get("warm-up"):
+            yield f"The loss was still falling after {counted(epochs, 'epoch')}: {STILL_FALLING}"
+        else:
+            yield STILL_ALIGNING
     if kept is not None and kept < FEW_KEPT:
         left = f"{1 - kept:.0%}".replace("%", " %")
         what = f"{left} of the samples ended in other clusters than the groups they started in"

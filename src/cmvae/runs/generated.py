@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cmvae.runs.run import Run
 
-# Of diffusion decoders, as benchmarks/diffusion.py chooses it.
+# Of diffusion decoders; guidance is what benchmarks/diffusion.py chose for its first seed.
 SAMPLING: dict[str, Any] = {"sampler": "sde-dpm++", "steps": 12, "guidance": 2.0, "candidates": 4}
 GENERATED = "generated.json"  # settings and files; it marks a folder that may be replaced
 
