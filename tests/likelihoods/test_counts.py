@@ -95,6 +95,20 @@ def test_gradients_of_dispersion_and_output_are_pytorchs():
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("log_r", [-6.0, 0.0, 2.5, 6.0])
+def test_gradients_are_those_of_the_values(log_r):
+    counts = torch.tensor([0.0, 1, 2, 5, 16, 40, 300], dtype=F64)
+    log_rates = torch.linspace(-4, 9, 27, dtype=F64)[:, None].repeat(1, 7).requires_grad_()
+    likelihood = NegativeBinomial(shape=(7,)).double()
+    raw = torch.full((7,), log_r, dtype=F64, requires_grad=True)
+    torch.autograd.gradcheck(
+        lambda rate, own: likelihood._log_mass(rate, counts, own), (log_rates, raw), rtol=1e-4
+    )
+    torch.autograd.gradcheck(
+        lambda rate: Poisson().log_prob(rate, counts.expand_as(rate)), log_rates, rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_an_infinite_inverse_dispersion_is_poisson(dtype):
     log_rate = torch.linspace(-8, 4, 30, dtype=dtype).expand(3, 30).contiguous()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from cmvae.base.words import shown
@@ -230,9 +231,8 @@ class Poisson(_Counts):
         return torch.poisson(rates, generator=generator)
 
     def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Any) -> Tensor:
-        # log p(x) = −x ψ(log μ − log x) − e(x); of no event −μ.
-        distance = torch.where(counts > 0, log_rate, 0.0) - counts.clamp_min(1).log()
-        return torch.where(counts > 0, -counts * _psi(distance) - _excess(counts), -log_rate.exp())
+        found: Tensor = _PoissonMass.apply(log_rate, counts)
+        return found
 
 
 class NegativeBinomial(_Counts):
@@ -302,19 +302,64 @@ class NegativeBinomial(_Counts):
         return raw + (raw.clamp(*map(math.log, _DISPERSIONS)) - raw).detach()
 
     def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Tensor) -> Tensor:
-        # With n = x + r, q = μ/(r+μ), s = log n(1−q)/r and t = log nq/x:
-        # log p(x) = log r/n + e(n) − e(r) − e(x) − r ψ(s) − x ψ(t); of no event r log(1−q).
-        r, some = log_r.exp(), counts > 0
-        none = -r * functional.softplus(log_rate - log_r)
-        log_rate = torch.where(some, log_rate, 0.0)
-        rate, n = log_rate.exp(), counts + r
-        ratio = (counts - rate) / (r + rate)
+        found: Tensor = _NegativeBinomialMass.apply(log_rate, counts, log_r)
+        return found
+
+
+# Masses, with gradients in closed form
+# --------------------------------------------------------------------------------------------------
+
+
+class _PoissonMass(torch.autograd.Function):
+    """log p(x) = −x ψ(log μ − log x) − e(x); of no event −μ. Its slope along log μ is x − μ."""
+
+    @staticmethod
+    def forward(ctx: Any, log_rate: Tensor, counts: Tensor) -> Tensor:
+        """Return it, of the rate's shape."""
+        rate = log_rate.exp()
+        ctx.save_for_backward(rate, counts)
+        some = -counts * _psi(log_rate - counts.clamp_min(1).log()) - _excess(counts)
+        return torch.where(counts > 0, some, -rate)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient to log μ."""
+        rate, counts = ctx.saved_tensors
+        return gradient * (counts - rate), None
+
+
+class _NegativeBinomialMass(torch.autograd.Function):
+    """log p(x) = log r/n + e(n) − e(r) − e(x) − r ψ(s) − x ψ(t); of no event r s.
+
+    With n = x + r, q = μ/(r+μ), s = log n(1−q)/r = log(1+v), v = (x−μ)/(r+μ), and t = log nq/x. Its
+    slope along log μ is r v, along log r it is x/n + r (e'(n) − e'(r) + s − v).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_rate: Tensor, counts: Tensor, log_r: Tensor) -> Tensor:
+        """Return it, of the rate's shape."""
+        rate, r = log_rate.exp(), log_r.exp()
+        n, ratio = counts + r, (counts - rate) / (r + rate)
         # log1p is exact near 0, where s is a difference of large logarithms, and not near −1.
         far = n.log() - torch.logaddexp(log_r, log_rate)
         s = torch.where(ratio > -0.5, ratio.clamp_min(-0.5).log1p(), far)
         t = s + log_rate - counts.clamp_min(1).log()
         constant = log_r - n.log() + _excess(n) - _excess(r) - _excess(counts)
-        return torch.where(some, constant - r * _psi(s) - counts * _psi(t), none)
+        ctx.save_for_backward(ratio, s, counts, r)
+        return torch.where(counts > 0, constant - r * _psi(s) - counts * _psi(t), r * s)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients to log μ and log r."""
+        ratio, s, counts, r = ctx.saved_tensors
+        of_log_r = None
+        if ctx.needs_input_grad[2]:
+            n = counts + r
+            slope = counts / n + r * (_excess_slope(n) - _excess_slope(r) + s - ratio)
+            of_log_r = (gradient * slope).sum_to_size(r.shape)
+        return gradient * r * ratio, None, of_log_r
 
 
 def _psi(t: Tensor) -> Tensor:
@@ -329,6 +374,13 @@ def _excess(y: Tensor) -> Tensor:
     square = large.square()
     correction = (1 / 12 - (1 / 360 - (1 / 1260 - 1 / (1680 * square)) / square) / square) / large
     return torch.where(y < _SERIES_FROM, exact, 0.5 * (2 * math.pi * large).log() + correction)
+
+
+def _excess_slope(y: Tensor) -> Tensor:
+    """Return e'(y) = ψ(y + 1) − log y, ψ the digamma function, for y > 0, likewise to 1e-9."""
+    small, large = y.clamp_max(_SERIES_FROM), y.clamp_min(_SERIES_FROM)
+    series = (1 / 2 - (1 / 12 - 1 / (120 * large.square())) / large) / large
+    return torch.where(y < _SERIES_FROM, torch.digamma(small + 1) - small.log(), series)
 
 
 def _no_counts(values: Tensor) -> Tensor:

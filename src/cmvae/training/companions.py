@@ -29,11 +29,12 @@ class Companion(nn.Module):
         self.model = model
         self.alignment = alignment
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, inputs: Any) -> Tensor:
         """Return the loss that it learns from a batch by; zero where that is not finite."""
+        batch = read_batch(self.model, inputs)
         loss: Tensor = self.model(batch).loss
         if self.alignment:
-            experts = experts_of(self.model, read_batch(self.model, batch))
+            experts = experts_of(self.model, batch)
             rows = torch.arange(experts.loc.shape[1], device=experts.loc.device)
             parts = rows.chunk(math.ceil(len(rows) / MOST_CONTRASTED))
             contrasts = [alignment_loss(experts.select(own)) for own in parts]

@@ -265,7 +265,8 @@ class CMVAEModule(ModelModule):
         What covariates add to columns has likewise far to go before anything else is learned.
         A scale is one number whose best value changes by orders of magnitude while decoders learn;
         Adam moves its logarithm by at most one learning rate a step. It takes ``SCALE_RATE`` of
-        them here, and without amsgrad, which would remember the steepest step for ever.
+        them here, and without amsgrad, which would remember the steepest step for ever. On a
+        CPU one fused kernel takes the place of a dozen for each parameter.
         """
         if self._optimizer is not None:
             return super().make_optimizer()
@@ -276,7 +277,8 @@ class CMVAEModule(ModelModule):
         if scales:
             rate = SCALE_RATE * self.learning_rate
             groups.append({"params": scales, "lr": rate, "amsgrad": False})
-        return Adam(groups, lr=self.learning_rate, amsgrad=self.amsgrad)
+        fused = True if self.device.type == "cpu" else None
+        return Adam(groups, lr=self.learning_rate, amsgrad=self.amsgrad, fused=fused)
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -321,8 +323,9 @@ class CMVAEModule(ModelModule):
         loss = super().training_step(batch, batch_index)
         if self.warming:
             with together(self.trainer.world_size):
+                read = read_batch(self.model, batch)
                 for companion in self.companions:
-                    loss = loss + companion(batch)
+                    loss = loss + companion(read)
         if self.memberships is not None:
             loss = loss + KEEPING_WEIGHT * self._parting(batch, self.memberships)
         return loss
