@@ -61,6 +61,21 @@ def test_a_single_modality_has_nothing_to_align():
     assert not any(one.alignment for one in made)
 
 
+@pytest.mark.parametrize("n_modalities", [1, 2])
+@pytest.mark.parametrize("library_size", [True, False])
+def test_shares_of_a_total_have_one_companion(n_modalities, library_size):
+    settings = {
+        "n_modalities": n_modalities,
+        "input_dims": {"a": 4, "b": 3} if n_modalities == 2 else {"a": 4},
+        "decoders_dist": {"a": "negative_binomial"},
+        "decoder_dist_params": {"a": {"library_size": library_size}},
+    }
+    made = companions_of(model(**settings))
+    assert len(made) == (1 if library_size else n_modalities + 1)
+    assert not linear_networks(made[0])
+    assert bool(made[0].alignment) == (n_modalities == 2)
+
+
 def test_neither_images_nor_custom_networks_have_companions():
     shapes = {"a": (4,), "b": (3, 8, 8)}
     settings = {"n_modalities": 2, "latent_dim": 2, "modalities_specific_dim": 2}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cmvae.models.alignment import alignment_loss
 from cmvae.models.cmvae import CMVAE
-from cmvae.models.inference import experts_of, read_batch
+from cmvae.models.inference import experts_of, likelihood_of, read_batch
 from cmvae.training.start import ALIGNMENT_WEIGHT
 
 MOST_CONTRASTED = 256  # samples, with each other: their pairs are quadratic in a large batch
@@ -47,7 +47,9 @@ def companions_of(model: CMVAE) -> nn.ModuleList:
 
     A linear model has too few parameters to learn single samples by heart; an aligned one keeps in
     z what modalities share. Where there is nothing to align, a second model of other weights takes
-    the place of the aligned ones.
+    the place of the aligned ones. Of counts with a library size, whose networks already see shares
+    and logarithms, the linear ones cost most of the time and improve nothing: there is one
+    companion, not linear.
     """
     config = model.model_config
     shapes = (config.input_dims or {}).values()
@@ -58,6 +60,9 @@ def companions_of(model: CMVAE) -> nn.ModuleList:
     plans = [(alone, ALIGNMENT_WEIGHT), (linear, 0.0), (linear, ALIGNMENT_WEIGHT)]
     if len(model.modalities) < 2:
         plans = [(alone, 0.0), (linear, 0.0)]
+    blocks = [block for m in model.modalities for block in likelihood_of(model, m).counts]
+    if any(block.size for block in blocks):
+        plans = plans[:1]
     made = [Companion(CMVAE(own), weight) for own, weight in plans]
     for companion in made:
         if model.covariates is not None and companion.model.covariates is not None:
