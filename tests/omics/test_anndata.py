@@ -1,5 +1,7 @@
 """AnnData in and out: places of modalities, results under their keys, in memory and in files."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,14 @@ import scipy.sparse
 import torch
 
 from cmvae import CMVAE, CMVAEConfig, number_clusters
-from cmvae.cli.options import data_files
+from cmvae.cli.options import data_files, with_layers
 from cmvae.data import SparseRows
 from cmvae.files import open_source
 from cmvae.files.cell_places import cells_of
+from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import MuDataModality
 from cmvae.omics import from_anndata, from_mudata, to_anndata, to_mudata
+from cmvae.preprocessing.cells import CellCodec
 from made_files import run
 
 anndata = pytest.importorskip("anndata")
@@ -93,6 +97,64 @@ def test_feature_types_are_modalities():
     np.testing.assert_array_equal(
         values_of(cells, "protein"), adata.layers["counts"].toarray()[:, 8:]
     )
+
+
+@pytest.mark.parametrize("given", ["object", "file"])
+def test_layers_of_one_feature_type_are_read_alone(tmp_path, given):
+    adata = make()
+    adata.var["feature_types"] = ["Gene Expression"] * 8 + ["Antibody Capture"] * 4
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    place = "feature_types:Gene Expression:counts"
+    if given == "object":
+        cells = from_anndata(adata, {"rna": place})
+        read, names = values_of(cells, "rna"), cells.var_names["rna"]
+    else:
+        files = with_layers(data_files(tmp_path / "cells.h5ad", None), ["rna=counts"])
+        assert (files["rna"].layer, files["protein"].layer) == (
+            place,
+            "feature_types:Antibody Capture",
+        )
+        rows = open_source("rna", files["rna"]).read()
+        read, names = rows.values.toarray(), rows.var_names
+    assert names == tuple(GENES[:8])
+    np.testing.assert_array_equal(read, adata.layers["counts"].toarray()[:, :8])
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ("X", "feature_types:Gene Expression"),
+        ("obsm:protein", "obsm:protein"),
+        ("feature_types:Antibody Capture", "feature_types:Antibody Capture"),
+        ("raw", "feature_types:Gene Expression:raw"),
+    ],
+)
+def test_places_other_than_layers_are_taken_as_they_are(tmp_path, said, place):
+    adata = make()
+    adata.var["feature_types"] = ["Gene Expression"] * 8 + ["Antibody Capture"] * 4
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    files = with_layers(data_files(tmp_path / "cells.h5ad", None), [f"rna={said}"])
+    assert files["rna"].layer == place
+    expected = pytest.raises(KeyError, match="unknown layer 'raw'") if said == "raw" else None
+    with expected or nullcontext():
+        open_source("rna", files["rna"])
+
+
+@pytest.mark.parametrize("place", [None, "counts"])
+@pytest.mark.parametrize("given", ["object", "file"])
+def test_feature_types_side_by_side_are_told_of(tmp_path, given, place):
+    adata = make()
+    adata.X = adata.layers["counts"]
+    adata.var["feature_types"] = ["Gene Expression"] * 8 + ["Antibody Capture"] * 4
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    wanted = "'feature_types:Gene Expression" + (":counts'" if place else "' is the place of one")
+    file = ModalityFile(path=str(tmp_path / "cells.h5ad"), layer=place)
+    read = {
+        "object": lambda: from_anndata(adata, {"rna": place}),
+        "file": lambda: CellCodec.learn(open_source("rna", file).read(), "rna"),
+    }
+    with pytest.warns(UserWarning, match="side by side; " + wanted):
+        read[given]()
 
 
 def test_a_coding_reads_other_cells_from_the_same_places():

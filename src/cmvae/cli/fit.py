@@ -104,7 +104,9 @@ def fit(
     layer: Annotated[
         Options,
         typer.Option(
-            metavar="NAME=LAYER", help="The layer of an .h5mu's modality to read, instead of X."
+            metavar="NAME=LAYER",
+            help="The layer, or another place, of an .h5mu or .h5ad to read a modality from, "
+            "instead of X.",
         ),
     ] = None,
     network: Annotated[
@@ -225,6 +227,7 @@ def fit(
         from cmvae.cli.options import (
             covariate_files,
             with_kinds,
+            with_layers,
             with_likelihoods,
             with_named,
             with_reading,
@@ -252,7 +255,7 @@ def fit(
             settings = RunConfig.read(partial / CONFIG)
         else:
             files = with_reading(_files(modality, data, id_column, config), read)
-            files = with_kinds(with_named(files, "--layer", "layer", layer), kind)
+            files = with_kinds(with_layers(files, layer), kind)
             files = with_named(with_likelihoods(files, likelihood), "--network", "network", network)
             recipe = {
                 "n_clusters": None if clusters is None else _number("--clusters", clusters),

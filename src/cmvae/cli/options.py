@@ -236,6 +236,25 @@ def with_named(files: Files, option: str, field: str, values: Iterable[str] | No
     return files | {name: files[name].replace(**{field: value}) for name, value in named.items()}
 
 
+def with_layers(files: Files, values: Iterable[str] | None) -> Files:
+    """Return the files with the places that --layer NAME=PLACE says.
+
+    A layer of a modality that is one feature type of an .h5ad is that of its variables alone.
+
+    Raises:
+        ValueError: As :func:`with_named`.
+    """
+    from cmvae.files.cell_places import TYPES
+
+    changed = with_named(files, "--layer", "layer", values)
+    for name, file in changed.items():
+        own, said = files[name].layer or "", file.layer or ""
+        if own != said and own.startswith(f"{TYPES}:") and not said.startswith((TYPES, "obsm:")):
+            place = own if said == "X" else f"{own}:{said}"
+            changed[name] = file.replace(layer=place)
+    return changed
+
+
 def with_reading(files: Files, values: Iterable[str] | None) -> Files:
     """Return the files with what --read NAME.OPTION=VALUE says of how they are read.
 

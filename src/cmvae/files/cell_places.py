@@ -1,7 +1,7 @@
-"""Where the values of cells lie in an AnnData: in X, a layer, raw, obsm, or X of one feature type.
+"""Where the values of cells lie in an AnnData: in X, a layer, raw, obsm, or one feature type.
 
 A place is named by a text, as ``--layer`` takes it: the name of a layer, ``raw``, ``obsm:KEY``,
-``feature_types:TYPE`` or ``X``, which None is too.
+``feature_types:TYPE`` (of X) or ``feature_types:TYPE:LAYER``, or ``X``, which None is too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,12 +26,14 @@ class CellRows:
         obs_names: The n cells.
         var_names: The variables.
         layer: The place that the values are from; None: ``X``.
+        types: The feature types of the variables, where the place does not name one.
     """
 
     values: Any
     obs_names: pd.Index
     var_names: tuple[str, ...]
     layer: str | None = None
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,17 @@ class CellPlace:
     Attributes:
         kind: ``'X'``, ``'layers'``, ``'raw'``, ``'obsm'`` or ``'feature_types'``.
         key: The layer, the key of obsm, or the feature type; else empty.
+        layer: Of a feature type the layer; empty: ``X``.
     """
 
     kind: str
     key: str = ""
+    layer: str = ""
+
+    @property
+    def matrix(self) -> str | None:
+        """The layer that the values lie in; None: none of the layers."""
+        return (self.key if self.kind == "layers" else self.layer) or None
 
     @classmethod
     def read(cls, text: str | None, where: str, there: Mapping[str, "CellPlace"]) -> "CellPlace":
@@ -65,6 +74,9 @@ class CellPlace:
         kind, _, key = text.partition(":")
         what = {"obsm": "key of obsm", TYPES: "feature type"}.get(kind, "layer")
         name = key if kind in ("obsm", TYPES) else text
+        types = [own.key for own in there.values() if own.kind == TYPES]
+        if of := next((own for own in types if key.startswith(f"{own}:")), None):
+            what, name = "layer", key.removeprefix(f"{of}:")
         raise KeyError(f"{where}: unknown {what} {name!r}; there are {quoted(there)}")
 
 
@@ -77,10 +89,17 @@ def named_places(
     has_x: bool = True,
 ) -> dict[str, CellPlace]:
     """Return the places of an AnnData by their names; a layer comes before all others."""
+    layers, types = list(layers), list(types)
+    parts = {
+        f"{TYPES}:{name}:{layer}": CellPlace(TYPES, name, layer)
+        for name in types
+        for layer in layers
+    }
     places = {
         **({"raw": CellPlace("raw")} if has_raw else {}),
         **{f"obsm:{name}": CellPlace("obsm", name) for name in obsm},
         **{f"{TYPES}:{name}": CellPlace(TYPES, name) for name in types if has_x},
+        **parts,
         **({"X": CellPlace("X")} if has_x else {}),
     }
     own = {name: CellPlace("layers", name) for name in layers}
@@ -100,6 +119,11 @@ def feature_types(adata: Any) -> list[str]:
 def distinct_types(column: Any) -> list[str]:
     """Return the feature types in a column, without missing ones."""
     return list(map(str, pd.Series(column).dropna().unique()))
+
+
+def types_together(place: CellPlace, types: Iterable[str]) -> tuple[str, ...]:
+    """Return the feature types whose variables a place has side by side."""
+    return tuple(types) if place.kind in ("X", "layers") else ()
 
 
 def places_in(adata: Any) -> dict[str, CellPlace]:
@@ -156,7 +180,7 @@ def cells_of(adata: Any, text: str | None, where: str) -> CellRows:
         values = adata.obsm[place.key]
         values = values.to_numpy() if isinstance(values, pd.DataFrame) else values
     else:
-        values = adata.layers[place.key] if place.kind == "layers" else adata.X
+        values = adata.layers[place.matrix] if place.matrix else adata.X
     if values is None:
         raise ValueError(f"{where} has no X; give one of its layers: {quoted(adata.layers)}")
     # A sparse matrix that is still in its file.
@@ -170,4 +194,5 @@ def cells_of(adata: Any, text: str | None, where: str) -> CellRows:
         values = values[:, columns_at(adata, place)]
     if 0 in values.shape:
         raise ValueError(f"{where} is empty: {values.shape[0]} cells, {values.shape[1]} variables")
-    return CellRows(values, adata.obs_names, tuple(map(str, names)), text)
+    types = types_together(place, feature_types(adata))
+    return CellRows(values, adata.obs_names, tuple(map(str, names)), text, types)

@@ -15,6 +15,7 @@ from cmvae.files.cell_places import (
     distinct_types,
     named_places,
     numbered_names,
+    types_together,
 )
 from cmvae.files.hdf5 import (
     DamagedError,
@@ -64,6 +65,7 @@ class MuDataModality(Source):
             node = self._node(group, place)
             self._ids = checked_ids(read_index(group["obs"]), self.where)
             self._var_names, self._columns = _variables(group, place, node)
+            self._types = types_together(place, types_of(group))
             self._check(node)
 
     def read(self) -> CellRows:
@@ -88,7 +90,7 @@ class MuDataModality(Source):
                 if self._columns is not None:
                     values = values[:, self._columns]
                 index = pd.Index(ids, dtype=object)
-                yield ids, CellRows(values, index, self._var_names, self.layer)
+                yield ids, CellRows(values, index, self._var_names, self.layer, self._types)
 
     def _group(self, file: Any) -> Any:
         """Return the modality in the file; an .h5ad is one by itself, whatever its name."""
@@ -109,8 +111,10 @@ class MuDataModality(Source):
 
     def _node(self, group: Any, place: CellPlace) -> Any:
         """Return the matrix in the file, nothing of it read."""
-        if place.kind in ("layers", "obsm"):
-            return group[place.kind][place.key]
+        if place.kind == "obsm":
+            return group["obsm"][place.key]
+        if place.matrix:
+            return group["layers"][place.matrix]
         if place.kind == "raw":
             return group["raw"]["X"]
         if "X" not in group:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field, model_validator
 from cmvae.base.arrays import BEYOND_FLOAT32, blocks, is_sparse, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat
 from cmvae.base.words import SHOWN, listed, quoted, shown
-from cmvae.files.cell_places import CellRows
+from cmvae.files.cell_places import TYPES, CellRows
 from cmvae.preprocessing.codec import Codec, Entry, Likelihood, Params
 
 COUNTS = ("negative_binomial", "poisson")
@@ -71,6 +72,11 @@ class CellCodec(Codec):
                 f"got {shown(dist)}"
             )
         check_variables(pd.Index(rows.var_names, dtype=object), modality)
+        if len(rows.types) > 1:
+            layer = "" if rows.layer in (None, "X") else f":{rows.layer}"
+            what = f"modality {modality!r} has variables of the feature types {quoted(rows.types)}"
+            place = f"{TYPES}:{rows.types[0]}{layer}"
+            warnings.warn(f"{what} side by side; {place!r} is the place of one", stacklevel=2)
         dist = _checked(rows, modality, dist)
         if hollow := _without_values(rows):
             raise ValueError(f"modality {modality!r}: no values in variables {listed(hollow)}")
@@ -199,7 +205,7 @@ class CellCodec(Codec):
             found = np.full((values.shape[0], len(places)), np.nan, dtype)
             found[:, there] = values.toarray() if is_sparse(values) else values
             values = found
-        return CellRows(values, rows.obs_names, self.var_names, rows.layer)
+        return replace(rows, values=values, var_names=self.var_names)
 
     def without_counts(self, rows: CellRows) -> list[str]:
         """Return the cells that have the modality, of whose library size nothing was counted."""
