@@ -114,3 +114,24 @@ def test_what_cannot_be_learned_of_them_is_warned_of():
     assert "1 sample of 4 without it" in said[0]
     assert "which samples have modality 'protein': none of 'b' has it" in said[1]
     assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("share", "others", "words"),
+    [
+        (0.0, 0.2, "none of 'b' has it"),
+        (0.04, 0.8, "hardly any of 'b' has it"),
+        (0.04, 0.3, None),
+        (0.2, 0.8, None),
+        (0.0, 0.0, None),
+    ],
+)
+def test_a_modality_that_hardly_any_of_a_category_have_is_warned_of(share, others, words, recwarn):
+    batch = ["a"] * 50 + ["b"] * 50
+    places = np.arange(50) / 50
+    masks = {"rna": np.ones(100, bool), "protein": np.r_[places < others, places < share]}
+    rows = JoinedRows([], {}, masks, covariates={"batch": batch})
+    warn_of_covariates(learn_covariates({"batch": batch}), rows)
+    said = [str(own.message) for own in recwarn]
+    assert len(said) == (words is not None)
+    assert words is None or f"modality 'protein': {words}" in said[0]

@@ -17,6 +17,7 @@ from cmvae.files.join import JoinedRows
 CATEGORY, NUMBER = "category", "number"
 MOST_WHOLE = 12  # different whole numbers up to which they are the names of categories
 FEWEST_EACH = 2  # samples that a category has on average, below which it is an id
+FEW, MANY = 0.05, 0.5  # shares of a category's samples that have a modality
 
 Kind = Literal["category", "number"]
 
@@ -230,15 +231,19 @@ def warn_of_covariates(codecs: Mapping[str, CovariateCodec], rows: JoinedRows) -
 def _warn_of_confounding(
     name: str, categories: Sequence[str], values: np.ndarray, masks: Mapping[str, np.ndarray]
 ) -> None:
-    """Warn of modalities that samples of some categories never have."""
+    """Warn of modalities that no, or hardly any, samples of some categories have."""
     for modality, seen in masks.items():
-        have = [bool(seen[values == number].any()) for number in range(len(categories))]
-        there = [bool((values == number).any()) for number in range(len(categories))]
-        without = [
-            c for c, own, some in zip(categories, have, there, strict=True) if some and not own
-        ]
-        if without and any(have):
+        shares = {
+            category: float(seen[values == number].mean())
+            for number, category in enumerate(categories)
+            if (values == number).any()
+        }
+        most = max(shares.values(), default=0.0)
+        few = FEW if most >= MANY else 0.0
+        without = [category for category, share in shares.items() if share <= few < most]
+        if without:
             which = listed(map(repr, without))
             what = f"covariate {name!r} tells which samples have modality {modality!r}"
-            why = f"none of {which} has it, so that its effect there cannot be learned"
+            some = "hardly any" if any(shares[own] for own in without) else "none"
+            why = f"{some} of {which} has it, so that its effect there cannot be learned"
             warnings.warn(f"{what}: {why}", stacklevel=4)
