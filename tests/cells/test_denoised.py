@@ -111,6 +111,9 @@ def test_modalities_of_an_anndata_share_a_layer_or_have_a_table(tmp_path):
     assert again.obsm["cmvae_denoised_few"].equals(adata.obsm["cmvae_denoised_few"])
     with pytest.raises(ValueError, match="lacks 5 cells"):
         add_denoised(few, model, cells, "rna")
+    del adata.obsm["peaks"]
+    with pytest.raises(KeyError, match="'atac' was learned from 'obsm:peaks', which is not there"):
+        add_denoised(adata, model, cells, "atac")
 
 
 def test_what_there_is_not_is_refused():

@@ -109,6 +109,16 @@ def test_gradients_are_those_of_the_values(log_r):
     )
 
 
+@pytest.mark.parametrize("likelihood", [Poisson(), NegativeBinomial(inverse_dispersion=2.5)])
+def test_second_derivatives_and_gradients_by_sample(likelihood):
+    counts = torch.tensor([[0.0, 1, 2], [3, 0, 40]], dtype=F64)
+    output = torch.linspace(-1, 2, 6, dtype=F64).reshape(2, 3).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda own: likelihood.log_prob(own, counts), output)
+    each = torch.func.vmap(torch.func.grad(lambda own, x: likelihood.log_prob(own, x).sum()))
+    (every,) = torch.autograd.grad(likelihood.log_prob(output, counts).sum(), output)
+    torch.testing.assert_close(each(output.detach(), counts), every)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_an_infinite_inverse_dispersion_is_poisson(dtype):
     log_rate = torch.linspace(-8, 4, 30, dtype=dtype).expand(3, 30).contiguous()

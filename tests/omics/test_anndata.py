@@ -1,6 +1,6 @@
 """AnnData in and out: places of modalities, results under their keys, in memory and in files."""
 
-from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from cmvae.files.modality import ModalityFile
 from cmvae.files.mudata import MuDataModality
 from cmvae.omics import from_anndata, from_mudata, to_anndata, to_mudata
 from cmvae.preprocessing.cells import CellCodec
+from cmvae.runs.config import RunConfig
 from made_files import run
 
 anndata = pytest.importorskip("anndata")
@@ -120,34 +121,76 @@ def test_layers_of_one_feature_type_are_read_alone(tmp_path, given):
     np.testing.assert_array_equal(read, adata.layers["counts"].toarray()[:, :8])
 
 
+def of_types(path, **layers):
+    """Write cells of two types, one of whose names is that of the other with a layer."""
+    adata = make()
+    adata.var["feature_types"] = ["A"] * 8 + ["A:counts"] * 4
+    for name, values in layers.items():
+        adata.layers[name] = values
+    adata.write_h5ad(path)
+    return adata
+
+
 @pytest.mark.parametrize(
     ("said", "place"),
     [
-        ("X", "feature_types:Gene Expression"),
+        ("counts", "feature_types:A:counts"),
+        ("X", "feature_types:A"),
+        ("raw", "raw"),
         ("obsm:protein", "obsm:protein"),
-        ("feature_types:Antibody Capture", "feature_types:Antibody Capture"),
-        ("raw", "feature_types:Gene Expression:raw"),
+        ("feature_types:A:counts", "feature_types:A:counts"),
+        ("nope", "nope"),
     ],
 )
-def test_places_other_than_layers_are_taken_as_they_are(tmp_path, said, place):
-    adata = make()
-    adata.var["feature_types"] = ["Gene Expression"] * 8 + ["Antibody Capture"] * 4
-    adata.write_h5ad(tmp_path / "cells.h5ad")
-    files = with_layers(data_files(tmp_path / "cells.h5ad", None), [f"rna={said}"])
-    assert files["rna"].layer == place
-    expected = pytest.raises(KeyError, match="unknown layer 'raw'") if said == "raw" else None
-    with expected or nullcontext():
-        open_source("rna", files["rna"])
+@pytest.mark.parametrize("before", ["feature_types:A", "feature_types:A:other"])
+def test_a_layers_name_means_that_of_the_type(tmp_path, said, before, place):
+    of_types(tmp_path / "cells.h5ad", other=np.ones((N, len(GENES))))
+    files = {"a": ModalityFile(path=str(tmp_path / "cells.h5ad"), layer=before)}
+    assert with_layers(files, [f"a={said}"])["a"].layer == place
 
 
-@pytest.mark.parametrize("place", [None, "counts"])
+def test_layers_come_before_other_places_of_their_names(tmp_path):
+    ones = np.ones((N, len(GENES)))
+    of_types(tmp_path / "cells.h5ad", raw=ones, X=ones, feature_types_y=ones)
+    files = {"a": ModalityFile(path=str(tmp_path / "cells.h5ad"), layer="feature_types:A")}
+    for name in ("raw", "X", "feature_types_y"):
+        assert with_layers(files, [f"a={name}"])["a"].layer == f"feature_types:A:{name}"
+
+
+def test_a_type_comes_before_a_layer_of_another(tmp_path):
+    adata = of_types(tmp_path / "cells.h5ad")
+    places = {"a": "feature_types:A", "b": "feature_types:A:counts"}
+    cells = from_anndata(adata, places)
+    assert cells.var_names == {"a": tuple(GENES[:8]), "b": tuple(GENES[8:])}
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("obsm:A:q", "unknown key of obsm 'A:q'"),
+        ("foo:A:counts", "unknown layer 'foo:A:counts'"),
+        ("feature_types:A:counts:nope", "unknown layer 'nope'"),
+        ("feature_types:B", "unknown feature type 'B'"),
+        ("feature_types:A", "unknown place 'feature_types:A of X'"),
+    ],
+)
+def test_unknown_places_are_named(tmp_path, place, words):
+    adata = of_types(tmp_path / "cells.h5ad")
+    if words.endswith("of X'"):
+        adata = anndata.AnnData(None, adata.obs, adata.var, layers={"c": adata.layers["counts"]})
+    with pytest.raises(KeyError, match=words):
+        from_anndata(adata, {"rna": place})
+
+
+@pytest.mark.parametrize("place", [None, "counts", "raw"])
 @pytest.mark.parametrize("given", ["object", "file"])
 def test_feature_types_side_by_side_are_told_of(tmp_path, given, place):
     adata = make()
     adata.X = adata.layers["counts"]
     adata.var["feature_types"] = ["Gene Expression"] * 8 + ["Antibody Capture"] * 4
+    adata.raw = adata.copy()
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    wanted = "'feature_types:Gene Expression" + (":counts'" if place else "' is the place of one")
+    wanted = "'feature_types:Gene Expression" + (":counts'" if place == "counts" else "' names")
     file = ModalityFile(path=str(tmp_path / "cells.h5ad"), layer=place)
     read = {
         "object": lambda: from_anndata(adata, {"rna": place}),
@@ -345,6 +388,8 @@ def test_a_file_of_several_types_goes_from_fit_to_a_copy_of_it(tmp_path, monkeyp
         assert status == 0, err
     assert pd.read_csv("6.csv").equals(pd.read_csv("10.csv"))
     assert set(pd.read_csv("6.csv")["modalities"]) == {"rna"}
+    with pytest.warns(UserWarning, match="genes.h5ad has no 'feature_types:Antibody Capture', wh"):
+        data_files(Path("genes.h5ad"), None, RunConfig.read(Path("run/config.yaml")).modalities)
     status, _, err = run("fit", "--data", "cells.h5ad", "--layer", "rna=norm", "--out", "third")
     assert status == 2
     assert "unknown layer 'norm'; there are 'counts', 'raw', 'obsm:" in err

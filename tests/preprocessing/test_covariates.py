@@ -135,3 +135,16 @@ def test_a_modality_that_hardly_any_of_a_category_have_is_warned_of(share, other
     said = [str(own.message) for own in recwarn]
     assert len(said) == (words is not None)
     assert words is None or f"modality 'protein': {words}" in said[0]
+
+
+def test_many_samples_are_enough_however_small_their_share(recwarn):
+    batch = ["a"] * 100 + ["b"] * 5000 + ["c"] * 100
+    protein = np.r_[np.ones(100, bool), np.arange(5000) < 50, np.zeros(100, bool)]
+    rows = JoinedRows([], {}, {"protein": protein}, covariates={"batch": batch})
+    codecs = learn_covariates({"batch": batch})
+    warn_of_covariates(codecs, rows)
+    rows.masks["protein"][110:] = False
+    warn_of_covariates(codecs, rows)
+    first, second = [str(own.message) for own in recwarn]
+    assert ": none of 'c' has it" in first
+    assert ": none of 'c' and hardly any of 'b' has it" in second

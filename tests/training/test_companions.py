@@ -62,16 +62,18 @@ def test_a_single_modality_has_nothing_to_align():
 
 
 @pytest.mark.parametrize("n_modalities", [1, 2])
-@pytest.mark.parametrize("library_size", [True, False])
-def test_shares_of_a_total_have_one_companion(n_modalities, library_size):
+@pytest.mark.parametrize("library_sizes", [(True, True), (True, False), (False, True)])
+def test_shares_of_a_total_have_one_companion(n_modalities, library_sizes):
+    shapes = dict(zip("ab"[:n_modalities], (4, 3), strict=False))
+    chosen = dict(zip(shapes, library_sizes, strict=False))
     settings = {
         "n_modalities": n_modalities,
-        "input_dims": {"a": 4, "b": 3} if n_modalities == 2 else {"a": 4},
-        "decoders_dist": {"a": "negative_binomial"},
-        "decoder_dist_params": {"a": {"library_size": library_size}},
+        "input_dims": shapes,
+        "decoders_dist": dict.fromkeys(shapes, "negative_binomial"),
+        "decoder_dist_params": {name: {"library_size": own} for name, own in chosen.items()},
     }
     made = companions_of(model(**settings))
-    assert len(made) == (1 if library_size else n_modalities + 1)
+    assert len(made) == (1 if all(chosen.values()) else n_modalities + 1)
     assert not linear_networks(made[0])
     assert bool(made[0].alignment) == (n_modalities == 2)
 

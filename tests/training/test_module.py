@@ -2,12 +2,13 @@ import warnings
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 
 import cmvae.models.inference
 from cmvae import IncompleteDataset, MultimodalBaseDataset, NonFiniteLossError, fit
 from cmvae.models.objectives import DIVERGENCE
-from training.cases import QUIET, data, model, weights
+from cmvae.training.module import CMVAEModule
+from training.cases import QUIET, data, model, train, weights
 
 
 def test_logged_terms_add_up_to_the_loss(tmp_path):
@@ -200,3 +201,35 @@ def test_encoders_that_do_not_see_missing_cells_are_warned_of(tmp_path, seen):
     told = [str(own.message) for own in caught if "missing cells" in str(own.message)]
     assert len(told) == (0 if seen else 1)
     assert seen or "CMVAEConfig(missing_cells=['a'])" in told[0]
+
+
+def fused(module):
+    return [group["fused"] for group in module.make_optimizer().param_groups]
+
+
+def test_the_optimiser_of_a_cpu_is_fused_where_weights_are_dense():
+    module = CMVAEModule(model())
+    assert set(fused(module)) == {True}
+    layer = next(own for own in module.modules() if isinstance(own, torch.nn.Linear))
+    layer.weight = torch.nn.Parameter(
+        torch.randn(layer.out_features, 2 * layer.in_features)[:, ::2]
+    )
+    assert set(fused(module)) == {None}
+
+
+def test_mixed_precision_clips_gradients_on_a_cpu():
+    options = {"precision": "bf16-mixed", "gradient_clip_val": 1.0, "max_epochs": 1}
+    trained = model()
+    before = weights(trained)
+    train(trained, data(), **options)
+    assert not torch.equal(before, weights(trained))
+
+
+@pytest.mark.parametrize("own", [None, torch.optim.SGD])
+def test_a_training_of_another_device_goes_on_as_this_one_can(own):
+    module = CMVAEModule(model(), optimizer=own and (lambda p: own(p, lr=0.1)))
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    checkpoint = {"state_dict": {}, "optimizer_states": [{"param_groups": [{"fused": False}]}]}
+    module.on_load_checkpoint(checkpoint)
+    (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+    assert group["fused"] is (own is None)

@@ -115,7 +115,11 @@ def add_denoised(
     places = cell_rows(mdata.obs_names, cells.obs_names, "mdata")
     whole = found.set_axis(mdata.obs_names[places]).reindex(target.obs_names)
     layer = getattr(cells.coding.codecs[modality], "layer", None)
-    place = CellPlace.read(layer, f"modality {modality!r}", places_in(target))
+    known = places_in(target)
+    if (layer or "X") not in known:
+        what = f"modality: {modality!r} was learned from {layer or 'X'!r}, which is not there"
+        raise KeyError(f"{what}; denoised() returns it")
+    place = CellPlace.read(layer, f"modality {modality!r}", known)
     columns, name = columns_at(target, place), f"{key}_denoised"
     if columns is None:
         # Of objects: there are versions of anndata that cannot write the strings of pandas 3.

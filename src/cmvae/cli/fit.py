@@ -104,9 +104,9 @@ def fit(
     layer: Annotated[
         Options,
         typer.Option(
-            metavar="NAME=LAYER",
-            help="The layer, or another place, of an .h5mu or .h5ad to read a modality from, "
-            "instead of X.",
+            metavar="NAME=PLACE",
+            help="What of an .h5mu or .h5ad to read, instead of X: a layer, raw, obsm:KEY or "
+            "feature_types:TYPE.",
         ),
     ] = None,
     network: Annotated[

@@ -237,21 +237,18 @@ def with_named(files: Files, option: str, field: str, values: Iterable[str] | No
 
 
 def with_layers(files: Files, values: Iterable[str] | None) -> Files:
-    """Return the files with the places that --layer NAME=PLACE says.
-
-    A layer of a modality that is one feature type of an .h5ad is that of its variables alone.
+    """Return the files with the places that --layer NAME=LAYER says.
 
     Raises:
-        ValueError: As :func:`with_named`.
+        ValueError: As :func:`with_named`, and for a file that cannot be read.
     """
-    from cmvae.files.cell_places import TYPES
-
     changed = with_named(files, "--layer", "layer", values)
     for name, file in changed.items():
-        own, said = files[name].layer or "", file.layer or ""
-        if own != said and own.startswith(f"{TYPES}:") and not said.startswith((TYPES, "obsm:")):
-            place = own if said == "X" else f"{own}:{said}"
-            changed[name] = file.replace(layer=place)
+        before, said = files[name].layer, file.layer
+        if said is not None and file.path and before != said and _is_anndata(file.path):
+            from cmvae.files.mudata import layer_of_type
+
+            changed[name] = file.replace(layer=layer_of_type(Path(file.path), before, said))
     return changed
 
 

@@ -4,6 +4,7 @@ A place is named by a text, as ``--layer`` takes it: the name of a layer, ``raw`
 ``feature_types:TYPE`` (of X) or ``feature_types:TYPE:LAYER``, or ``X``, which None is too.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class CellRows:
         obs_names: The n cells.
         var_names: The variables.
         layer: The place that the values are from; None: ``X``.
-        types: The feature types of the variables, where the place does not name one.
+        types: The feature types of variables that lie side by side; empty where the place is one.
     """
 
     values: Any
@@ -43,7 +44,7 @@ class CellPlace:
     Attributes:
         kind: ``'X'``, ``'layers'``, ``'raw'``, ``'obsm'`` or ``'feature_types'``.
         key: The layer, the key of obsm, or the feature type; else empty.
-        layer: Of a feature type the layer; empty: ``X``.
+        layer: The layer, of a place of one feature type; empty: ``X``.
     """
 
     kind: str
@@ -52,8 +53,13 @@ class CellPlace:
 
     @property
     def matrix(self) -> str | None:
-        """The layer that the values lie in; None: none of the layers."""
+        """The layer that the values lie in; None: X, raw or obsm."""
         return (self.key if self.kind == "layers" else self.layer) or None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all variables, of whatever types they are."""
+        return self.kind in ("X", "layers", "raw")
 
     @classmethod
     def read(cls, text: str | None, where: str, there: Mapping[str, "CellPlace"]) -> "CellPlace":
@@ -74,9 +80,11 @@ class CellPlace:
         kind, _, key = text.partition(":")
         what = {"obsm": "key of obsm", TYPES: "feature type"}.get(kind, "layer")
         name = key if kind in ("obsm", TYPES) else text
-        types = [own.key for own in there.values() if own.kind == TYPES]
-        if of := next((own for own in types if key.startswith(f"{own}:")), None):
-            what, name = "layer", key.removeprefix(f"{of}:")
+        known = type_in(text, (own.key for own in there.values() if own.kind == TYPES))
+        if known == key:
+            what, name = "place", f"{text} of X"
+        elif known is not None:
+            what, name = "layer", key.removeprefix(f"{known}:")
         raise KeyError(f"{where}: unknown {what} {name!r}; there are {quoted(there)}")
 
 
@@ -98,8 +106,8 @@ def named_places(
     places = {
         **({"raw": CellPlace("raw")} if has_raw else {}),
         **{f"obsm:{name}": CellPlace("obsm", name) for name in obsm},
-        **{f"{TYPES}:{name}": CellPlace(TYPES, name) for name in types if has_x},
         **parts,
+        **{f"{TYPES}:{name}": CellPlace(TYPES, name) for name in types if has_x},
         **({"X": CellPlace("X")} if has_x else {}),
     }
     own = {name: CellPlace("layers", name) for name in layers}
@@ -111,9 +119,13 @@ def numbered_names(key: str, width: int) -> tuple[str, ...]:
     return tuple(f"{key}_{place}" for place in range(width))
 
 
-def feature_types(adata: Any) -> list[str]:
-    """Return the feature types of an AnnData's variables, in the order in which they first come."""
-    return distinct_types(adata.var[TYPES]) if TYPES in adata.var else []
+def feature_types(adata: Any, kind: str = "X") -> list[str]:
+    """Return the feature types of an AnnData's variables, in the order in which they first come.
+
+    Or, of the ``kind`` of place ``'raw'``, those of the variables there.
+    """
+    var = adata.raw.var if kind == "raw" else adata.var
+    return distinct_types(var[TYPES]) if TYPES in var else []
 
 
 def distinct_types(column: Any) -> list[str]:
@@ -121,15 +133,23 @@ def distinct_types(column: Any) -> list[str]:
     return list(map(str, pd.Series(column).dropna().unique()))
 
 
-def types_together(place: CellPlace, types: Iterable[str]) -> tuple[str, ...]:
-    """Return the feature types whose variables a place has side by side."""
-    return tuple(types) if place.kind in ("X", "layers") else ()
+def type_in(place: str, types: Iterable[str]) -> str | None:
+    """Return which of the feature types a place is of, the longest that fits; None: of none."""
+    kind, _, key = place.partition(":")
+    fits = [own for own in types if key == own or key.startswith(f"{own}:")]
+    return max(fits, key=len, default=None) if kind == TYPES else None
 
 
 def places_in(adata: Any) -> dict[str, CellPlace]:
     """Return the places of an AnnData by their names."""
     has = {"has_raw": adata.raw is not None, "has_x": adata.X is not None}
     return named_places(adata.layers, adata.obsm, feature_types(adata), **has)
+
+
+def tell_left_out(modality: str, place: str | None, where: object) -> None:
+    """Warn of a modality that was learned and whose place is not there."""
+    what = f"{where} has no {place or 'X'!r}, where modality {modality!r} was learned from"
+    warnings.warn(f"{what}: its samples are taken as without it", stacklevel=4)
 
 
 def columns_at(adata: Any, place: CellPlace) -> np.ndarray | None:
@@ -194,5 +214,5 @@ def cells_of(adata: Any, text: str | None, where: str) -> CellRows:
         values = values[:, columns_at(adata, place)]
     if 0 in values.shape:
         raise ValueError(f"{where} is empty: {values.shape[0]} cells, {values.shape[1]} variables")
-    types = types_together(place, feature_types(adata))
-    return CellRows(values, adata.obs_names, tuple(map(str, names)), text, types)
+    together = feature_types(adata, place.kind) if place.is_whole else ()
+    return CellRows(values, adata.obs_names, tuple(map(str, names)), text, tuple(together))

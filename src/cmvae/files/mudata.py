@@ -15,7 +15,8 @@ from cmvae.files.cell_places import (
     distinct_types,
     named_places,
     numbered_names,
-    types_together,
+    tell_left_out,
+    type_in,
 )
 from cmvae.files.hdf5 import (
     DamagedError,
@@ -65,7 +66,8 @@ class MuDataModality(Source):
             node = self._node(group, place)
             self._ids = checked_ids(read_index(group["obs"]), self.where)
             self._var_names, self._columns = _variables(group, place, node)
-            self._types = types_together(place, types_of(group))
+            table = group["raw"] if place.kind == "raw" else group
+            self._types = tuple(types_of(table)) if place.is_whole else ()
             self._check(node)
 
     def read(self) -> CellRows:
@@ -171,6 +173,24 @@ def h5ad_types(path: Path) -> list[str]:
         return types_of(file)
 
 
+def layer_of_type(path: Path, place: str | None, layer: str) -> str:
+    """Return the place that a layer's name means, of a modality that lies at another place.
+
+    Where that is one feature type of an .h5ad, it is the columns of that type in the layer.
+
+    Raises:
+        ImportError: If the extra ``omics`` is not installed.
+        ValueError: If the file is missing, damaged or something else.
+    """
+    with open_h5mu(path) as file:
+        there, types = _places_in(file), types_of(file)
+    known = type_in(place or "", types)
+    own = f"{TYPES}:{known}:{layer}"
+    if known is None or not (own in there or layer == "X"):
+        return layer
+    return own if own in there else f"{TYPES}:{known}"
+
+
 def _variables(group: Any, place: CellPlace, node: Any) -> tuple[tuple[str, ...], Any]:
     """Return the names of the variables of a place, and which columns these are; None: all."""
     if place.kind == "obsm":
@@ -237,7 +257,8 @@ def h5ad_files(path: Path, like: Mapping[str, ModalityFile]) -> dict[str, Modali
 
     Args:
         path: The file.
-        like: Modalities of a run. Those whose place the file does not have are left out.
+        like: Modalities of a run. Those whose place the file does not have are left out, with a
+            warning.
 
     Raises:
         ImportError: If the extra ``omics`` is not installed.
@@ -250,6 +271,8 @@ def h5ad_files(path: Path, like: Mapping[str, ModalityFile]) -> dict[str, Modali
     if not found:
         wanted = quoted(own.layer or "X" for own in like.values())
         raise ValueError(f"{path} has {quoted(there)}; the run read {wanted} from an .h5ad")
+    for name in [name for name in like if name not in found]:
+        tell_left_out(name, like[name].layer, path)
     layers = [own.layer or "X" for own in found.values()]
     if shared := [name for name, at in zip(found, layers, strict=True) if layers.count(at) > 1]:
         what = f"{quoted(shared)} of the run were of one place in files of their own"

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from cmvae.base.words import shown
@@ -311,55 +310,74 @@ class NegativeBinomial(_Counts):
 
 
 class _PoissonMass(torch.autograd.Function):
-    """log p(x) = −x ψ(log μ − log x) − e(x); of no event −μ. Its slope along log μ is x − μ."""
+    """log p(x) = −x ψ(log μ − log x) − e(x); of no event −μ. Its slope along log μ is x − μ.
+
+    To x there is no gradient.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, log_rate: Tensor, counts: Tensor) -> Tensor:
-        """Return it, of the rate's shape."""
-        rate = log_rate.exp()
-        ctx.save_for_backward(rate, counts)
+    def forward(log_rate: Tensor, counts: Tensor) -> Tensor:
+        """Return the log-mass, of the rate's shape."""
         some = -counts * _psi(log_rate - counts.clamp_min(1).log()) - _excess(counts)
-        return torch.where(counts > 0, some, -rate)
+        return torch.where(counts > 0, some, -log_rate.exp())
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the inputs."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradient to log μ."""
-        rate, counts = ctx.saved_tensors
-        return gradient * (counts - rate), None
+        """Return the gradient to log μ, of which there are derivatives too."""
+        log_rate, counts = ctx.saved_tensors
+        return gradient * (counts - log_rate.exp()), None
 
 
 class _NegativeBinomialMass(torch.autograd.Function):
     """log p(x) = log r/n + e(n) − e(r) − e(x) − r ψ(s) − x ψ(t); of no event r s.
 
     With n = x + r, q = μ/(r+μ), s = log n(1−q)/r = log(1+v), v = (x−μ)/(r+μ), and t = log nq/x. Its
-    slope along log μ is r v, along log r it is x/n + r (e'(n) − e'(r) + s − v).
+    slope along log μ is r v, along log r it is x/n + r (e'(n) − e'(r) + s − v). To x there is no
+    gradient.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, log_rate: Tensor, counts: Tensor, log_r: Tensor) -> Tensor:
-        """Return it, of the rate's shape."""
-        rate, r = log_rate.exp(), log_r.exp()
-        n, ratio = counts + r, (counts - rate) / (r + rate)
-        # log1p is exact near 0, where s is a difference of large logarithms, and not near −1.
-        far = n.log() - torch.logaddexp(log_r, log_rate)
-        s = torch.where(ratio > -0.5, ratio.clamp_min(-0.5).log1p(), far)
+    def forward(log_rate: Tensor, counts: Tensor, log_r: Tensor) -> Tensor:
+        """Return the log-mass, of the rate's shape."""
+        r = log_r.exp()
+        n, _, s = _relative(log_rate, counts, log_r)
         t = s + log_rate - counts.clamp_min(1).log()
         constant = log_r - n.log() + _excess(n) - _excess(r) - _excess(counts)
-        ctx.save_for_backward(ratio, s, counts, r)
         return torch.where(counts > 0, constant - r * _psi(s) - counts * _psi(t), r * s)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the inputs."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients to log μ and log r."""
-        ratio, s, counts, r = ctx.saved_tensors
-        of_log_r = None
+        """Return the gradients to log μ and log r, of which there are derivatives too."""
+        log_rate, counts, log_r = ctx.saved_tensors
+        n, ratio, s = _relative(log_rate, counts, log_r)
+        r, of_log_r = log_r.exp(), None
         if ctx.needs_input_grad[2]:
-            n = counts + r
             slope = counts / n + r * (_excess_slope(n) - _excess_slope(r) + s - ratio)
             of_log_r = (gradient * slope).sum_to_size(r.shape)
         return gradient * r * ratio, None, of_log_r
+
+
+def _relative(log_rate: Tensor, counts: Tensor, log_r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return n = x + r, v = (x−μ)/(r+μ) and s = log(1+v)."""
+    rate, r = log_rate.exp(), log_r.exp()
+    n, ratio = counts + r, (counts - rate) / (r + rate)
+    # log1p is exact near 0, where s is a difference of large logarithms, and not near −1.
+    far = n.log() - torch.logaddexp(log_r, log_rate)
+    return n, ratio, torch.where(ratio > -0.5, ratio.clamp_min(-0.5).log1p(), far)
 
 
 def _psi(t: Tensor) -> Tensor:
@@ -377,7 +395,7 @@ def _excess(y: Tensor) -> Tensor:
 
 
 def _excess_slope(y: Tensor) -> Tensor:
-    """Return e'(y) = ψ(y + 1) − log y, ψ the digamma function, for y > 0, likewise to 1e-9."""
+    """Return e'(y) = ψ(y + 1) − log y for y > 0, ψ the digamma function; its series for large y."""
     small, large = y.clamp_max(_SERIES_FROM), y.clamp_min(_SERIES_FROM)
     series = (1 / 2 - (1 / 12 - 1 / (120 * large.square())) / large) / large
     return torch.where(y < _SERIES_FROM, torch.digamma(small + 1) - small.log(), series)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 BLOCK_VALUES = 1 << 19
 MANY, RARE = 1 << 20, 0.25  # values of targets, and the share above zero, from which it pays
@@ -131,9 +130,11 @@ class _ZerosAndRates(torch.autograd.Function):
         return sums, log_rates
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_sums: Tensor, of_rates: Tensor) -> tuple[Tensor | None, ...]:
         """Go through the same blocks: the gradient of log μ, and of the softmax behind it."""
+        if torch.is_grad_enabled():
+            what = "rare counts, of a million values or more, have no second derivatives"
+            raise RuntimeError(f"{what}: take fewer samples at a time")
         output, lse, r = ctx.saved_tensors
         gradient, how = torch.empty_like(output), ctx.how
         of_log_r = None if r is None or not ctx.needs_input_grad[1] else torch.zeros_like(r)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cmvae.base.extras import from_extra
 from cmvae.base.words import listed, quoted, shown
-from cmvae.files.cell_places import places_in, variables_at
+from cmvae.files.cell_places import places_in, tell_left_out, variables_at
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.cells import LIKELIHOODS, CellCodec
 
@@ -106,6 +106,8 @@ def known_places(adata: Any, coding: Preprocessing) -> dict[str, str | None]:
     if not places:
         wanted = quoted(own.layer or "X" for own in codecs.values())
         raise KeyError(f"adata has {quoted(there)}; the coding's modalities lie in {wanted}")
+    for name in [name for name in codecs if name not in places]:
+        tell_left_out(name, codecs[name].layer, "adata")
     layers = list(places.values())
     found = {
         name: layer

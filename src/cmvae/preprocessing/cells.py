@@ -75,8 +75,8 @@ class CellCodec(Codec):
         if len(rows.types) > 1:
             layer = "" if rows.layer in (None, "X") else f":{rows.layer}"
             what = f"modality {modality!r} has variables of the feature types {quoted(rows.types)}"
-            place = f"{TYPES}:{rows.types[0]}{layer}"
-            warnings.warn(f"{what} side by side; {place!r} is the place of one", stacklevel=2)
+            place = f"{TYPES}:{rows.types[0]}" + layer * (layer != ":raw")
+            warnings.warn(f"{what} side by side; {place!r} names those of one", stacklevel=2)
         dist = _checked(rows, modality, dist)
         if hollow := _without_values(rows):
             raise ValueError(f"modality {modality!r}: no values in variables {listed(hollow)}")
@@ -166,7 +166,7 @@ class CellCodec(Codec):
 
     def describe(self) -> str:
         """Return how many variables of what kind there are, and the first names."""
-        layer = "" if self.layer is None else f" of layer {self.layer}"
+        layer = f" of {'' if ':' in self.layer else 'layer '}{self.layer}" if self.layer else ""
         kind = KINDS.get(self.dist, "continuous")
         return f"{len(self.var_names)} {kind}{layer}: {listed(self.var_names)}"
 

@@ -17,7 +17,7 @@ from cmvae.files.join import JoinedRows
 CATEGORY, NUMBER = "category", "number"
 MOST_WHOLE = 12  # different whole numbers up to which they are the names of categories
 FEWEST_EACH = 2  # samples that a category has on average, below which it is an id
-FEW, MANY = 0.05, 0.5  # shares of a category's samples that have a modality
+FEW, LITTLE = 20, 0.1  # samples with a modality, and of the largest share in another category
 
 Kind = Literal["category", "number"]
 
@@ -233,17 +233,17 @@ def _warn_of_confounding(
 ) -> None:
     """Warn of modalities that no, or hardly any, samples of some categories have."""
     for modality, seen in masks.items():
-        shares = {
-            category: float(seen[values == number].mean())
-            for number, category in enumerate(categories)
-            if (values == number).any()
-        }
-        most = max(shares.values(), default=0.0)
-        few = FEW if most >= MANY else 0.0
-        without = [category for category, share in shares.items() if share <= few < most]
-        if without:
-            which = listed(map(repr, without))
+        own = {c: seen[values == number] for number, c in enumerate(categories)}
+        have = {c: (int(some.sum()), float(some.mean())) for c, some in own.items() if len(some)}
+        most = max((share for _, share in have.values()), default=0.0)
+        none = [c for c, (count, _) in have.items() if not count and most]
+        hardly = [c for c, (n, share) in have.items() if 0 < n < FEW and share < LITTLE * most]
+        said = [
+            f"{some} of {listed(map(repr, names))}"
+            for some, names in (("none", none), ("hardly any", hardly))
+            if names
+        ]
+        if said:
             what = f"covariate {name!r} tells which samples have modality {modality!r}"
-            some = "hardly any" if any(shares[own] for own in without) else "none"
-            why = f"{some} of {which} has it, so that its effect there cannot be learned"
-            warnings.warn(f"{what}: {why}", stacklevel=4)
+            why = "so that its effect there cannot be learned"
+            warnings.warn(f"{what}: {' and '.join(said)} has it, {why}", stacklevel=4)

@@ -277,8 +277,21 @@ class CMVAEModule(ModelModule):
         if scales:
             rate = SCALE_RATE * self.learning_rate
             groups.append({"params": scales, "lr": rate, "amsgrad": False})
-        fused = True if self.device.type == "cpu" else None
-        return Adam(groups, lr=self.learning_rate, amsgrad=self.amsgrad, fused=fused)
+        return Adam(groups, lr=self.learning_rate, amsgrad=self.amsgrad, fused=self._fuses)
+
+    @property
+    def _fuses(self) -> bool | None:
+        """True where Adam takes one fused kernel; it needs dense weights, and no mixed precision.
+
+        With that Lightning does not clip gradients of a fused optimiser.
+        """
+        mixed = self._trainer is not None and "mixed" in str(self.trainer.precision)
+        layouts = (torch.contiguous_format, torch.channels_last)
+        dense = all(
+            any(value.is_contiguous(memory_format=layout) for layout in layouts)
+            for value in self.trained_parameters()
+        )
+        return True if self.device.type == "cpu" and dense and not mixed else None
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -355,6 +368,10 @@ class CMVAEModule(ModelModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on without companions where a training had none, as those of cmvae 0.1.0."""
         super().on_load_checkpoint(checkpoint)
+        if self._optimizer is None:  # it may have been another device
+            states = checkpoint.get("optimizer_states", ())
+            for group in [group for state in states for group in state["param_groups"]]:
+                group["fused"] = self._fuses
         if not any(name.startswith("companions.") for name in checkpoint["state_dict"]):
             self.companions = nn.ModuleList()
 
