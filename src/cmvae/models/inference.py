@@ -89,7 +89,7 @@ def evaluating(module: Any) -> Iterator[None]:
 
 
 def read_batch(parts: Parts, inputs: Any) -> Batch:
-    """Read anything that :meth:`cmvae.CMVAE.encode` takes, or has been read; errors as there."""
+    """Read anything that :meth:`cmvae.CMVAE.encode` takes, with its errors; a ``Batch`` is read."""
     if isinstance(inputs, Batch):
         return inputs
     like, config = parts.mixture.centers, parts.model_config
