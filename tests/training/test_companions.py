@@ -61,23 +61,6 @@ def test_a_single_modality_has_nothing_to_align():
     assert not any(one.alignment for one in made)
 
 
-@pytest.mark.parametrize("n_modalities", [1, 2])
-@pytest.mark.parametrize("library_sizes", [(True, True), (True, False), (False, True)])
-def test_shares_of_a_total_have_one_companion(n_modalities, library_sizes):
-    shapes = dict(zip("ab"[:n_modalities], (4, 3), strict=False))
-    chosen = dict(zip(shapes, library_sizes, strict=False))
-    settings = {
-        "n_modalities": n_modalities,
-        "input_dims": shapes,
-        "decoders_dist": dict.fromkeys(shapes, "negative_binomial"),
-        "decoder_dist_params": {name: {"library_size": own} for name, own in chosen.items()},
-    }
-    made = companions_of(model(**settings))
-    assert len(made) == (1 if all(chosen.values()) else n_modalities + 1)
-    assert not linear_networks(made[0])
-    assert bool(made[0].alignment) == (n_modalities == 2)
-
-
 def test_neither_images_nor_custom_networks_have_companions():
     shapes = {"a": (4,), "b": (3, 8, 8)}
     settings = {"n_modalities": 2, "latent_dim": 2, "modalities_specific_dim": 2}
