@@ -14,6 +14,7 @@ WARMUP_STEPS = 480
 ALIGNMENT_STEPS, READING_STEPS = 1200, 450
 RATE, ALIGNED_RATE = 1e-3, 2e-3
 LEAST_PAIRS = 64  # samples seen in two ways, below which a contrast has nothing to tell apart
+MOST_LONGER = 3  # times the steps of an alignment, where few samples are seen in two ways
 HELD_OUT = 0.2  # of the samples, from an alignment
 IMAGE_BATCH = 64  # images cost most: more steps are worth more than larger ones
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
@@ -126,8 +127,9 @@ class Recipe(Settings):
         """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
 
         Images of the same group share little else: by a warm-up z stays unused for long. They get
-        an alignment of about 1200 steps and 450 more of reading, of no more epochs than
-        ``max_epochs`` and half of it, where these are given.
+        an alignment of about 1200 steps, up to thrice as many where not all of them have pairs,
+        and 450 more of reading, of no more epochs than ``max_epochs`` and half of it, where these
+        are given.
 
         Args:
             n_samples: How many samples there are.
@@ -140,7 +142,8 @@ class Recipe(Settings):
         size = size if self.batch_size == "auto" else int(self.batch_size)
         steps = math.ceil(n_samples / size)
         most = MOST_EPOCHS if self.max_epochs == "auto" else int(self.max_epochs)
-        first = min(most, math.ceil(ALIGNMENT_STEPS / steps))
+        longer = min(n_samples / n_pairs, MOST_LONGER)
+        first = min(most, math.ceil(longer * ALIGNMENT_STEPS / steps))
         reading = min(max(1, most // 2), math.ceil(READING_STEPS / steps))
         return self.replace(alignment_epochs=(first, reading), batch_size=size)
 
