@@ -317,9 +317,9 @@ def main() -> None:
     arguments = parser.parse_args()
     size = SIZES[arguments.size]
     size = replace(size, epochs=round(size.epochs * arguments.length))
-    if arguments.missing:  # a half of the tuples has a pair: so often each is seen, as in a recipe
+    if arguments.missing:  # few pairs are there: an alignment thrice as long, as the recipe has it
         first, reading = size.alignment
-        size = replace(size, epochs=size.epochs + first, alignment=(2 * first, reading))
+        size = replace(size, epochs=size.epochs + 2 * first, alignment=(3 * first, reading))
     data = data_of_size(arguments.size, arguments.data, arguments.missing)
     if arguments.minutes:
         size = replace(

@@ -56,6 +56,14 @@ def test_two_modalities_of_images_are_aligned_and_get_small_residual_networks():
     assert again.settings == found.settings
 
 
+def test_where_pairs_are_missing_the_alignment_is_longer():
+    some = {"b": np.arange(N) % 5 != 0}
+    assert prepared(two(), some).config.recipe.alignment == (250, 75)
+    three = {**two(), "c": images(seed=2)}
+    both = {"b": np.arange(N) % 5 != 0, "c": np.arange(N) % 5 == 0}  # a third of all pairs
+    assert prepared(three, both, max_epochs=900).config.recipe.alignment == (600, 75)
+
+
 def test_images_with_captions_are_aligned_and_captions_keep_their_networks():
     words = ["a red spot here", "some green spot", "blue spots there again"]
     captions = pd.DataFrame({"words": [f"{words[i % 3]} n{i % 7}" for i in range(N)]})

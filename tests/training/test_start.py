@@ -99,8 +99,8 @@ def test_images_are_aligned_within_the_epochs_that_there_are():
     assert auto.suited_to(1500, 63) is auto
     found = auto.suited_to(1500, 1500)
     assert (found.alignment, found.batch_size) == ((50, 19), 64)  # 1200 and 450 steps
-    assert auto.suited_to(1500, 1000).alignment == (75, 19)  # as many pairs are seen
-    assert auto.suited_to(1500, 64).alignment == (150, 19)
+    assert auto.suited_to(1500, 1000, 2 / 3).alignment == (75, 19)  # as many pairs are seen
+    assert auto.suited_to(1500, 64, 0.05).alignment == (150, 19)
     assert auto.suited_to(200_000, 200_000).alignment == (1, 1)
     assert auto.suited_to(90, 90).batch_size == 16
     for epochs, wanted in ((1, (1, 1)), (9, (9, 4)), (500, (50, 19))):

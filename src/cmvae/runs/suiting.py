@@ -35,7 +35,9 @@ def suited(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) ->
     if not images or len(images + texts) < 2:
         return config
     seen = np.stack([rows.masks[name] for name in images + texts])
-    recipe = config.recipe.suited_to(seen.shape[1], int((seen.sum(0) > 1).sum()))
+    count, every = seen.sum(0), len(seen)
+    share = float((count * (count - 1)).mean()) / max(1, every * (every - 1))
+    recipe = config.recipe.suited_to(seen.shape[1], int((count > 1).sum()), share)
     if recipe == config.recipe:
         return config
     files = dict(config.modalities)

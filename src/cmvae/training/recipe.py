@@ -14,7 +14,7 @@ WARMUP_STEPS = 480
 ALIGNMENT_STEPS, READING_STEPS = 1200, 450
 RATE, ALIGNED_RATE = 1e-3, 2e-3
 LEAST_PAIRS = 64  # samples seen in two ways, below which a contrast has nothing to tell apart
-MOST_LONGER = 3  # times the steps of an alignment, where few samples are seen in two ways
+MOST_LONGER = 3  # times the steps of an alignment, where samples lack modalities
 HELD_OUT = 0.2  # of the samples, from an alignment
 IMAGE_BATCH = 64  # images cost most: more steps are worth more than larger ones
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
@@ -123,11 +123,11 @@ class Recipe(Settings):
             return ALIGNED_RATE
         return RATE * max(1.0, self.samples_per_step(n_samples) / BATCH)
 
-    def suited_to(self, n_samples: int, n_pairs: int) -> Self:
+    def suited_to(self, n_samples: int, n_pairs: int, share: float = 1.0) -> Self:
         """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
 
         Images of the same group share little else: by a warm-up z stays unused for long. They get
-        an alignment of about 1200 steps, up to thrice as many where not all of them have pairs,
+        an alignment of about 1200 steps, up to thrice as many where samples lack some of them,
         and 450 more of reading, of no more epochs than ``max_epochs`` and half of it, where these
         are given.
 
@@ -135,6 +135,7 @@ class Recipe(Settings):
             n_samples: How many samples there are.
             n_pairs: How many of them are seen in two images at least, or an image and a text; with
                 fewer than 64 nothing changes.
+            share: How many of all pairs of modalities of a sample are there, on average.
         """
         if self.alignment_epochs != "auto" or n_pairs < LEAST_PAIRS:
             return self
@@ -142,7 +143,7 @@ class Recipe(Settings):
         size = size if self.batch_size == "auto" else int(self.batch_size)
         steps = math.ceil(n_samples / size)
         most = MOST_EPOCHS if self.max_epochs == "auto" else int(self.max_epochs)
-        longer = min(n_samples / n_pairs, MOST_LONGER)
+        longer = min(1 / share, MOST_LONGER)
         first = min(most, math.ceil(longer * ALIGNMENT_STEPS / steps))
         reading = min(max(1, most // 2), math.ceil(READING_STEPS / steps))
         return self.replace(alignment_epochs=(first, reading), batch_size=size)
