@@ -122,3 +122,11 @@ def test_odd_values_among_many_are_refused(bad):
     target[65, 7] = target[2, 8] = bad
     with pytest.raises(ValueError, match=rf"at least 0; got {bad:.6g} and 1 other values"):
         likelihood.check(target, "m")
+
+
+def test_second_derivatives_of_rare_counts_are_refused():
+    likelihood = build_likelihood("poisson", {"library_size": True}, "m", (D,))
+    output = torch.zeros(ROWS, D, requires_grad=True)
+    sums = fast(likelihood, output, rare(ROWS, D))
+    with pytest.raises(RuntimeError, match="have no second derivatives"):
+        torch.autograd.grad(sums.sum(), output, create_graph=True)

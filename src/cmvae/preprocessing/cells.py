@@ -73,9 +73,9 @@ class CellCodec(Codec):
             )
         check_variables(pd.Index(rows.var_names, dtype=object), modality)
         if len(rows.types) > 1:
-            layer = "" if rows.layer in (None, "X") else f":{rows.layer}"
+            layer = "" if rows.layer in (None, "X", "raw") else f":{rows.layer}"
             what = f"modality {modality!r} has variables of the feature types {quoted(rows.types)}"
-            place = f"{TYPES}:{rows.types[0]}" + layer * (layer != ":raw")
+            place = f"{TYPES}:{rows.types[0]}{layer}"
             warnings.warn(f"{what} side by side; {place!r} names those of one", stacklevel=2)
         dist = _checked(rows, modality, dist)
         if hollow := _without_values(rows):

@@ -48,8 +48,8 @@ def companions_of(model: CMVAE) -> nn.ModuleList:
     A linear model has too few parameters to learn single samples by heart; an aligned one keeps in
     z what modalities share. Where there is nothing to align, a second model of other weights takes
     the place of the aligned ones. They are most of what a fit costs, and what keeps clusters from
-    being one model's mistake: with the first alone, batches of cells that lack a modality became
-    clusters in two of seven runs, with all three in none.
+    being one model's mistake: with the first alone, clusters of cells told batches that lack a type
+    or a modality in two of seven runs by more than the true types do, with all three in none.
     """
     config = model.model_config
     shapes = (config.input_dims or {}).values()
