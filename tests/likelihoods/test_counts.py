@@ -51,6 +51,19 @@ def test_negative_binomial_density_is_scipys(r, dtype):
     np.testing.assert_allclose(got.double().numpy(), want, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("r", [3e3, 2e5, 1e7, 1e9])
+def test_large_counts_near_their_rate_are_exact_in_float32(r):
+    log_rate = torch.linspace(9, math.log(1e6), 500, dtype=torch.float32)
+    rate = log_rate.double().exp()
+    deviations = torch.linspace(-5, 5, 11, dtype=F64)[:, None] * (rate + rate.square() / r).sqrt()
+    counts = (rate + deviations).round().clamp(0, 1e6)
+    log_rate = log_rate.expand(counts.shape)
+    got, want = (
+        NegativeBinomial(r).log_prob(log_rate.to(d), counts.to(d)) for d in (log_rate.dtype, F64)
+    )
+    assert float((got - want).abs().max()) < 1.2e-3
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 @pytest.mark.parametrize("r", [*DISPERSIONS, 1e3, 1e5])
 def test_negative_binomial_density_is_pytorchs_for_any_dispersion(r, dtype):
@@ -117,6 +130,19 @@ def test_second_derivatives_and_gradients_by_sample(likelihood):
     each = torch.func.vmap(torch.func.grad(lambda own, x: likelihood.log_prob(own, x).sum()))
     (every,) = torch.autograd.grad(likelihood.log_prob(output, counts).sum(), output)
     torch.testing.assert_close(each(output.detach(), counts), every)
+
+
+def test_second_derivatives_where_a_count_is_its_rate():
+    log_rate = torch.tensor([0.0, 0.5], dtype=F64).log1p().requires_grad_()
+    log_r = torch.tensor([0.3, -1.0], dtype=F64, requires_grad=True)
+    counts = torch.ones(2, dtype=F64)
+    likelihood = NegativeBinomial(shape=(2,)).double()
+    naive = distributions.NegativeBinomial(log_r.exp(), logits=log_rate - log_r).log_prob(counts)
+    found = []
+    for mass in (likelihood._log_mass(log_rate, counts, log_r), naive):
+        slopes = torch.autograd.grad(mass.sum(), (log_rate, log_r), create_graph=True)
+        found.append(torch.autograd.grad(sum(s.sum() for s in slopes), (log_rate, log_r)))
+    torch.testing.assert_close(found[0], found[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
