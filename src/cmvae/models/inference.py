@@ -130,8 +130,7 @@ def covariate_codes(parts: Parts, batch: Batch) -> Tensor | None:
 
 def experts_of(parts: Parts, batch: Batch) -> Experts:
     """Encode what is observed, and only that, in the networks' present mode."""
-    encoded = [_expert(parts, batch, i, m) for i, m in enumerate(parts.modalities)]
-    loc, raw, private_loc, private_raw = zip(*encoded, strict=True)
+    loc, raw, private_loc, private_raw = zip(*_encoded(parts, batch), strict=True)
     family = parts.family
     z = torch.stack(loc), family.scale(torch.stack(raw))
     return Experts(family, *z, private_loc, scale_each(family, private_raw), batch.observed)
@@ -158,8 +157,10 @@ def expert_points(
     for chunk in iterate(inputs, batch_size):
         batch = read_batch(parts, chunk)
         with evaluating(parts):
-            experts = experts_of(parts, batch)
-        z = experts.sample_each(1, generator).squeeze(2) if sample else experts.loc
+            if sample:
+                z = experts_of(parts, batch).sample_each(1, generator).squeeze(2)
+            else:
+                z = torch.stack([own[0] for own in _encoded(parts, batch)])
         yield z, batch.observed
 
 
@@ -183,8 +184,13 @@ def nonfinite_experts(parts: Parts, inputs: Any) -> list[str]:
     return found
 
 
+def _encoded(parts: Parts, batch: Batch) -> list[tuple[Tensor, ...]]:
+    """Return location and raw scale of z, (B, d), and of w, (B, dim_m), from each modality."""
+    return [_expert(parts, batch, i, m) for i, m in enumerate(parts.modalities)]
+
+
 def _expert(parts: Parts, batch: Batch, index: int, modality: str) -> tuple[Tensor, ...]:
-    """Return location and raw scale of z, (B, d), and of w, (B, dim_m), from one modality."""
+    """Return those of one modality."""
     cells = batch.cells.get(modality)
     if batch.complete:
         return encode_observed(parts, modality, batch.data[modality], cells)

@@ -15,7 +15,7 @@ def as_pandas(table: Any) -> Any:
     Args:
         table: A frame or series of any library that narwhals knows, or with a ``to_pandas``.
     """
-    if isinstance(table, pd.DataFrame | pd.Series | np.ndarray):
+    if isinstance(table, pd.DataFrame | pd.Series | np.ndarray | dict):
         return table
     import narwhals as nw
 
