@@ -143,6 +143,9 @@ def test_modalities_are_in_the_order_of_the_mudata(path):
         "x": ("protein", "raw"),
         "rna": ("rna", None),
     }
+    gone = {"rna": run["rna"], "peaks": ModalityFile(path="o.h5mu", array="atac")}
+    with pytest.warns(UserWarning, match="has no 'atac', where modality 'peaks' was learned from"):
+        assert list(h5mu_files(path, gone)) == ["rna"]
 
 
 def change_index(path):

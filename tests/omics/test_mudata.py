@@ -276,7 +276,9 @@ def test_other_cells_are_read_in_the_same_way():
             "rna": as_adata(layer.copy(), rna.index, ["new", *shuffled], norm=layer),
         }
     )
-    cells = from_mudata(other, coding=coding)
+    lacking = "mdata has no 'protein', where modality 'protein' was learned from"
+    with pytest.warns(UserWarning, match=lacking):
+        cells = from_mudata(other, coding=coding)
     assert cells.coding is coding
     assert set(cells.obs_names) == set(rna.index)
     values = np.log1p(rna.loc[list(cells.obs_names)].to_numpy().astype(np.float64))

@@ -222,7 +222,8 @@ def h5mu_files(
     Args:
         path: The file.
         like: Modalities of a run: those of them that were read from an .h5mu, and that the file
-            has, are returned, read as they were; others of the file are passed over.
+            has, are returned, read as they were. Those that it lacks are left out, with a warning;
+            others of the file are passed over.
 
     Raises:
         ImportError: If the extra ``omics`` is not installed.
@@ -249,6 +250,8 @@ def h5mu_files(
             f"{path} has modalities {quoted(names)}; "
             f"those the run read from an .h5mu: {quoted(places)}"
         )
+    for name in [name for name in places if name not in found]:
+        tell_left_out(name, places[name][0], path)
     return found
 
 

@@ -91,6 +91,12 @@ def known_modalities(
     return dict.fromkeys(chosen)
 
 
+def tell_lacking(mdata: Any, coding: Preprocessing) -> None:
+    """Warn of modalities that were learned and that a MuData lacks."""
+    for name in [name for name in coding.codecs if name not in mdata.mod]:
+        tell_left_out(name, name, "mdata")
+
+
 def known_places(adata: Any, coding: Preprocessing) -> dict[str, str | None]:
     """Return the modalities of a coding that an AnnData has, name to place.
 

@@ -22,6 +22,7 @@ from cmvae.omics.objects import (
     check_unique,
     known_modalities,
     known_places,
+    tell_lacking,
 )
 from cmvae.omics.obs import covariates_of_cells, labels_of_cells
 from cmvae.preprocessing import Preprocessing
@@ -89,7 +90,7 @@ def from_mudata(
         coding: That of an earlier call: these cells are then read in the same way, for the same
             model. Variables are found by name, others passed over, with a warning; those that
             ``mdata`` lacks are missing cells, which makes the modality dense; modalities that it
-            lacks are unobserved.
+            lacks are unobserved, with a warning.
 
     Raises:
         ImportError: If mudata is not installed.
@@ -112,6 +113,8 @@ def from_mudata(
         >>> to_mudata(mdata, model, cells)  # doctest: +SKIP
     """
     check_mudata(mdata)
+    if coding is not None:
+        tell_lacking(mdata, coding)
     return _read(mdata, modalities, layers, likelihoods, labels, covariates, coding)
 
 
