@@ -386,7 +386,8 @@ def _log_ratio(difference: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def _below_small(log_rate: Tensor) -> Tensor:
     """Return how far log-rates lie below that of the smallest rate that is divided by."""
-    return (math.log(_SMALL_RATE) - log_rate).clamp(0, torch.finfo(log_rate.dtype).max)
+    log_rate = log_rate.clamp_min(torch.finfo(log_rate.dtype).min)  # 0 counts times it must be 0
+    return (math.log(_SMALL_RATE) - log_rate).clamp_min(0)
 
 
 # Of y! and its slope the factors y + 1 to y + 8 are taken one by one, in pairs y (y + 9) + k, and
