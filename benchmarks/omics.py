@@ -1,8 +1,8 @@
 """Time and peak memory of single-cell data from MuData to clusters in MuData, on simulated counts.
 
 Usage: python benchmarks/omics.py [--cells 20000] [--genes 2000] [--counts 1000] [--epochs 12]
-[--record omics]. Writes records/omics.json and omics.md, or those of another name. Runs on the CPU,
-with one thread.
+[--threads 1] [--record omics]. Writes records/omics.json and omics.md, or those of another name.
+Runs on the CPU.
 
 The counts: 8 groups of unequal size; genes, negative binomial, and 100 proteins; library sizes
 that differ between cells; a tenth of the cells lacks either modality. They are made, read,
@@ -94,9 +94,9 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(cells: int, genes: int, total: float, epochs: int) -> list[dict]:
+def measure(cells: int, genes: int, total: float, epochs: int, threads: int) -> list[dict]:
     """Return time and peak memory of every step, and the score; two thirds of epochs warm up."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\.")
     rows: list[dict] = [{"step": "imports", "peak MiB": peak()}]
@@ -163,9 +163,11 @@ def main() -> None:
     )
     for name, default in (("cells", 20000), ("genes", 2000), ("counts", 1000), ("epochs", 12)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--record", default="omics")
     given = parser.parse_args()
-    sizes = (given.cells, given.genes, given.counts, given.epochs)
+    torch.set_num_threads(given.threads)
+    sizes = (given.cells, given.genes, given.counts, given.epochs, given.threads)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         rows = pool.submit(measure, *sizes).result()
     command = "python benchmarks/omics.py"
