@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -130,6 +131,15 @@ def test_second_derivatives_and_gradients_by_sample(likelihood):
     each = torch.func.vmap(torch.func.grad(lambda own, x: likelihood.log_prob(own, x).sum()))
     (every,) = torch.autograd.grad(likelihood.log_prob(output, counts).sum(), output)
     torch.testing.assert_close(each(output.detach(), counts), every)
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+def test_they_compile_whole(name):
+    likelihood = build_likelihood(name, {"library_size": True}, "m", (3,))
+    output, counts = torch.randn(4, 3), torch.tensor([0.0, 2, 7]).expand(4, 3)
+    score = partial(likelihood.log_prob_of_samples, target=counts, axes=1)
+    compiled = torch.compile(score, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(output), score(output))
 
 
 def test_second_derivatives_where_a_count_is_its_rate():

@@ -17,7 +17,7 @@ from cmvae.clusters.evidence import NumberEvidence
 from cmvae.data import SparseRows, StandardisedRows
 from cmvae.metrics import clustering_scores
 from cmvae.omics import from_mudata, read_h5mu, to_mudata
-from cmvae.preprocessing import Preprocessing
+from cmvae.preprocessing import Preprocessing, learn_codec
 from helpers import assert_same_snapshot, snapshot
 from made_cells import as_adata
 
@@ -277,6 +277,11 @@ def test_other_cells_are_read_in_the_same_way():
         }
     )
     lacking = "mdata has no 'protein', where modality 'protein' was learned from"
+    clinic = learn_codec(pd.DataFrame({"age": [1.5, 2.0, 7.5]}), "clinic")
+    more_codecs = Preprocessing(codecs={**coding.codecs, "clinic": clinic})  # a table of the run's
+    with pytest.warns(UserWarning, match=lacking) as told:
+        from_mudata(other, coding=more_codecs)
+    assert not [own for own in told if "clinic" in str(own.message)]
     with pytest.warns(UserWarning, match=lacking):
         cells = from_mudata(other, coding=coding)
     assert cells.coding is coding

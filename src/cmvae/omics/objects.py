@@ -93,8 +93,9 @@ def known_modalities(
 
 def tell_lacking(mdata: Any, coding: Preprocessing) -> None:
     """Warn of modalities that were learned and that a MuData lacks."""
-    for name in [name for name in coding.codecs if name not in mdata.mod]:
-        tell_left_out(name, name, "mdata")
+    for name, codec in coding.codecs.items():
+        if isinstance(codec, CellCodec) and name not in mdata.mod:
+            tell_left_out(name, name, "mdata")
 
 
 def known_places(adata: Any, coding: Preprocessing) -> dict[str, str | None]:

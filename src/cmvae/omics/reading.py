@@ -113,9 +113,10 @@ def from_mudata(
         >>> to_mudata(mdata, model, cells)  # doctest: +SKIP
     """
     check_mudata(mdata)
+    found = _read(mdata, modalities, layers, likelihoods, labels, covariates, coding)
     if coding is not None:
         tell_lacking(mdata, coding)
-    return _read(mdata, modalities, layers, likelihoods, labels, covariates, coding)
+    return found
 
 
 def from_anndata(
