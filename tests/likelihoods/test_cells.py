@@ -24,6 +24,20 @@ def test_only_cells_that_are_there_count(kind):
     torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("kind", ["normal", "bernoulli", "poisson"])
+@pytest.mark.parametrize("lacking", [True, False])
+def test_rows_of_data_are_scored_with_their_cells(kind, lacking):
+    likelihood, rows = build_likelihood(kind, {}, "a", (D,)), torch.tensor([6, 0, 6])
+    _, data, cells = drawn(kind)
+    output = torch.randn(3, 2, D)
+    there = (cells,) if lacking else ()
+    got = likelihood.log_prob_of_rows(output, data, rows, *there)
+    repeated = [own[rows].unsqueeze(1).expand(-1, 2, -1) for own in (data, *there)]
+    torch.testing.assert_close(
+        got, likelihood.log_prob_of_samples(output, repeated[0], 2, *repeated[1:])
+    )
+
+
 @pytest.mark.parametrize("kind", ["poisson", "negative_binomial"])
 def test_shares_of_counts_are_among_those_that_are_there(kind):
     """As for a sample that never had the other columns, with a total of what is there."""

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from cmvae.likelihoods import build_likelihood
+from cmvae.likelihoods import build_likelihood, zeros
 from cmvae.likelihoods.zeros import rare_counts
 
 F64 = torch.float64
@@ -15,6 +15,12 @@ LIKELIHOODS = [
     ("negative_binomial", {"inverse_dispersion": "modality", "library_size": True}),
     ("negative_binomial", {"inverse_dispersion": 2.0, "means": [0.02] * D}),
 ]
+
+
+@pytest.fixture(autouse=True)
+def several_blocks(monkeypatch):
+    """Let a block hold a part of the rows, however many threads there are."""
+    monkeypatch.setattr(zeros, "OF_A_THREAD", (1 << 18) // torch.get_num_threads())
 
 
 def rare(*shape, seed=0, most=3000):
@@ -98,6 +104,24 @@ def test_a_batch_without_any_count(name, params):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     if "library_size" in params:
         assert all(bool((found == 0).all()) for found in every[0])
+
+
+@pytest.mark.parametrize(("name", "params"), LIKELIHOODS)
+def test_rows_of_rare_counts_are_scored_as_if_they_were_gathered(name, params):
+    torch.manual_seed(0)
+    likelihood, data = build_likelihood(name, params, "m", (D,)).double(), rare(ROWS, D)
+    rows = torch.tensor([5, 69, 5, 0])
+    output, weight = torch.randn(4, 2, D, dtype=F64, requires_grad=True), torch.randn(4, 2)
+    inputs = [output, *likelihood.parameters()]
+    want = plain(likelihood, output, data[rows].unsqueeze(1).expand(-1, 2, -1))
+    data[7] = math.nan  # of a sample that lacks the modality
+    likelihood.log_prob = None
+    got = likelihood.log_prob_of_rows(output, data, rows)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+    for one, other in zip(
+        *(torch.autograd.grad((sums * weight).sum(), inputs) for sums in (got, want)), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 def test_only_many_values_that_are_mostly_zero_are_summed_so():

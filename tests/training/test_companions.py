@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils.data import DataLoader, Subset
 
 from cmvae import CMVAE, CMVAEConfig, IncompleteDataset, MultimodalBaseDataset
+from cmvae.models import inference
 from cmvae.models.alignment import alignment_loss
 from cmvae.models.inference import experts_of, read_batch
 from cmvae.training.companions import Companion, companions_of
@@ -81,6 +82,27 @@ def test_a_companion_learns_by_the_objective_and_by_the_alignment():
     aligned = alignment_loss(experts_of(net, read_batch(net, samples.batch(range(20)))))
     torch.testing.assert_close(losses[0.0], objective)
     torch.testing.assert_close(losses[2.0], objective + 2 * aligned)
+
+
+def test_a_batch_is_encoded_once_for_all_that_is_learned_from_it(monkeypatch):
+    calls = []
+
+    class Counted(Watch):
+        def on_train_batch_start(self, trainer, module, batch, index):
+            calls.append(0)
+
+    def counting(*arguments, own=inference.encode_observed):
+        if torch.is_grad_enabled():
+            calls[-1] += 1
+        return own(*arguments)
+
+    monkeypatch.setattr(inference, "encode_observed", counting)
+    watch = Counted()
+    plan = {"max_epochs": 2, "warmup_epochs": 1, "initial_clusters": 3, "seed": 0}
+    train(model(), data(), callbacks=[watch], **plan)
+    assert watch.module.memberships is not None
+    modalities, steps = len(model().modalities), len(calls) // 2
+    assert calls == [4 * modalities] * steps + [modalities] * steps
 
 
 def test_companions_learn_in_the_warm_up_alone():

@@ -96,6 +96,26 @@ class Likelihood(nn.Module, ABC):
             values = torch.where(self.units(cells), values, 0)
         return values.reshape(*reconstruction.shape[:axes], -1).sum(-1)
 
+    def log_prob_of_rows(
+        self, reconstruction: Tensor, data: Tensor, rows: Tensor, cells: Tensor | None = None
+    ) -> Tensor:
+        """Return that of K reconstructions, (R, K, *input shape), of each of some rows of data.
+
+        Args:
+            reconstruction: The decoder's output.
+            data: (B, *input shape).
+            rows: Which of these each reconstruction is of, (R,) int64, any of them repeatedly.
+            cells: Those that are there, of the shape of the data.
+
+        Returns:
+            Log-probabilities, (R, K), as :meth:`log_prob_of_samples` returns them.
+        """
+        parts = [
+            part.index_select(0, rows).unsqueeze(1) for part in (data, cells) if part is not None
+        ]
+        repeated = [part.expand(-1, reconstruction.shape[1], *part.shape[2:]) for part in parts]
+        return self.log_prob_of_samples(reconstruction, repeated[0], 2, *repeated[1:])
+
     def units(self, cells: Tensor) -> Tensor:
         """Return which of the values of :meth:`log_prob` are there, given which cells are."""
         return cells

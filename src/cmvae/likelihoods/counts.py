@@ -19,9 +19,9 @@ from torch.nn import functional
 from cmvae.base.words import shown
 from cmvae.likelihoods.base import CountBlock, Likelihood, at_least_float32, check_same_shape
 from cmvae.likelihoods.zeros import (
-    BLOCK_VALUES,
     Nonzeros,
     Rates,
+    block_values,
     rare_counts,
     unexpanded,
     zeros_and_rates,
@@ -100,31 +100,42 @@ class _Counts(Likelihood):
     ) -> Tensor:
         """Return the summed log-probability; see ``Likelihood.log_prob_of_samples``."""
         if cells is None and self.shape is not None:
+            check_same_shape(reconstruction, target)
             above = rare_counts(target, axes)
             if above is not None:
-                check_same_shape(reconstruction, target)
-                return self._log_prob_of_few(at_least_float32(reconstruction), above, axes)
+                return self._log_prob_of_few(reconstruction, above, axes)
         if cells is None or self.size is None:
             return super().log_prob_of_samples(reconstruction, target, axes, cells)
         values = self._log_prob(reconstruction, torch.where(cells, target, 0), cells)
         return torch.where(cells, values, 0).flatten(axes).sum(-1)
 
+    def log_prob_of_rows(
+        self, reconstruction: Tensor, data: Tensor, rows: Tensor, cells: Tensor | None = None
+    ) -> Tensor:
+        """Return that of rows of data; see ``Likelihood.log_prob_of_rows``."""
+        if cells is None and self.shape is not None:
+            above = rare_counts(data, 1)
+            if above is not None:
+                above = above.at(rows.repeat_interleave(reconstruction.shape[1]))
+                return self._log_prob_of_few(reconstruction, above, 2)
+        return super().log_prob_of_rows(reconstruction, data, rows, cells)
+
     def _log_prob_of_few(self, output: Tensor, above: Nonzeros, axes: int) -> Tensor:
         """Return the summed log-probability, given the counts above zero of the rows."""
+        output = at_least_float32(output)
         flat, counts = output.flatten(axes).flatten(0, -2), above.counts.to(output.dtype)
         totals = None
         if self.size is not None:
-            totals = flat.new_zeros(len(flat)).index_add(0, above.rows, counts)
+            totals = above.summed(counts)
         shift = None if self.log_means is None else self.log_means.to(flat).flatten()
         log_r = self._log_inverse_dispersion(flat)
-        if log_r is not None and log_r.dim():
-            log_r = log_r.flatten()
+        if log_r is not None:
+            log_r = log_r.flatten().expand(flat.shape[1])
         how = Rates(totals, shift, _MAX_LOG_RATE)
         sums, log_rates = zeros_and_rates(flat, above, how, log_r)
-        if log_r is not None and log_r.dim():
-            log_r = log_r[above.columns]
-        found = sums.index_add(0, above.rows, self._log_mass(log_rates, counts, log_r))
-        return found.reshape(output.shape[:axes])
+        parts = [part.split(block_values()) for part in (log_rates, counts, above.columns)]
+        masses = [self._log_mass(rate, x, log_r, j) for rate, x, j in zip(*parts, strict=True)]
+        return (sums + above.summed(torch.cat(masses))).reshape(output.shape[:axes])
 
     @property
     def filling(self) -> Tensor | float:
@@ -173,7 +184,7 @@ class _Counts(Likelihood):
     ) -> None:
         """Refuse anything but integers of at least 0, of any dtype; see ``Likelihood.check``."""
         super().check(target, modality, shape, cells)
-        step = max(1, BLOCK_VALUES // max(1, math.prod(target.shape[1:])))
+        step = max(1, block_values() // max(1, math.prod(target.shape[1:])))
         odd = torch.cat([_no_counts(part) for part in target.split(step)])
         if len(odd):
             got = f"{odd[0].item():.6g} and {len(odd) - 1} other values that are not"
@@ -181,8 +192,13 @@ class _Counts(Likelihood):
             raise ValueError(f"{what}; got {got}")
 
     @abstractmethod
-    def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Any) -> Tensor:
-        """Return log p(counts), of the rate's shape, which counts and log r broadcast to."""
+    def _log_mass(
+        self, log_rate: Tensor, counts: Tensor, log_r: Any, columns: Tensor | None = None
+    ) -> Tensor:
+        """Return log p(counts), of the rate's shape, which counts and log r broadcast to.
+
+        With the ``columns`` of rates and counts, (N,), log r is that of all columns, (D,).
+        """
 
     def _log_inverse_dispersion(self, like: Tensor) -> Any:
         """Return log r of the dtype and device of ``like``, None where there is none."""
@@ -229,7 +245,9 @@ class Poisson(_Counts):
         """Draw counts of rates, floating, of their shape."""
         return torch.poisson(rates, generator=generator)
 
-    def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Any) -> Tensor:
+    def _log_mass(
+        self, log_rate: Tensor, counts: Tensor, log_r: Any, columns: Tensor | None = None
+    ) -> Tensor:
         found: Tensor = _PoissonMass.apply(log_rate, counts)
         return found
 
@@ -300,8 +318,10 @@ class NegativeBinomial(_Counts):
         raw = self.log_inverse_dispersion.to(like.dtype)
         return raw + (raw.clamp(*map(math.log, _DISPERSIONS)) - raw).detach()
 
-    def _log_mass(self, log_rate: Tensor, counts: Tensor, log_r: Tensor) -> Tensor:
-        found: Tensor = _NegativeBinomialMass.apply(log_rate, counts, log_r)
+    def _log_mass(
+        self, log_rate: Tensor, counts: Tensor, log_r: Tensor, columns: Tensor | None = None
+    ) -> Tensor:
+        found: Tensor = _NegativeBinomialMass.apply(log_rate, counts, log_r, columns)
         return found
 
 
@@ -348,15 +368,17 @@ class _NegativeBinomialMass(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(log_rate: Tensor, counts: Tensor, log_r: Tensor) -> Tensor:
+    def forward(log_rate: Tensor, counts: Tensor, log_r: Tensor, columns: Tensor | None) -> Tensor:
         """Return the log-mass, of the rate's shape."""
         rate, r = log_rate.exp(), log_r.exp()
+        excess = _at(columns, _excess(r))
+        r = _at(columns, r)
         n, mean, difference = counts + r, rate + r, counts - rate
         s = _log_ratio(difference, n, mean)
         # x m − n μ = r (x − μ); all is divided by r, for products with it would overflow.
         parts = mean * (counts.clamp_min(1) / r), rate.clamp_min(_SMALL_RATE) * (n / r)
         ratio = _log_ratio(difference, *parts) + _below_small(log_rate)
-        constant = (r / n).log() + _excess(n) - _excess(r) - _excess(counts)
+        constant = (r / n).log() + _excess(n) - excess - _excess(counts)
         return r * s - counts * ratio + constant * (counts > 0)
 
     @staticmethod
@@ -367,15 +389,24 @@ class _NegativeBinomialMass(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients to log μ and log r, of which there are derivatives too."""
-        log_rate, counts, log_r = ctx.saved_tensors
-        rate, r = log_rate.exp(), log_r.exp()
+        log_rate, counts, log_r, columns = ctx.saved_tensors
+        every, rate = log_r.exp(), log_rate.exp()
+        r = _at(columns, every)
         n, mean, difference = counts + r, rate + r, counts - rate
         relative, of_log_r = difference / mean, None
         if ctx.needs_input_grad[2]:
             s = _log_ratio(difference, n, mean)
-            slope = counts / n + r * (_excess_slope(n) - _excess_slope(r) + s - relative)
-            of_log_r = (gradient * slope).sum_to_size(r.shape)
-        return gradient * r * relative, None, of_log_r
+            slopes = _excess_slope(n) - _at(columns, _excess_slope(every))
+            of_log_r = gradient * (counts / n + r * (slopes + s - relative))
+            if columns is not None:
+                of_log_r = torch.zeros_like(log_r).index_add(0, columns, of_log_r)
+            of_log_r = of_log_r.sum_to_size(log_r.shape)
+        return gradient * r * relative, None, of_log_r, None
+
+
+def _at(columns: Tensor | None, values: Tensor) -> Tensor:
+    """Return the values, (D,), of some columns, (N,); all of them, of any shape, for None."""
+    return values if columns is None else values.index_select(0, columns)
 
 
 def _log_ratio(difference: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -420,7 +451,7 @@ def _excess_slope(y: Tensor) -> Tensor:
 def _no_counts(values: Tensor) -> Tensor:
     """Return those of the values (*) that are no integers of at least 0, (N,), floating."""
     values = values.to(torch.promote_types(values.dtype, torch.float32))
-    return values[(values != values.floor().abs()) | values.isinf()]
+    return values[(values.frac() != 0) | (values < 0)]  # of infinity frac() is no number
 
 
 def _read_means(means: Any, library_size: bool, shape: tuple[int, ...] | None) -> tuple[float, ...]:

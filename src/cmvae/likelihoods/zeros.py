@@ -3,7 +3,8 @@
 No count has the log-mass −μ (Poisson) or −r log(1 + μ/r) (negative binomial, of the inverse
 dispersion r), which is all that has to be calculated of almost every value. Forward and backward go
 through the rows in blocks that fit into a processor's cache: of all arrays there are, only the
-decoder's output and its gradient have the size of the output.
+decoder's output, the shares or rates that follow from it, and its gradient have the size of the
+output.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK_VALUES = 1 << 19
+OF_A_THREAD = 1 << 18  # values that a thread works on at a time
 MANY, RARE = 1 << 20, 0.25  # values of targets, and the share above zero, from which it pays
 
 
@@ -35,6 +36,11 @@ class Nonzeros(NamedTuple):
         lengths = self.bounds.diff()
         return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
 
+    def summed(self, values: Tensor) -> Tensor:
+        """Return the sums of values of these counts, (N,), over each row, (R,)."""
+        sums: Tensor = torch.segment_reduce(values, "sum", offsets=self.bounds)
+        return sums
+
     def at(self, rows: Tensor) -> "Nonzeros":
         """Return those of some of the rows, (R,) int64, any of which may occur repeatedly."""
         starts = self.bounds.index_select(0, rows)
@@ -42,7 +48,8 @@ class Nonzeros(NamedTuple):
         bounds = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         places = torch.arange(int(bounds[-1]), device=rows.device)
         places += (starts - bounds[:-1]).repeat_interleave(lengths)
-        return Nonzeros(bounds, self.columns[places], self.counts[places])
+        columns = self.columns.index_select(0, places)
+        return Nonzeros(bounds, columns, self.counts.index_select(0, places))
 
 
 def rare_counts(target: Tensor, axes: int) -> Nonzeros | None:
@@ -56,11 +63,19 @@ def rare_counts(target: Tensor, axes: int) -> Nonzeros | None:
     flat = counts.reshape(-1, target[(0,) * axes].numel())
     if torch.count_nonzero(flat) > RARE * flat.numel():
         return None
-    rows, columns = flat.nonzero(as_tuple=True)
-    bounds = torch.searchsorted(rows, torch.arange(len(flat) + 1, device=flat.device))
-    own = torch.arange(len(flat), device=flat.device).reshape(counts.shape[:axes])
-    every = Nonzeros(bounds, columns, flat[rows, columns])
+    values, (rows, width) = flat.flatten(), flat.shape
+    places = values.nonzero().squeeze(1)
+    bounds = torch.searchsorted(places, torch.arange(rows + 1, device=flat.device) * width)
+    every = Nonzeros(bounds, places % width, values.index_select(0, places))
+    if rows == target.shape[:axes].numel():
+        return every
+    own = torch.arange(rows, device=flat.device).reshape(counts.shape[:axes])
     return every.at(own.expand(target.shape[:axes]).flatten())
+
+
+def block_values() -> int:
+    """Return how many values to work on at a time."""
+    return OF_A_THREAD * torch.get_num_threads()
 
 
 def unexpanded(target: Tensor) -> Tensor:
@@ -94,7 +109,7 @@ def zeros_and_rates(
         output: The decoder's, (R, D), at least float32.
         above: The counts that are not zero.
         how: What rates are.
-        log_r: log r, (D,) or a scalar; None: Poisson.
+        log_r: log r, (D,); None: Poisson.
     """
     found: tuple[Tensor, Tensor] = _ZerosAndRates.apply(output, log_r, above, how)
     return found
@@ -109,24 +124,28 @@ class _ZerosAndRates(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Sum block by block."""
         r = None if log_r is None else log_r.exp()
-        lse, sums = output.new_zeros(len(output), 1), output.new_empty(len(output))
+        kept = torch.empty_like(output) if ctx.needs_input_grad[0] else None
+        sums = output.new_empty(len(output))
         log_rates = output.new_empty(len(above.columns))
-        for rows, own, places in _blocks(output, above):
+        blocks = list(_blocks(output, above))
+        for rows, own, places in blocks:
             part = output[rows]
-            if how.totals is not None:
-                total = how.totals[rows, None]
-                lse[rows] = part.logsumexp(1, keepdim=True)
-                log_rate = part - (lse[rows] - total.log())
-            else:
+            # Shares, or rates where there is no total.
+            base = torch.empty_like(part) if kept is None else kept[rows]
+            if how.totals is None:
                 log_rate = _shifted(part, how)
-            log_rates[own] = log_rate[places]
-            mass = log_rate.exp_()
-            if r is not None:
-                mass = mass.div_(r).log1p_().mul_(r)
-            mass[places] = 0
-            sums[rows] = -mass.sum(1)
-        ctx.above, ctx.how = above, how
-        ctx.save_for_backward(output, lse, r)
+                log_rates[own] = log_rate.flatten().index_select(0, places)
+                rate = torch.exp(log_rate, out=base).clone()
+            else:
+                torch.softmax(part, 1, out=base)
+                total = how.totals[rows, None]
+                offset = total.log() + base.amax(1, True).log() - part.amax(1, True)
+                log_rates[own] = (part + offset).flatten().index_select(0, places)
+                rate = base * total
+            rate.view(-1).index_fill_(0, places, 0)
+            sums[rows] = -(rate.sum(1) if r is None else rate.div_(r).log1p_() @ r)
+        ctx.blocks, ctx.how = blocks, how
+        ctx.save_for_backward(kept, r)
         return sums, log_rates
 
     @staticmethod
@@ -135,28 +154,21 @@ class _ZerosAndRates(torch.autograd.Function):
         if torch.is_grad_enabled():
             what = "rare counts, of a million values or more, have no second derivatives"
             raise RuntimeError(f"{what}: take fewer samples at a time")
-        output, lse, r = ctx.saved_tensors
-        gradient, how = torch.empty_like(output), ctx.how
-        of_log_r = None if r is None or not ctx.needs_input_grad[1] else torch.zeros_like(r)
-        for rows, own, places in _blocks(output, ctx.above):
-            weight = of_sums[rows, None]
-            if how.totals is None:
-                share = None
-                rate = _shifted(output[rows], how).exp_()
-            else:
-                share = (output[rows] - lse[rows]).exp_()
-                rate = share * how.totals[rows, None]
+        kept, r = ctx.saved_tensors
+        gradient, how = torch.empty_like(kept), ctx.how
+        of_log_r = torch.zeros_like(r) if ctx.needs_input_grad[1] else None
+        for rows, own, places in ctx.blocks:
+            base, weight = kept[rows], of_sums[rows]
+            slope = base.clone() if how.totals is None else base * how.totals[rows, None]
+            slope.view(-1).index_fill_(0, places, 0)
             if r is not None:
-                odds = rate / r
-                rate = rate.div_(odds + 1)
+                odds = slope / r
+                slope = slope.div_(odds + 1)
                 if of_log_r is not None:
-                    mass = rate - odds.log1p_().mul_(r)
-                    mass[places] = 0
-                    of_log_r += (weight * mass).sum(0).sum_to_size(r.shape)
-            slope = rate.mul_(-weight)
-            slope[places] = of_rates[own]
-            if share is not None:
-                slope -= share.mul_(slope.sum(1, keepdim=True))
+                    of_log_r += weight @ slope - r * (weight @ odds.log1p_())
+            slope.mul_(-weight[:, None]).view(-1).index_copy_(0, places, of_rates[own])
+            if how.totals is not None:
+                slope.addcmul_(base, slope.sum(1, keepdim=True), value=-1)
             gradient[rows] = slope
         return gradient, of_log_r, None, None
 
@@ -166,14 +178,15 @@ def _shifted(output: Tensor, how: Rates) -> Tensor:
     return (output if how.shift is None else output + how.shift).clamp_max(how.most)
 
 
-def _blocks(
-    output: Tensor, above: Nonzeros
-) -> Iterator[tuple[slice, slice, tuple[Tensor, Tensor]]]:
-    """Yield rows of the output, the counts above zero that are theirs, and the places of these."""
-    step = max(1, BLOCK_VALUES // output.shape[1])
-    rows = above.rows
+def _blocks(output: Tensor, above: Nonzeros) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield rows of the output, the counts above zero that are theirs, and the places of these.
+
+    Places are those among the values of the rows.
+    """
+    width = output.shape[1]
+    step = max(1, block_values() // width)
+    places = above.rows * width + above.columns
     for start in range(0, len(output), step):
         block = slice(start, min(start + step, len(output)))
         first, last = above.bounds[[block.start, block.stop]].tolist()
-        own = slice(first, last)
-        yield block, own, (rows[own] - start, above.columns[own])
+        yield block, slice(first, last), places[first:last] - start * width

@@ -171,6 +171,7 @@ class CMVAE(nn.Module):
         narrowed: bool = True,
         views: Any = None,
         information: float | None = None,
+        return_experts: bool = False,
         generator: Generator | None = None,
     ) -> ModelOutput:
         """Evaluate the training objective of a batch, a bound of :mod:`cmvae.models.objectives`.
@@ -185,7 +186,8 @@ class CMVAE(nn.Module):
 
         Returns:
             ``loss``, the negative bound averaged over the batch, scalar; ``loss_sum``, summed over
-            it; ``metrics``, detached scalars (:func:`cmvae.models.objectives.bound_terms`).
+            it; ``metrics``, detached scalars (:func:`cmvae.models.objectives.bound_terms`);
+            ``experts``, what encoders say of the batch, if ``return_experts``.
         """
         config = self.model_config
         draws = config.K if K is None else positive_int("K", K)
@@ -194,11 +196,12 @@ class CMVAE(nn.Module):
         batch = inference.with_covariates(self, read_batch(self, inputs), generator)
         others = len(self.modalities) ** 2  # every expert's draws are decoded into every modality
         generation.check_draws(self, "K", draws, draws * len(batch) * others)
-        experts, added = experts_of(self, batch), {}
+        told = experts = experts_of(self, batch)
+        added = {}
         codes = inference.covariate_codes(self, batch)
         if config.forgetting and codes is not None and self.training:
-            told = forgetting_loss(self, batch, experts, codes, generator)
-            added["forgetting"] = config.forgetting * told
+            penalty = forgetting_loss(self, batch, experts, codes, generator)
+            added["forgetting"] = config.forgetting * penalty
         if alignment is not None:
             scale = positive_float("alignment", alignment)
             seen = experts if views is None else experts_of(self, read_batch(self, views))
@@ -215,7 +218,10 @@ class CMVAE(nn.Module):
         for name, value in added.items():
             loss, loss_sum = loss + value, loss_sum + value * len(batch)
             metrics[name] = value.detach()
-        return ModelOutput(loss=loss, loss_sum=loss_sum, metrics=metrics)
+        output = ModelOutput(loss=loss, loss_sum=loss_sum, metrics=metrics)
+        if return_experts:
+            output.experts = told
+        return output
 
     def align(self, inputs: Any) -> ModelOutput:
         """Evaluate :func:`cmvae.models.alignment.alignment_loss` alone, as :meth:`forward` does."""

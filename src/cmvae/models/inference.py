@@ -288,16 +288,14 @@ def score_rows(
     m is the modality at place ``index``, which they have observed.
     """
     modality = parts.modalities[index]
-    draws = latents.shape[1]
-
-    def repeated(values: Tensor) -> Tensor:
-        own = values.index_select(0, rows).unsqueeze(1)
-        return own.expand(-1, draws, *own.shape[2:])
-
-    cells = repeated(batch.cells[modality]) if modality in batch.cells else None
     codes = covariate_codes(parts, batch)
-    codes = None if codes is None else repeated(codes)
-    return score(parts, modality, latents, repeated(batch.data[modality]), cells, rescaled, codes)
+    if codes is not None:
+        codes = codes.index_select(0, rows).unsqueeze(1).expand(-1, latents.shape[1], -1)
+    reconstruction = decode_latents(parts, modality, latents, codes)
+    cells = (batch.cells[modality],) if modality in batch.cells else ()
+    likelihood, data = likelihood_of(parts, modality), batch.data[modality]
+    values = likelihood.log_prob_of_rows(reconstruction, data, rows, *cells)
+    return _as_counted(parts, modality, values, latents, rescaled)
 
 
 def _log_likelihood(parts: Parts, index: int, batch: Batch, z: Tensor, drawn: Draws) -> Tensor:
@@ -352,6 +350,13 @@ def score(
     reconstruction = decode_latents(parts, modality, latents, codes)
     there = () if cells is None else (cells,)
     values = likelihood.log_prob_of_samples(reconstruction, target, len(lead), *there)
+    return _as_counted(parts, modality, values, latents, rescaled)
+
+
+def _as_counted(
+    parts: Parts, modality: str, values: Tensor, latents: Tensor, rescaled: bool
+) -> Tensor:
+    """Return log-likelihoods, at least float32, times what the modality counts if ``rescaled``."""
     values = values.to(torch.promote_types(latents.dtype, torch.float32))
     factor = parts.rescale_factors[modality] if rescaled else 1.0
     return values if factor == 1.0 else values * factor

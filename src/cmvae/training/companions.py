@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from cmvae.models.alignment import alignment_loss
 from cmvae.models.cmvae import CMVAE
-from cmvae.models.inference import experts_of, read_batch
 from cmvae.training.start import ALIGNMENT_WEIGHT
 
 MOST_CONTRASTED = 256  # samples, with each other: their pairs are quadratic in a large batch
@@ -31,10 +30,10 @@ class Companion(nn.Module):
 
     def forward(self, inputs: Any) -> Tensor:
         """Return the loss that it learns from a batch by; zero where that is not finite."""
-        batch = read_batch(self.model, inputs)
-        loss: Tensor = self.model(batch).loss
+        output = self.model(inputs, return_experts=True)
+        loss: Tensor = output.loss
         if self.alignment:
-            experts = experts_of(self.model, batch)
+            experts = output.experts
             rows = torch.arange(experts.loc.shape[1], device=experts.loc.device)
             parts = rows.chunk(math.ceil(len(rows) / MOST_CONTRASTED))
             contrasts = [alignment_loss(experts.select(own)) for own in parts]

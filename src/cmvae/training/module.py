@@ -19,7 +19,7 @@ from cmvae.base.outputs import ModelOutput
 from cmvae.base.processes import FAULTS, together
 from cmvae.likelihoods import learned_scales
 from cmvae.models.cmvae import CMVAE
-from cmvae.models.inference import experts_of, nonfinite_experts, read_batch
+from cmvae.models.inference import nonfinite_experts, read_batch
 from cmvae.models.views import other_views, without_rows
 from cmvae.networks.shifted import shifts_of
 from cmvae.training.checkpoints import settings_of
@@ -138,7 +138,12 @@ class ModelModule(LightningModule):
         last = self.trainer.global_step + 1 == self.trainer.max_steps
         if self.trainer.is_last_batch or last:
             self.means = self._log_means("train")
-        return output.loss
+        return self.total_loss(batch, output)
+
+    def total_loss(self, batch: Any, output: ModelOutput) -> Tensor:
+        """Return what a step goes down by, given the loss and terms that are logged."""
+        loss: Tensor = output.loss
+        return loss
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Keep the loss of a batch; processes may have different numbers of these batches."""
@@ -322,8 +327,10 @@ class CMVAEModule(ModelModule):
         if self.encoders_alone:
             return self.model.align(self._views(batch))
         others = "alignment" in self.options and (self.views or self.held_out is not None)
-        seen = {"views": self._views(batch)} if others else {}
-        return self.model(batch, **self.options, **seen)
+        more: dict[str, Any] = {"views": self._views(batch)} if others else {}
+        if self.memberships is not None:
+            more["return_experts"] = True
+        return self.model(batch, **self.options, **more)
 
     def _views(self, batch: Any) -> Any:
         shapes = self.model.model_config.input_dims or {}
@@ -331,19 +338,21 @@ class CMVAEModule(ModelModule):
             batch = without_rows(batch, self.held_out)
         return other_views(batch, shapes) if self.views else batch
 
-    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+    def total_loss(self, batch: Any, output: ModelOutput) -> Tensor:
         """Return the loss of a batch, with those of companions and of memberships to keep."""
-        loss = super().training_step(batch, batch_index)
+        loss = super().total_loss(batch, output)
         if self.warming:
             with together(self.trainer.world_size):
                 read = read_batch(self.model, batch)
                 for companion in self.companions:
                     loss = loss + companion(read)
         if self.memberships is not None:
-            loss = loss + KEEPING_WEIGHT * self._parting(batch, self.memberships)
+            loss = loss + KEEPING_WEIGHT * self._parting(batch, output, self.memberships)
         return loss
 
-    def _parting(self, batch: Any, memberships: Tensor | FewRows) -> Tensor | float:
+    def _parting(
+        self, batch: Any, output: ModelOutput, memberships: Tensor | FewRows
+    ) -> Tensor | float:
         """Return the mean cross entropy of p(c|z) with the memberships of a batch's rows."""
         # Of a plain mapping, 'rows' is a modality.
         rows = batch.get("rows") if isinstance(batch.get("data"), Mapping) else None
@@ -352,7 +361,7 @@ class CMVAEModule(ModelModule):
                 warnings.warn(NO_ROWS, stacklevel=2)
             self._told = True
             return 0.0
-        means = experts_of(self.model, read_batch(self.model, batch)).mean
+        means = output.experts.mean
         log_p = self.model.mixture.log_joint(means).log_softmax(-1).clamp_min(FLOOR)
         return -(memberships[rows].to(log_p) * log_p).sum() / len(log_p)
 
