@@ -103,9 +103,10 @@ class CMVAEClusterer(CallbackSupportMixin, ClusterMixin, TransformerMixin, BaseE
         rule: The assignment rule, ``'joint'``, ``'mean'`` or ``'vote'``.
         alignment_epochs: For modalities that share little but the cluster: so many epochs in which
             the encoders alone learn what modalities share, and so many in which decoders learn to
-            read it, as in :func:`cmvae.fit`; None: none. ``'auto'``: some 1200 and 450 steps where
-            64 samples or more are seen in two arrays of images, or in one and a text; images then
-            get small residual networks and a Laplace likelihood; else none.
+            read it, as in :func:`cmvae.fit`; a third number is up to how many of the first kind
+            there may be while more groups are found; None: none. ``'auto'``: some 1200 and 450
+            steps, up to 3600, where 64 samples or more are seen in two arrays of images, or in one
+            and a text; images then get small residual networks and a Laplace likelihood; else none.
         max_epochs: Epochs with a single cluster; ``'auto'``: 480 steps, and at least 10 epochs; of
             more than 20,480 samples 2400 steps. Training stops earlier when the bound no longer
             improves. A sixth as many follow with all clusters.

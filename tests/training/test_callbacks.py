@@ -312,6 +312,76 @@ def test_the_second_start_has_no_fewer_clusters_than_were_seen_held_out(
     assert trained.n_clusters == last
 
 
+class Phases(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_epoch_end(self, trainer, module):
+        self.seen.append(module.phase[0])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "aligned", "looks"),
+    [
+        ([2, 2], 4, [3, 4]),
+        ([2, 3, 3], 5, [3, 4, 5]),
+        ([1, 1, 1, 3, 4, 4, 9], 8, [3, 4, 5, 6, 7, 8]),
+        ([1] * 9, 9, [3, 4, 5, 6, 7, 8, 9]),
+        ([3, 2], 4, [3, 4]),
+    ],
+)
+def test_an_alignment_goes_on_while_more_groups_are_found(monkeypatch, numbers, aligned, looks):
+    looked, begin, phases, left = [], [], Phases(), iter(numbers)
+
+    def number(self, module):
+        begin.append(self)
+        looked.append(len(self.losses))
+        return next(left)
+
+    monkeypatch.setattr(StartCallback, "_number", number)
+    start = Start(alignment_epochs=(4, 1), longest_alignment=9, initial_clusters=3, seed=0)
+    arguments = {"max_epochs": 7, "start": start, "batch_size": 60}
+    train(aligned_model(), shares_the_group_alone(60), callbacks=[phases], **arguments)
+    assert looked == looks
+    assert begin[0].before == aligned
+    assert "".join(phases.seen) == "a" * (aligned + 2) + "c"
+
+
+def test_groups_are_counted_without_a_trace():
+    trained, counts = aligned_model(), []
+
+    class Look(Callback):
+        def on_train_epoch_end(self, trainer, module):
+            begin = next(own for own in trainer.callbacks if isinstance(own, StartCallback))
+            if trainer.current_epoch in (0, 14):
+                before = {n: value.clone() for n, value in module.model.state_dict().items()}
+                drawn = torch.get_rng_state()
+                counts.append(begin._number(module))
+                assert torch.equal(drawn, torch.get_rng_state())
+                for name, value in module.model.state_dict().items():
+                    assert torch.equal(value, before[name])
+
+    start = Start(alignment_epochs=(15, 1), initial_clusters=2, seed=0)
+    arguments = {"max_epochs": 18, "learning_rate": 3e-3, "batch_size": 50, "seed": 0}
+    train(trained, shares_the_group_alone(), start=start, callbacks=[Look()], **arguments)
+    assert counts == [1, 3]  # though two are wanted
+    assert trained.n_clusters == 2
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6, 7, 9])
+def test_a_resumed_run_aligns_as_long_as_the_whole_one(monkeypatch, stop):
+    samples = shares_the_group_alone(60)
+    monkeypatch.setattr(StartCallback, "_number", lambda own, _: min(len(own.losses), 6))
+    start = Start(alignment_epochs=(2, 1), longest_alignment=8, initial_clusters=3, seed=0)
+    arguments = {"max_epochs": 5, "start": start, "seed": 1}
+    whole, part, resumed = aligned_model(), aligned_model(), aligned_model(seed=5)
+    trainer = train(whole, samples, "whole", **arguments)
+    assert trainer.current_epoch == 10  # seven of the encoders alone
+    train(part, samples, "part", callbacks=[StopAfter(stop)], **arguments)
+    train(resumed, samples, "part", resume_from="part/checkpoints/last.ckpt", **arguments)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
 @pytest.mark.parametrize("plan", [{"warmup_epochs": 10}, {"alignment_epochs": (10, 1)}])
 @pytest.mark.parametrize(("losses", "falls"), [(range(20, 0, -1), True), ([9] + [5] * 19, False)])
 def test_it_is_known_whether_the_loss_still_fell_when_clusters_started(

@@ -20,6 +20,8 @@ from cmvae.training.start import ALIGNMENT_WEIGHT, INFORMATION_WEIGHT, Start, st
         ({"alignment_epochs": "12"}, "alignment_epochs must be two positive integers, got '12'"),
         ({"alignment_epochs": (1, 1), "warmup_epochs": 1}, "two ways to begin: give one"),
         ({"alignment_epochs": (1, 1), "patience": 1}, "patience ends a warm-up: leave it"),
+        ({"alignment_epochs": (3, 1), "longest_alignment": 2}, "longest_alignment is at least"),
+        ({"longest_alignment": 2}, "longest_alignment is at least"),
         ({"initial_clusters": "x"}, "initial_clusters must be a positive integer or 'auto'"),
         (
             {"method": "magic"},
@@ -99,6 +101,16 @@ def test_images_are_aligned_within_the_epochs_that_there_are():
     assert auto.suited_to(1500, 63) is auto
     found = auto.suited_to(1500, 1500)
     assert (found.alignment, found.batch_size) == ((50, 19), 64)  # 1200 and 450 steps
+    assert found.start_of_training(1500).longest_alignment == 150
+    for epochs, most in ((1, 1), (60, 60), (500, 150)):
+        plan = auto.replace(max_epochs=epochs).suited_to(1500, 1500).start_of_training(1500)
+        assert plan.longest_alignment == most
+    longer = auto.suited_to(1500, 1000, 2 / 3).start_of_training(1500)
+    assert (longer.longest_alignment, longer.spare) == (150, 75)
+    assert auto.suited_to(1500, 64, 0.05).start_of_training(1500).spare == 0
+    given = Recipe(alignment_epochs=(3, 2)).start_of_training(1500)
+    assert (given.longest_alignment, given.spare) == (3, 0)
+    assert Recipe(alignment_epochs=[3, 2, 5]).start_of_training(1500).spare == 2
     assert auto.suited_to(1500, 1000, 2 / 3).alignment == (75, 19)  # as many pairs are seen
     assert auto.suited_to(1500, 64, 0.05).alignment == (150, 19)
     assert auto.suited_to(200_000, 200_000).alignment == (1, 1)
@@ -125,11 +137,13 @@ def test_the_learning_rate_falls_after_an_alignment_unless_it_is_given():
         Recipe(learning_rate="fast")
 
 
-@pytest.mark.parametrize("wrong", [3, (0, 2), (1, 2.0), "12", "none"])
+@pytest.mark.parametrize("wrong", [3, (0, 2), (1, 2.0), "12", "none", (1, 2, 3, 4), ()])
 def test_what_is_no_alignment_is_refused_with_what_is_allowed(wrong):
     message = r"^alignment_epochs must be two positive integers, \(0, 0\) for none, or 'auto', got"
     with pytest.raises(ValueError, match=message):
         Recipe(alignment_epochs=wrong)
+    with pytest.raises(ValueError, match="two positive integers, and a third is no less than the"):
+        Recipe(alignment_epochs=(2, 2, 1))
 
 
 def test_plans_and_logs_are_read_without_torch_and_clusters_start_without_lightning():

@@ -154,7 +154,8 @@ def fit(
         typer.Option(
             help="For modalities that share little but the cluster: passes in which encoders learn "
             "what they share, and passes in which decoders learn to read it; 0 0 for none. By "
-            "default some where two modalities or more are images or captions of them, else none.",
+            "default some where two modalities or more are images or captions of them, and more of "
+            "the first kind while more groups are found, else none.",
         ),
     ] = None,
     diffusion: Annotated[

@@ -39,8 +39,9 @@ def show_short(prepared: "Prepared") -> None:
             say(f"To use one all the same, name its kind: --kind {name}.{first}=category")
     for name, known in prepared.preprocessing.covariates.items():
         say(f"Covariate {name!r}, not to make clusters: {known.describe()}")
-    if prepared.config.recipe.alignment:
-        say(_start_words(*prepared.config.recipe.alignment))
+    recipe = prepared.config.recipe
+    if recipe.alignment:
+        say(_start_words(*recipe.alignment_epochs))
 
 
 def show_all(prepared: "Prepared") -> None:
@@ -62,9 +63,10 @@ def show_all(prepared: "Prepared") -> None:
     say("Nothing was trained or written.")
 
 
-def _start_words(first: int, reading: int) -> str:
+def _start_words(first: int, reading: int, most: int | None = None) -> str:
     """Say how a training with an alignment starts."""
-    begin = f"Training starts with {counted(first, 'epoch')} in which encoders learn what"
+    number = counted(first, "epoch") + (f", up to {most} while more groups are found," * bool(most))
+    begin = f"Training starts with {number} in which encoders learn what"
     then = f"modalities share, and {reading} in which decoders learn to read it"
     return f"{begin} {then} (--alignment-epochs {first} {reading}; 0 0 for none)."
 

@@ -1,5 +1,6 @@
 """How a training starts, and what its phases are."""
 
+import copy
 import logging
 import math
 from dataclasses import asdict
@@ -26,7 +27,7 @@ from cmvae.training.stopping import Patience
 logger = logging.getLogger(__name__)
 
 LEAST_RATE = 0.05  # of the learning rate that training begins with
-STATE = ("ended", "started", "least", "waited", "losses")
+STATE = ("ended", "started", "least", "waited", "losses", "found")
 
 
 class CosineDecay(Callback):
@@ -59,7 +60,8 @@ class StartCallback(Callback):
         super().__init__()
         self.start, self.data, self.options = start, data, options
         self.groups: Groups | None = None
-        self.ended: int | None = None  # how many epochs there were before the clusters, once known
+        self.ended: int | None = None  # epochs before the clusters, where not as many as planned
+        self.found: int | None = None  # groups, when the alignment was last looked at
         self.started = False
         self.least, self.waited = math.inf, 0
         self.losses: list[float] = []  # of the epochs before the clusters start
@@ -108,9 +110,11 @@ class StartCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Make one cluster of all and hold it, unless the clusters have started, or start now."""
-        self._after = (trainer.max_epochs or 0) - self.start.before_clusters
+        self._after = (trainer.max_epochs or 0) - self.start.before_clusters - self.start.spare
         # Checkpoints of cmvae 0.1.0 know of no plan.
         self.started = self.started or trainer.current_epoch > self.before
+        if self.start.spare:
+            self._end_later(trainer)
         pl_module.held_out = None
         if self.start.alignment_epochs and self.start.held_out:
             self.options["counted"] = rows = self._held_out()
@@ -143,7 +147,8 @@ class StartCallback(Callback):
             for callback in callbacks:
                 if isinstance(callback, kinds):
                     callback.forget_best()
-        pl_module.phase = self.start.phase(epoch, self.started)
+        late = self.before - self.start.before_clusters
+        pl_module.phase = self.start.phase(epoch - late, self.started)
         phase = float(PHASES.index(pl_module.phase))
         pl_module.log("phase", phase, on_epoch=True, batch_size=1, sync_dist=True)
 
@@ -166,6 +171,8 @@ class StartCallback(Callback):
         self.losses.append(loss)
         if self.still_falling:
             logger.info("the loss was still falling when clusters were to start: try more epochs")
+        if self.start.spare:
+            self._look(trainer, pl_module)
         if self.start.patience is None:
             return
         if loss + LEAST_GAIN < self.least:
@@ -181,6 +188,32 @@ class StartCallback(Callback):
         if not self.started:
             logger.warning("training ended within the warm-up: the model has a single cluster")
 
+    def _end_later(self, trainer: Trainer) -> None:
+        """Let as many epochs as were planned follow those before the clusters."""
+        trainer.fit_loop.max_epochs = self.before + self._after
+
+    def _look(self, trainer: Trainer, pl_module: Any) -> None:
+        """Let an alignment go on where it has found more groups since it was last looked at."""
+        done, part = trainer.current_epoch + 1, max(1, self.start.before_clusters // 4)
+        if done not in (self.before - part, self.before):
+            return
+        number = by_first(trainer.world_size, lambda: self._number(pl_module))
+        more = number == 1 or (self.found is not None and number > self.found)
+        if done == self.before and more:
+            longest = self.start.before_clusters + self.start.spare
+            self.ended = min(self.before + part, longest)
+            self._end_later(trainer)
+            logger.info("the alignment goes on: %s", counted(number, "group"))
+        self.found = number
+
+    def _number(self, pl_module: Any) -> int:
+        """Return how many groups there are; the mixture stays as it is."""
+        state = copy.deepcopy(pl_module.model.mixture.state_dict())
+        options = {**self.start.initialization, "n_clusters": "auto", **self.options}
+        groups = initialize_clusters(pl_module.model, self.data, **options)
+        pl_module.model.mixture.load_state_dict(state)
+        return len(np.unique(groups.labels))
+
     def thaw(self) -> None:
         """Freeze nothing any longer that was not frozen before training."""
         for parameter in self._frozen:
@@ -193,7 +226,7 @@ class StartCallback(Callback):
         if again or not self.started:
             self._fit_clusters(trainer, pl_module)
         self.started, self.ended = True, self.before
-        trainer.fit_loop.max_epochs = self.before + self._after
+        self._end_later(trainer)
         if self.groups is not None and self.start.keep:
             wanted = self.groups.memberships_of(len(pl_module.model.mixture.logits))
             places, device = self.groups.known.rows, pl_module.device

@@ -181,7 +181,8 @@ def fit(
         if trainer_arguments.get("enable_progress_bar", True) and not bars:
             own.append(TrainingProgress())
         trainer_arguments["callbacks"] = [*own, *given]
-        trainer = _trainer(folder, max_epochs=max_epochs, **trainer_arguments)
+        most = max_epochs + (plan.spare if plan else 0)  # the callback says when it ends sooner
+        trainer = _trainer(folder, max_epochs=most, **trainer_arguments)
         if resume_from is not None:
             checkpoint = Path(resume_from)
             agreed(_number_met(trainer), lambda: check_checkpoint(checkpoint, bare))

@@ -14,7 +14,7 @@ WARMUP_STEPS = 480
 ALIGNMENT_STEPS, READING_STEPS = 1200, 450
 RATE, ALIGNED_RATE = 1e-3, 2e-3
 LEAST_PAIRS = 64  # samples seen in two ways, below which a contrast has nothing to tell apart
-MOST_LONGER = 3  # times the steps of an alignment, where samples lack modalities
+MOST_LONGER = 3  # times the steps of an alignment, where samples lack modalities or groups grow
 HELD_OUT = 0.2  # of the samples, from an alignment
 IMAGE_BATCH = 64  # images cost most: more steps are worth more than larger ones
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
@@ -45,10 +45,14 @@ def _alignment(value: object) -> object:
         return value
     if isinstance(value, list | tuple) and list(value) == [0, 0]:
         return None
+    first, *most = (value[:2], *value[2:]) if isinstance(value, list | tuple) else (value,)
     try:
-        return as_pair(value)
+        pair = as_pair(first)
+        if most and as_pair([pair[0], *most])[1] < pair[0]:
+            raise ValueError("must be two positive integers, and a third is no less than the first")
     except ValueError as error:
         raise ValueError(f"{error}, (0, 0) for none, or 'auto'") from None
+    return (*pair, *most)
 
 
 def _rate(value: object) -> object:
@@ -68,8 +72,9 @@ class Recipe(Settings):
 
     With ``alignment_epochs`` = (a, r) training has a epochs of the encoders alone, r in which
     decoders learn to read z, r in which β rises (:class:`cmvae.training.start.Start`), and then as
-    many with β at its value as a warm-up would have. ``'auto'`` is none until :meth:`suited_to` has
-    been told what the data are.
+    many with β at its value as a warm-up would have; with (a, r, m) up to m of the encoders alone,
+    while these find more groups. ``'auto'`` is none until :meth:`suited_to` has been told what the
+    data are.
 
     Example:
         >>> recipe = Recipe(n_clusters=3)
@@ -99,7 +104,8 @@ class Recipe(Settings):
     @property
     def alignment(self) -> tuple[int, int] | None:
         """The epochs of an alignment, (a, r), or None."""
-        return None if self.alignment_epochs == "auto" else self.alignment_epochs
+        found = self.alignment_epochs
+        return None if found is None or found == "auto" else found[:2]
 
     def counts_steps(self, n_samples: int) -> bool:
         """Whether there are so many samples that steps count, not epochs, and batches grow."""
@@ -127,9 +133,9 @@ class Recipe(Settings):
         """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
 
         Images of the same group share little else: by a warm-up z stays unused for long. They get
-        an alignment of about 1200 steps, up to thrice as many where samples lack some of them,
-        and 450 more of reading, of no more epochs than ``max_epochs`` and half of it, where these
-        are given.
+        an alignment of about 1200 steps, up to thrice as many where samples lack some of them or
+        more groups are found, and 450 more of reading, of no more epochs than ``max_epochs`` and
+        half of it, where these are given.
 
         Args:
             n_samples: How many samples there are.
@@ -145,8 +151,10 @@ class Recipe(Settings):
         most = MOST_EPOCHS if self.max_epochs == "auto" else int(self.max_epochs)
         longer = min(1 / share, MOST_LONGER)
         first = min(most, math.ceil(longer * ALIGNMENT_STEPS / steps))
+        longest = min(most, MOST_LONGER * math.ceil(ALIGNMENT_STEPS / steps))
         reading = min(max(1, most // 2), math.ceil(READING_STEPS / steps))
-        return self.replace(alignment_epochs=(first, reading), batch_size=size)
+        epochs = (first, reading, longest) if longest > first else (first, reading)
+        return self.replace(alignment_epochs=epochs, batch_size=size)
 
     def hidden_layers(self, n_columns: int) -> tuple[int, ...]:
         """Return the sizes of hidden layers: of 256 units, fewer where there are many columns."""
@@ -216,6 +224,7 @@ class Recipe(Settings):
             warmup_epochs=0 if warm or aligns else self.warmup_epochs(n_samples),
             patience=None if aligns else PATIENCE,
             alignment_epochs=self.alignment if aligns else None,
+            longest_alignment=max(self.alignment_epochs[::2]) if aligns else None,
             held_out=HELD_OUT if aligns else 0.0,
             initial_clusters=self.n_clusters,
             method=self.start,

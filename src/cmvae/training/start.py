@@ -1,5 +1,6 @@
 """How training starts: the plan of it, as plain settings."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Annotated, Any, Literal, Self
@@ -74,6 +75,9 @@ class Start(Settings):
         patience: End them early, once the loss of training has not fallen by more than 0.001 for so
             many epochs; as many follow as without.
         alignment_epochs: (a, r), instead of a warm-up.
+        longest_alignment: Let the clusters start later than after a epochs, up to after so many:
+            the alignment goes on by a quarter of a at a time while more groups are found than a
+            quarter before, or none but a single one.
         lasting: Whether the alignment stays to the end.
         views: Whether the alignment sees images moved and noisy.
         information: Weight of the information loss, while there is an alignment; None: without.
@@ -100,6 +104,7 @@ class Start(Settings):
     warmup_epochs: Natural = 0
     patience: PositiveInt | None = None
     alignment_epochs: Pair | None = None
+    longest_alignment: PositiveInt | None = None
     lasting: Flag = True
     views: Flag = True
     information: Weight | None = INFORMATION_WEIGHT
@@ -117,7 +122,18 @@ class Start(Settings):
             raise ValueError("warmup_epochs and alignment_epochs are two ways to begin: give one")
         if self.alignment_epochs and self.patience:
             raise ValueError("patience ends a warm-up: leave it where alignment_epochs are given")
+        first = self.alignment_epochs[0] if self.alignment_epochs else math.inf
+        if self.longest_alignment is not None and self.longest_alignment < first:
+            raise ValueError(
+                f"longest_alignment is at least the first of alignment_epochs; got "
+                f"{self.longest_alignment} and {self.alignment_epochs}"
+            )
         return self
+
+    @property
+    def spare(self) -> int:
+        """Epochs that an alignment may take beyond those planned."""
+        return (self.longest_alignment or self.before_clusters) - self.before_clusters
 
     @property
     def before_clusters(self) -> int:
