@@ -61,7 +61,7 @@ class StartCallback(Callback):
         self.start, self.data, self.options = start, data, options
         self.groups: Groups | None = None
         self.ended: int | None = None  # epochs before the clusters, where not as many as planned
-        self.found: int | None = None  # groups, when the alignment was last looked at
+        self.found: list[int] = []  # groups, whenever the alignment was looked at
         self.started = False
         self.least, self.waited = math.inf, 0
         self.losses: list[float] = []  # of the epochs before the clusters start
@@ -193,18 +193,18 @@ class StartCallback(Callback):
         trainer.fit_loop.max_epochs = self.before + self._after
 
     def _look(self, trainer: Trainer, pl_module: Any) -> None:
-        """Let an alignment go on where it has found more groups since it was last looked at."""
+        """Let an alignment go on where it finds more groups than two looks before."""
         done, part = trainer.current_epoch + 1, max(1, self.start.before_clusters // 4)
-        if done not in (self.before - part, self.before):
+        if done not in range(self.before - 2 * part, self.before + 1, part):
             return
         number = by_first(trainer.world_size, lambda: self._number(pl_module))
-        more = number == 1 or (self.found is not None and number > self.found)
+        more = number == 1 or any(number > before for before in self.found[-2:][:1])
         if done == self.before and more:
             longest = self.start.before_clusters + self.start.spare
             self.ended = min(self.before + part, longest)
             self._end_later(trainer)
             logger.info("the alignment goes on: %s", counted(number, "group"))
-        self.found = number
+        self.found.append(number)
 
     def _number(self, pl_module: Any) -> int:
         """Return how many groups there are; the mixture stays as it is."""

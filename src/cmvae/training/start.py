@@ -76,8 +76,8 @@ class Start(Settings):
             many epochs; as many follow as without.
         alignment_epochs: (a, r), instead of a warm-up.
         longest_alignment: Let the clusters start later than after a epochs, up to after so many:
-            the alignment goes on by a quarter of a at a time while more groups are found than a
-            quarter before, or none but a single one.
+            the alignment goes on by a quarter of a at a time while more groups are found than two
+            quarters before, or a single one.
         lasting: Whether the alignment stays to the end.
         views: Whether the alignment sees images moved and noisy.
         information: Weight of the information loss, while there is an alignment; None: without.
