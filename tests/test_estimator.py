@@ -48,7 +48,7 @@ def groups(n=150, seed=0):
 def fitted():
     tables, labels = groups()
     tables["a"][:20] = np.nan
-    return CMVAEClusterer(**QUICK, random_state=0).fit(tables), tables, labels
+    return CMVAEClusterer(**QUICK, max_epochs=20, random_state=0).fit(tables), tables, labels
 
 
 def test_groups_and_their_number_are_found(fitted):
@@ -81,7 +81,7 @@ def test_a_count_of_large_magnitude_does_not_drown_the_rest(apart, tmp_path):
 
 def test_a_linear_model_finds_groups_too():
     tables, labels = groups()
-    settings = {**QUICK, "hidden_dims": (), "learning_rate": 1e-2}
+    settings = {**QUICK, "hidden_dims": (), "learning_rate": 1e-2, "max_epochs": 20}
     model = CMVAEClusterer(n_clusters=3, **settings, random_state=0).fit(tables)
     assert adjusted_rand_score(labels, model.labels_) > 0.95
     coded = [
@@ -150,7 +150,7 @@ def test_the_largest_cluster_comes_first(fitted):
 
 def test_the_start_of_the_clusters_prunes_nothing(monkeypatch):
     monkeypatch.setattr("cmvae.models.cmvae.CMVAE.prune_clusters", lambda *_, **__: 1 / 0)
-    assert CMVAEClusterer(**QUICK, random_state=0).fit(groups()[0]).n_clusters_ == 3
+    assert CMVAEClusterer(**QUICK, max_epochs=20, random_state=0).fit(groups()[0]).n_clusters_ == 3
 
 
 def test_a_single_cluster_is_reported_with_what_to_try():
@@ -255,7 +255,7 @@ def test_frames_are_joined_on_their_index():
     names = np.array([f"s{i}" for i in range(90)])
     first = pd.DataFrame(tables["a"], index=names).iloc[:70]
     second = pd.DataFrame(tables["b"], index=names).sample(frac=1, random_state=0)
-    model = CMVAEClusterer(**QUICK, random_state=0).fit({"a": first, "b": second})
+    model = CMVAEClusterer(**QUICK, max_epochs=20, random_state=0).fit({"a": first, "b": second})
     assert list(model.index_[:70]) == list(names[:70])
     assert set(model.index_) == set(names)
     truth = pd.Series(labels, index=names)[model.index_]
@@ -324,7 +324,7 @@ def test_odd_columns_work():
     frame = pd.DataFrame(
         {"flag": labels == 1, "count": labels * 3, "mixed": pd.Series(labels, dtype=object)}
     )
-    model = CMVAEClusterer(**QUICK, random_state=0).fit({"a": odd, "b": frame})
+    model = CMVAEClusterer(**QUICK, max_epochs=20, random_state=0).fit({"a": odd, "b": frame})
     assert np.isfinite(model.transform({"a": odd, "b": frame})).all()
     assert adjusted_rand_score(labels, model.labels_) > 0.8
 
@@ -547,7 +547,7 @@ def mixed(n=120):
 @pytest.fixture(scope="module")
 def fitted_frames():
     frames, labels = mixed()
-    return CMVAEClusterer(**QUICK, random_state=3, max_epochs=40).fit(frames), frames, labels
+    return CMVAEClusterer(**QUICK, random_state=3, max_epochs=20).fit(frames), frames, labels
 
 
 def test_frames_of_any_kinds_of_columns_are_clustered(fitted_frames):
@@ -575,7 +575,7 @@ def test_the_command_line_finds_the_same_labels_to_the_bit(fitted_frames, tmp_pa
         "modalities": {name: f"{name}.csv" for name in frames},
         "seed": 3,
         "device": "cpu",
-        "recipe": {**recipe, "hidden_dims": [32], "max_epochs": 40},
+        "recipe": {**recipe, "hidden_dims": [32], "max_epochs": 20},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     status, _, error = run("fit", "--config", tmp_path / "config.yaml", "--out", tmp_path / "run")
@@ -1049,7 +1049,7 @@ import torch
 torch.set_num_threads(int(sys.argv[1]))
 from cmvae import CMVAEClusterer
 from test_estimator import QUICK, groups
-model = CMVAEClusterer(3, **QUICK, max_epochs=30, random_state=0).fit(groups(90)[0])
+model = CMVAEClusterer(3, **QUICK, max_epochs=3, random_state=0).fit(groups(60)[0])
 bits = b"".join(own.numpy().tobytes() for own in model.model_.state_dict().values())
 print(json.dumps([hashlib.sha256(bits).hexdigest(), model.labels_.tolist()]))
 """

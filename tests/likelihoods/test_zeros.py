@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from cmvae.likelihoods import build_likelihood, zeros
+from cmvae.likelihoods import build_likelihood
 from cmvae.likelihoods.zeros import rare_counts
 
 F64 = torch.float64
@@ -15,12 +15,6 @@ LIKELIHOODS = [
     ("negative_binomial", {"inverse_dispersion": "modality", "library_size": True}),
     ("negative_binomial", {"inverse_dispersion": 2.0, "means": [0.02] * D}),
 ]
-
-
-@pytest.fixture(autouse=True)
-def several_blocks(monkeypatch):
-    """Let a block hold a part of the rows, however many threads there are."""
-    monkeypatch.setattr(zeros, "OF_A_THREAD", (1 << 18) // torch.get_num_threads())
 
 
 def rare(*shape, seed=0, most=3000):
@@ -110,11 +104,11 @@ def test_a_batch_without_any_count(name, params):
 def test_rows_of_rare_counts_are_scored_as_if_they_were_gathered(name, params):
     torch.manual_seed(0)
     likelihood, data = build_likelihood(name, params, "m", (D,)).double(), rare(ROWS, D)
-    rows = torch.tensor([5, 69, 5, 0])
-    output, weight = torch.randn(4, 2, D, dtype=F64, requires_grad=True), torch.randn(4, 2)
+    rows = torch.tensor([5, 69, 5, 0]).repeat(9)
+    output, weight = torch.randn(36, 2, D, dtype=F64, requires_grad=True), torch.randn(36, 2)
     inputs = [output, *likelihood.parameters()]
     want = plain(likelihood, output, data[rows].unsqueeze(1).expand(-1, 2, -1))
-    data[7] = math.nan  # of a sample that lacks the modality
+    data[[7, 8, 9, *range(20, 60)]] = math.nan  # of samples that lack the modality
     likelihood.log_prob = None
     got = likelihood.log_prob_of_rows(output, data, rows)
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
@@ -125,18 +119,59 @@ def test_rows_of_rare_counts_are_scored_as_if_they_were_gathered(name, params):
 
 
 def test_only_many_values_that_are_mostly_zero_are_summed_so():
-    assert rare_counts(rare(ROWS, D), 1) is not None
-    assert rare_counts(rare(ROWS, 100), 1) is None
-    assert rare_counts(rare(ROWS, D) + 1, 1) is None
+    every = torch.arange(ROWS)
+    assert rare_counts(rare(ROWS, D), every) is not None
+    assert rare_counts(rare(ROWS, D), every[:60]) is None
+    assert rare_counts(rare(ROWS, D) + 1, every) is None
+
+
+def test_rows_that_are_not_asked_for_decide_nothing():
+    sparse, dense = rare(ROWS, D), rare(ROWS, D) + 1
+    rows = torch.arange(5).repeat(14)
+    for filling in (dense, torch.full_like(dense, math.nan)):
+        assert rare_counts(torch.cat([sparse[:5], filling]), rows) is not None
+    assert rare_counts(torch.cat([dense[:5], 0 * dense]), rows) is None
 
 
 def test_rare_counts_are_found_row_by_row():
     target = rare(8, 2, D)
-    found = rare_counts(target[:, None].expand(-1, 9, -1, -1), 2)
+    found = rare_counts(target, torch.arange(8).repeat_interleave(9))
     dense = torch.zeros(72, 2 * D, dtype=F64)
     dense[found.rows, found.columns] = found.counts
     assert found.bounds[-1] == 9 * target.count_nonzero()
     assert torch.equal(dense.reshape(8, 9, 2 * D)[:, 4], target.reshape(8, 2 * D))
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_mixed_precision_sums_in_single_precision(half):
+    likelihood = build_likelihood("negative_binomial", {"library_size": True}, "m", (D,))
+    torch.nn.init.constant_(likelihood.log_inverse_dispersion, 14.0)
+    torch.manual_seed(0)
+    output, target = torch.randn(ROWS, D), rare(ROWS, D, most=9).float()
+    weight = torch.ones(ROWS)
+    plainly = sums_and_gradients(likelihood, output, target, fast, weight)
+    with torch.autocast("cpu", half):
+        mixed = sums_and_gradients(likelihood, output, target, fast, weight)
+    for one, other in zip(mixed, plainly, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_the_dispersion_alone_may_learn_and_outputs_may_lie_column_by_column():
+    likelihood = build_likelihood("negative_binomial", {"library_size": True}, "m", (D,))
+    target, output = rare(ROWS, D), torch.randn(D, ROWS).T
+    likelihood.log_prob = None
+    (alone,) = torch.autograd.grad(
+        likelihood.log_prob_of_samples(output, target, 1).sum(), likelihood.parameters()
+    )
+    learned = output.contiguous().requires_grad_()
+    both = likelihood.log_prob_of_samples(learned, target, 1).sum()
+    torch.testing.assert_close(alone, torch.autograd.grad(both, likelihood.parameters())[0])
+
+
+def test_reconstructions_of_another_width_are_refused():
+    likelihood = build_likelihood("poisson", {}, "m", (D,))
+    with pytest.raises(ValueError, match="for a reconstruction"):
+        likelihood.log_prob_of_rows(torch.zeros(ROWS, 1, D + 7), rare(ROWS, D), torch.arange(ROWS))
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.5, math.inf, math.nan])

@@ -110,10 +110,10 @@ class Likelihood(nn.Module, ABC):
         Returns:
             Log-probabilities, (R, K), as :meth:`log_prob_of_samples` returns them.
         """
-        parts = [
-            part.index_select(0, rows).unsqueeze(1) for part in (data, cells) if part is not None
-        ]
-        repeated = [part.expand(-1, reconstruction.shape[1], *part.shape[2:]) for part in parts]
+        given = [data] if cells is None else [data, cells]
+        draws = reconstruction.shape[1]
+        each = [own.index_select(0, rows).unsqueeze(1) for own in given]
+        repeated = [own.expand(-1, draws, *own.shape[2:]) for own in each]
         return self.log_prob_of_samples(reconstruction, repeated[0], 2, *repeated[1:])
 
     def units(self, cells: Tensor) -> Tensor:

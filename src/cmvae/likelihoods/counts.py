@@ -19,9 +19,9 @@ from torch.nn import functional
 from cmvae.base.words import shown
 from cmvae.likelihoods.base import CountBlock, Likelihood, at_least_float32, check_same_shape
 from cmvae.likelihoods.zeros import (
+    BLOCK_VALUES,
     Nonzeros,
     Rates,
-    block_values,
     rare_counts,
     unexpanded,
     zeros_and_rates,
@@ -101,7 +101,10 @@ class _Counts(Likelihood):
         """Return the summed log-probability; see ``Likelihood.log_prob_of_samples``."""
         if cells is None and self.shape is not None:
             check_same_shape(reconstruction, target)
-            above = rare_counts(target, axes)
+            counts = unexpanded(target).flatten(axes)
+            own = torch.arange(counts.shape[:axes].numel(), device=counts.device)
+            rows = own.reshape(counts.shape[:axes]).expand(target.shape[:axes]).flatten()
+            above = rare_counts(counts.flatten(0, -2), rows)
             if above is not None:
                 return self._log_prob_of_few(reconstruction, above, axes)
         if cells is None or self.size is None:
@@ -114,9 +117,10 @@ class _Counts(Likelihood):
     ) -> Tensor:
         """Return that of rows of data; see ``Likelihood.log_prob_of_rows``."""
         if cells is None and self.shape is not None:
-            above = rare_counts(data, 1)
+            if reconstruction.shape[2:] != data.shape[1:]:
+                check_same_shape(reconstruction, data)
+            above = rare_counts(data, rows.repeat_interleave(reconstruction.shape[1]))
             if above is not None:
-                above = above.at(rows.repeat_interleave(reconstruction.shape[1]))
                 return self._log_prob_of_few(reconstruction, above, 2)
         return super().log_prob_of_rows(reconstruction, data, rows, cells)
 
@@ -133,7 +137,7 @@ class _Counts(Likelihood):
             log_r = log_r.flatten().expand(flat.shape[1])
         how = Rates(totals, shift, _MAX_LOG_RATE)
         sums, log_rates = zeros_and_rates(flat, above, how, log_r)
-        parts = [part.split(block_values()) for part in (log_rates, counts, above.columns)]
+        parts = [part.split(BLOCK_VALUES) for part in (log_rates, counts, above.columns)]
         masses = [self._log_mass(rate, x, log_r, j) for rate, x, j in zip(*parts, strict=True)]
         return (sums + above.summed(torch.cat(masses))).reshape(output.shape[:axes])
 
@@ -184,7 +188,7 @@ class _Counts(Likelihood):
     ) -> None:
         """Refuse anything but integers of at least 0, of any dtype; see ``Likelihood.check``."""
         super().check(target, modality, shape, cells)
-        step = max(1, block_values() // max(1, math.prod(target.shape[1:])))
+        step = max(1, BLOCK_VALUES // max(1, math.prod(target.shape[1:])))
         odd = torch.cat([_no_counts(part) for part in target.split(step)])
         if len(odd):
             got = f"{odd[0].item():.6g} and {len(odd) - 1} other values that are not"

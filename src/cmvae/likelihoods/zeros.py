@@ -8,12 +8,13 @@ output.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-OF_A_THREAD = 1 << 18  # values that a thread works on at a time
+BLOCK_VALUES = 1 << 19
 MANY, RARE = 1 << 20, 0.25  # values of targets, and the share above zero, from which it pays
 
 
@@ -38,6 +39,8 @@ class Nonzeros(NamedTuple):
 
     def summed(self, values: Tensor) -> Tensor:
         """Return the sums of values of these counts, (N,), over each row, (R,)."""
+        if values.device.type not in ("cpu", "cuda"):  # PyTorch has it for these
+            return values.new_zeros(len(self.bounds) - 1).index_add(0, self.rows, values)
         sums: Tensor = torch.segment_reduce(values, "sum", offsets=self.bounds)
         return sums
 
@@ -52,30 +55,23 @@ class Nonzeros(NamedTuple):
         return Nonzeros(bounds, columns, self.counts.index_select(0, places))
 
 
-def rare_counts(target: Tensor, axes: int) -> Nonzeros | None:
-    """Return the counts above zero of targets, one row for each index of the first ``axes`` axes.
+def rare_counts(data: Tensor, rows: Tensor) -> Nonzeros | None:
+    """Return the counts above zero of some rows of data, (B, *), one for each of ``rows``, (R,).
 
-    None where they are not rare, or there are so few values that all are calculated as fast.
+    None where they are not rare, or there are so few values that all are calculated as fast. What
+    other rows hold changes nothing.
     """
-    if target.numel() < MANY or axes == 0 or torch.compiler.is_compiling():
+    flat = data.flatten(1)
+    width = flat.shape[1]
+    size = len(rows) * width
+    if size < MANY or torch.compiler.is_compiling():
         return None
-    counts = unexpanded(target)
-    flat = counts.reshape(-1, target[(0,) * axes].numel())
-    if torch.count_nonzero(flat) > RARE * flat.numel():
+    if flat.count_nonzero(1).index_select(0, rows).sum() > RARE * size:
         return None
-    values, (rows, width) = flat.flatten(), flat.shape
+    values = flat.flatten()
     places = values.nonzero().squeeze(1)
-    bounds = torch.searchsorted(places, torch.arange(rows + 1, device=flat.device) * width)
-    every = Nonzeros(bounds, places % width, values.index_select(0, places))
-    if rows == target.shape[:axes].numel():
-        return every
-    own = torch.arange(rows, device=flat.device).reshape(counts.shape[:axes])
-    return every.at(own.expand(target.shape[:axes]).flatten())
-
-
-def block_values() -> int:
-    """Return how many values to work on at a time."""
-    return OF_A_THREAD * torch.get_num_threads()
+    bounds = torch.searchsorted(places, torch.arange(len(flat) + 1, device=flat.device) * width)
+    return Nonzeros(bounds, places % width, values.index_select(0, places)).at(rows)
 
 
 def unexpanded(target: Tensor) -> Tensor:
@@ -111,8 +107,14 @@ def zeros_and_rates(
         how: What rates are.
         log_r: log r, (D,); None: Poisson.
     """
-    found: tuple[Tensor, Tensor] = _ZerosAndRates.apply(output, log_r, above, how)
+    with _exactly(output):
+        found: tuple[Tensor, Tensor] = _ZerosAndRates.apply(output.contiguous(), log_r, above, how)
     return found
+
+
+def _exactly(like: Tensor) -> Any:
+    """Return a context in which no sum is taken in half precision."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 class _ZerosAndRates(torch.autograd.Function):
@@ -124,7 +126,7 @@ class _ZerosAndRates(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Sum block by block."""
         r = None if log_r is None else log_r.exp()
-        kept = torch.empty_like(output) if ctx.needs_input_grad[0] else None
+        kept = torch.empty_like(output) if any(ctx.needs_input_grad[:2]) else None
         sums = output.new_empty(len(output))
         log_rates = output.new_empty(len(above.columns))
         blocks = list(_blocks(output, above))
@@ -165,12 +167,13 @@ class _ZerosAndRates(torch.autograd.Function):
                 odds = slope / r
                 slope = slope.div_(odds + 1)
                 if of_log_r is not None:
-                    of_log_r += weight @ slope - r * (weight @ odds.log1p_())
+                    with _exactly(odds):
+                        of_log_r += weight @ slope - r * (weight @ odds.log1p_())
             slope.mul_(-weight[:, None]).view(-1).index_copy_(0, places, of_rates[own])
             if how.totals is not None:
                 slope.addcmul_(base, slope.sum(1, keepdim=True), value=-1)
             gradient[rows] = slope
-        return gradient, of_log_r, None, None
+        return gradient if ctx.needs_input_grad[0] else None, of_log_r, None, None
 
 
 def _shifted(output: Tensor, how: Rates) -> Tensor:
@@ -184,9 +187,9 @@ def _blocks(output: Tensor, above: Nonzeros) -> Iterator[tuple[slice, slice, Ten
     Places are those among the values of the rows.
     """
     width = output.shape[1]
-    step = max(1, block_values() // width)
+    step = max(1, BLOCK_VALUES // width)
     places = above.rows * width + above.columns
-    for start in range(0, len(output), step):
-        block = slice(start, min(start + step, len(output)))
-        first, last = above.bounds[[block.start, block.stop]].tolist()
-        yield block, slice(first, last), places[first:last] - start * width
+    ends = torch.cat([above.bounds[:-1:step], above.bounds[-1:]]).tolist()
+    for i, (first, last) in enumerate(pairwise(ends)):
+        block = slice(i * step, min((i + 1) * step, len(output)))
+        yield block, slice(first, last), places[first:last] - block.start * width
