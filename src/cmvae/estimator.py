@@ -164,7 +164,7 @@ class CMVAEClusterer(CallbackSupportMixin, ClusterMixin, TransformerMixin, BaseE
         beta: float = DEFAULT.beta,
         start: str = DEFAULT.start,
         rule: str = DEFAULT.rule,
-        alignment_epochs: tuple[int, int] | Literal["auto"] | None = DEFAULT.alignment_epochs,
+        alignment_epochs: tuple[int, ...] | Literal["auto"] | None = DEFAULT.alignment_epochs,
         max_epochs: int | Literal["auto"] = DEFAULT.max_epochs,
         batch_size: int | Literal["auto"] = DEFAULT.batch_size,
         learning_rate: float | Literal["auto"] = DEFAULT.learning_rate,

@@ -9,6 +9,7 @@ from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
 from cmvae.metrics import clustering_accuracy
 from cmvae.training.callbacks import CosineDecay, StartCallback
 from cmvae.training.initialization import initialize_clusters
+from cmvae.training.module import NonFiniteLossError
 from cmvae.training.start import ALIGNMENT_WEIGHT, Start
 from training.cases import StopAfter, data, model, train, weights
 
@@ -326,8 +327,8 @@ class Phases(Callback):
     [
         ([2, 2, 2], 4, [2, 3, 4]),
         ([2, 2, 3, 3, 3], 6, [2, 3, 4, 5, 6]),
-        ([1, 1, 1, 3, 3, 4, 4, 4], 9, [2, 3, 4, 5, 6, 7, 8, 9]),
-        ([1] * 8, 9, [2, 3, 4, 5, 6, 7, 8, 9]),
+        ([1, 1, 1, 3, 3, 4, 4], 9, [2, 3, 4, 5, 6, 7, 8]),
+        ([1] * 7, 9, [2, 3, 4, 5, 6, 7, 8]),
         ([3, 4, 2], 4, [2, 3, 4]),
     ],
 )
@@ -347,6 +348,30 @@ def test_an_alignment_goes_on_while_more_groups_are_found(monkeypatch, numbers, 
     assert begin[0].before == aligned
     assert "".join(phases.seen) == "a" * (aligned + 2) + "c"
     assert (phases.planned[0], phases.planned[-1]) == (7, aligned + 3)
+
+
+def test_a_longer_alignment_ends_at_a_bad_loss_or_a_trial_as_any_other(monkeypatch):
+    class Break(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            if trainer.current_epoch == 1:
+                next(module.model.encoders.parameters()).data.fill_(torch.nan)
+
+    start = Start(alignment_epochs=(2, 1), longest_alignment=6, initial_clusters=3, seed=0)
+    samples, arguments = shares_the_group_alone(60), {"max_epochs": 5, "start": start}
+    with pytest.raises(NonFiniteLossError):
+        train(aligned_model(), samples, callbacks=[Break()], batch_size=60, **arguments)
+    trial = train(aligned_model(), samples, fast_dev_run=True, **arguments)
+    assert trial.global_step == 1
+
+
+def test_it_is_told_of_a_longer_alignment_too_whether_its_loss_still_fell(monkeypatch):
+    monkeypatch.setattr(StartCallback, "_number", lambda *_: 1)
+    start = Start(alignment_epochs=(10, 1), longest_alignment=15, initial_clusters=3, seed=0)
+    for losses, falls in ((range(40, 0, -1), True), ([9] * 12 + [5] * 9, False)):
+        arguments = {"max_epochs": 13, "batch_size": 600, "callbacks": [give(monkeypatch, losses)]}
+        trainer = train(aligned_model(), shares_the_group_alone(), start=start, **arguments)
+        begin = next(own for own in trainer.callbacks if isinstance(own, StartCallback))
+        assert (begin.before, begin.still_falling) == (15, falls)
 
 
 def test_groups_are_counted_without_a_trace():

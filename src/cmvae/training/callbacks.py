@@ -60,8 +60,8 @@ class StartCallback(Callback):
         super().__init__()
         self.start, self.data, self.options = start, data, options
         self.groups: Groups | None = None
-        self.ended: int | None = None  # epochs before the clusters, where not as many as planned
-        self.found: list[int] = []  # groups, whenever the alignment was looked at
+        self.ended: int | None = None  # epochs before the clusters, where they are not as planned
+        self.found: dict[int, int] = {}  # groups after so many epochs of the alignment
         self.started = False
         self.least, self.waited = math.inf, 0
         self.losses: list[float] = []  # of the epochs before the clusters start
@@ -75,7 +75,7 @@ class StartCallback(Callback):
     @property
     def still_falling(self) -> bool:
         """Whether the clusters started by the number of epochs while the loss still fell."""
-        planned = self.start.before_clusters
+        planned = self.before if self.start.alignment_epochs else self.start.before_clusters
         return 0 < planned == len(self.losses) and still_falling(self.losses)
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,10 +110,11 @@ class StartCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Make one cluster of all and hold it, unless the clusters have started, or start now."""
-        self._after = (trainer.max_epochs or 0) - self.start.before_clusters - self.start.spare
+        spare = 0 if trainer.max_epochs == 1 else self.start.spare  # of a trial
+        self._after = (trainer.max_epochs or 0) - self.start.before_clusters - spare
         # Checkpoints of cmvae 0.1.0 know of no plan.
         self.started = self.started or trainer.current_epoch > self.before
-        if self.start.spare:
+        if spare:
             self._end_later(trainer)
         pl_module.held_out = None
         if self.start.alignment_epochs and self.start.held_out:
@@ -138,6 +139,10 @@ class StartCallback(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clusters when their time has come; forget the losses of other objectives."""
         epoch, callbacks = trainer.current_epoch, vars(trainer)["callbacks"]
+        if self.start.spare and not self.started:
+            self._look(trainer, pl_module)
+        if epoch >= self.before and not self.started and self.still_falling:
+            logger.info("the loss was still falling when clusters were to start: try more epochs")
         if epoch >= self.before:
             self._start_clusters(trainer, pl_module)
             if self.start.restarts and epoch == self.before + 2 * self.start.reading:
@@ -169,10 +174,6 @@ class StartCallback(Callback):
             return
         loss = float(trainer.callback_metrics["train/loss"])
         self.losses.append(loss)
-        if self.still_falling:
-            logger.info("the loss was still falling when clusters were to start: try more epochs")
-        if self.start.spare:
-            self._look(trainer, pl_module)
         if self.start.patience is None:
             return
         if loss + LEAST_GAIN < self.least:
@@ -194,24 +195,27 @@ class StartCallback(Callback):
 
     def _look(self, trainer: Trainer, pl_module: Any) -> None:
         """Let an alignment go on where it finds more groups than two looks before."""
-        done, part = trainer.current_epoch + 1, max(1, self.start.before_clusters // 4)
-        if done not in range(self.before - 2 * part, self.before + 1, part):
+        done, part = trainer.current_epoch, max(1, self.start.before_clusters // 4)
+        longest = self.start.before_clusters + self.start.spare
+        looks = range(self.before - 2 * part, self.before + 1, part)
+        if not done or done not in looks or self.before == longest:
             return
         number = by_first(trainer.world_size, lambda: self._number(pl_module))
-        more = number == 1 or any(number > before for before in self.found[-2:][:1])
-        if done == self.before and more:
-            longest = self.start.before_clusters + self.start.spare
+        earlier = self.found.get(done - 2 * part, self.found.get(done - part))
+        self.found[done] = number
+        if done == self.before and (number == 1 or (earlier is not None and number > earlier)):
             self.ended = min(self.before + part, longest)
             self._end_later(trainer)
             logger.info("the alignment goes on: %s", counted(number, "group"))
-        self.found.append(number)
 
     def _number(self, pl_module: Any) -> int:
         """Return how many groups there are; the mixture stays as it is."""
         state = copy.deepcopy(pl_module.model.mixture.state_dict())
         options = {**self.start.initialization, "n_clusters": "auto", **self.options}
-        groups = initialize_clusters(pl_module.model, self.data, **options)
-        pl_module.model.mixture.load_state_dict(state)
+        try:
+            groups = initialize_clusters(pl_module.model, self.data, **options)
+        finally:
+            pl_module.model.mixture.load_state_dict(state)
         return len(np.unique(groups.labels))
 
     def thaw(self) -> None:

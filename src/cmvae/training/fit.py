@@ -98,7 +98,8 @@ def fit(
         schedule: How the learning rate falls: ``'cosine'``, along half a cosine to a twentieth, or
             optimiser → scheduler of ``torch.optim.lr_scheduler``, stepped after every epoch, with
             the loss where it asks for one. ``learning_rate`` is then logged.
-        max_epochs: Epochs in all, a resumed run's first ones included.
+        max_epochs: Epochs in all, a resumed run's first ones included; those by which a ``start``
+            lengthens its alignment come on top.
         warmup_epochs: So many of them with a single cluster, after which the clusters start
             (:func:`initialize_clusters`); 0 trains them from where they are. Not for a D-CMVAE.
         alignment_epochs: (a, r) instead, for modalities that share little but the cluster: a epochs

@@ -107,6 +107,14 @@ class Recipe(Settings):
         found = self.alignment_epochs
         return None if found is None or found == "auto" else found[:2]
 
+    @property
+    def longest_alignment(self) -> int | None:
+        """The most epochs of the encoders alone, None without an alignment."""
+        if self.alignment is None:
+            return None
+        first, _, *most = self.alignment_epochs
+        return int(most[0] if most else first)
+
     def counts_steps(self, n_samples: int) -> bool:
         """Whether there are so many samples that steps count, not epochs, and batches grow."""
         return n_samples > MANY_ROWS and self.alignment is None
@@ -224,7 +232,7 @@ class Recipe(Settings):
             warmup_epochs=0 if warm or aligns else self.warmup_epochs(n_samples),
             patience=None if aligns else PATIENCE,
             alignment_epochs=self.alignment if aligns else None,
-            longest_alignment=max(self.alignment_epochs[::2]) if aligns else None,
+            longest_alignment=self.longest_alignment if aligns else None,
             held_out=HELD_OUT if aligns else 0.0,
             initial_clusters=self.n_clusters,
             method=self.start,

@@ -77,7 +77,7 @@ class Start(Settings):
         alignment_epochs: (a, r), instead of a warm-up.
         longest_alignment: Let the clusters start later than after a epochs, up to after so many:
             the alignment goes on by a quarter of a at a time while more groups are found than two
-            quarters before, or a single one.
+            quarters before, or a single one. A trainer's ``max_epochs`` has these epochs too.
         lasting: Whether the alignment stays to the end.
         views: Whether the alignment sees images moved and noisy.
         information: Weight of the information loss, while there is an alignment; None: without.
@@ -137,7 +137,7 @@ class Start(Settings):
 
     @property
     def before_clusters(self) -> int:
-        """Epochs until the clusters start, unless ``patience`` ends them early."""
+        """Epochs until the clusters start, unless fewer by patience or some spare ones."""
         return self.alignment_epochs[0] if self.alignment_epochs else self.warmup_epochs
 
     @property
@@ -147,7 +147,7 @@ class Start(Settings):
 
     @property
     def before_objective(self) -> int:
-        """Epochs until the last part, with all clusters and β at its value."""
+        """Epochs until the last part, with all clusters and β at its value, likewise."""
         return self.before_clusters + 2 * self.reading
 
     @property
