@@ -168,6 +168,19 @@ def test_the_dispersion_alone_may_learn_and_outputs_may_lie_column_by_column():
     torch.testing.assert_close(alone, torch.autograd.grad(both, likelihood.parameters())[0])
 
 
+def test_targets_may_repeat_along_any_axis():
+    likelihood = build_likelihood("poisson", {}, "m", (2, D)).double()
+    output, once = torch.randn(ROWS, 2, D, dtype=F64), rare(ROWS, 1, D)
+    got = likelihood.log_prob_of_samples(output, once.expand(-1, 2, -1), 1)
+    want = likelihood.log_prob(output, once.expand(-1, 2, -1)).sum((1, 2))
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+    whole = likelihood.log_prob_of_samples(output[0], once[0].expand(2, -1), 0)
+    torch.testing.assert_close(whole, want[0], rtol=1e-9, atol=1e-9)
+    wide = build_likelihood("poisson", {}, "m", (64 * D,)).double()
+    values = wide.log_prob_of_samples(output[:32].reshape(-1), rare(64 * D), 0)
+    torch.testing.assert_close(values, wide.log_prob(output[:32].reshape(-1), rare(64 * D)).sum())
+
+
 def test_reconstructions_of_another_width_are_refused():
     likelihood = build_likelihood("poisson", {}, "m", (D,))
     with pytest.raises(ValueError, match="for a reconstruction"):

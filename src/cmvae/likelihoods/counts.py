@@ -101,10 +101,11 @@ class _Counts(Likelihood):
         """Return the summed log-probability; see ``Likelihood.log_prob_of_samples``."""
         if cells is None and self.shape is not None:
             check_same_shape(reconstruction, target)
-            counts = unexpanded(target).flatten(axes)
+            counts = unexpanded(target, axes)
             own = torch.arange(counts.shape[:axes].numel(), device=counts.device)
             rows = own.reshape(counts.shape[:axes]).expand(target.shape[:axes]).flatten()
-            above = rare_counts(counts.flatten(0, -2), rows)
+            data = counts.reshape(len(own), target.shape[axes:].numel())
+            above = rare_counts(data, rows)
             if above is not None:
                 return self._log_prob_of_few(reconstruction, above, axes)
         if cells is None or self.size is None:
@@ -127,7 +128,7 @@ class _Counts(Likelihood):
     def _log_prob_of_few(self, output: Tensor, above: Nonzeros, axes: int) -> Tensor:
         """Return the summed log-probability, given the counts above zero of the rows."""
         output = at_least_float32(output)
-        flat, counts = output.flatten(axes).flatten(0, -2), above.counts.to(output.dtype)
+        flat, counts = output.reshape(-1, output.shape[axes:].numel()), above.counts.to(output)
         totals = None
         if self.size is not None:
             totals = above.summed(counts)

@@ -74,9 +74,12 @@ def rare_counts(data: Tensor, rows: Tensor) -> Nonzeros | None:
     return Nonzeros(bounds, places % width, values.index_select(0, places)).at(rows)
 
 
-def unexpanded(target: Tensor) -> Tensor:
-    """Return the target with axes that only repeat it cut to size 1: draws share its terms."""
-    for axis, stride in enumerate(target.stride()):
+def unexpanded(target: Tensor, axes: int | None = None) -> Tensor:
+    """Return the target with axes that only repeat it cut to size 1: draws share its terms.
+
+    Of the first ``axes`` axes; None: of all.
+    """
+    for axis, stride in enumerate(target.stride()[:axes]):
         if stride == 0 and target.shape[axis] > 1:
             target = target.narrow(axis, 0, 1)
     return target
