@@ -236,19 +236,39 @@ def test_the_objective_becomes_the_models_own_step_by_step():
     assert best["epoch"] == 8
 
 
+class Rates(Callback):
+    """Keeps the learning rates of every step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.seen.append([group["lr"] for group in optimizer.param_groups])
+
+
+def fallen(n):
+    """The rates of n steps, of a largest rate of 0.01."""
+    return 0.01 * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * np.arange(n) / n)))
+
+
 def test_a_learning_rate_falls_along_half_a_cosine():
-    rates = []
-
-    class Rates(Callback):
-        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-            rates.append([group["lr"] for group in optimizer.param_groups])
-
-    learned = model(decoder_dist_params={"a": {"scale": "learned"}})
-    train(learned, data(), max_epochs=4, learning_rate=0.01, callbacks=[CosineDecay(), Rates()])
-    first, second = np.array(rates).T
-    fallen = 0.5 * (1 + np.cos(np.pi * np.arange(12) / 12))
-    np.testing.assert_allclose(first, 0.01 * (0.05 + 0.95 * fallen))
+    rates, learned = Rates(), model(decoder_dist_params={"a": {"scale": "learned"}})
+    train(learned, data(), max_epochs=4, learning_rate=0.01, callbacks=[CosineDecay(), rates])
+    first, second = np.array(rates.seen).T
+    np.testing.assert_allclose(first, fallen(12))
     np.testing.assert_allclose(second, 10 * first)
+
+
+def test_it_stands_still_while_an_alignment_goes_on_for_longer(monkeypatch):
+    monkeypatch.setattr(StartCallback, "_number", lambda own, _: min(len(own.losses), 4))
+    rates, start = Rates(), Start(alignment_epochs=(4, 1), longest_alignment=9, initial_clusters=3)
+    arguments = {"max_epochs": 7, "start": start, "batch_size": 30, "learning_rate": 0.01}
+    callbacks = [rates, CosineDecay()]
+    trainer = train(aligned_model(), shares_the_group_alone(60), callbacks=callbacks, **arguments)
+    late = trainer.current_epoch - 7
+    assert late > 0
+    held = np.insert(fallen(14), 8, [fallen(14)[8]] * 2 * late)
+    np.testing.assert_allclose(np.array(rates.seen)[:, 0], held)
 
 
 @pytest.mark.parametrize("views", [True, False])

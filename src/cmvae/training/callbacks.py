@@ -31,17 +31,26 @@ STATE = ("ended", "started", "least", "waited", "losses", "found")
 
 
 class CosineDecay(Callback):
-    """Lets the learning rate of every parameter fall along half a cosine, to a twentieth."""
+    """Lets the learning rate of every parameter fall along half a cosine, to a twentieth.
+
+    It stands still while an alignment goes on for longer than planned, so that decoders and
+    clusters learn at the rates that they would have had.
+    """
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Set it for the next step."""
+        step, steps = float(trainer.global_step), trainer.estimated_stepping_batches
+        for callback in vars(trainer)["callbacks"]:
+            if isinstance(callback, StartCallback) and callback.late > 0:
+                an_epoch = steps / (trainer.max_epochs or 1)
+                planned, late = callback.start.before_clusters * an_epoch, callback.late * an_epoch
+                step, steps = step - min(max(0.0, step - planned), late), steps - late
         for group in trainer.optimizers[0].param_groups:
             # An optimiser that is resumed brings the rate that it had last.
             group.setdefault("initial_lr", group["lr"])
-            done = trainer.global_step / trainer.estimated_stepping_batches
-            fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+            fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
             group["lr"] = group["initial_lr"] * (LEAST_RATE + (1 - LEAST_RATE) * fallen)
 
 
@@ -71,6 +80,11 @@ class StartCallback(Callback):
     def before(self) -> int:
         """Epochs before the clusters start, as far as is known."""
         return self.start.before_clusters if self.ended is None else self.ended
+
+    @property
+    def late(self) -> int:
+        """Epochs that an alignment takes beyond those planned; below 0 if a warm-up ended early."""
+        return self.before - self.start.before_clusters
 
     @property
     def still_falling(self) -> bool:
@@ -152,8 +166,7 @@ class StartCallback(Callback):
             for callback in callbacks:
                 if isinstance(callback, kinds):
                     callback.forget_best()
-        late = self.before - self.start.before_clusters
-        pl_module.phase = self.start.phase(epoch - late, self.started)
+        pl_module.phase = self.start.phase(epoch - self.late, self.started)
         phase = float(PHASES.index(pl_module.phase))
         pl_module.log("phase", phase, on_epoch=True, batch_size=1, sync_dist=True)
 
