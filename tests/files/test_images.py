@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from cmvae.files.images import ImageFolder, measure_bits, measure_images, read_image
+from cmvae.files.modality import ModalityFile
 from cmvae.files.source import ReadingError
+from cmvae.preprocessing.preprocessing import learn_modality
 
 
 def test_images_of_any_mode_and_size(tmp_path):
@@ -20,13 +22,30 @@ def test_images_of_any_mode_and_size(tmp_path):
     folder = ImageFolder(tmp_path, "m")
     assert [ids for ids, _ in folder.chunks(1)] == [["a"], ["b"]]
     assert folder.read() == [tmp_path / "a.gif", tmp_path / "b.png"]
-    assert measure_images(folder.read(), "m") == (3, 6, 4)
+    assert measure_images(folder.read(), "m")[:3] == (3, 6, 4)
     np.testing.assert_array_equal(read_image(tmp_path / "b.png", (1, 6, 4), "m")[0], grey)
     colours = read_image(tmp_path / "b.png", (3, 6, 4), "m")
     assert all((channel == grey).all() for channel in colours)
     assert read_image(tmp_path / "a.gif", (3, 12, 7), "m").shape == (3, 12, 7)
     (tmp_path / "a.gif").unlink()
-    assert measure_images([tmp_path / "b.png"], "m") == (1, 6, 4)
+    assert measure_images([tmp_path / "b.png"], "m")[:3] == (1, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ([(43, 64)], ""),
+        ([(2000, 3000)], ", 2000 × 3000 in the files"),
+        ([(43, 64), (43, 64), (20, 90)], ", 20 × 64 to 43 × 90 in the files"),
+    ],
+)
+def test_it_is_said_of_which_sizes_scaled_images_are(tmp_path, sizes, said):
+    for place, (height, width) in enumerate(sizes):
+        Image.new("L", (width, height)).save(tmp_path / f"{place}.png")
+    paths = sorted(tmp_path.glob("*.png"))
+    assert measure_images(paths, "m").scaled_to(43, 64) == said
+    _, summary = learn_modality(paths, "m", ModalityFile(size=(43, 64)))
+    assert summary.what == f"images of 43 × 64 pixels, grey{said}"
 
 
 def test_turned_photographs_stand_upright(tmp_path):
@@ -35,7 +54,7 @@ def test_turned_photographs_stand_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    assert measure_images([tmp_path / "a.png"], "m") == (3, 8, 4)
+    assert measure_images([tmp_path / "a.png"], "m")[:3] == (3, 8, 4)
     upright = read_image(tmp_path / "a.png", (3, 8, 4), "m")
     assert upright[0, :4].min() == 255
     assert upright[0, 4:].max() == 0
@@ -91,7 +110,7 @@ def test_deep_images_keep_the_bits_that_they_use(tmp_path, bits, ending):
     with pytest.raises(ReadingError, match=rf"a\.{ending} has sixteen bits .* eight") as error:
         measure_bits(paths, "m", None)
     assert error.value.options == ["depth=used", "depth=full"]
-    assert measure_images(paths, "m") == (1, 6, 8)
+    assert measure_images(paths, "m")[:3] == (1, 6, 8)
     read = read_image(paths[0], (1, 6, 8), "m", bits)[0]
     np.testing.assert_array_equal(read, values >> (bits - 8))
 
@@ -167,5 +186,5 @@ def test_a_tiff_of_several_pictures_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"stack\.tif: it holds 3 pictures, the pages of a TIFF"):
         measure_images([path], "m")
     pages[1].save(path, save_all=True, append_images=[pages[2].resize((2, 2))])
-    assert measure_images([path], "m") == (1, 8, 8)  # a small copy is no other picture
+    assert measure_images([path], "m")[:3] == (1, 8, 8)  # a small copy is no other picture
     assert (read_image(path, (1, 8, 8), "m") == 90).all()

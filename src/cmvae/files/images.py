@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -116,10 +117,25 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def measure_images(paths: Iterable[Path], modality: str) -> tuple[int, int, int]:
-    """Return channels (1 where all are grey), and the median height and width in pixels.
+class Measured(NamedTuple):
+    """Channels of images (1 where all are grey), and their heights and widths in pixels."""
 
-    Nothing is decoded.
+    channels: int
+    height: int  # medians
+    width: int
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+
+    def scaled_to(self, height: int, width: int) -> str:
+        """Say which sizes are scaled to that, empty where all have it."""
+        if self.smallest == self.largest == (height, width):
+            return ""
+        sizes = dict.fromkeys(f"{high} × {wide}" for high, wide in (self.smallest, self.largest))
+        return f", {' to '.join(sizes)} in the files"
+
+
+def measure_images(paths: Iterable[Path], modality: str) -> Measured:
+    """Return channels and sizes of images; nothing is decoded.
 
     Raises:
         ValueError: For a broken image; the message names the file.
@@ -135,7 +151,8 @@ def measure_images(paths: Iterable[Path], modality: str) -> tuple[int, int, int]
         except _BROKEN as error:
             raise _broken(path, modality, error) from error
     height, width = np.median(sizes, axis=0).round().astype(int).tolist()
-    return 1 if grey else 3, height, width
+    low, high = (tuple(bound.tolist()) for bound in (np.min(sizes, axis=0), np.max(sizes, axis=0)))
+    return Measured(1 if grey else 3, height, width, low, high)
 
 
 def measure_bits(paths: Iterable[Path], modality: str, depth: str | None) -> int:

@@ -11,7 +11,7 @@ from pydantic import Field
 from cmvae.base.arrays import BEYOND_FLOAT32, restore, standardise
 from cmvae.base.settings import Finite, PositiveFloat, PositiveInt
 from cmvae.base.words import counted
-from cmvae.files.images import read_image
+from cmvae.files.images import Measured, read_image
 from cmvae.files.pixels import eight_bits
 from cmvae.files.writing import write_image
 from cmvae.preprocessing.codec import Codec, Writer
@@ -34,11 +34,9 @@ class ImageCodec(Codec):
     bits: Annotated[int, Field(ge=8, le=16)] = 8
 
     @classmethod
-    def learn(
-        cls, measured: tuple[int, int, int], size: tuple[int, int] | None = None, bits: int = 8
-    ) -> Self:
+    def learn(cls, measured: Measured, size: tuple[int, int] | None = None, bits: int = 8) -> Self:
         """Choose the size: the one asked for, else that measured, at most 64 pixels a side."""
-        channels, height, width = measured
+        channels, height, width, *_ = measured
         factor = min(1.0, LARGEST_SIDE / max(height, width))
         scaled = max(1, round(height * factor)), max(1, round(width * factor))
         return cls(shape=(channels, *(size or scaled)), bits=bits)

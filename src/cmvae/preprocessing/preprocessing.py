@@ -279,28 +279,30 @@ def learn_modality(
         table, notes = _learn_table(rows, frame, options, modality, of)
         summary = summarise(frame, table.describe(), table.kinds, notes)
         return (table, summary) if drawn is None else drawn.corrected(table, summary)
-    codec = _learn_other(rows, modality, options)
-    return codec, summarise(rows, codec.describe(), {}, {})
+    codec, more = _learn_other(rows, modality, options)
+    return codec, summarise(rows, codec.describe() + more, {}, {})
 
 
-def _learn_other(rows: Any, modality: str, options: ModalityFile) -> Codec:
-    """Learn from what is no table."""
+def _learn_other(rows: Any, modality: str, options: ModalityFile) -> tuple[Codec, str]:
+    """Learn from what is no table; return what is to be said beside the codec's own words too."""
     is_array = isinstance(rows, np.ndarray)
     if options.kinds:
         got = "images" if isinstance(rows, list) else type(rows).__name__
         raise ValueError(f"modality {modality!r}: kinds are for the columns of tables, got {got}")
     if isinstance(rows, CellRows):
-        return CellCodec.learn(rows, modality, options.likelihood)
+        return CellCodec.learn(rows, modality, options.likelihood), ""
     if isinstance(rows, list) and all(isinstance(path, Path) for path in rows):
         bits = measure_bits(rows, modality, options.depth)
-        return ImageCodec.learn(measure_images(rows, modality), options.size, bits)
+        measured = measure_images(rows, modality)
+        codec = ImageCodec.learn(measured, options.size, bits)
+        return codec, measured.scaled_to(*codec.shape[1:])
     if not is_array or rows.dtype.kind not in "biuf":
         got = f"an array of {rows.dtype}" if is_array else type(rows).__name__
         raise TypeError(f"modality {modality!r}: expected real numbers, got {got}")
     if rows.dtype in (np.uint8, np.uint16) and rows.ndim == 4:
         bits = 16 if rows.dtype == np.uint16 and options.depth == "full" else used_bits(rows)
-        return ImageCodec(shape=rows.shape[1:], bits=bits)
-    return ArrayCodec.learn(rows, modality)
+        return ImageCodec(shape=rows.shape[1:], bits=bits), ""
+    return ArrayCodec.learn(rows, modality), ""
 
 
 def _learn_table(
