@@ -24,7 +24,11 @@ SHORTENED = {
         r"parquet --out runs/patients": "parquet --epochs 10 --out runs/patients",
         FEW: "CMVAEClusterer(max_epochs=10, random_state=0)",
     },
-    "single-cell.md": {"max_epochs=70": "max_epochs=36", "warmup_epochs=60": "warmup_epochs=30"},
+    "single-cell.md": {
+        "max_epochs=70": "max_epochs=36",
+        "warmup_epochs=60": "warmup_epochs=30",
+        "--epochs 30 --out runs/cells": "--clusters 3 --epochs 4 --out runs/cells",
+    },
     "cells-to-figures.md": {"batch --out": "batch --clusters 3 --epochs 2 --out"},
     "covariates.md": {
         r"CMVAEClusterer\(max_epochs=20": "CMVAEClusterer(3, max_epochs=12",

@@ -420,7 +420,7 @@ def test_a_resumed_run_aligns_as_long_as_the_whole_one(monkeypatch, stop):
     samples = shares_the_group_alone(60)
     monkeypatch.setattr(StartCallback, "_number", lambda own, _: min(len(own.losses), 6))
     start = Start(alignment_epochs=(2, 1), longest_alignment=9, initial_clusters=3, seed=0)
-    arguments = {"max_epochs": 5, "start": start, "seed": 1}
+    arguments = {"max_epochs": 5, "start": start, "seed": 1, "schedule": "cosine"}
     whole, part, resumed = aligned_model(), aligned_model(), aligned_model(seed=5)
     trainer = train(whole, samples, "whole", **arguments)
     assert trainer.current_epoch == 11  # eight of the encoders alone

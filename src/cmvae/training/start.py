@@ -77,7 +77,8 @@ class Start(Settings):
         alignment_epochs: (a, r), instead of a warm-up.
         longest_alignment: Let the clusters start later than after a epochs, up to after so many:
             the alignment goes on by a quarter of a at a time while more groups are found than two
-            quarters before, or a single one. A trainer's ``max_epochs`` has these epochs too.
+            quarters before, or a single one. A trainer's ``max_epochs`` has these epochs too; a
+            learning rate along a cosine stands still meanwhile.
         lasting: Whether the alignment stays to the end.
         views: Whether the alignment sees images moved and noisy.
         information: Weight of the information loss, while there is an alignment; None: without.
