@@ -84,5 +84,6 @@ def curves(rows: Rows) -> Figure:
         axis.set_xlabel("steps", fontsize=8)
         axis.tick_params(labelsize=7)
     if len(ways) > 1:
-        axes[0].legend(fontsize=7)
+        named = axes[0].get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=len(ways), fontsize=8)
     return figure
