@@ -1,7 +1,7 @@
 """Images with captions: clusters, and what each modality generates of the other.
 
     python benchmarks/captions.py                   by the library, and as a user with files has it
-    python benchmarks/captions.py --ways "warm-up"  with one cluster first, as `cmvae fit` does
+    python benchmarks/captions.py --ways "warm-up"  with one cluster first, as for tables
 
 4,000 coloured digits with captions by eleven made-up writers train (``caption_data.py``,
 ``caption_words.py``); 1,000 others test, with captions by the same writers and by three that are
@@ -23,7 +23,7 @@ import torch
 from caption_data import Pairs, splits
 from caption_opponents import OPPONENTS, opponent_rows
 from caption_scores import about, draw, judges_of, scores
-from polymnist import SMALL
+from polymnist import SEEDS, SMALL
 from timing import RECORDS, device, table, write_record
 
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset, fit
@@ -152,7 +152,7 @@ def main() -> None:
     )
     ways = [*STARTS, *FILES]
     parser.add_argument("--ways", nargs="+", choices=ways, default=USUAL)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--work", type=Path, default=Path("runs/captions"), help="where runs go")
     parser.add_argument("--out", type=Path, default=RECORDS, help="folder of the records")
     arguments = parser.parse_args()
@@ -185,7 +185,12 @@ def main() -> None:
     columns = ["measure", *arguments.ways, *OPPONENTS]
     lines = [*about(pairs, data, judges), *table(found, columns)]
     lines += ["", f"Medians of seeds {arguments.seeds}, with least and most."]
-    write_record("captions", "python benchmarks/captions.py", rows, lines, folder=arguments.out)
+    call = ["python benchmarks/captions.py"]
+    if arguments.ways != USUAL:
+        call += ["--ways", *map(repr, arguments.ways)]
+    if arguments.seeds != SEEDS:
+        call += ["--seeds", *map(str, arguments.seeds)]
+    write_record("captions", " ".join(call), rows, lines, folder=arguments.out)
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ def main() -> None:
     )
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("--cmvae", type=Path, nargs="+", help="a saved CMVAE for each seed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=polymnist.SEEDS)
     parser.add_argument("--length", type=float, default=1, help="times the epochs")
     parser.add_argument("--steps", action="store_true", help="score steps of sampling too")
     parser.add_argument("--work", type=Path, default=Path("runs/diffusion"), help="where runs go")
@@ -275,6 +275,8 @@ def main() -> None:
     name = f"diffusion-{arguments.size}"
     if arguments.length != 1:
         command, name = f"{command} --length {arguments.length:g}", f"{name}-{arguments.length:g}x"
+    if arguments.seeds != polymnist.SEEDS:
+        command = " ".join([command, "--seeds", *map(str, arguments.seeds)])
     run_seeds(arguments, size, judges, command, name)
 
 

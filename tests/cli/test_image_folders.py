@@ -118,3 +118,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     done = subprocess.run(call, check=True, timeout=1800, capture_output=True, text=True)
     decoded = 12 * 3000 * 2000 * 3 / 1024  # KiB, of all together
     assert int(done.stdout) < decoded / 2
+
+
+def test_the_sizes_that_images_had_are_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place, size in enumerate([(200, 90), (100, 120)]):
+        Image.new("L", size, 100 * place).save(tmp_path / f"{place}.png")
+    status, out, err = run("fit", *given(photo="."), "--check")
+    assert status == 0, err
+    assert "images of 45 × 64 pixels, grey, 90 to 120 × 100 to 200 in the files" in out
+
+
+def test_arrays_that_are_no_images_are_not_refined(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("numbers.npy", np.random.default_rng(0).normal(size=(20, 3, 8, 8)))
+    message = "--diffusion must name modalities of images, [], got ['x']"
+    refused(message, "fit", *given(x="numbers.npy"), "--diffusion", "x", "--out", "run")
+    assert not list(tmp_path.glob("run*"))

@@ -36,7 +36,7 @@ def test_images_of_any_mode_and_size(tmp_path):
     [
         ([(43, 64)], ""),
         ([(2000, 3000)], ", 2000 × 3000 in the files"),
-        ([(43, 64), (43, 64), (20, 90)], ", 20 × 64 to 43 × 90 in the files"),
+        ([(43, 64), (43, 64), (20, 90)], ", 20 to 43 × 64 to 90 in the files"),
     ],
 )
 def test_it_is_said_of_which_sizes_scaled_images_are(tmp_path, sizes, said):

@@ -1,7 +1,5 @@
 """What images need is chosen where settings leave it open."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,8 +86,10 @@ def test_what_is_chosen_wins():
         plain = prepared(two(), alignment_epochs=chosen)
         assert plain.config.recipe.alignment is plain.settings.networks is None
     given = prepared(two(), alignment_epochs=(2, 3))
-    assert given.config.recipe.alignment == (2, 3)
-    assert given.settings.networks is None
+    assert given.config.recipe.alignment_epochs == (2, 3)
+    found = prepared(two())
+    assert given.settings == found.settings  # the numbers of epochs are all that is chosen
+    assert given.config.recipe.batch_size == found.config.recipe.batch_size
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,18 @@ def test_what_is_chosen_wins():
     ],
     ids=["one", "a table", "an array", "few pairs", "tiny"],
 )
+@pytest.mark.filterwarnings("ignore:modalities .* samples with two of them:UserWarning")
 def test_other_data_are_warmed_up_as_ever(data, masks):
     found = prepared(data, masks)
     assert found.config.recipe.alignment_epochs == "auto"
     assert found.config.recipe.alignment is found.settings.networks is None
     assert found.config.recipe.start_of_training(N).warmup_epochs > 0
+
+
+def test_too_few_pairs_are_told():
+    message = r"^modalities \['a', 'b'\]: 63 samples with two of them, of the 64 .* as with tables$"
+    with pytest.warns(UserWarning, match=message):
+        prepared(two(), {"b": np.arange(N) < 63})
 
 
 def test_images_that_are_all_alike_are_told_and_align_nothing():
@@ -124,9 +131,9 @@ def test_modalities_that_hardly_share_samples_are_told():
         prepared(two(), masks)
     with pytest.warns(UserWarning, match="have no sample in common"):
         prepared(two(), {"a": np.arange(N) < 50, "b": np.arange(N) >= 50})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.warns(UserWarning, match="10 samples with two of them") as told:
         prepared(two(), {"a": np.arange(N) < 50, "b": np.arange(N) >= 40})
+    assert len(told) == 1
 
 
 def test_drawn_images_are_as_noisy_as_what_decoders_leave():

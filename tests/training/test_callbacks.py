@@ -1,4 +1,5 @@
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -269,6 +270,25 @@ def test_it_stands_still_while_an_alignment_goes_on_for_longer(monkeypatch):
     assert late > 0
     held = np.insert(fallen(14), 8, [fallen(14)[8]] * 2 * late)
     np.testing.assert_allclose(np.array(rates.seen)[:, 0], held)
+
+
+def test_it_stands_still_from_the_epoch_planned_though_passes_are_shorter_than_they_said():
+    begin = StartCallback(Start(alignment_epochs=(4, 1), longest_alignment=9), None)
+    begin.ended = 8
+    group = {"lr": 0.01}
+    trainer = SimpleNamespace(
+        callbacks=[begin],
+        max_epochs=11,
+        num_training_batches=100,
+        estimated_stepping_batches=1100,
+        optimizers=[SimpleNamespace(param_groups=[group])],
+    )
+    rates = []
+    for epoch in range(11):  # of 60 steps, not 100
+        trainer.current_epoch, trainer.global_step = epoch, 60 * epoch
+        CosineDecay().on_train_batch_start(trainer, None, None, 0)
+        rates.append(group["lr"])
+    np.testing.assert_allclose(rates, np.insert(fallen(7), 4, [fallen(7)[4]] * 4))
 
 
 @pytest.mark.parametrize("views", [True, False])

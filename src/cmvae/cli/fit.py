@@ -146,7 +146,9 @@ def fit(
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Passes over the data with one cluster; a sixth as many follow with all."
+            min=1,
+            help="Passes over the data with one cluster; a sixth as many follow with all. Of an "
+            "alignment (--alignment-epochs) at most so many passes, and as many at the end.",
         ),
     ] = None,
     alignment_epochs: Annotated[

@@ -29,7 +29,9 @@ def show_short(prepared: "Prepared") -> None:
         network = network or choose_networks(codec.input_shape, str(dist))
         seen = str(int(prepared.rows.masks[name].sum()))
         words = _likelihood_words(str(dist), params)
-        table.add_row(*map(Text, (name, seen, codec.describe(), words, network)))
+        own = prepared.preprocessing.understood.get(name)
+        what = own.what if own else codec.describe()
+        table.add_row(*map(Text, (name, seen, what, words, network)))
     console.print(table)
     for name, own in prepared.preprocessing.understood.items():
         for line in (*own.say_left_out(name), *own.say_noted(name)):

@@ -118,20 +118,29 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 
 
 class Measured(NamedTuple):
-    """Channels of images (1 where all are grey), and their heights and widths in pixels."""
+    """What images have in common: channels, and sizes in pixels.
+
+    Attributes:
+        channels: 1 where all are grey, else 3.
+        height: The median.
+        width: The median.
+        smallest: The least height, and the least width of any.
+        largest: The greatest ones.
+    """
 
     channels: int
-    height: int  # medians
+    height: int
     width: int
     smallest: tuple[int, int]
     largest: tuple[int, int]
 
     def scaled_to(self, height: int, width: int) -> str:
-        """Say which sizes are scaled to that, empty where all have it."""
+        """Say which heights and widths are scaled to that, empty where all have it."""
         if self.smallest == self.largest == (height, width):
             return ""
-        sizes = dict.fromkeys(f"{high} × {wide}" for high, wide in (self.smallest, self.largest))
-        return f", {' to '.join(sizes)} in the files"
+        sides = zip(self.smallest, self.largest, strict=True)
+        spans = (f"{low} to {high}" if low < high else f"{low}" for low, high in sides)
+        return f", {' × '.join(spans)} in the files"
 
 
 def measure_images(paths: Iterable[Path], modality: str) -> Measured:

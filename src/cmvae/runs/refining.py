@@ -15,6 +15,7 @@ from cmvae.base.words import counted
 from cmvae.diffusion.config import DiffusionConfig
 from cmvae.diffusion.dcmvae import DCMVAE
 from cmvae.models.cmvae import CMVAE
+from cmvae.preprocessing import Preprocessing
 from cmvae.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -48,17 +49,20 @@ def decoder_settings(shape: tuple[int, ...]) -> DiffusionConfig:
     )
 
 
+def check_refined(config: RunConfig, preprocessing: Preprocessing) -> None:
+    """Raise ``ValueError`` for diffusion decoders of a modality that holds no images."""
+    known = [name for name, codec in preprocessing.codecs.items() if codec.content == "images"]
+    if others := [name for name in config.diffusion if name not in known]:
+        raise ValueError(f"diffusion must name modalities of images, {known}, got {others}")
+
+
 def refined_model(config: RunConfig, model: CMVAE) -> DCMVAE:
     """Return a model with the diffusion decoders that a run is to have, which are not trained.
 
     Raises:
         ImportError: If diffusers is not installed.
-        ValueError: For a modality that the run does not have, or that holds no images.
     """
     shapes = model.model_config.input_dims or {}
-    allowed = [name for name, shape in shapes.items() if len(shape) == 3]
-    if others := [name for name in config.diffusion if name not in allowed]:
-        raise ValueError(f"diffusion must name modalities of images, {allowed}, got {others}")
     return DCMVAE(model, {name: decoder_settings(shapes[name]) for name in config.diffusion})
 
 

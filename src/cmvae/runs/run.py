@@ -126,8 +126,9 @@ def prepare(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -
     with torch.device("meta"):  # without memory, and without a draw
         model = CMVAE(settings)  # refuses networks that cannot take a shape
         if config.diffusion:
-            from cmvae.runs.refining import refined_model
+            from cmvae.runs.refining import check_refined, refined_model
 
+            check_refined(config, preprocessing)
             refined_model(config, model)
     if not torch.cuda.is_available():  # whose memory it would otherwise be
         check_size(lambda: dict(model.named_children()), TRAINING_COPIES)

@@ -6,11 +6,13 @@ from typing import Literal
 
 import numpy as np
 
+from cmvae.base.words import counted
 from cmvae.files.join import JoinedRows
 from cmvae.networks.shapes import is_image
 from cmvae.preprocessing import Preprocessing
 from cmvae.preprocessing.variation import vary
 from cmvae.runs.config import RunConfig
+from cmvae.training.recipe import LEAST_PAIRS
 
 IMAGE_NETWORK = "conv_small"
 LOOKED_AT = 1000  # samples that tell whether images differ, where they wait in files
@@ -20,10 +22,10 @@ FEW_SHARED = 10  # samples that connect modalities, below which they hardly do
 def suited(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) -> RunConfig:
     """Return settings that say what was left to the data, for images beside images or texts.
 
-    Their start (:meth:`cmvae.training.recipe.Recipe.suited_to`), and for images that name none
-    networks of which a CPU takes many steps, and a likelihood for which one wrong pixel is not
-    worse than several that are nearly right. Images that are all alike are none; of them a warning
-    tells.
+    Their start (:meth:`cmvae.training.recipe.Recipe.suited_to`), and with an alignment for images
+    that name none networks of which a CPU takes many steps, and a likelihood for which one wrong
+    pixel is not worse than several that are nearly right. Warnings tell of images that are all
+    alike, which are none, and of too few samples that have two.
 
     Args:
         config: The settings.
@@ -37,8 +39,13 @@ def suited(config: RunConfig, preprocessing: Preprocessing, rows: JoinedRows) ->
     seen = np.stack([rows.masks[name] for name in images + texts])
     count, every = seen.sum(0), len(seen)
     share = float((count * (count - 1)).mean()) / max(1, every * (every - 1))
-    recipe = config.recipe.suited_to(seen.shape[1], int((count > 1).sum()), share)
-    if recipe == config.recipe:
+    pairs = int((count > 1).sum())
+    recipe = config.recipe.suited_to(seen.shape[1], pairs, share)
+    if recipe.alignment_epochs == "auto" and pairs >= FEW_SHARED:
+        what = f"modalities {images + texts}: {counted(pairs, 'sample')} with two of them"
+        tail = f"of the {LEAST_PAIRS} that it takes to learn what images share"
+        warnings.warn(f"{what}, {tail}: training starts as with tables", stacklevel=3)
+    if recipe.alignment is None or pairs < LEAST_PAIRS:
         return config
     files = dict(config.modalities)
     for name in images:

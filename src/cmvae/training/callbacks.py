@@ -41,16 +41,17 @@ class CosineDecay(Callback):
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Set it for the next step."""
-        step, steps = float(trainer.global_step), trainer.estimated_stepping_batches
+        done = trainer.global_step / trainer.estimated_stepping_batches
         for callback in vars(trainer)["callbacks"]:
             if isinstance(callback, StartCallback) and callback.late > 0:
-                an_epoch = steps / (trainer.max_epochs or 1)
-                planned, late = callback.start.before_clusters * an_epoch, callback.late * an_epoch
-                step, steps = step - min(max(0.0, step - planned), late), steps - late
+                epoch = trainer.current_epoch + batch_idx / trainer.num_training_batches
+                late, planned = callback.late, callback.start.before_clusters
+                epoch -= min(max(0.0, epoch - planned), late)
+                done = epoch / ((trainer.max_epochs or 1) - late)
         for group in trainer.optimizers[0].param_groups:
             # An optimiser that is resumed brings the rate that it had last.
             group.setdefault("initial_lr", group["lr"])
-            fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+            fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
             group["lr"] = group["initial_lr"] * (LEAST_RATE + (1 - LEAST_RATE) * fallen)
 
 

@@ -138,12 +138,12 @@ class Recipe(Settings):
         return RATE * max(1.0, self.samples_per_step(n_samples) / BATCH)
 
     def suited_to(self, n_samples: int, n_pairs: int, share: float = 1.0) -> Self:
-        """Return the recipe as images need it, where ``alignment_epochs`` is ``'auto'``.
+        """Return the recipe as images need it, unless ``alignment_epochs`` is None.
 
         Images of the same group share little else: by a warm-up z stays unused for long. They get
-        an alignment of about 1200 steps, up to thrice as many where samples lack some of them or
-        more groups are found, and 450 more of reading, of no more epochs than ``max_epochs`` and
-        half of it, where these are given.
+        batches of 64 at most and, where it is ``'auto'``, an alignment of about 1200 steps, up to
+        thrice as many where samples lack some of them or more groups are found, and 450 more of
+        reading, of no more epochs than ``max_epochs`` (300 unless given) and half of it.
 
         Args:
             n_samples: How many samples there are.
@@ -151,10 +151,12 @@ class Recipe(Settings):
                 fewer than 64 nothing changes.
             share: How many of all pairs of modalities of a sample are there, on average.
         """
-        if self.alignment_epochs != "auto" or n_pairs < LEAST_PAIRS:
+        if self.alignment_epochs is None or n_pairs < LEAST_PAIRS:
             return self
         size = min(IMAGE_BATCH, self.samples_per_step(n_samples))
         size = size if self.batch_size == "auto" else int(self.batch_size)
+        if self.alignment_epochs != "auto":
+            return self.replace(batch_size=size)
         steps = math.ceil(n_samples / size)
         most = MOST_EPOCHS if self.max_epochs == "auto" else int(self.max_epochs)
         longer = min(1 / share, MOST_LONGER)
