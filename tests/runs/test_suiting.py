@@ -85,11 +85,12 @@ def test_what_is_chosen_wins():
     for chosen in (None, (0, 0), [0, 0]):
         plain = prepared(two(), alignment_epochs=chosen)
         assert plain.config.recipe.alignment is plain.settings.networks is None
-    given = prepared(two(), alignment_epochs=(2, 3))
-    assert given.config.recipe.alignment_epochs == (2, 3)
     found = prepared(two())
-    assert given.settings == found.settings  # the numbers of epochs are all that is chosen
-    assert given.config.recipe.batch_size == found.config.recipe.batch_size
+    for size in ("auto", found.config.recipe.batch_size):
+        given = prepared(two(), alignment_epochs=(2, 3), batch_size=size)
+        assert given.config.recipe.alignment_epochs == (2, 3)
+        assert given.settings == found.settings  # the numbers of epochs are all that is chosen
+        assert given.config.recipe.batch_size == found.config.recipe.batch_size
 
 
 @pytest.mark.parametrize(
