@@ -118,9 +118,11 @@ def test_images_are_aligned_within_the_epochs_that_there_are():
     for epochs, wanted in ((1, (1, 1)), (9, (9, 4)), (500, (50, 19))):
         assert auto.replace(max_epochs=epochs).suited_to(1500, 1500).alignment == wanted
     assert auto.replace(batch_size=100).suited_to(1500, 1500).alignment == (80, 30)
-    for given in (None, (3, 2)):
-        chosen = auto.replace(alignment_epochs=given)
-        assert chosen.suited_to(1500, 1500) is chosen
+    none = auto.replace(alignment_epochs=None)
+    assert none.suited_to(1500, 1500) is none
+    given = auto.replace(alignment_epochs=(3, 2))
+    assert given.suited_to(1500, 1500) == given.replace(batch_size=64)
+    assert given.suited_to(1500, 63) is given
     assert found.suited_to(9, 9) is found
 
 
