@@ -95,26 +95,29 @@ return (document.getElementById("map-plot")._hoverdata || []).some(
 
 
 def move_mouse_to(page, sample):
-    """Move the mouse to a sample of the map; return where it is."""
+    """Move the mouse to a sample of the map until the plot has found it; return where it is."""
     page.execute_script(
         "document.getElementById('map-plot').scrollIntoView({block: 'center', behavior: 'instant'})"
     )
-    x, y = page.execute_script(
-        """
-        const plot = document.getElementById("map-plot"), layout = plot._fullLayout;
-        const box = plot.getBoundingClientRect();
-        const trace = plot.data.slice(1, -1).find((t) => t.customdata.includes(arguments[0]));
-        const i = trace.customdata.indexOf(arguments[0]);
-        return [box.left + layout._size.l + layout.xaxis.d2p(trace.x[i]),
-                box.top + layout._size.t + layout.yaxis.d2p(trace.y[i])];
-        """,
-        sample,
-    )
-    for shift in (4, 0):
-        mouse(page, "mouseMoved", x + shift, y)
-    # A click counts for the sample that the plot has found under the mouse, which takes a moment.
-    wait_for(page, HOVERED, sample)
-    return x, y
+
+    def moved(_):
+        x, y = page.execute_script(
+            """
+            const plot = document.getElementById("map-plot"), layout = plot._fullLayout;
+            const box = plot.getBoundingClientRect();
+            const trace = plot.data.slice(1, -1).find((t) => t.customdata.includes(arguments[0]));
+            const i = trace.customdata.indexOf(arguments[0]);
+            return [box.left + layout._size.l + layout.xaxis.d2p(trace.x[i]),
+                    box.top + layout._size.t + layout.yaxis.d2p(trace.y[i])];
+            """,
+            sample,
+        )
+        for shift in (4, 0):
+            mouse(page, "mouseMoved", x + shift, y)
+        return page.execute_script(HOVERED, sample) and (x, y)
+
+    # It takes a moment, and a busy browser may lose a movement.
+    return WebDriverWait(page, 200).until(moved)
 
 
 def click_on(page, sample, script="return true", *arguments):
