@@ -106,7 +106,8 @@ class CMVAEClusterer(CallbackSupportMixin, ClusterMixin, TransformerMixin, BaseE
             read it, as in :func:`cmvae.fit`; a third number is up to how many of the first kind
             there may be while more groups are found; None: none. ``'auto'``: some 1200 and 450
             steps, up to 3600, where 64 samples or more are seen in two arrays of images, or in one
-            and a text; images then get small residual networks and a Laplace likelihood; else none.
+            and a text, else none. With an alignment such images get small residual networks, a
+            Laplace likelihood and batches of 64 at most, unless others are given.
         max_epochs: Epochs with a single cluster; ``'auto'``: 480 steps, and at least 10 epochs; of
             more than 20,480 samples 2400 steps. Training stops earlier when the bound no longer
             improves. A sixth as many follow with all clusters.
