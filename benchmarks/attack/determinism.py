@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ print(json.dumps(found))
 def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     """Fit each table in two processes of one thread and in one of two threads."""
     for turn in range(max(1, round(share * SEEDS))):
-        one, again, two = (_fitted(work, n, seed + turn) for n in (1, 1, 2))
+        with ThreadPoolExecutor(2) as pool:
+            one, again = pool.map(lambda _: _fitted(work, 1, seed + turn), range(2))
+        two = _fitted(work, 2, seed + turn)
         for name in TABLES:
             case = f"{name}, seed {seed + turn}"
             bits = "" if one[name][0] == again[name][0] else "other weights"

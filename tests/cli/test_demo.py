@@ -38,9 +38,9 @@ def demo(tmp_path_factory):
         "--out",
         "run",
         "--epochs",
-        "8",
+        "5",
         "--warmup-epochs",
-        "6",
+        "3",
         "--clusters",
         "10",
         cwd=folder,
@@ -144,7 +144,7 @@ def test_bad_input_is_told_without_a_traceback(tmp_path):
 
 
 def test_interrupted_demo_says_what_it_leaves_and_can_be_resumed(tmp_path):
-    options = ["demo", "--out", "run", "--epochs", "6", "--warmup-epochs", "4", "--clusters", "10"]
+    options = ["demo", "--out", "run", "--epochs", "3", "--warmup-epochs", "2", "--clusters", "10"]
     process = subprocess.Popen(
         [*COMMAND, *options],
         cwd=tmp_path,

@@ -29,6 +29,18 @@ SHORTENED = {
         "warmup_epochs=60": "warmup_epochs=30",
         "--epochs 30 --out runs/cells": "--clusters 3 --epochs 4 --out runs/cells",
     },
+    "number-of-clusters.md": {
+        r"--epochs 8 --out runs/found": "--epochs 4 --out runs/found",
+        r"--epochs 8 --clusters 5": "--epochs 2 --clusters 5",
+        r"n_clusters=5, max_epochs=8": "n_clusters=5, max_epochs=4",
+    },
+    "devices.md": {"--epochs 5 --devices": "--epochs 2 --devices"},
+    "images.md": {
+        "--epochs 10 --out": "--epochs 2 --out",
+        "max_epochs=12,\n    warmup_epochs=8": "max_epochs=4,\n    warmup_epochs=2",
+        r"GenerationGrid\(6": "GenerationGrid(2",
+        r"max_epochs=12,\n    alignment_epochs=\(3, 2\)": "max_epochs=5,\n    alignment_epochs=(2, 1)",
+    },
     "cells-to-figures.md": {"batch --out": "batch --clusters 3 --epochs 2 --out"},
     "covariates.md": {
         r"CMVAEClusterer\(max_epochs=20": "CMVAEClusterer(3, max_epochs=12",
