@@ -41,7 +41,7 @@ def attack(share: float, work: Path, seed: int) -> Iterator[Outcome]:
     """Fit each table in two processes of one thread and in one of two threads."""
     for turn in range(max(1, round(share * SEEDS))):
         with ThreadPoolExecutor(2) as pool:
-            one, again = pool.map(lambda _: _fitted(work, 1, seed + turn), range(2))
+            one, again = pool.map(_fitted, [work] * 2, [1] * 2, [seed + turn] * 2)
         two = _fitted(work, 2, seed + turn)
         for name in TABLES:
             case = f"{name}, seed {seed + turn}"
