@@ -39,7 +39,7 @@ SHORTENED = {
         "--epochs 10 --out": "--epochs 2 --out",
         "max_epochs=12,\n    warmup_epochs=8": "max_epochs=4,\n    warmup_epochs=2",
         r"GenerationGrid\(6": "GenerationGrid(2",
-        r"max_epochs=12,\n    alignment_epochs=\(3": "max_epochs=6,\n    alignment_epochs=(2",
+        r"max_epochs=12,\n    alignment_epochs=\(3": "max_epochs=7,\n    alignment_epochs=(2",
     },
     "cells-to-figures.md": {"batch --out": "batch --clusters 3 --epochs 2 --out"},
     "covariates.md": {
