@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from polymnist_records import write_one, write_ways
+from polymnist_records import terms_of, write_one, write_ways
 from polymnist_scores import (
     ACC,
     ACC_ONE,
@@ -306,6 +306,7 @@ def main() -> None:
     whole = data if arguments.size == "paper" else map(polymnist_5k, ("train", "test"))
     judges = train_classifiers(*whole).classifiers
     rows: list[dict[str, Any]] = []
+    terms: list[dict[str, Any]] = []
     for way, seed in product(arguments.way, arguments.seeds):
         name = name_of(arguments, way)
         folder = arguments.work / name / f"seed-{seed}"
@@ -313,7 +314,8 @@ def main() -> None:
         marks = json.loads((folder / "scores.json").read_text())
         rows += [{"way": way, "seed": seed, **row} for row in marks]
         if len(arguments.way) > 1:
-            write_ways(name_of(arguments, "ways"), command_of(arguments), rows)
+            terms += [{"way": way, "seed": seed, **row} for row in terms_of(folder)]
+            write_ways(name_of(arguments, "ways"), command_of(arguments), rows, terms)
             continue
         if seed == arguments.seeds[0]:
             draw(model, data[1], score(model, *data, judges, seed)["coherence"], name, seed)
