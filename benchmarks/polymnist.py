@@ -54,6 +54,7 @@ from cmvae.training.checkpoints import last_checkpoint
 from cmvae.training.start import Start
 
 MARKS = 8
+FALLING = 0.3  # of the steps, the last ones: along these the step size falls
 SEEDS = [0, 1, 2]
 # Half the channels of the default pair: on a CPU twice the steps are worth more.
 _ENCODER = partial(ConvEncoder, channels=(16, 32))
@@ -72,7 +73,7 @@ class Size:
         epochs: Passes over the training tuples.
         alignment: See ``cmvae.fit``.
         batch_size: Samples in a step.
-        learning_rate: Largest step size; it falls to a twentieth along half a cosine.
+        learning_rate: Largest step size; at last it falls to a twentieth along half a cosine.
         targets: What is to be reached at least: coherence conditional and unconditional, worst
             self-generation, ACC from all modalities and from one.
         missing: The same of conditional coherence and ACC where half was missing in training.
@@ -220,7 +221,7 @@ def train(
         run_dir=folder,
         resume_from=last if last.exists() else None,
         overwrite=True,
-        callbacks=[*([CosineDecay()] if start else []), *more],
+        callbacks=[*([CosineDecay(FALLING)] if start else []), *more],
         enable_progress_bar=False,
     )
     model.to(device()).eval()

@@ -252,11 +252,13 @@ def fallen(n):
     return 0.01 * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * np.arange(n) / n)))
 
 
-def test_a_learning_rate_falls_along_half_a_cosine():
+@pytest.mark.parametrize(("share", "kept"), [(1.0, 0), (0.25, 9)])
+def test_a_learning_rate_falls_along_half_a_cosine(share, kept):
     rates, learned = Rates(), model(decoder_dist_params={"a": {"scale": "learned"}})
-    train(learned, data(), max_epochs=4, learning_rate=0.01, callbacks=[CosineDecay(), rates])
+    callbacks = [CosineDecay(share), rates]
+    train(learned, data(), max_epochs=4, learning_rate=0.01, callbacks=callbacks)
     first, second = np.array(rates.seen).T
-    np.testing.assert_allclose(first, fallen(12))
+    np.testing.assert_allclose(first, [0.01] * kept + [*fallen(12 - kept)])
     np.testing.assert_allclose(second, 10 * first)
 
 

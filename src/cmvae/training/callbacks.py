@@ -35,7 +35,14 @@ class CosineDecay(Callback):
 
     It stands still while an alignment goes on for longer than planned, so that decoders and
     clusters learn at the rates that they would have had.
+
+    Args:
+        share: Of the steps, the last ones, along which it falls; before it keeps its value.
     """
+
+    def __init__(self, share: float = 1.0) -> None:
+        super().__init__()
+        self.share = share
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
@@ -48,10 +55,11 @@ class CosineDecay(Callback):
                 late, planned = callback.late, callback.start.before_clusters
                 epoch -= min(max(0.0, epoch - planned), late)
                 done = epoch / ((trainer.max_epochs or 1) - late)
+        falling = max(0.0, 1 - (1 - min(1.0, done)) / self.share)
         for group in trainer.optimizers[0].param_groups:
             # An optimiser that is resumed brings the rate that it had last.
             group.setdefault("initial_lr", group["lr"])
-            fallen = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+            fallen = 0.5 * (1 + math.cos(math.pi * falling))
             group["lr"] = group["initial_lr"] * (LEAST_RATE + (1 - LEAST_RATE) * fallen)
 
 
