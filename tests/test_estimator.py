@@ -81,7 +81,7 @@ def test_a_count_of_large_magnitude_does_not_drown_the_rest(apart, tmp_path):
 
 def test_a_linear_model_finds_groups_too():
     tables, labels = groups()
-    settings = {**QUICK, "hidden_dims": (), "learning_rate": 1e-2, "max_epochs": 20}
+    settings = {**QUICK, "hidden_dims": (), "learning_rate": 1e-2, "max_epochs": 10}
     model = CMVAEClusterer(n_clusters=3, **settings, random_state=0).fit(tables)
     assert adjusted_rand_score(labels, model.labels_) > 0.95
     coded = [
@@ -143,14 +143,14 @@ def test_the_largest_cluster_comes_first(fitted):
     keep = np.flatnonzero((labels == 2) | ((labels == 0) & (np.arange(150) < 90)) | (labels == 1))
     keep = keep[: int(0.9 * len(keep))]
     rows = {name: table[keep] for name, table in tables.items()}
-    model = CMVAEClusterer(3, **QUICK, max_epochs=20, random_state=0).fit(rows)
+    model = CMVAEClusterer(3, **QUICK, max_epochs=10, random_state=0).fit(rows)
     sizes = np.bincount(model.labels_)
     assert (np.diff(sizes) <= 0).all()
 
 
 def test_the_start_of_the_clusters_prunes_nothing(monkeypatch):
     monkeypatch.setattr("cmvae.models.cmvae.CMVAE.prune_clusters", lambda *_, **__: 1 / 0)
-    assert CMVAEClusterer(**QUICK, max_epochs=20, random_state=0).fit(groups()[0]).n_clusters_ == 3
+    assert CMVAEClusterer(**QUICK, max_epochs=10, random_state=0).fit(groups()[0]).n_clusters_ == 3
 
 
 def test_a_single_cluster_is_reported_with_what_to_try():
@@ -255,7 +255,7 @@ def test_frames_are_joined_on_their_index():
     names = np.array([f"s{i}" for i in range(90)])
     first = pd.DataFrame(tables["a"], index=names).iloc[:70]
     second = pd.DataFrame(tables["b"], index=names).sample(frac=1, random_state=0)
-    model = CMVAEClusterer(**QUICK, max_epochs=20, random_state=0).fit({"a": first, "b": second})
+    model = CMVAEClusterer(**QUICK, max_epochs=10, random_state=0).fit({"a": first, "b": second})
     assert list(model.index_[:70]) == list(names[:70])
     assert set(model.index_) == set(names)
     truth = pd.Series(labels, index=names)[model.index_]
@@ -324,7 +324,7 @@ def test_odd_columns_work():
     frame = pd.DataFrame(
         {"flag": labels == 1, "count": labels * 3, "mixed": pd.Series(labels, dtype=object)}
     )
-    model = CMVAEClusterer(**QUICK, max_epochs=20, random_state=0).fit({"a": odd, "b": frame})
+    model = CMVAEClusterer(**QUICK, max_epochs=10, random_state=0).fit({"a": odd, "b": frame})
     assert np.isfinite(model.transform({"a": odd, "b": frame})).all()
     assert adjusted_rand_score(labels, model.labels_) > 0.8
 
@@ -344,7 +344,7 @@ def test_no_groups_are_reported():
         "b": np.random.default_rng(1).normal(size=(120, 3)),
     }
     with pytest.warns(UserWarning, match="no groups were found|no latent unit"):
-        model = CMVAEClusterer(**QUICK, random_state=0).fit(noise)
+        model = CMVAEClusterer(**QUICK, max_epochs=10, random_state=0).fit(noise)
     assert model.n_clusters_ == 1
 
 
@@ -838,7 +838,7 @@ def with_gaps(tables, seed=0):
 def test_groups_are_found_in_tables_with_missing_cells_and_these_are_filled_in():
     tables, labels = groups()
     gaps, there = with_gaps(tables)
-    model = CMVAEClusterer(3, max_epochs=20, random_state=0, **QUICK).fit(gaps)
+    model = CMVAEClusterer(3, max_epochs=10, random_state=0, **QUICK).fit(gaps)
     assert adjusted_rand_score(labels, model.labels_) > 0.9
     assert model.model_.model_config.missing_cells == ["a", "b"]
     made = model.impute(gaps)
