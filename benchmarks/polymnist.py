@@ -5,6 +5,7 @@
     python benchmarks/polymnist.py cpu --way paper  the paper's objective from the first step
     python benchmarks/polymnist.py cpu --way ours without-views   both: records/polymnist-cpu-ways.*
     python benchmarks/polymnist.py cpu --length 4   four times as long
+    python benchmarks/polymnist.py cpu --falling 1  the step size falls from the first step on
 
 Sizes: ``cpu`` and ``long``, the first three modalities of PolyMNIST-5k; ``five`` and ``gpu``, all
 five; ``paper``, the published files in ``--data FOLDER``. Labels score, and do nothing else. Scores
@@ -54,7 +55,7 @@ from cmvae.training.checkpoints import last_checkpoint
 from cmvae.training.start import Start
 
 MARKS = 8
-FALLING = 0.3  # of the steps, the last ones: along these the step size falls
+FALLING = 0.3
 SEEDS = [0, 1, 2]
 # Half the channels of the default pair: on a CPU twice the steps are worth more.
 _ENCODER = partial(ConvEncoder, channels=(16, 32))
@@ -73,11 +74,12 @@ class Size:
         epochs: Passes over the training tuples.
         alignment: See ``cmvae.fit``.
         batch_size: Samples in a step.
-        learning_rate: Largest step size; at last it falls to a twentieth along half a cosine.
+        learning_rate: Largest step size.
         targets: What is to be reached at least: coherence conditional and unconditional, worst
             self-generation, ACC from all modalities and from one.
         missing: The same of conditional coherence and ACC where half was missing in training.
         cross: ``cross_modal_targets``.
+        falling: Share of the steps, the last ones, along which the step size falls to a twentieth.
     """
 
     modalities: int
@@ -89,6 +91,7 @@ class Size:
     targets: tuple[float, float, float, float, float]
     missing: tuple[float, float]
     cross: int | None = None
+    falling: float = FALLING
 
     def wanted(self, missing: bool) -> dict[str, float]:
         """Return the targets by measure."""
@@ -221,7 +224,7 @@ def train(
         run_dir=folder,
         resume_from=last if last.exists() else None,
         overwrite=True,
-        callbacks=[*([CosineDecay(FALLING)] if start else []), *more],
+        callbacks=[*([CosineDecay(size.falling)] if start else []), *more],
         enable_progress_bar=False,
     )
     model.to(device()).eval()
@@ -277,6 +280,7 @@ def command_of(arguments: argparse.Namespace) -> str:
     options = ["--missing"] if arguments.missing else []
     options += ["--way", *arguments.way] if arguments.way != ["ours"] else []
     options += [f"--length {arguments.length:g}"] if arguments.length != 1 else []
+    options += [f"--falling {arguments.falling:g}"] if arguments.falling != FALLING else []
     options += ["--seeds", *map(str, arguments.seeds)] if arguments.seeds != SEEDS else []
     return " ".join(["python benchmarks/polymnist.py", arguments.size, *options])
 
@@ -294,12 +298,15 @@ def main() -> None:
         "--way", choices=WAYS, nargs="+", default=["ours"], help="several: one record of them all"
     )
     parser.add_argument("--length", type=float, default=1, help="times the epochs")
+    parser.add_argument(
+        "--falling", type=float, default=FALLING, help="share of the steps, see CosineDecay"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--data", type=Path, help="folder of the published files")
     parser.add_argument("--work", type=Path, default=Path("runs/polymnist"), help="where runs go")
     arguments = parser.parse_args()
     size = SIZES[arguments.size]
-    size = replace(size, epochs=round(size.epochs * arguments.length))
+    size = replace(size, epochs=round(size.epochs * arguments.length), falling=arguments.falling)
     if arguments.missing:  # few pairs are there: an alignment thrice as long, as the recipe has it
         first, reading = size.alignment
         size = replace(size, epochs=size.epochs + 2 * first, alignment=(3 * first, reading))
@@ -310,7 +317,8 @@ def main() -> None:
     terms: list[dict[str, Any]] = []
     for way, seed in product(arguments.way, arguments.seeds):
         name = name_of(arguments, way)
-        folder = arguments.work / name / f"seed-{seed}"
+        other = f"-falling-{size.falling:g}" if size.falling != FALLING else ""
+        folder = arguments.work / f"{name}{other}" / f"seed-{seed}"
         model = run(size, way, seed, data, judges, folder)
         marks = json.loads((folder / "scores.json").read_text())
         rows += [{"way": way, "seed": seed, **row} for row in marks]

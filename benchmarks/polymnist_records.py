@@ -1,6 +1,6 @@
 """Records of the runs of benchmarks/polymnist.py: tables and curves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,13 @@ from cmvae.base.files import atomic_write
 
 PUBLISHED = {CONDITIONAL: 0.897, UNCONDITIONAL: 0.781}
 CURVES = (CONDITIONAL, UNCONDITIONAL, SELF, ACC, ACC_ONE, PROBE_Z, DISTANCE, LIKELIHOOD)
-TERMS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "KL divergence of z": lambda logged: logged["log_q_z"] - logged["log_p_z"],
-    "KL divergence of w": lambda logged: logged["log_q_w"] - logged["log_p_w"],
-    "log-likelihood of m0, from itself": lambda logged: logged["self_log_likelihood_m0"],
-    "log-likelihood of m0, from others": lambda logged: logged["cross_log_likelihood_m0"],
-    "log-likelihood of m1, from itself": lambda logged: logged["self_log_likelihood_m1"],
-    "log-likelihood of m1, from others": lambda logged: logged["cross_log_likelihood_m1"],
-    "alignment, as weighted": lambda logged: logged.get("alignment", logged["loss"] * np.nan),
-    "information, as weighted": lambda logged: logged.get("information", logged["loss"] * np.nan),
-}
-"""Terms of the loss, means over an epoch in nats, of what ``cmvae.fit`` logs."""
+TERMS = (
+    *("bound", "β × KL divergence of z", "β × KL divergence of w"),
+    *("log p(m0 | m0)", "log p(m1 | m1)", "log p(m0 | another)"),
+    *("alignment, × 100", "information, weighted"),
+)
+"""Terms of the loss that are drawn, means over the training tuples in nats."""
+OTHER_SCALES = ("without-sharp", "paper")  # likelihoods of other scales do not compare
 Rows = Sequence[Mapping[str, object]]
 
 
@@ -67,7 +63,8 @@ def write_ways(name: str, command: str, rows: Rows, terms: Rows) -> None:
     columns = ["way", "seed", "steps", *MEASURES, *LATENTS]
     lines = [*table(ends, list(ends[0])), "", *table(without_details(rows), columns)]
     write_record(name, command, rows, lines, more={"terms": terms})
-    pictures = {"curves": curves(rows), "terms": curves(terms, list(TERMS), "epoch")}
+    compared = [row for row in terms if row["way"] not in OTHER_SCALES]
+    pictures = {"curves": curves(rows), "terms": curves(compared, TERMS, "epoch")}
     for what, picture in pictures.items():
         with atomic_write(RECORDS / f"{name}-{what}.png") as path:
             picture.savefig(path, dpi=110, format="png")
@@ -75,14 +72,29 @@ def write_ways(name: str, command: str, rows: Rows, terms: Rows) -> None:
 
 def terms_of(folder: Path) -> list[dict[str, object]]:
     """Return the terms of the loss for each epoch that a run in ``folder`` has logged."""
-    parts = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+    parts = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda p: int(p.parent.name[8:]))
     logged = pd.concat([pd.read_csv(path) for path in parts]).drop_duplicates("epoch")
     logged = logged.rename(columns=lambda name: name.removeprefix("train/"))
-    found = pd.DataFrame({name: term(logged) for name, term in TERMS.items()})
-    found.insert(0, "epoch", logged["epoch"] + 1)
+    empty, known = logged["loss"] * np.nan, logged["log_q_z"].notna()
+    # Encoders alone have another loss.
+    alignment = logged.get("alignment", empty).where(known)
+    information = logged.get("information", empty)
+    terms = {
+        "epoch": logged["epoch"] + 1,
+        "bound": (alignment.fillna(0) + information.fillna(0) - logged["loss"]).where(known),
+        "β × KL divergence of z": logged["log_q_z"] - logged["log_p_z"],
+        "β × KL divergence of w": logged["log_q_w"] - logged["log_p_w"],
+        "alignment, × 100": alignment,
+        "information, weighted": information,
+    }
+    modalities = [name[-2:] for name in logged if name.startswith("self_log_likelihood_")]
+    n = len(modalities)
+    for m in modalities:  # the bound has the mean over the modalities that are given
+        terms[f"log p({m} | {m})"] = n * logged[f"self_log_likelihood_{m}"]
+        terms[f"log p({m} | another)"] = n / (n - 1) * logged[f"cross_log_likelihood_{m}"]
     return [
         {name: None if np.isnan(value) else value for name, value in row.items()}
-        for row in found.to_dict("records")
+        for row in pd.DataFrame(terms).to_dict("records")
     ]
 
 

@@ -344,7 +344,7 @@ def test_no_groups_are_reported():
         "b": np.random.default_rng(1).normal(size=(120, 3)),
     }
     with pytest.warns(UserWarning, match="no groups were found|no latent unit"):
-        model = CMVAEClusterer(**QUICK, max_epochs=10, random_state=0).fit(noise)
+        model = CMVAEClusterer(**QUICK, random_state=0).fit(noise)
     assert model.n_clusters_ == 1
 
 

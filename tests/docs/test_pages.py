@@ -32,7 +32,6 @@ SHORTENED = {
     "number-of-clusters.md": {
         r"--epochs 8 --out runs/found": "--epochs 4 --out runs/found",
         r"--epochs 8 --clusters 5": "--epochs 2 --clusters 5",
-        r"n_clusters=5, max_epochs=8": "n_clusters=5, max_epochs=4",
     },
     "devices.md": {"--epochs 5 --devices": "--epochs 2 --devices"},
     "images.md": {

@@ -247,9 +247,10 @@ class Rates(Callback):
         self.seen.append([group["lr"] for group in optimizer.param_groups])
 
 
-def fallen(n):
-    """The rates of n steps, of a largest rate of 0.01."""
-    return 0.01 * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * np.arange(n) / n)))
+def fallen(n, kept=0):
+    """The rates of n steps, of a largest rate of 0.01 which the first of them keep."""
+    falling = np.maximum(0, np.arange(n) - kept) / (n - kept)
+    return 0.01 * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * falling)))
 
 
 @pytest.mark.parametrize(("share", "kept"), [(1.0, 0), (0.25, 9)])
@@ -258,19 +259,27 @@ def test_a_learning_rate_falls_along_half_a_cosine(share, kept):
     callbacks = [CosineDecay(share), rates]
     train(learned, data(), max_epochs=4, learning_rate=0.01, callbacks=callbacks)
     first, second = np.array(rates.seen).T
-    np.testing.assert_allclose(first, [0.01] * kept + [*fallen(12 - kept)])
+    np.testing.assert_allclose(first, fallen(12, kept))
+    assert kept == 0 or first[kept] == 0.01 > first[kept + 1]
     np.testing.assert_allclose(second, 10 * first)
 
 
-def test_it_stands_still_while_an_alignment_goes_on_for_longer(monkeypatch):
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan")])
+def test_it_falls_along_a_share_of_the_steps(share):
+    with pytest.raises(ValueError, match="share must be above 0, and at most 1"):
+        CosineDecay(share)
+
+
+@pytest.mark.parametrize(("share", "kept"), [(1, 0), (3 / 7, 8)])
+def test_it_stands_still_while_an_alignment_goes_on_for_longer(monkeypatch, share, kept):
     monkeypatch.setattr(StartCallback, "_number", lambda own, _: min(len(own.losses), 4))
     rates, start = Rates(), Start(alignment_epochs=(4, 1), longest_alignment=9, initial_clusters=3)
     arguments = {"max_epochs": 7, "start": start, "batch_size": 30, "learning_rate": 0.01}
-    callbacks = [rates, CosineDecay()]
+    callbacks = [rates, CosineDecay(share)]
     trainer = train(aligned_model(), shares_the_group_alone(60), callbacks=callbacks, **arguments)
     late = trainer.current_epoch - 7
     assert late > 0
-    held = np.insert(fallen(14), 8, [fallen(14)[8]] * 2 * late)
+    held = np.insert(fallen(14, kept), 8, [fallen(14, kept)[8]] * 2 * late)
     np.testing.assert_allclose(np.array(rates.seen)[:, 0], held)
 
 

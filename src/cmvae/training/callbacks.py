@@ -37,11 +37,17 @@ class CosineDecay(Callback):
     clusters learn at the rates that they would have had.
 
     Args:
-        share: Of the steps, the last ones, along which it falls; before it keeps its value.
+        share: The fraction of the steps, above 0 and at most 1, along which it falls at last; up to
+            there it keeps its value. Steps of an alignment beyond those planned do not count.
+
+    Raises:
+        ValueError: If ``share`` is another number.
     """
 
     def __init__(self, share: float = 1.0) -> None:
         super().__init__()
+        if not 0 < share <= 1:
+            raise ValueError(f"share must be above 0, and at most 1, got {share}")
         self.share = share
 
     def on_train_batch_start(
