@@ -2,6 +2,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,26 @@ def test_bad_arguments_are_named_before_anything_happens(arguments, message):
         fit(trained, data(), **{"max_epochs": 9, **QUIET, **arguments})
     assert torch.equal(before, weights(trained))
     assert not list(Path().iterdir())
+
+
+def test_freed_memory_is_kept_while_it_trains_and_not_after(monkeypatch):
+    told = []
+
+    @contextmanager
+    def spy():
+        told.append("kept")
+        yield
+        told.append("given back")
+
+    class Look(Callback):
+        def on_train_batch_end(self, *_):
+            told.append("step")
+
+    monkeypatch.setattr("cmvae.training.fit.freed_memory_kept", spy)
+    fit(model(), data(), max_epochs=1, batch_size=64, callbacks=[Look()], **QUIET)
+    assert told[0] == "kept"
+    assert told[-1] == "given back"
+    assert set(told[1:-1]) == {"step"}
 
 
 def test_an_ordinary_loop_trains_the_model():

@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from cmvae.base.allocator import freed_memory_kept
 from cmvae.base.arguments import positive_int
 from cmvae.base.files import sole_writer
 from cmvae.base.forks import at_fork
@@ -202,6 +203,7 @@ def fit(
                 _interruptible(trainer),
                 naming(folder),
                 compiled(bare, is_compiled),
+                freed_memory_kept(),
             ):
                 # Another may have been there since it was looked at.
                 training_folder(folder, overwrite, resume_from)
