@@ -4,8 +4,7 @@
 
 Steps of the last part of training, with forward, backward and optimiser, on real batches of the
 size ``five``. Each way changes one thing. Another number of targets is the same objective in
-expectation; without alignment and information losses it is the paper's. Freed memory is kept, as in
-``cmvae.fit``; steps without that are timed before the others.
+expectation; without alignment and information losses it is the paper's.
 """
 
 import math
@@ -20,7 +19,6 @@ import torch
 from polymnist import SIZES, Size, build, plan
 from timing import device, in_turns, table, write_record
 
-from cmvae.base.allocator import freed_memory_kept
 from cmvae.datasets import polymnist_5k
 from cmvae.training.module import CMVAEModule
 
@@ -82,9 +80,7 @@ def main() -> None:
         "torch.compile": step_of(SIZE, compiled=True),
         "default networks": step_of(replace(SIZE, networks="conv_residual")),
     }
-    before = in_turns({"freed memory given back": sides[BASE]}, ROUNDS)
-    with freed_memory_kept():
-        seconds = in_turns(sides, ROUNDS) | before
+    seconds = in_turns(sides, ROUNDS)
     rows = [
         {"step": name, "ms": 1e3 * own, "ratio": own / seconds[BASE]}
         for name, own in seconds.items()
