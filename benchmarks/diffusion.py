@@ -36,7 +36,7 @@ from diffusion_scores import (
     curve,
     score,
 )
-from timing import RECORDS, device, table, write_record
+from timing import RECORDS, bfloat16_pays, device, table, write_record
 
 from cmvae import CMVAE, DCMVAE, DiffusionConfig, fit
 from cmvae.base.files import atomic_write
@@ -163,7 +163,7 @@ def train_decoder(
         run_dir=run,
         resume_from=last_checkpoint(run) if can_resume(run) else None,
         overwrite=True,
-        precision="bf16-mixed",
+        precision="bf16-mixed" if bfloat16_pays() else "32-true",
         gradient_clip_val=1.0,
         callbacks=[CosineDecay()],
         enable_progress_bar=False,
@@ -242,7 +242,8 @@ def record(command: str, name: str, size: Size, scores: dict[int, dict], steps: 
         parts["steps"] = steps
         lines += [*table(steps, list(steps[0])), ""]
     sampling = ", ".join(f"{option} {value}" for option, value in size.sampling.items())
-    lines += [f"Sampled with {sampling}, in bfloat16. Distances of finite samples are biased"]
+    precision = "bfloat16" if bfloat16_pays() else "float32"
+    lines += [f"Sampled with {sampling}, in {precision}. Distances of finite samples are biased"]
     lines += ["upwards; the intervals take that out: they may lie below."]
     rows = [{"table": kind, **row} for kind, part in parts.items() for row in part]
     write_record(name, command, rows, lines)

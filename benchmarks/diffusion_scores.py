@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from timing import device
+from timing import bfloat16_pays, device
 from torch import Generator, Tensor
 
 from cmvae import DCMVAE
@@ -27,8 +27,8 @@ RATIO = "distance, refined / unrefined"
 
 
 def low_precision(enabled: bool = True) -> torch.autocast:
-    """Return a context in which what is refined is computed in bfloat16, as in training."""
-    return torch.autocast(device().type, torch.bfloat16, enabled=enabled)
+    """Return a context in which what is refined is computed: in bfloat16 where that is faster."""
+    return torch.autocast(device().type, torch.bfloat16, enabled=enabled and bfloat16_pays())
 
 
 @dataclass

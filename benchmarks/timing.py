@@ -82,6 +82,16 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def bfloat16_pays() -> bool:
+    """Return whether bfloat16 is faster than float32: on GPUs, and processors that calculate in it.
+
+    On other processors a layer takes about ten times as long.
+    """
+    known = torch.cpu.get_capabilities()
+    own = any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return own or torch.cuda.is_available()
+
+
 def samples(
     shape: tuple[int, ...], modalities: int, n: int = BATCH, missing: float = 0.0
 ) -> MultimodalBaseDataset:

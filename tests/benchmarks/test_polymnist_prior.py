@@ -1,0 +1,67 @@
+"""Where unconditional coherence is lost, of a model whose images are its latents."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+from polymnist_prior import AGREE, N_SAMPLES, SHOWN, by_cluster, by_source
+
+from cmvae import MultimodalBaseDataset
+
+SMALLEST = "0 of the way from the centre"
+
+
+class Model:
+    """Two clusters; a fifth of the first one's draws lie with the second."""
+
+    modalities = ("a", "b")
+    cluster_centers = torch.tensor([[3.0], [7.0]])
+
+    def generate_from_prior(self, n, generator):
+        clusters = torch.arange(n) % 2
+        z = self.cluster_centers[clusters]
+        z[::10] = 7.0
+        return {"z": z, "clusters": clusters}
+
+    def encode(self, data, flatten, generator):
+        return {"z": next(iter(data.values()))}
+
+    def decode(self, latents):
+        return dict.fromkeys(self.modalities, latents["z"])
+
+
+def sees(images):
+    return torch.nn.functional.one_hot(images[:, 0].long(), 10)
+
+
+def sees_three_as_five(images):
+    return sees(torch.where(images == 3, 5.0, images))
+
+
+def test_a_cluster_s_digit_is_what_most_of_its_images_show():
+    rows = by_cluster(Model(), {"a": sees, "b": sees}, 0)
+    assert [(row["n"], row[SHOWN], row[AGREE]) for row in rows] == [
+        (N_SAMPLES // 2, 3, 1.0),
+        (N_SAMPLES // 2, 7, 1.0),
+    ]
+    assert [row["a"] for row in rows] == [pytest.approx(0.8), 1.0]
+
+
+def test_the_modality_that_shows_another_digit_is_told_and_its_cluster_comes_first():
+    first, _ = by_cluster(Model(), {"a": sees, "b": sees_three_as_five}, 0)
+    assert first[AGREE] == pytest.approx(0.2)  # those that lie with the second
+    assert sorted([first["a"], first["b"]]) == [0.0, pytest.approx(0.8)]
+
+
+def test_z_comes_from_the_mixture_from_each_modality_and_from_the_centres():
+    images = {m: torch.full((N_SAMPLES, 1), digit) for m, digit in (("a", 3.0), ("b", 8.0))}
+    test, judges = MultimodalBaseDataset(images), {"a": sees, "b": sees_three_as_five}
+    rows = {row["z from"]: row[AGREE] for row in by_source(Model(), test, judges, 0)}
+    assert rows["the mixture"] == pytest.approx(0.6)
+    assert (rows["a of test images"], rows["b of test images"]) == (0.0, 1.0)
+    assert rows[SMALLEST] == pytest.approx(0.5)
+    assert rows["0.5 of the way from the centre"] == pytest.approx(0.6)
