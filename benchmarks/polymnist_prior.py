@@ -6,7 +6,7 @@
 mixture's draws is compared with that of z that encoders read from real test images, as a prior
 could draw them at best, and of z nearer to the centres of clusters; w is always of the prior. Then
 the mixture's draws, a cluster at a time: the digit that most of its images show, and the share of
-them that do, by modality. Labels are not seen. Writes ``records/polymnist-prior.json`` and ``.md``.
+them that do, by modality. Writes ``records/polymnist-prior.json`` and ``.md``.
 """
 
 import argparse
