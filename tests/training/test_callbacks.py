@@ -345,22 +345,23 @@ def test_samples_that_are_held_out_are_never_aligned_and_count_the_groups(monkey
     assert len(counted) == 2
 
 
-@pytest.mark.parametrize(("held_out", "last"), [(0.2, 3), (0.0, 2)])
-def test_the_second_start_has_no_fewer_clusters_than_were_seen_held_out(
-    monkeypatch, held_out, last
+@pytest.mark.parametrize("held_out", [0.0, 0.2])
+@pytest.mark.parametrize(("given", "last"), [("auto", 3), (None, 2)])
+def test_the_second_start_counts_no_fewer_clusters_than_the_first(
+    monkeypatch, held_out, given, last
 ):
     wanted, numbers = [], iter([3, 2])
 
     def start_clusters(own, samples, n_clusters, **options):
         wanted.append(n_clusters)
-        number = next(numbers) if n_clusters == "auto" else n_clusters
+        number = next(numbers) if n_clusters == given else n_clusters
         return initialize_clusters(own, samples, number, **options)
 
     monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start_clusters)
-    plan = {"alignment_epochs": (1, 1), "initial_clusters": "auto", "held_out": held_out}
+    plan = {"alignment_epochs": (1, 1), "initial_clusters": given, "held_out": held_out}
     trained = aligned_model()
     train(trained, shares_the_group_alone(60), max_epochs=4, start=Start(**plan, seed=0))
-    assert wanted == ["auto", "auto"] + [3] * (held_out > 0)
+    assert wanted == [given, given] + [3] * (given == "auto")
     assert trained.n_clusters == last
 
 

@@ -278,10 +278,11 @@ class StartCallback(Callback):
         companions = [companion.model for companion in pl_module.companions]
         options: dict[str, Any] = {**self.start.initialization, **self.options}
         groups = initialize_clusters(model, self.data, companions=companions, **options)
-        before = 0 if self.groups is None else len(np.unique(self.groups.labels))
-        if self.start.held_out and len(np.unique(groups.labels)) < before:
-            # What samples that are held out showed once is there, also where others have been
-            # learned by heart since.
+        first = self.groups if self.start.initial_clusters == "auto" else None
+        before = 0 if first is None else len(np.unique(first.labels))
+        if before and len(np.unique(groups.labels)) < before:
+            # Groups that modalities agreed on once are there, also where encoders that change, or
+            # have learned others by heart since, show fewer.
             options["n_clusters"] = before
             groups = initialize_clusters(model, self.data, companions=companions, **options)
         return {name: value.cpu() for name, value in model.mixture.state_dict().items()}, groups

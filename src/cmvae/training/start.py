@@ -63,12 +63,12 @@ class Start(Settings):
        the shared latent by the alignment alone;
     3. for as many again β rises to its value.
 
-    Then, the encoders having learned more, the clusters start once more. The alignment stays beside
-    the objective, which by itself would give z up step by step: where z lies is learned from it
-    alone. In it encoders see images moved and noisy, without which they learn small data by heart.
-    Decoders are told to show z, whatever the private latents are
-    (:func:`cmvae.models.information.information_loss`). With ``lasting=False`` the objective is the
-    model's own after the third part.
+    Then, the encoders having learned more, the clusters start once more; where they are counted, no
+    fewer than at first. The alignment stays beside the objective, which by itself would give z up
+    step by step: where z lies is learned from it alone. In it encoders see images moved and noisy,
+    without which they learn small data by heart. Decoders are told to show z, whatever the private
+    latents are (:func:`cmvae.models.information.information_loss`). With ``lasting=False`` the
+    objective is the model's own after the third part.
 
     Args:
         warmup_epochs: So many epochs with one cluster.
