@@ -1,4 +1,5 @@
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from lightning.pytorch import Callback
 
 from cmvae import CMVAE, CMVAEConfig, MultimodalBaseDataset
+from cmvae.clusters.evidence import NumberEvidence
 from cmvae.metrics import clustering_accuracy
 from cmvae.training.callbacks import CosineDecay, StartCallback
 from cmvae.training.initialization import initialize_clusters
@@ -350,19 +352,48 @@ def test_samples_that_are_held_out_are_never_aligned_and_count_the_groups(monkey
 def test_the_second_start_counts_no_fewer_clusters_than_the_first(
     monkeypatch, held_out, given, last
 ):
-    wanted, numbers = [], iter([3, 2])
-
-    def start_clusters(own, samples, n_clusters, **options):
-        wanted.append(n_clusters)
-        number = next(numbers) if n_clusters == given else n_clusters
-        return initialize_clusters(own, samples, number, **options)
-
-    monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start_clusters)
+    wanted = counting(monkeypatch, [3, 2], given)
     plan = {"alignment_epochs": (1, 1), "initial_clusters": given, "held_out": held_out}
     trained = aligned_model()
     train(trained, shares_the_group_alone(60), max_epochs=4, start=Start(**plan, seed=0))
     assert wanted == [given, given] + [3] * (given == "auto")
     assert trained.n_clusters == last
+
+
+def test_the_second_start_has_no_more_clusters_than_different_samples(monkeypatch):
+    wanted = counting(monkeypatch, [5, 2], "auto", different=4)
+    plan = Start(alignment_epochs=(1, 1), initial_clusters="auto", seed=0)
+    train(aligned_model(), shares_the_group_alone(60), max_epochs=4, start=plan)
+    assert wanted == ["auto", "auto", 4]
+
+
+def test_what_spoke_for_the_number_at_first_stays_with_it(monkeypatch):
+    counting(monkeypatch, [3, 2], "auto")
+    plan = Start(alignment_epochs=(1, 1), initial_clusters="auto", seed=0)
+    trainer = train(aligned_model(), shares_the_group_alone(60), max_epochs=4, start=plan)
+    begin = next(own for own in trainer.callbacks if isinstance(own, StartCallback))
+    assert begin.groups.evidence.chosen == 3
+
+
+def counting(monkeypatch, numbers, given, different=60):
+    """Let clusters start with these numbers where ``given`` is asked; return what is asked for.
+
+    Of the latents that they start from so many are different.
+    """
+    wanted, left = [], iter(numbers)
+
+    def start_clusters(own, samples, n_clusters, **options):
+        wanted.append(n_clusters)
+        counted = n_clusters == given
+        number = next(left) if counted else n_clusters
+        groups = initialize_clusters(own, samples, number, **options)
+        latents = groups.known.latents[0].copy()
+        latents[different:] = latents[0]
+        evidence = NumberEvidence((), (), number, None, 0.0, 0.0) if counted else None
+        return replace(groups, known=replace(groups.known, latents=(latents,)), evidence=evidence)
+
+    monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start_clusters)
+    return wanted
 
 
 class Phases(Callback):

@@ -3,7 +3,7 @@
 import copy
 import logging
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -280,9 +280,11 @@ class StartCallback(Callback):
         groups = initialize_clusters(model, self.data, companions=companions, **options)
         first = self.groups if self.start.initial_clusters == "auto" else None
         before = 0 if first is None else len(np.unique(first.labels))
-        if before and len(np.unique(groups.labels)) < before:
+        if first is not None and len(np.unique(groups.labels)) < before:
             # Groups that modalities agreed on once are there, also where encoders that change, or
             # have learned others by heart since, show fewer.
-            options["n_clusters"] = before
+            different = len(np.unique(groups.known.latents[0], axis=0))
+            options["n_clusters"] = min(before, different)
             groups = initialize_clusters(model, self.data, companions=companions, **options)
+            groups = replace(groups, evidence=first.evidence)
         return {name: value.cpu() for name, value in model.mixture.state_dict().items()}, groups
