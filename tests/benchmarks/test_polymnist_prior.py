@@ -8,11 +8,9 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from polymnist_prior import AGREE, N_SAMPLES, SHOWN, by_cluster, by_source
+from polymnist_prior import AGREE, LOST, N_SAMPLES, REAL, SHOWN, by_cluster, by_source
 
 from cmvae import MultimodalBaseDataset
-
-SMALLEST = "0 of the way from the centre"
 
 
 class Model:
@@ -25,25 +23,25 @@ class Model:
         clusters = torch.arange(n) % 2
         z = self.cluster_centers[clusters]
         z[::10] = 7.0
-        return {"z": z, "clusters": clusters}
+        return {"z": z, "w": torch.zeros(n, 1), "clusters": clusters}
 
     def encode(self, data, flatten, generator):
         return {"z": next(iter(data.values()))}
 
     def decode(self, latents):
-        return dict.fromkeys(self.modalities, latents["z"])
+        return dict.fromkeys(self.modalities, latents["z"] + latents["w"])
 
 
 def sees(images):
     return torch.nn.functional.one_hot(images[:, 0].long(), 10)
 
 
-def sees_three_as_five(images):
-    return sees(torch.where(images == 3, 5.0, images))
-
-
 def sees_seven_as_five(images):
     return sees(torch.where(images == 7, 5.0, images))
+
+
+def sees_zero_halfway_and_in_test_images(images):
+    return sees(torch.where((images == 5) | (images == 8), 0.0, images))
 
 
 def test_a_cluster_s_digit_is_what_most_of_its_images_show():
@@ -59,13 +57,21 @@ def test_the_modality_that_shows_another_digit_is_told_and_its_cluster_comes_fir
     first, last = by_cluster(Model(), {"a": sees, "b": sees_seven_as_five}, 0)
     assert (first[AGREE], sorted([first["a"], first["b"]])) == (0.0, [0.0, 1.0])
     assert (last[SHOWN], last[AGREE]) == (3, pytest.approx(0.8))
+    assert [first[LOST], last[LOST]] == pytest.approx([5 / 6, 1 / 6])
 
 
 def test_z_comes_from_the_mixture_from_each_modality_and_from_the_centres():
-    images = {m: torch.full((N_SAMPLES, 1), digit) for m, digit in (("a", 3.0), ("b", 8.0))}
-    test, judges = MultimodalBaseDataset(images), {"a": sees, "b": sees_three_as_five}
-    rows = {row["z from"]: row[AGREE] for row in by_source(Model(), test, judges, 0)}
-    assert rows["the mixture"] == pytest.approx(0.6)
-    assert (rows["a of test images"], rows["b of test images"]) == (0.0, 1.0)
-    assert rows[SMALLEST] == pytest.approx(0.5)
-    assert rows["0.5 of the way from the centre"] == pytest.approx(0.6)
+    images = {m: torch.full((N_SAMPLES, 1), 3.0) for m in ("a", "b")}
+    images["b"] += torch.tensor([4.0, 5.0]).repeat(N_SAMPLES // 2)[:, None]
+    judges = {"a": sees, "b": sees_zero_halfway_and_in_test_images}
+    rows = by_source(Model(), MultimodalBaseDataset(images), judges, 0)
+    assert {row["z from"]: row[AGREE] for row in rows} == pytest.approx(
+        {
+            "the mixture": 1.0,
+            "a of test images": 1.0,
+            "b of test images": 0.5,
+            "0.5 of the way from the centre": 0.9,
+            "0 of the way from the centre": 1.0,
+            REAL: 0.0,
+        }
+    )
