@@ -84,7 +84,8 @@ class Start(Settings):
         information: Weight of the information loss, while there is an alignment; None: without.
         held_out: Share of the samples that the alignment does not see, so that ``'auto'`` counts
             groups among them: pairs of images that encoders have learned by heart look like groups
-            of their own.
+            of their own. At 0 a number that is too large for this at first stays, as no fewer
+            start later.
         initial_clusters: How many clusters start: a number, ``'auto'``, or None for all.
         method: Of :func:`cmvae.initialize_clusters`; ``'auto'`` is ``'shared'`` with alignment,
             else ``'consensus'``.
