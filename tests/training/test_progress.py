@@ -78,6 +78,18 @@ def test_a_pipe_gets_a_line_now_and_then(tmp_path, capfd, monkeypatch):
     assert re.fullmatch(line, lines[1])
 
 
+def test_what_is_left_is_told_by_the_steps_since_the_last_line(tmp_path, capfd, monkeypatch):
+    clock = iter([0.0, 40.0, 160.0, 280.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    trained(tmp_path)
+    times = [line.split(", ")[-2:] for line in capfd.readouterr().err.splitlines()]
+    assert times == [
+        ["00:40 so far", "about 01:20 left"],
+        ["02:40 so far", "about 02:00 left"],
+        ["04:40 so far", "about 00:00 left"],
+    ]
+
+
 def test_it_is_silent_on_request_and_trains_on_when_the_terminal_is_gone(tmp_path, monkeypatch):
     class Gone(Terminal):
         def write(self, text):

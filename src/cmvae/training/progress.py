@@ -30,7 +30,7 @@ class TrainingProgress(ProgressBar):
         self._enabled = True
         self._bar: Any = None
         self._done = 0  # steps that the bar does not show yet
-        self._before = 0  # steps of an earlier training that goes on
+        self._before = 0  # steps done when it began, or when a line was last written
         self._began = self._shown = 0.0
 
     def disable(self) -> None:
@@ -85,8 +85,9 @@ class TrainingProgress(ProgressBar):
             return
         now, done, steps = time.monotonic(), trainer.global_step, _steps(trainer)
         if now - self._shown > SILENCE:
-            spent, self._shown = now - self._began, now
-            each = spent / max(1, done - self._before)
+            # Steps of one phase of training may take several times as long as those of another.
+            each = (now - self._shown) / max(1, done - self._before)
+            spent, self._shown, self._before = now - self._began, now, done
             left = f", about {_clock(each * (steps - done))} left" if steps else ""
             words = f"{_epoch(trainer, pl_module)}: {self._words(trainer, pl_module)}"
             with self._whatever_happens():
