@@ -68,7 +68,7 @@ def by_cluster(model: CMVAE, judges: Mapping[str, Any], seed: int) -> list[dict]
         digit = int(own.flatten().mode().values)
         shares = (own == digit).float().mean(1).tolist()
         row = {SHOWN: digit, **dict(zip(model.modalities, shares, strict=True))}
-        share = float(lost[clusters == cluster].sum() / lost.sum())
+        share = float(lost[clusters == cluster].sum() / lost.sum().clamp(min=1))
         rows.append({"n": own.shape[1], **row, AGREE: agreement(own), LOST: share})
     return sorted(rows, key=lambda row: row[AGREE])
 

@@ -51,6 +51,7 @@ def test_a_cluster_s_digit_is_what_most_of_its_images_show():
         (N_SAMPLES // 2, 7, 1.0),
     ]
     assert [row["a"] for row in rows] == [pytest.approx(0.8), 1.0]
+    assert [row[LOST] for row in rows] == [0.0, 0.0]
 
 
 def test_the_modality_that_shows_another_digit_is_told_and_its_cluster_comes_first():

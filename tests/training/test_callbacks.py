@@ -347,6 +347,27 @@ def test_samples_that_are_held_out_are_never_aligned_and_count_the_groups(monkey
     assert len(counted) == 2
 
 
+def counting(monkeypatch, numbers, given, different=60):
+    """Let clusters start with these numbers where ``given`` is asked; return what is asked for.
+
+    Of the latents that they start from so many are different.
+    """
+    wanted, left = [], iter(numbers)
+
+    def start_clusters(own, samples, n_clusters, **options):
+        wanted.append(n_clusters)
+        counted = n_clusters == given
+        number = next(left) if counted else n_clusters
+        groups = initialize_clusters(own, samples, number, **options)
+        latents = groups.known.latents[0].copy()
+        latents[different:] = latents[0]
+        evidence = NumberEvidence((), (), number, None, 0.0, 0.0) if counted else None
+        return replace(groups, known=replace(groups.known, latents=(latents,)), evidence=evidence)
+
+    monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start_clusters)
+    return wanted
+
+
 @pytest.mark.parametrize("held_out", [0.0, 0.2])
 @pytest.mark.parametrize(("given", "last"), [("auto", 3), (None, 2)])
 def test_the_second_start_counts_no_fewer_clusters_than_the_first(
@@ -373,27 +394,6 @@ def test_what_spoke_for_the_number_at_first_stays_with_it(monkeypatch):
     trainer = train(aligned_model(), shares_the_group_alone(60), max_epochs=4, start=plan)
     begin = next(own for own in trainer.callbacks if isinstance(own, StartCallback))
     assert begin.groups.evidence.chosen == 3
-
-
-def counting(monkeypatch, numbers, given, different=60):
-    """Let clusters start with these numbers where ``given`` is asked; return what is asked for.
-
-    Of the latents that they start from so many are different.
-    """
-    wanted, left = [], iter(numbers)
-
-    def start_clusters(own, samples, n_clusters, **options):
-        wanted.append(n_clusters)
-        counted = n_clusters == given
-        number = next(left) if counted else n_clusters
-        groups = initialize_clusters(own, samples, number, **options)
-        latents = groups.known.latents[0].copy()
-        latents[different:] = latents[0]
-        evidence = NumberEvidence((), (), number, None, 0.0, 0.0) if counted else None
-        return replace(groups, known=replace(groups.known, latents=(latents,)), evidence=evidence)
-
-    monkeypatch.setattr("cmvae.training.callbacks.initialize_clusters", start_clusters)
-    return wanted
 
 
 class Phases(Callback):

@@ -40,6 +40,11 @@ class Known:
     views: Views | None = None
     counted: np.ndarray | None = None
 
+    @property
+    def n_different(self) -> int:
+        """How many different means the first model has: there can be no more groups."""
+        return len(np.unique(self.latents[0], axis=0))
+
 
 def _shared_number(known: Known, largest: int) -> int:
     """Return how many groups modalities agree on, among the samples that are to be counted."""
@@ -98,10 +103,10 @@ def find_groups(known: Known, wanted: Any, largest: int, method: str, seed: int)
     counted where no sample has two modalities.
     """
     points = known.latents[0]
-    distinct = len(np.unique(points, axis=0))
-    largest = min(largest, distinct)
-    if wanted != "auto" and wanted > distinct:
-        different = counted(distinct, "different sample")
+    most = known.n_different
+    largest = min(largest, most)
+    if wanted != "auto" and wanted > most:
+        different = counted(most, "different sample")
         raise ValueError(f"{counted(wanted, 'cluster')} cannot start from {different}")
     if method == "gmm":
         numbers = range(1, largest + 1) if wanted == "auto" else [wanted]

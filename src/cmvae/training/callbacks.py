@@ -283,8 +283,7 @@ class StartCallback(Callback):
         if first is not None and len(np.unique(groups.labels)) < before:
             # Groups that modalities agreed on once are there, also where encoders that change, or
             # have learned others by heart since, show fewer.
-            different = len(np.unique(groups.known.latents[0], axis=0))
-            options["n_clusters"] = min(before, different)
+            options["n_clusters"] = min(before, groups.known.n_different)
             groups = initialize_clusters(model, self.data, companions=companions, **options)
             groups = replace(groups, evidence=first.evidence)
         return {name: value.cpu() for name, value in model.mixture.state_dict().items()}, groups
